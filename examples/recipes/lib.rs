@@ -1,0 +1,1 @@
+//! Recipes; see the README of this folder.

@@ -1,0 +1,24 @@
+//! The deployment engine as a library.
+//!
+//! Data flows one way: [`import`] or [`manifest`] → [`requirements`] → [`stack`] →
+//! [`plan`] → (feature `engine`) `engine` → [`release`]. Everything up to the plan is
+//! plain data and pure functions: no clock, no environment, no network, no randomness
+//! that is not seeded. `docs/ARCHITECTURE.md` in the repository is the map.
+
+pub mod cost;
+pub mod diagnostics;
+pub mod duration;
+// import: added with its module
+pub mod manifest;
+pub mod names;
+pub mod plan;
+pub mod provider;
+pub mod release;
+pub mod requirements;
+pub mod secrets;
+pub mod stack;
+
+#[cfg(feature = "engine")]
+pub mod engine;
+#[cfg(feature = "engine")]
+pub mod state;

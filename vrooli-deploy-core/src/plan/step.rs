@@ -1,0 +1,217 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::names::{ReleaseNumber, ResourceKey, ResourceKind, UnitId};
+use crate::provider::{OpToken, PhysicalId, Routing};
+
+/// The id of a step in its plan, readable and the same each time: `create:database/main`,
+/// `start:r3/api.0`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct StepId(pub String);
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// When a step may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Before the release; the running release can live with it.
+    Expand,
+    /// The change of release itself.
+    Release,
+    /// After Commit: deletes and shrinking.
+    Contract,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    /// Its id.
+    pub id: StepId,
+    /// When it may run.
+    pub stage: Stage,
+    /// What it does.
+    pub action: StepAction,
+    /// What takes it back, decided now.
+    pub undo: Undo,
+    /// Steps that must have succeeded first.
+    pub after: BTreeSet<StepId>,
+    /// Why it is there, for people.
+    pub reason: String,
+    /// Token of a create. Not part of the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<OpToken>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum StepAction {
+    /// Makes a resource.
+    Create {
+        /// Its key.
+        key: ResourceKey,
+        /// Its kind.
+        kind: ResourceKind,
+        /// `Spec<Wanted>`.
+        spec: Value,
+        /// Rises on replace.
+        generation: u32,
+    },
+    /// Changes a resource.
+    Update {
+        /// Its key.
+        key: ResourceKey,
+        /// Its kind.
+        kind: ResourceKind,
+        /// What the provider calls it.
+        id: PhysicalId,
+        /// `Spec<Wanted>`.
+        spec: Value,
+        /// What was seen when planning.
+        observed: Value,
+        /// Fields that change.
+        fields: Vec<String>,
+    },
+    /// Removes a resource.
+    Delete {
+        /// Its key.
+        key: ResourceKey,
+        /// Its kind.
+        kind: ResourceKind,
+        /// What the provider calls it.
+        id: PhysicalId,
+    },
+    /// Takes over an object that bears our marks and is in no state.
+    Adopt {
+        /// Its key.
+        key: ResourceKey,
+        /// Its kind.
+        kind: ResourceKind,
+        /// What the provider calls it.
+        id: PhysicalId,
+        /// `Spec<Wanted>`.
+        spec: Value,
+        /// What was seen when planning.
+        observed: Value,
+    },
+    /// A step of the change of release.
+    Release {
+        /// The release it belongs to.
+        release: ReleaseNumber,
+        /// What is done.
+        #[serde(flatten)]
+        action: ReleaseAction,
+    },
+}
+
+/// What a release step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum ReleaseAction {
+    /// Builds the artefact and fixes the bundle.
+    Build,
+    /// Puts it where it will run.
+    Stage,
+    /// Applies schema, migrations and seeds, each file once.
+    Migrate,
+    /// Stops an old unit of an exclusive service (its undo starts it again).
+    Yield {
+        /// The release of the old unit.
+        old: ReleaseNumber,
+        /// The old unit.
+        unit: UnitId,
+    },
+    /// Starts a unit.
+    Start {
+        /// Which.
+        unit: UnitId,
+    },
+    /// Waits until a unit is well.
+    Probe {
+        /// Which.
+        unit: UnitId,
+    },
+    /// Runs the smoke tests.
+    Smoke {
+        /// Through the edge, or at the units.
+        through_edge: bool,
+    },
+    /// Moves traffic.
+    Shift {
+        /// To what.
+        routing: Routing,
+    },
+    /// Compares new with old for a while.
+    Watch {
+        /// How long.
+        #[serde(with = "crate::duration")]
+        #[schemars(with = "String")]
+        window: Duration,
+    },
+    /// The release is the current one from here on.
+    Commit,
+    /// Waits until an old release has nothing in flight.
+    Drain {
+        /// Which.
+        old: ReleaseNumber,
+        /// How long at most.
+        #[serde(with = "crate::duration")]
+        #[schemars(with = "String")]
+        deadline: Duration,
+    },
+    /// Stops a unit of an old release.
+    Stop {
+        /// The old release.
+        old: ReleaseNumber,
+        /// The unit.
+        unit: UnitId,
+    },
+    /// Removes an old release that nothing needs any more.
+    Remove {
+        /// Which.
+        old: ReleaseNumber,
+    },
+}
+
+/// What takes a step back, decided when the plan is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "undo")]
+pub enum Undo {
+    /// Nothing to take back.
+    Nothing,
+    /// Remove what was made.
+    Delete,
+    /// Put back what was there.
+    Restore {
+        /// The spec before, for an update.
+        previous: Value,
+    },
+    /// Do this release step instead.
+    Release {
+        /// The release it works on.
+        release: ReleaseNumber,
+        /// What is done.
+        #[serde(flatten)]
+        action: ReleaseAction,
+    },
+    /// Set the traffic back to what the journal says it was.
+    Unshift,
+    /// Stop the unit that was started.
+    Stop,
+    /// It stays, and is listed.
+    Keep {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,51 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::ResourceKind;
+
+/// What this composed stack of provider and layers can do. Tested: what is advertised
+/// works, what is not is refused without a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Kinds and how well they are supported.
+    pub kinds: BTreeMap<ResourceKind, KindSupport>,
+    /// What the fleet can do; `None` when there is no fleet.
+    pub fleet: Option<FleetCapabilities>,
+}
+
+/// How well a kind is supported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindSupport {
+    /// Can calls be made, or is only the pure half compiled?
+    pub native: bool,
+    /// What keeps a create from happening twice.
+    pub create_token: CreateToken,
+    /// How long a lost create may still land.
+    #[serde(with = "crate::duration")]
+    pub settle: Duration,
+}
+
+/// What keeps a create from happening twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreateToken {
+    /// The provider takes an idempotency token.
+    Native,
+    /// The name is derived from the key and unique.
+    Name,
+    /// Only marks on the object: found by looking.
+    Marks,
+}
+
+/// What a fleet can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct FleetCapabilities {
+    /// The old release can be kept running beside the new one (blue-green and canary need it).
+    pub keeps_old: bool,
+    /// Traffic can be split by weight.
+    pub weights: bool,
+}

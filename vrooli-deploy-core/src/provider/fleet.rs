@@ -1,0 +1,193 @@
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::capabilities::FleetCapabilities;
+use super::context::OpCtx;
+use super::error::Result;
+use crate::manifest::BuildStep;
+use crate::names::{Digest, ReleaseNumber, UnitId};
+use crate::release::Release;
+
+/// What carries releases. Every call is idempotent: made twice with the same arguments it
+/// has the effect of once. A call with a lower `cx.fence` than was seen is refused (`Fenced`).
+#[async_trait]
+pub trait Fleet: Debug + Send + Sync {
+    /// What it can do.
+    fn capabilities(&self) -> FleetCapabilities;
+    /// The digest of everything a build reads: files, steps, tool versions. Reads only.
+    async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest>;
+    /// Builds in a work copy. The user's tree is never written; lines go to `cx.output`.
+    /// A build whose source digest is already built returns what was built.
+    async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact>;
+    /// Puts artefact and release record where they will run. Starts nothing.
+    async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()>;
+    /// Applies what the release's resources need applied (schema, migrations, seeds), each file once.
+    async fn migrate(&self, cx: &OpCtx, release: &Release) -> Result<MigrationReport>;
+    /// Starts one unit of a staged release; `Ok` once it runs, healthy or not.
+    async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved>;
+    /// Waits until the unit is well or its startup grace is over.
+    async fn probe(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport>;
+    /// Runs the release's smoke tests, at its units or through the edge.
+    async fn smoke(&self, cx: &OpCtx, release: &Release, through_edge: bool) -> Result<SmokeReport>;
+    /// Sets which releases get traffic. The answer is what was set before.
+    async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing>;
+    /// What is set now.
+    async fn routing(&self, cx: &OpCtx) -> Result<Routing>;
+    /// Waits until the release has no request in flight, `deadline` at most.
+    async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport>;
+    /// Stops one unit: its own grace, then by force, with all its descendants. Not running is `Ok`.
+    async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()>;
+    /// Removes a staged release, its units stopped. Not there is `Ok`.
+    async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()>;
+    /// All units of the stack, whatever their release.
+    async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>>;
+    /// Releases that are staged, by their own records (for rebuilding a lost state).
+    async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>>;
+    /// Removes whatever else of the stack is left when its resources and releases are gone
+    /// (work copies, empty folders). Data is kept unless `data` is set.
+    async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()>;
+    /// URLs under which the app is reached.
+    async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>>;
+}
+
+/// What to build and from what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuildRequest {
+    /// The manifest's folder (of a scenario: `…/scenarios/<s>`).
+    pub root: PathBuf,
+    /// The folder to copy, an ancestor of `root` or `root` itself.
+    pub context: PathBuf,
+    /// Paths to leave out, in gitignore's syntax, relative to the context.
+    pub exclude: Vec<String>,
+    /// Paths to keep, in gitignore's syntax, relative to the context; empty means all.
+    pub include: Vec<String>,
+    /// What to run in the copy of `root`, in order.
+    pub steps: Vec<BuildStep>,
+    /// Variables of the deploying program that builds may see.
+    pub pass_env: Vec<String>,
+}
+
+/// What a build made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Artefact {
+    /// Digest of what was made.
+    pub digest: Digest,
+    /// Digest of what it was made from.
+    pub source: Digest,
+    /// Where it lies, in the provider's terms: a folder under the state, an image reference.
+    pub location: String,
+    /// The manifest's folder inside the artefact: `scenarios/<s>`, or `.`.
+    pub root: String,
+}
+
+/// What a migrate did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationReport {
+    /// Files applied now.
+    pub applied: Vec<String>,
+    /// Files that had been applied before.
+    pub already: Vec<String>,
+}
+
+/// How a unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitState {
+    /// Runs.
+    Running,
+    /// Ended by itself and is about to be started again.
+    Restarting,
+    /// Ended and is not started again.
+    Failed,
+    /// Was stopped.
+    Stopped,
+}
+
+/// A unit as seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UnitObserved {
+    /// Its release.
+    pub release: ReleaseNumber,
+    /// Which.
+    pub unit: UnitId,
+    /// The host it is on.
+    pub host: String,
+    /// How it is.
+    pub state: UnitState,
+    /// Process id, where that means something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Ports by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<String, u16>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it ended last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+    /// Where its log lies, in the provider's terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// Is it well?
+    pub healthy: bool,
+    /// HTTP status, where there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Body, shortened and without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Why it is not well (or what is odd although it is).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The last lines of the unit's log when it is not well, without secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// What the smoke tests said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmokeReport {
+    /// How many passed.
+    pub passed: u32,
+    /// What failed, a phrase each.
+    pub failed: Vec<String>,
+}
+
+/// Which releases get traffic.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Routing {
+    /// Weights; a release that is not named gets none. Empty: nothing is served.
+    pub weights: BTreeMap<ReleaseNumber, u32>,
+    /// If no renewal or commit comes until then, the edge goes back by itself to `revert_to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub revert_at: Option<jiff::Timestamp>,
+    /// See `revert_at`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revert_to: BTreeMap<ReleaseNumber, u32>,
+}
+
+impl Routing {
+    /// All traffic to one release.
+    #[must_use]
+    pub fn all_to(release: ReleaseNumber) -> Self {
+        Self { weights: BTreeMap::from([(release, 100)]), ..Self::default() }
+    }
+}
+
+/// What a drain saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// Connections or requests that were still open at the deadline.
+    pub cut: u32,
+}

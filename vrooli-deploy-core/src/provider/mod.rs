@@ -1,0 +1,22 @@
+//! What a provider is: kinds of resources (pure half and native half) and a fleet that
+//! carries releases. The contract, clause by clause, is `docs/specs/provider.md`.
+
+mod capabilities;
+mod context;
+mod error;
+mod fleet;
+mod kind;
+mod set;
+
+pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
+pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
+pub use error::{ErrorKind, ProviderError, Result, Retryability};
+pub use fleet::{
+    Artefact, BuildRequest, DrainReport, Fleet, MigrationReport, ProbeReport, Routing, SmokeReport,
+    UnitObserved, UnitState,
+};
+pub use kind::{
+    AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, Outputs, OutputValue,
+    Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
+};
+pub use set::{Provider, ProviderSet};

@@ -1,0 +1,92 @@
+//! A release: one versioned bundle of everything that serves. Content-addressed; its
+//! history entry is `rN`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{ServiceConfig, SmokeTest, StrategyConfig};
+use crate::names::{AppName, Digest, EnvironmentName, PortName, ReleaseNumber, ServiceName, VariableName};
+use crate::provider::Artefact;
+use crate::requirements::ResourceRequirement;
+use crate::secrets::SecretRef;
+use crate::stack::Reference;
+
+/// One release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// Its number.
+    pub number: ReleaseNumber,
+    /// Digest of its bundle.
+    pub digest: Digest,
+    /// Everything that serves.
+    pub bundle: Bundle,
+}
+
+impl Release {
+    /// Numbers a bundle.
+    ///
+    /// # Errors
+    /// When the bundle cannot be written as JSON, which no bundle read from JSON does.
+    pub fn new(number: ReleaseNumber, bundle: Bundle) -> Result<Self, serde_json::Error> {
+        Ok(Self { number, digest: Digest::of_json(&bundle)?, bundle })
+    }
+}
+
+/// Everything that serves. Two releases with equal bundles are the same thing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bundle {
+    /// The app.
+    pub app: AppName,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its version as its authors count.
+    pub version: String,
+    /// What was built.
+    pub artefact: Artefact,
+    /// What runs: commands, ports, health, routes, replica counts.
+    pub services: BTreeMap<ServiceName, ServiceConfig>,
+    /// Environment variables by service.
+    pub env: BTreeMap<ServiceName, BTreeMap<VariableName, EnvValue>>,
+    /// Smoke tests.
+    pub smoke: Vec<SmokeTest>,
+    /// How it took over.
+    pub strategy: StrategyConfig,
+    /// Resources it uses, with the files that it needs applied.
+    pub resources: Vec<ResourceRequirement>,
+    /// Digest of each file that must be applied before it starts, in order: the migration level.
+    pub migrations: Vec<Migration>,
+}
+
+/// A file that must be applied before a release starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Migration {
+    /// The resource it is applied to, as the app calls it.
+    pub resource: String,
+    /// Path inside the manifest's folder.
+    pub file: String,
+    /// Digest of its content.
+    pub digest: Digest,
+}
+
+/// A value of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvValue {
+    /// As it is.
+    Value(String),
+    /// From the secret store, at this version.
+    Secret(SecretRef),
+    /// An output of a resource. Resolved to `Value` or `Secret` before the release is staged.
+    Output(Reference),
+    /// The port number that the named port of a service got in the same release.
+    Port {
+        /// Whose port.
+        service: ServiceName,
+        /// Which port.
+        port: PortName,
+    },
+    /// The folder that is kept over releases, as an absolute path.
+    DataDir,
+}

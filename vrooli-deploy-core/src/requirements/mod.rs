@@ -1,0 +1,105 @@
+//! What an app needs, in terms that belong to no provider.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{InitializationFile, ServiceConfig};
+use crate::names::{AppName, DependencyName, ServiceName, VariableName};
+
+/// Everything an app needs. Derived from a manifest and the catalogue of known resources.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Requirements {
+    /// Whose.
+    pub app: AppName,
+    /// What runs.
+    pub services: BTreeMap<ServiceName, ServiceConfig>,
+    /// Resources that must be there before a service starts.
+    pub resources: Vec<ResourceRequirement>,
+    /// Declared, but not provided, and why.
+    pub dropped: Vec<DroppedDependency>,
+    /// Does the app keep files of its own (`../data`)?
+    pub data_volume: bool,
+}
+
+/// One resource that must be there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceRequirement {
+    /// As the app calls it.
+    pub name: DependencyName,
+    /// The catalogue's name: `postgres`, `redis`.
+    pub resource: String,
+    /// What it is.
+    pub primitive: Primitive,
+    /// Version or range as declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Name of the database, for those that have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Extensions that must be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Buckets that must be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<String>,
+    /// Files to apply once, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub initialization: Vec<InitializationFile>,
+    /// The environment contract: variable → output of the resource that fills it.
+    pub env: BTreeMap<VariableName, String>,
+}
+
+/// What a resource is, in terms that belong to no provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Primitive {
+    /// A relational database.
+    Database,
+    /// A cache or key-value store.
+    Cache,
+    /// Object storage.
+    ObjectStore,
+    /// A vector database.
+    VectorStore,
+    /// A model server.
+    Model,
+    /// Workflow automation.
+    Automation,
+    /// A browser to drive.
+    Browser,
+    /// A message queue.
+    Queue,
+    /// A store of secrets.
+    SecretStore,
+    /// Runs code of others.
+    Sandbox,
+    /// Anything else that listens.
+    Service,
+}
+
+/// Declared, but not provided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DroppedDependency {
+    /// As the app calls it.
+    pub name: DependencyName,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// Why a declared dependency is not provided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DropReason {
+    /// The entry is disabled.
+    Disabled,
+    /// The app can do without.
+    Optional,
+    /// A tool guessed it and nothing confirms it.
+    Heuristic,
+    /// The resource no longer exists.
+    Dead,
+    /// The user said so.
+    Asked,
+}
