@@ -3,4 +3,104 @@
 
 mod step;
 
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::manifest::{ServiceConfig, SmokeTest, StrategyConfig};
+use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, StackId, VariableName};
+use crate::provider::BuildRequest;
+use crate::release::{EnvValue, Migration, Release};
+use crate::requirements::ResourceRequirement;
+
 pub use step::{ReleaseAction, Stage, Step, StepAction, StepId, Undo};
+
+/// A plan: everything that will happen, decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// The stack.
+    pub stack: StackId,
+    /// Who runs it.
+    pub provider: ProviderName,
+    /// Minted when the stack was first planned, and again after destroy or loss of state.
+    #[schemars(with = "String")]
+    pub incarnation: Uuid,
+    /// What for: `deploy`, `rollback`, `destroy`, …
+    pub command: String,
+    /// Steps in an order in which they could run one by one.
+    pub steps: Vec<Step>,
+    /// The release that the steps make or make current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<PlannedRelease>,
+    /// The release that serves now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<ReleaseNumber>,
+    /// What a person should know: dropped steps, downtime, migrations that cannot be undone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Digest of all that was decided and what it was decided from; without tokens, times and prices.
+    pub digest: Digest,
+}
+
+impl Plan {
+    /// True when there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+/// The release of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedRelease {
+    /// Its number.
+    pub number: ReleaseNumber,
+    /// What it will be, or is already.
+    #[serde(flatten)]
+    pub source: ReleaseSource,
+}
+
+/// Where a release comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "from")]
+pub enum ReleaseSource {
+    /// Built by this plan.
+    Build {
+        /// How.
+        request: BuildRequest,
+        /// Digest of what it is built from.
+        source: Digest,
+        /// The bundle but for its artefact.
+        draft: Box<Draft>,
+    },
+    /// A release that is staged already (rollback, or an interrupted plan that goes on).
+    Staged {
+        /// The release.
+        release: Box<Release>,
+    },
+}
+
+/// A bundle before its artefact is built; references to resource outputs are not yet resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Draft {
+    /// The app.
+    pub app: AppName,
+    /// Its environment.
+    pub environment: EnvironmentName,
+    /// Its version as its authors count.
+    pub version: String,
+    /// What runs.
+    pub services: BTreeMap<ServiceName, ServiceConfig>,
+    /// Environment variables by service.
+    pub env: BTreeMap<ServiceName, BTreeMap<VariableName, EnvValue>>,
+    /// Smoke tests.
+    pub smoke: Vec<SmokeTest>,
+    /// How it takes over.
+    pub strategy: StrategyConfig,
+    /// Resources it uses.
+    pub resources: Vec<ResourceRequirement>,
+    /// Files that must be applied before it starts.
+    pub migrations: Vec<Migration>,
+}

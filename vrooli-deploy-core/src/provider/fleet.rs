@@ -56,7 +56,7 @@ pub trait Fleet: Debug + Send + Sync {
 }
 
 /// What to build and from what.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BuildRequest {
     /// The manifest's folder (of a scenario: `…/scenarios/<s>`).
     pub root: PathBuf,

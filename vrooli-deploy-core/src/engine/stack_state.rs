@@ -1,0 +1,342 @@
+//! The state of a stack: what its journal says, folded.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::entry::{Entry, JournalRecord, StepFailure, StepOutput};
+use super::outcome::{Outcome, OutcomeKind};
+use crate::names::{ReleaseNumber, ResourceKey, ResourceKind};
+use crate::plan::{Plan, ReleaseAction, StepAction, StepId};
+use crate::provider::{OpToken, Outputs, PhysicalId, Routing};
+use crate::release::Release;
+
+/// The state of a stack. A pure fold of its journal: replay equals live state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StackState {
+    /// Sequence number of the last record folded.
+    pub seq: u64,
+    /// Minted when the stack was first planned; nil before.
+    pub incarnation: Uuid,
+    /// Resources that are there, by key.
+    pub resources: BTreeMap<ResourceKey, ResourceState>,
+    /// Generations of keys, also of those that are gone: a token is never minted twice.
+    pub generations: BTreeMap<ResourceKey, u32>,
+    /// Releases that were made, by number.
+    pub releases: BTreeMap<ReleaseNumber, ReleaseRecord>,
+    /// The last committed release.
+    pub current: Option<ReleaseNumber>,
+    /// The highest number given so far.
+    pub last_release: u32,
+    /// A plan that is not closed.
+    pub open: Option<OpenPlan>,
+    /// What came of the last plan.
+    pub last_outcome: Option<Outcome>,
+}
+
+/// A resource that is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceState {
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// What the provider calls it.
+    pub id: PhysicalId,
+    /// Its generation.
+    pub generation: u32,
+    /// The spec that was last applied, references symbolic.
+    pub spec: Value,
+    /// What was last seen. Kept apart from the spec: an apply never hides drift.
+    pub observed: Value,
+    /// Its outputs.
+    pub outputs: Outputs,
+}
+
+/// A release in a stack's history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseRecord {
+    /// The release.
+    pub release: Release,
+    /// When its bundle was fixed.
+    pub created: Timestamp,
+    /// When it was last made current.
+    pub committed: Option<Timestamp>,
+    /// What became of it.
+    pub status: ReleaseStatus,
+}
+
+/// What became of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseStatus {
+    /// Being deployed.
+    Candidate,
+    /// Was or is current; its gate passed.
+    Good,
+    /// Its deployment failed.
+    Failed,
+    /// Good once, but no longer staged.
+    Removed,
+}
+
+/// A plan that is not closed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenPlan {
+    /// The run.
+    pub run: Uuid,
+    /// The plan.
+    pub plan: Plan,
+    /// How far each step is; one that is not named is pending.
+    pub steps: BTreeMap<StepId, StepState>,
+    /// Was its release committed?
+    pub committed: bool,
+    /// What steps gave.
+    pub outputs: BTreeMap<StepId, StepOutput>,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum StepState {
+    /// Its call may have left.
+    Started {
+        /// Token of a create.
+        token: Option<OpToken>,
+        /// When.
+        at: Timestamp,
+    },
+    /// Done.
+    Succeeded,
+    /// Failed.
+    Failed {
+        /// Why.
+        failure: StepFailure,
+    },
+    /// Its undo may have left.
+    UndoStarted,
+    /// Undone.
+    Undone,
+    /// Could not be undone.
+    UndoFailed {
+        /// Why.
+        failure: StepFailure,
+    },
+}
+
+/// A journal whose entries do not follow each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("journal record {seq} cannot follow: {message}")]
+pub struct IllegalTransition {
+    /// Which record.
+    pub seq: u64,
+    /// Why.
+    pub message: String,
+}
+
+impl StackState {
+    /// Folds one record.
+    ///
+    /// # Errors
+    /// When the record cannot follow: a gap, a step that is in no open plan, an undo of what was not done.
+    pub fn apply(&mut self, record: &JournalRecord) -> Result<(), IllegalTransition> {
+        let illegal = |message: String| IllegalTransition { seq: record.seq, message };
+        if record.seq != self.seq + 1 {
+            return Err(illegal(format!("expected record {}", self.seq + 1)));
+        }
+        match &record.entry {
+            Entry::PlanOpened { run, plan } => {
+                if self.open.is_some() {
+                    return Err(illegal("a plan is open already".to_owned()));
+                }
+                self.incarnation = plan.incarnation;
+                if let Some(release) = &plan.release {
+                    self.last_release = self.last_release.max(release.number.0);
+                }
+                self.open = Some(OpenPlan {
+                    run: *run,
+                    plan: plan.clone(),
+                    steps: BTreeMap::new(),
+                    committed: false,
+                    outputs: BTreeMap::new(),
+                });
+            }
+            Entry::Started { step, token, .. } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                let action = open.action(step).ok_or_else(|| illegal(format!("no step `{step}` in the plan")))?;
+                if let StepAction::Create { key, generation, .. } = action {
+                    let seen = self.generations.entry(key.clone()).or_insert(0);
+                    *seen = (*seen).max(*generation);
+                }
+                open.steps.insert(step.clone(), StepState::Started { token: *token, at: record.at });
+            }
+            Entry::Succeeded { step, output } => {
+                self.succeeded(step, output, record.at).map_err(illegal)?;
+            }
+            Entry::Failed { step, failure } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                open.steps.insert(step.clone(), StepState::Failed { failure: failure.clone() });
+            }
+            Entry::UndoStarted { step } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                open.steps.insert(step.clone(), StepState::UndoStarted);
+            }
+            Entry::UndoSucceeded { step } => {
+                self.undone(step).map_err(illegal)?;
+            }
+            Entry::UndoFailed { step, failure } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                open.steps.insert(step.clone(), StepState::UndoFailed { failure: failure.clone() });
+            }
+            Entry::Committed { release } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                open.committed = true;
+                let record_of = self
+                    .releases
+                    .get_mut(release)
+                    .ok_or_else(|| illegal(format!("release {release} was never built")))?;
+                record_of.status = ReleaseStatus::Good;
+                record_of.committed = Some(record.at);
+                self.current = Some(*release);
+            }
+            Entry::PlanClosed { outcome } => {
+                let open = self.open.take().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                if outcome.kind != OutcomeKind::Interrupted
+                    && let Some(planned) = &open.plan.release
+                    && let Some(candidate) = self.releases.get_mut(&planned.number)
+                    && candidate.status == ReleaseStatus::Candidate
+                {
+                    candidate.status = ReleaseStatus::Failed;
+                }
+                self.last_outcome = Some(outcome.clone());
+            }
+            Entry::Destroyed => {
+                let (seq, last_release) = (self.seq, self.last_release);
+                let last_outcome = self.last_outcome.take();
+                *self = Self { seq, last_release, last_outcome, ..Self::default() };
+            }
+            Entry::Rebuilt { state } => {
+                let seq = self.seq;
+                *self = Self { seq, ..(**state).clone() };
+            }
+        }
+        self.seq = record.seq;
+        Ok(())
+    }
+
+    fn succeeded(&mut self, step: &StepId, output: &StepOutput, at: Timestamp) -> Result<(), String> {
+        let open = self.open.as_mut().ok_or("no plan is open")?;
+        let action = open.action(step).ok_or_else(|| format!("no step `{step}` in the plan"))?.clone();
+        open.steps.insert(step.clone(), StepState::Succeeded);
+        open.outputs.insert(step.clone(), output.clone());
+        match (action, output) {
+            (
+                StepAction::Create { key, kind, spec, generation },
+                StepOutput::Resource { id, observed, outputs },
+            ) => {
+                self.generations.insert(key.clone(), generation);
+                self.resources.insert(
+                    key,
+                    ResourceState {
+                        kind,
+                        id: id.clone(),
+                        generation,
+                        spec,
+                        observed: observed.clone(),
+                        outputs: outputs.clone(),
+                    },
+                );
+            }
+            (
+                StepAction::Update { key, kind, spec, .. } | StepAction::Adopt { key, kind, spec, .. },
+                StepOutput::Resource { id, observed, outputs },
+            ) => {
+                let generation = self.generations.get(&key).copied().unwrap_or_default();
+                self.resources.insert(
+                    key,
+                    ResourceState {
+                        kind,
+                        id: id.clone(),
+                        generation,
+                        spec,
+                        observed: observed.clone(),
+                        outputs: outputs.clone(),
+                    },
+                );
+            }
+            (StepAction::Delete { key, id, .. }, _) => {
+                // A replacement has taken the key over already: then only the old object went.
+                if self.resources.get(&key).is_some_and(|r| r.id == id) {
+                    self.resources.remove(&key);
+                }
+            }
+            (StepAction::Release { action: ReleaseAction::Build, .. }, StepOutput::Release { release }) => {
+                self.last_release = self.last_release.max(release.number.0);
+                self.releases.insert(
+                    release.number,
+                    ReleaseRecord {
+                        release: (**release).clone(),
+                        created: at,
+                        committed: None,
+                        status: ReleaseStatus::Candidate,
+                    },
+                );
+            }
+            (StepAction::Release { action: ReleaseAction::Remove { old }, .. }, _) => {
+                if let Some(record) = self.releases.get_mut(&old)
+                    && record.status == ReleaseStatus::Good
+                {
+                    record.status = ReleaseStatus::Removed;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn undone(&mut self, step: &StepId) -> Result<(), String> {
+        let open = self.open.as_mut().ok_or("no plan is open")?;
+        let action = open.action(step).ok_or_else(|| format!("no step `{step}` in the plan"))?.clone();
+        open.steps.insert(step.clone(), StepState::Undone);
+        match action {
+            StepAction::Create { key, .. } | StepAction::Adopt { key, .. } => {
+                self.resources.remove(&key);
+            }
+            StepAction::Update { key, observed, .. } => {
+                if let Some(resource) = self.resources.get_mut(&key) {
+                    resource.observed = observed;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What a step of the open plan said the routing was before it.
+    #[must_use]
+    pub fn routing_before(&self, step: &StepId) -> Option<&Routing> {
+        match self.open.as_ref()?.outputs.get(step)? {
+            StepOutput::Shifted { before } => Some(before),
+            _ => None,
+        }
+    }
+}
+
+impl OpenPlan {
+    /// What a step of the plan does.
+    #[must_use]
+    pub fn action(&self, step: &StepId) -> Option<&StepAction> {
+        self.plan.steps.iter().find(|s| s.id == *step).map(|s| &s.action)
+    }
+
+    /// Steps whose call, or whose undo, may have left without an answer.
+    #[must_use]
+    pub fn dangling(&self) -> Vec<StepId> {
+        self.steps
+            .iter()
+            .filter(|(_, state)| matches!(state, StepState::Started { .. } | StepState::UndoStarted))
+            .map(|(step, _)| step.clone())
+            .collect()
+    }
+}

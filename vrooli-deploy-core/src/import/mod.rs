@@ -1,0 +1,1 @@
+//! Dialects: what people already have, read into a manifest.
