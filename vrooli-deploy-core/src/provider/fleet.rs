@@ -53,6 +53,45 @@ pub trait Fleet: Debug + Send + Sync {
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()>;
     /// URLs under which the app is reached.
     async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>>;
+    /// Lines that units wrote, oldest first, without secrets.
+    async fn logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage>;
+}
+
+/// Which lines of which units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Of this release; default: those with running units.
+    pub release: Option<ReleaseNumber>,
+    /// Of this service; default: all.
+    pub service: Option<crate::names::ServiceName>,
+    /// At most so many of the last lines of each unit. Ignored with `after`.
+    pub lines: usize,
+    /// Go on from here: [`LogPage::next`] of an earlier answer.
+    pub after: Option<LogCursor>,
+}
+
+/// Where a reading of logs ended, a byte offset for each log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogCursor(pub BTreeMap<String, u64>);
+
+/// Lines that units wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// The lines.
+    pub lines: Vec<LogLine>,
+    /// How to go on.
+    pub next: LogCursor,
+}
+
+/// A line that a unit wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The unit's release.
+    pub release: ReleaseNumber,
+    /// The unit.
+    pub unit: UnitId,
+    /// The line.
+    pub line: String,
 }
 
 /// What to build and from what.

@@ -6,17 +6,19 @@ mod context;
 mod error;
 mod fleet;
 mod kind;
+mod registry;
 mod set;
 
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
 pub use error::{ErrorKind, ProviderError, Result, Retryability};
 pub use fleet::{
-    Artefact, BuildRequest, DrainReport, Fleet, MigrationReport, ProbeReport, Routing, SmokeReport,
-    UnitObserved, UnitState,
+    Artefact, BuildRequest, DrainReport, Fleet, LogCursor, LogLine, LogPage, LogQuery, MigrationReport, ProbeReport,
+    Routing, SmokeReport, UnitObserved, UnitState,
 };
 pub use kind::{
     AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, Outputs, OutputValue,
     Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
 };
+pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};
 pub use set::{Provider, ProviderSet};

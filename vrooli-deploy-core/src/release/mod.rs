@@ -1,6 +1,8 @@
 //! A release: one versioned bundle of everything that serves. Content-addressed; its
 //! history entry is `rN`.
 
+pub mod strategy;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

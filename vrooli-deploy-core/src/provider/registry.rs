@@ -1,0 +1,98 @@
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::error::Result;
+use super::set::Provider;
+use crate::diagnostics::Checked;
+use crate::names::{ProviderName, StackId};
+use crate::requirements::Requirements;
+use crate::secrets::SecretStore;
+use crate::stack::Stack;
+
+/// Makes a provider for a stack, and says without any call what the stack needs there.
+pub trait ProviderFactory: Debug + Send + Sync {
+    /// Its name.
+    fn name(&self) -> ProviderName;
+    /// Turns needs into this provider's own typed resources. Pure.
+    fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack>;
+    /// Opens it for one stack. Makes no call that changes anything.
+    ///
+    /// # Errors
+    /// When it cannot be used here: credentials, tools, a feature that was left out.
+    fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>>;
+}
+
+/// What the user chose beside the manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LowerOptions {
+    /// Fixed public port.
+    pub port: Option<u16>,
+    /// Address to listen on; default loopback.
+    pub listen: Option<std::net::IpAddr>,
+    /// Variables that the manifest sets itself: a resource whose contract they fill is not made.
+    pub provided: std::collections::BTreeSet<crate::names::VariableName>,
+}
+
+/// What a provider is opened with.
+#[derive(Debug, Clone)]
+pub struct OpenContext {
+    /// The state folder.
+    pub dir: PathBuf,
+    /// Id of the state: the owner of what is made.
+    pub owner: Uuid,
+    /// The stack.
+    pub stack: StackId,
+    /// Where secrets are kept.
+    pub secrets: Arc<dyn SecretStore>,
+}
+
+/// The providers that a program was built with. Registration is explicit.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    factories: BTreeMap<ProviderName, Arc<dyn ProviderFactory>>,
+}
+
+impl Registry {
+    /// No providers yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a provider; one of the same name is replaced.
+    #[must_use]
+    pub fn with(mut self, factory: impl ProviderFactory + 'static) -> Self {
+        self.factories.insert(factory.name(), Arc::new(factory));
+        self
+    }
+
+    /// Names of all providers.
+    pub fn names(&self) -> impl Iterator<Item = &ProviderName> {
+        self.factories.keys()
+    }
+
+    /// The provider of that name.
+    ///
+    /// # Errors
+    /// [`UnknownProvider`] with the names there are.
+    pub fn get(&self, name: &ProviderName) -> std::result::Result<&Arc<dyn ProviderFactory>, UnknownProvider> {
+        self.factories.get(name).ok_or_else(|| UnknownProvider {
+            name: name.clone(),
+            known: self.factories.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// This build has no such provider.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this build has no provider `{name}`; it has: {known}")]
+pub struct UnknownProvider {
+    /// What was asked for.
+    pub name: ProviderName,
+    /// What there is.
+    pub known: String,
+}

@@ -1,0 +1,165 @@
+//! How one release follows another: a pure function from the situation to a graph of
+//! steps, run by the same journalled engine as everything else.
+
+mod blue_green;
+mod graph;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use crate::manifest::{Overlap, ServiceConfig, StrategyConfig, StrategyKind};
+use crate::names::{ReleaseNumber, ServiceName, UnitId};
+use crate::plan::{PlannedRelease, ReleaseSource, Step};
+use crate::provider::{FleetCapabilities, Routing, UnitObserved};
+use crate::release::Release;
+
+pub use blue_green::BlueGreen;
+pub use graph::StepGraph;
+
+/// How one release follows another.
+pub trait Strategy: Debug + Send + Sync {
+    /// Its name, as manifests and the command line say it.
+    fn name(&self) -> &'static str;
+    /// The steps from the situation to the next release. Pure.
+    ///
+    /// # Errors
+    /// When the fleet cannot do what the strategy needs.
+    fn steps(&self, situation: &Situation<'_>) -> Result<Vec<Step>, StrategyError>;
+}
+
+/// What a strategy starts from.
+#[derive(Debug)]
+pub struct Situation<'a> {
+    /// The release that is to serve.
+    pub next: &'a PlannedRelease,
+    /// The release that serves now, if any.
+    pub current: Option<&'a Release>,
+    /// Traffic as it is now.
+    pub routing: &'a Routing,
+    /// Units that are there now, of whatever release.
+    pub units: &'a [UnitObserved],
+    /// What the fleet can do.
+    pub fleet: &'a FleetCapabilities,
+    /// The user's choices.
+    pub config: &'a StrategyConfig,
+    /// Releases that nothing needs any more, to be removed at the end.
+    pub expired: &'a [ReleaseNumber],
+}
+
+impl Situation<'_> {
+    /// Services of the next release.
+    #[must_use]
+    pub fn services(&self) -> &BTreeMap<ServiceName, ServiceConfig> {
+        match &self.next.source {
+            ReleaseSource::Build { draft, .. } => &draft.services,
+            ReleaseSource::Staged { release } => &release.bundle.services,
+        }
+    }
+
+    /// Has the next release smoke tests?
+    #[must_use]
+    pub fn has_smoke(&self) -> bool {
+        match &self.next.source {
+            ReleaseSource::Build { draft, .. } => !draft.smoke.is_empty(),
+            ReleaseSource::Staged { release } => !release.bundle.smoke.is_empty(),
+        }
+    }
+
+    /// Has the next release files to apply? A release that is staged already had them applied.
+    #[must_use]
+    pub fn has_migrations(&self) -> bool {
+        match &self.next.source {
+            ReleaseSource::Build { draft, .. } => !draft.migrations.is_empty(),
+            ReleaseSource::Staged { release } => !release.bundle.migrations.is_empty(),
+        }
+    }
+
+    /// Units of the release that serves now.
+    pub fn old_units(&self) -> impl Iterator<Item = (ReleaseNumber, UnitId)> {
+        self.current.into_iter().flat_map(|release| {
+            release
+                .bundle
+                .services
+                .iter()
+                .flat_map(move |(service, config)| units(service, config).map(move |u| (release.number, u)))
+        })
+    }
+}
+
+/// The units of a service, as many as its scaling says at least.
+pub fn units(service: &ServiceName, config: &ServiceConfig) -> impl Iterator<Item = UnitId> + use<> {
+    let service = service.clone();
+    (0..config.scaling.min.max(1)).map(move |index| UnitId { service: service.clone(), index })
+}
+
+/// May two releases of this service run side by side? Default: yes with a port, no without one.
+#[must_use]
+pub fn overlap(config: &ServiceConfig) -> Overlap {
+    config
+        .overlap
+        .unwrap_or(if config.ports.is_empty() { Overlap::Exclusive } else { Overlap::Allowed })
+}
+
+/// A strategy cannot be followed here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StrategyError {
+    /// The fleet cannot do what the strategy needs.
+    #[error("strategy `{strategy}` needs {needs}, which this provider cannot do")]
+    Unsupported {
+        /// Which strategy.
+        strategy: &'static str,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// This build does not have it.
+    #[error("strategy `{0}` is not in this build; it has: {1}")]
+    Unknown(String, String),
+}
+
+/// The strategies that a program knows. Registration is explicit.
+#[derive(Debug)]
+pub struct Strategies(Vec<Box<dyn Strategy>>);
+
+impl Default for Strategies {
+    fn default() -> Self {
+        Self(vec![Box::new(BlueGreen)])
+    }
+}
+
+impl Strategies {
+    /// Adds one; one of the same name is replaced.
+    #[must_use]
+    pub fn with(mut self, strategy: impl Strategy + 'static) -> Self {
+        self.0.retain(|s| s.name() != strategy.name());
+        self.0.push(Box::new(strategy));
+        self
+    }
+
+    /// Names of all.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|s| s.name())
+    }
+
+    /// The strategy of that name.
+    ///
+    /// # Errors
+    /// [`StrategyError::Unknown`] with the names there are.
+    pub fn get(&self, name: &str) -> Result<&dyn Strategy, StrategyError> {
+        self.0.iter().find(|s| s.name() == name).map(|s| &**s).ok_or_else(|| {
+            StrategyError::Unknown(name.to_owned(), self.names().collect::<Vec<_>>().join(", "))
+        })
+    }
+}
+
+impl StrategyKind {
+    /// Its name, as manifests and the command line say it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BlueGreen => "blue-green",
+            Self::Rolling => "rolling",
+            Self::Canary => "canary",
+        }
+    }
+}
