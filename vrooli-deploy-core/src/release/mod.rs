@@ -1,6 +1,7 @@
 //! A release: one versioned bundle of everything that serves. Content-addressed; its
 //! history entry is `rN`.
 
+mod draft;
 pub mod strategy;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use crate::provider::Artefact;
 use crate::requirements::ResourceRequirement;
 use crate::secrets::SecretRef;
 use crate::stack::Reference;
+
+pub use draft::{DraftInput, draft};
 
 /// One release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::{InitializationFile, ServiceConfig};
-use crate::names::{AppName, DependencyName, ServiceName, VariableName};
+use crate::names::{AppName, DependencyName, ResourceKey, ServiceName, VariableName};
 
 /// Everything an app needs. Derived from a manifest and the catalogue of known resources.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -102,4 +102,26 @@ pub enum DropReason {
     Dead,
     /// The user said so.
     Asked,
+}
+
+impl ResourceRequirement {
+    /// The key of the resource that meets it: `database/<name>`, `cache/<name>`, ….
+    /// `None` when the name cannot be part of a key.
+    #[must_use]
+    pub fn key(&self) -> Option<ResourceKey> {
+        let prefix = match self.primitive {
+            Primitive::Database => "database",
+            Primitive::Cache => "cache",
+            Primitive::ObjectStore => "store",
+            Primitive::VectorStore => "vectors",
+            Primitive::Model => "model",
+            Primitive::Automation => "automation",
+            Primitive::Browser => "browser",
+            Primitive::Queue => "queue",
+            Primitive::SecretStore => "secrets",
+            Primitive::Sandbox => "sandbox",
+            Primitive::Service => "service",
+        };
+        ResourceKey::new(format!("{prefix}/{}", self.name.as_str().to_ascii_lowercase())).ok()
+    }
 }

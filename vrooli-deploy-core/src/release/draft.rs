@@ -1,0 +1,189 @@
+//! From manifest, requirements and stack to the bundle that a release will be. Pure but
+//! for reading the files that will be applied, whose digests are part of the bundle.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Bundle, EnvValue, Migration};
+use crate::diagnostics::{Checked, Code, Diagnostic, Severity};
+use crate::manifest::{DeploymentManifest, InitializationKind};
+use crate::names::{Digest, EnvironmentName, OutputName, ServiceName, VariableName};
+use crate::plan::Draft;
+use crate::requirements::Requirements;
+use crate::secrets::SecretRef;
+use crate::stack::{Reference, Stack};
+
+/// What a draft is made from.
+#[derive(Debug)]
+pub struct DraftInput<'a> {
+    /// The manifest.
+    pub manifest: &'a DeploymentManifest,
+    /// The manifest's folder.
+    pub root: &'a Path,
+    /// The environment of the stack.
+    pub environment: &'a EnvironmentName,
+    /// What the app needs.
+    pub requirements: &'a Requirements,
+    /// What it stands on.
+    pub stack: &'a Stack,
+    /// References to the values of the manifest's secrets.
+    pub secrets: &'a BTreeMap<VariableName, SecretRef>,
+}
+
+/// Makes the draft: environment of each service, files to apply, everything that serves.
+pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
+    let mut diagnostics = Vec::new();
+    let manifest = input.manifest;
+    let env = manifest
+        .services
+        .keys()
+        .map(|service| (service.clone(), environment(input, service)))
+        .collect();
+    let migrations = migrations(input, &mut diagnostics);
+    Checked {
+        value: Some(Draft {
+            app: manifest.app.name.clone(),
+            environment: input.environment.clone(),
+            version: manifest.app.version.clone(),
+            services: manifest.services.clone(),
+            env,
+            smoke: manifest.smoke.clone(),
+            strategy: manifest.strategy.clone(),
+            resources: input.requirements.resources.clone(),
+            migrations,
+        }),
+        diagnostics,
+    }
+}
+
+/// Weakest first: ports of all services, contracts of resources, the manifest's variables,
+/// those of the service, secrets.
+fn environment(input: &DraftInput<'_>, service: &ServiceName) -> BTreeMap<VariableName, EnvValue> {
+    let manifest = input.manifest;
+    let mut env = BTreeMap::new();
+    for (owner, config) in &manifest.services {
+        for (port, port_config) in &config.ports {
+            if let Some(variable) = &port_config.env_var {
+                env.insert(
+                    variable.clone(),
+                    EnvValue::Port { service: owner.clone(), port: port.clone() },
+                );
+            }
+        }
+    }
+    for requirement in &input.requirements.resources {
+        let Some(key) = requirement.key() else { continue };
+        if !input.stack.resources.contains_key(&key) {
+            continue;
+        }
+        for (variable, output) in &requirement.env {
+            if let Ok(output) = OutputName::new(output.clone()) {
+                env.insert(variable.clone(), EnvValue::Output(Reference { key: key.clone(), output }));
+            }
+        }
+    }
+    let own = manifest.services.get(service).map(|config| &config.env);
+    for (variable, value) in manifest.env.iter().chain(own.into_iter().flatten()) {
+        env.insert(variable.clone(), EnvValue::Value(value.clone()));
+    }
+    for (variable, reference) in input.secrets {
+        let only = manifest.secrets.get(variable).map(|s| s.services.as_slice()).unwrap_or_default();
+        if only.is_empty() || only.contains(service) {
+            env.insert(variable.clone(), EnvValue::Secret(reference.clone()));
+        }
+    }
+    env
+}
+
+fn migrations(input: &DraftInput<'_>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Migration> {
+    let mut migrations = Vec::new();
+    for requirement in &input.requirements.resources {
+        if !requirement.key().is_some_and(|key| input.stack.resources.contains_key(&key)) {
+            continue;
+        }
+        for item in &requirement.initialization {
+            if !matches!(
+                item.kind,
+                InitializationKind::Schema
+                    | InitializationKind::Migration
+                    | InitializationKind::Seed
+                    | InitializationKind::Data
+            ) {
+                continue;
+            }
+            match files(input.root, &item.file) {
+                Ok(files) => migrations.extend(files.into_iter().map(|(file, digest)| Migration {
+                    resource: requirement.name.to_string(),
+                    file,
+                    digest,
+                })),
+                Err(e) => diagnostics.push(
+                    Diagnostic::new(
+                        Code(230),
+                        Severity::Error,
+                        format!("`{}` of `{}` cannot be read: {e}", item.file, requirement.name),
+                    )
+                    .help("correct the path under `initialization`, or remove the entry"),
+                ),
+            }
+        }
+    }
+    migrations
+}
+
+/// A file, or the SQL files of a folder in the order of their names, with their digests.
+fn files(root: &Path, relative: &str) -> std::io::Result<Vec<(String, Digest)>> {
+    let path = root.join(relative);
+    if path.is_dir() {
+        let mut names: Vec<String> = std::fs::read_dir(&path)?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("sql")))
+            .collect();
+        names.sort();
+        let base = relative.trim_end_matches('/');
+        return names
+            .into_iter()
+            .map(|name| {
+                let digest = Digest::of(&std::fs::read(path.join(&name))?);
+                Ok((format!("{base}/{name}"), digest))
+            })
+            .collect();
+    }
+    Ok(vec![(relative.to_owned(), Digest::of(&std::fs::read(path)?))])
+}
+
+impl Draft {
+    /// Is this what the bundle already is, source included? References are compared as resolved.
+    #[must_use]
+    pub fn equals(
+        &self,
+        bundle: &Bundle,
+        source: &Digest,
+        resolve: impl Fn(&Reference) -> Option<EnvValue>,
+    ) -> bool {
+        let env: BTreeMap<ServiceName, BTreeMap<VariableName, EnvValue>> = self
+            .env
+            .iter()
+            .map(|(service, env)| {
+                let env = env
+                    .iter()
+                    .map(|(variable, value)| {
+                        let value = match value {
+                            EnvValue::Output(reference) => resolve(reference).unwrap_or_else(|| value.clone()),
+                            other => other.clone(),
+                        };
+                        (variable.clone(), value)
+                    })
+                    .collect();
+                (service.clone(), env)
+            })
+            .collect();
+        bundle.artefact.source == *source
+            && self.version == bundle.version
+            && self.services == bundle.services
+            && env == bundle.env
+            && self.smoke == bundle.smoke
+            && self.resources == bundle.resources
+            && self.migrations == bundle.migrations
+    }
+}

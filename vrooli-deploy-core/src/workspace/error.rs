@@ -1,0 +1,190 @@
+use std::path::PathBuf;
+
+use crate::diagnostics::{Code, Diagnostic};
+use crate::engine::ApplyError;
+use crate::plan::PlanError;
+use crate::provider::{ProviderError, UnknownProvider};
+use crate::release::strategy::StrategyError;
+use crate::secrets::SecretError;
+use crate::state::StateError;
+
+/// An operation was refused or failed before or outside a plan. What a plan came to is an
+/// [`Outcome`](crate::engine::Outcome), not an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperationError {
+    /// The user's input is wrong.
+    #[error("{}", first(.0))]
+    Input(Vec<Diagnostic>),
+    /// Nothing has that name.
+    #[error("`{argument}` is no folder, no manifest file and no app of this workspace")]
+    UnknownTarget {
+        /// What was given.
+        argument: String,
+        /// Names that are near.
+        near: Vec<String>,
+    },
+    /// Two things have that name.
+    #[error("`{argument}` is both {first} and {second}")]
+    AmbiguousTarget {
+        /// What was given.
+        argument: String,
+        /// One hit.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The name belongs to an app from another folder.
+    #[error("an app `{name}` from {other} is deployed here already")]
+    OtherSource {
+        /// The name.
+        name: String,
+        /// The folder it came from.
+        other: PathBuf,
+    },
+    /// There is nothing to act on: never deployed, or no such release.
+    #[error("{message}")]
+    Nothing {
+        /// What is missing.
+        message: String,
+        /// What to do next.
+        help: String,
+    },
+    /// A gate said no (exit 7): protected data.
+    #[error("{message}")]
+    Gate {
+        /// What was refused.
+        message: String,
+        /// What would be accepted.
+        help: String,
+    },
+    /// The plan is not the one that was expected.
+    #[error("the plan has changed since it was saved")]
+    PlanChanged {
+        /// What differs, a phrase each.
+        differences: Vec<String>,
+    },
+    /// This build lacks a provider.
+    #[error(transparent)]
+    UnknownProvider(#[from] UnknownProvider),
+    /// The strategy cannot be followed.
+    #[error(transparent)]
+    Strategy(#[from] StrategyError),
+    /// No plan could be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A provider call outside a plan failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The state store failed; or someone else holds the lease (exit 5).
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The secret store failed.
+    #[error(transparent)]
+    Secrets(#[from] SecretError),
+    /// The engine stopped: it could not write its journal, or lost its lease.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A folder or file of the workspace cannot be used.
+    #[error("cannot use {}: {message}", .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+fn first(diagnostics: &[Diagnostic]) -> String {
+    diagnostics
+        .iter()
+        .max_by_key(|d| d.severity)
+        .map_or_else(|| "the input cannot be used".to_owned(), ToString::to_string)
+}
+
+impl OperationError {
+    /// The exit code of the command line.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::State(StateError::Held { .. }) => 5,
+            Self::Gate { .. } => 7,
+            Self::Apply(_) => 6,
+            _ => 1,
+        }
+    }
+
+    /// The message's code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Input(diagnostics) => {
+                diagnostics.iter().max_by_key(|d| d.severity).map_or(Code(201), |d| d.code)
+            }
+            Self::UnknownTarget { .. } => Code(220),
+            Self::AmbiguousTarget { .. } => Code(221),
+            Self::OtherSource { .. } => Code(222),
+            Self::Nothing { .. } => Code(223),
+            Self::Gate { .. } => Code(530),
+            Self::PlanChanged { .. } => Code(531),
+            Self::UnknownProvider(_) => Code(701),
+            Self::Strategy(_) => Code(532),
+            Self::Plan(e) => e.code(),
+            Self::Provider(e) => provider_code(e),
+            Self::State(e) => state_code(e),
+            Self::Secrets(e) => secret_code(e),
+            Self::Apply(e) => e.code(),
+            Self::Io { .. } => Code(1001),
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::UnknownTarget { near, .. } if !near.is_empty() => {
+                Some(format!("did you mean {}?", near.join(" or ")))
+            }
+            Self::UnknownTarget { .. } => {
+                Some("give the folder of a scenario or a manifest file; `vrooli-deploy list` shows the apps of this workspace".to_owned())
+            }
+            Self::AmbiguousTarget { .. } => Some("write `./NAME` for the folder, or run from elsewhere for the app".to_owned()),
+            Self::OtherSource { .. } => {
+                Some("deploy under another name with `--name NAME`, or take it over with `--adopt`".to_owned())
+            }
+            Self::Nothing { help, .. } | Self::Gate { help, .. } => Some(help.clone()),
+            Self::PlanChanged { .. } => Some("look at the differences and save a new plan with `plan --out FILE`".to_owned()),
+            Self::Provider(e) => e.help().map(ToOwned::to_owned),
+            Self::State(StateError::Held { .. }) => Some("wait for it to finish; a holder that died frees the lease at once".to_owned()),
+            Self::Plan(e) => e.help(),
+            Self::Apply(e) => e.help(),
+            _ => None,
+        }
+    }
+}
+
+/// The code of a provider's error.
+#[must_use]
+pub fn provider_code(error: &ProviderError) -> Code {
+    crate::engine::provider_code(error.kind())
+}
+
+fn state_code(error: &StateError) -> Code {
+    match error {
+        StateError::Held { .. } => Code(1010),
+        StateError::Lost { .. } => Code(1011),
+        StateError::Io { .. } => Code(1001),
+        StateError::Damaged { .. } => Code(1002),
+        StateError::Version { .. } => Code(1003),
+    }
+}
+
+fn secret_code(error: &SecretError) -> Code {
+    match error {
+        SecretError::Io { .. } => Code(801),
+        SecretError::Damaged { .. } => Code(802),
+        SecretError::Key { .. } => Code(803),
+        SecretError::Version { .. } => Code(804),
+        SecretError::NotFound { .. } => Code(805),
+    }
+}
