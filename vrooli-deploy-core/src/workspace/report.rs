@@ -55,6 +55,8 @@ pub enum Health {
     Impaired,
     /// Stopped on purpose.
     Stopped,
+    /// Destroyed; its databases and volumes are kept.
+    DataOnly,
     /// Nothing was committed yet.
     Empty,
     /// A run was interrupted; the next command resolves it.

@@ -1,0 +1,115 @@
+use std::sync::Arc;
+
+use super::session::Session;
+use super::source::Source;
+use super::{OperationError, Report};
+use crate::diagnostics::Diagnostic;
+use crate::engine::{ApplyOptions, LeftBehind, Outcome, OutcomeKind};
+use crate::names::{OutputName, ResourceKey};
+use crate::plan::{Plan, ReleaseAction, StepAction};
+use crate::state::StateStore as _;
+
+/// A change that is planned and whose lease is held: look at it, then apply or drop it.
+#[derive(Debug)]
+pub struct Change {
+    pub(super) session: Session,
+    pub(super) plan: Plan,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    pub(super) after: After,
+}
+
+/// What is remembered once a change was applied.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    /// Where the app came from.
+    pub(super) source: Option<Source>,
+    /// Stopped or started on purpose.
+    pub(super) stopped: Option<bool>,
+    /// Values of the manifest's secrets that are not in the store yet.
+    pub(super) secrets: Vec<super::deploy::PendingSecret>,
+    /// The stack goes: with its data, or without.
+    pub(super) destroyed: Option<super::destroy::Destroyed>,
+}
+
+impl Change {
+    /// What will happen.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Does it remove or replace anything that people use? What only adds asks nothing.
+    #[must_use]
+    pub fn needs_confirmation(&self) -> bool {
+        self.after.destroyed.is_some()
+            || self.plan.steps.iter().any(|step| match &step.action {
+                StepAction::Delete { .. } => true,
+                StepAction::Release { action, .. } => matches!(action, ReleaseAction::Yield { .. }),
+                _ => false,
+            })
+    }
+
+    /// What was noticed about the input: dropped dependencies, steps that are not run.
+    #[must_use]
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// Does it. The engine writes each step down before it is done; killed at any moment,
+    /// the next command on the stack resolves what was left.
+    ///
+    /// # Errors
+    /// When the journal cannot be written or the lease was lost. What the steps came to is
+    /// in the report's outcome.
+    pub async fn apply(mut self) -> Result<Report, OperationError> {
+        let workspace = self.session.workspace.clone();
+        let stack = self.session.stack.clone();
+        super::deploy::store_secrets(&workspace, &mut self.plan, std::mem::take(&mut self.after.secrets))?;
+        if let Some(source) = &self.after.source {
+            workspace.set_source(&stack, source).await?;
+        }
+        let digest = self.plan.digest.clone();
+        let steps = self.plan.steps.len();
+        let mut outcome = if self.plan.is_empty() {
+            Outcome {
+                kind: OutcomeKind::NoChange,
+                release: self.session.state.current,
+                cause: None,
+                left_behind: Vec::new(),
+            }
+        } else {
+            let engine = self.session.engine()?;
+            let options = ApplyOptions { cancellation: self.session.run.cancellation.clone(), ..ApplyOptions::default() };
+            engine
+                .apply(&*self.session.lease, &mut self.session.state, self.plan.clone(), options, &self.session.run.events)
+                .await?
+        };
+        let done = matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange);
+        if done && let Some(stopped) = self.after.stopped {
+            workspace.set_stopped(&stack, stopped).await?;
+        }
+        let mut urls = Vec::new();
+        if let Some(destroyed) = &self.after.destroyed {
+            if done {
+                outcome.left_behind.extend(self.session.finish_destroy(destroyed).await?);
+                outcome.kind = OutcomeKind::Applied;
+                outcome.release = None;
+            }
+        } else if let Some(fleet) = self.session.provider.fleet() {
+            urls = fleet.urls(&self.session.context()).await.unwrap_or_default();
+            if outcome.kind == OutcomeKind::RolledBack && self.session.state.current.is_none() {
+                urls.clear();
+            }
+        }
+        let report = Report {
+            app: stack.app.clone(),
+            environment: stack.environment.clone(),
+            outcome,
+            urls,
+            steps,
+            plan: digest,
+        };
+        self.session.lease.release().await?;
+        Ok(report)
+    }
+}

@@ -1,0 +1,438 @@
+//! Planning a deployment: manifest → requirements → stack → draft → situation → plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use super::change::{After, Change};
+use super::session::{Session, fleet};
+use super::source::Source;
+use super::{DeployOptions, OperationError, Run, Target, Workspace};
+use crate::diagnostics::{Code, Diagnostic, Severity};
+use crate::engine::{ReleaseStatus, StackState};
+use crate::manifest::{DeploymentManifest, LoadedManifest, SecretSource};
+use crate::names::{Digest, ProviderName, ReleaseNumber, StackId, VariableName};
+use crate::plan::{self, Draft, Inventory, Plan, PlannedRelease, ReleaseSource, Step};
+use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider, Routing, UnitObserved, UnitState};
+use crate::release::strategy::{Situation, StepGraph};
+use crate::release::{DraftInput, EnvValue, Release, draft};
+use crate::requirements::{self, DeriveOptions};
+use crate::secrets::{Secret, SecretRef, generate};
+use crate::stack::{Reference, Stack};
+
+/// Releases beside the current one that stay staged for rollback.
+const RETAINED: usize = 5;
+
+/// Characters of a generated secret when the manifest does not say.
+const GENERATED_LENGTH: usize = 32;
+
+/// A value that must be in the store before the plan runs.
+#[derive(Debug)]
+pub(super) struct PendingSecret {
+    variable: VariableName,
+    path: String,
+    value: Secret<String>,
+}
+
+/// Everything that a plan is made from.
+struct Prepared {
+    manifest: DeploymentManifest,
+    loaded: LoadedManifest,
+    provider: ProviderName,
+    strategy: String,
+    stack: Stack,
+    draft: Draft,
+    request: BuildRequest,
+    secrets: Vec<PendingSecret>,
+    source: Source,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Workspace {
+    /// What a deployment would do. Takes no lease and changes nothing.
+    ///
+    /// # Errors
+    /// When the input cannot be used, or the world cannot be looked at.
+    pub async fn plan(
+        &self,
+        target: &Target,
+        options: &DeployOptions,
+    ) -> Result<(Plan, Vec<Diagnostic>), OperationError> {
+        let prepared = self.prepare(target, options).await?;
+        let provider = self.provider(&target.stack, &prepared.provider)?;
+        let state = self.0.store.load(&target.stack).await?;
+        let cx = self.observe_context(&target.stack, 0, Cancellation::new());
+        let mut plan = self.assemble(&prepared, &*provider, &state, &cx, options).await?;
+        if let Some(open) = &state.open {
+            plan.notes.push(format!(
+                "`{}` was interrupted; it is resolved first, and this plan made again from what is there then",
+                open.plan.command
+            ));
+        }
+        expect(options, &plan)?;
+        Ok((plan, prepared.diagnostics))
+    }
+
+    /// Plans a deployment under the stack's lease. An interrupted run is resolved first.
+    ///
+    /// # Errors
+    /// When the input cannot be used, someone else holds the lease, or the world cannot be looked at.
+    pub async fn deploy(
+        &self,
+        target: &Target,
+        options: &DeployOptions,
+        run: &Run,
+    ) -> Result<Change, OperationError> {
+        let mut prepared = self.prepare(target, options).await?;
+        let session = self.session(&target.stack, &prepared.provider, run, "deploy").await?;
+        let cx = session.context();
+        let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
+        expect(options, &plan)?;
+        let after = After {
+            source: Some(prepared.source.clone()),
+            stopped: Some(false),
+            secrets: std::mem::take(&mut prepared.secrets),
+            destroyed: None,
+        };
+        Ok(Change { session, plan, diagnostics: prepared.diagnostics, after })
+    }
+
+    /// Everything that can be decided without looking at the world.
+    async fn prepare(&self, target: &Target, options: &DeployOptions) -> Result<Prepared, OperationError> {
+        let known = self.source(&target.stack).await?;
+        let Some(loaded) = target.manifest.clone() else {
+            let place = known.map_or_else(String::new, |s| format!(" (it came from {})", s.root.display()));
+            return Err(OperationError::Nothing {
+                message: format!("the folder of `{}` is gone{place}", target.stack.app),
+                help: "give the folder where it is now, with `--adopt`; stop, start, rollback and destroy work by name".to_owned(),
+            });
+        };
+        if let Some(source) = &known
+            && source.root != loaded.root
+            && source.root.exists()
+            && !options.adopt
+        {
+            return Err(OperationError::OtherSource {
+                name: target.stack.app.to_string(),
+                other: source.root.clone(),
+            });
+        }
+        let mut manifest = loaded.manifest.clone();
+        manifest.app.name = target.stack.app.clone();
+        manifest.drop.extend(options.drop.iter().cloned());
+        if options.allow_degraded {
+            for service in manifest.services.values_mut() {
+                if let Some(health) = &mut service.health {
+                    health.allow_degraded = true;
+                }
+            }
+        }
+        let provider = options.provider.clone().unwrap_or_else(|| manifest.provider.clone());
+        let strategy = options.strategy.clone().unwrap_or_else(|| manifest.strategy.kind.name().to_owned());
+        self.0.strategies.get(&strategy)?;
+        let factory = self.0.registry.get(&provider)?;
+
+        let mut diagnostics = loaded.diagnostics.clone();
+        let derive = DeriveOptions {
+            include_optional: options.include_optional,
+            tier: manifest.target,
+            ..DeriveOptions::default()
+        };
+        let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;
+        let known_port = known.as_ref().and_then(|s| s.port);
+        let known_listen = known.as_ref().and_then(|s| s.listen);
+        let provided: BTreeSet<VariableName> = manifest
+            .env
+            .keys()
+            .chain(manifest.services.values().flat_map(|s| s.env.keys()))
+            .chain(manifest.secrets.keys())
+            .cloned()
+            .collect();
+        let lower = LowerOptions {
+            port: options.port.or(known_port),
+            listen: options.listen.or(known_listen),
+            provided,
+        };
+        let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
+        let (references, secrets) = self.secrets(&target.stack, &manifest, &mut diagnostics)?;
+        if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            return Err(OperationError::Input(diagnostics));
+        }
+        let draft = keep(
+            draft(&DraftInput {
+                manifest: &manifest,
+                root: &loaded.root,
+                environment: &target.stack.environment,
+                requirements: &requirements,
+                stack: &stack,
+                secrets: &references,
+            }),
+            &mut diagnostics,
+        )?;
+        let pass_env = if options.pass_env.is_empty() {
+            known.as_ref().map(|s| s.pass_env.clone()).unwrap_or_default()
+        } else {
+            options.pass_env.clone()
+        };
+        let mut steps = manifest.build.steps.clone();
+        steps.extend(manifest.services.values().flat_map(|s| s.build.iter().cloned()));
+        let request = BuildRequest {
+            root: loaded.root.clone(),
+            context: loaded.context.clone(),
+            exclude: manifest.build.exclude.clone(),
+            include: manifest.build.include.clone(),
+            steps,
+            pass_env: pass_env.iter().map(ToString::to_string).collect(),
+        };
+        let source = Source {
+            root: loaded.root.clone(),
+            file: loaded.file.clone(),
+            provider: provider.clone(),
+            port: lower.port,
+            listen: lower.listen,
+            pass_env,
+            stopped: known.is_some_and(|s| s.stopped),
+        };
+        Ok(Prepared { manifest, loaded, provider, strategy, stack, draft, request, secrets, source, diagnostics })
+    }
+
+    /// References to the manifest's secrets, and the values that the store lacks. A value that
+    /// is not stored yet has version 0 until [`store_secrets`] has put it there.
+    fn secrets(
+        &self,
+        stack: &StackId,
+        manifest: &DeploymentManifest,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(BTreeMap<VariableName, SecretRef>, Vec<PendingSecret>), OperationError> {
+        let store = &self.0.secrets;
+        let mut references = BTreeMap::new();
+        let mut pending = Vec::new();
+        for (variable, config) in &manifest.secrets {
+            let path = match &config.from {
+                SecretSource::Store { path } => path.clone(),
+                _ => format!("{stack}/env/{variable}"),
+            };
+            let latest = store.latest(&path)?;
+            let value = match &config.from {
+                SecretSource::Store { .. } => None,
+                SecretSource::Generate { length } => match &latest {
+                    Some(_) => None,
+                    None => Some(Ok(generate(length.unwrap_or(GENERATED_LENGTH))?)),
+                },
+                SecretSource::Environment { name } => Some(
+                    std::env::var(name.as_str())
+                        .map(Secret::new)
+                        .map_err(|_| format!("the environment variable `{name}` is not set")),
+                ),
+                SecretSource::File { path } => {
+                    Some(read_secret(&self.resolve_path(manifest, path)).map_err(|e| format!("`{}`: {e}", path.display())))
+                }
+            };
+            match (value, latest) {
+                (Some(Ok(value)), latest) => {
+                    let same = match &latest {
+                        Some(reference) => store.get(reference)?.expose() == value.expose(),
+                        None => false,
+                    };
+                    match latest {
+                        Some(reference) if same => {
+                            references.insert(variable.clone(), reference);
+                        }
+                        _ => {
+                            references.insert(
+                                variable.clone(),
+                                SecretRef { store: store.name().to_owned(), path: path.clone(), version: 0, hash: String::new() },
+                            );
+                            pending.push(PendingSecret { variable: variable.clone(), path, value });
+                        }
+                    }
+                }
+                (_, Some(reference)) => {
+                    references.insert(variable.clone(), reference);
+                }
+                (problem, None) => {
+                    let why = match problem {
+                        Some(Err(why)) => why,
+                        _ => format!("the secret store has nothing at `{path}`"),
+                    };
+                    let severity = if config.required { Severity::Error } else { Severity::Warning };
+                    diagnostics.push(
+                        Diagnostic::new(Code(810), severity, format!("secret `{variable}` has no value: {why}"))
+                            .help("set it where the manifest says it comes from, or change `from`"),
+                    );
+                }
+            }
+        }
+        Ok((references, pending))
+    }
+
+    #[expect(clippy::unused_self, reason = "belongs to the workspace's reading of manifests")]
+    fn resolve_path(&self, _manifest: &DeploymentManifest, path: &std::path::Path) -> PathBuf {
+        path.to_owned()
+    }
+
+    async fn assemble(
+        &self,
+        prepared: &Prepared,
+        provider: &dyn Provider,
+        state: &StackState,
+        cx: &OpCtx,
+        options: &DeployOptions,
+    ) -> Result<Plan, OperationError> {
+        let fleet = fleet(provider)?;
+        let inventory = self.inventory(provider, cx).await?;
+        let units = fleet.list(cx).await?;
+        let routing = fleet.routing(cx).await?;
+        let source = fleet.source_digest(cx, &prepared.request).await?;
+        let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
+        let resource_steps = plan::resources(&plan::ResourceInput {
+            stack: &prepared.stack,
+            state,
+            inventory: &inventory,
+            incarnation,
+            provider,
+        })?;
+        let current = state.current.and_then(|n| state.releases.get(&n)).map(|r| &r.release);
+        let changed_keys: BTreeSet<_> = resource_steps.iter().filter_map(plan::changed_key).collect();
+        let resolve = |reference: &Reference| -> Option<EnvValue> {
+            if changed_keys.contains(&reference.key) {
+                return None;
+            }
+            EnvValue::from_output(state.resources.get(&reference.key)?.outputs.get(&reference.output)?)
+        };
+        let expired = expired(state);
+        let strategy = self.0.strategies.get(&prepared.strategy)?;
+        let fleet_capabilities = fleet.capabilities();
+        let mut release = None;
+        let mut release_steps: Vec<Step> = Vec::new();
+        let unchanged = !options.force
+            && current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        match current {
+            Some(current) if unchanged => {
+                if !serves(current, &units, &routing) {
+                    let next = PlannedRelease {
+                        number: current.number,
+                        source: ReleaseSource::Staged { release: Box::new(current.clone()) },
+                    };
+                    release_steps = super::power::start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
+                    release = Some(next);
+                }
+            }
+            _ => {
+                let next = PlannedRelease {
+                    number: ReleaseNumber(state.last_release + 1),
+                    source: ReleaseSource::Build {
+                        request: prepared.request.clone(),
+                        source,
+                        draft: Box::new(prepared.draft.clone()),
+                    },
+                };
+                release_steps = strategy.steps(&Situation {
+                    next: &next,
+                    current,
+                    routing: &routing,
+                    units: &units,
+                    fleet: &fleet_capabilities,
+                    config: &prepared.manifest.strategy,
+                    expired: &expired,
+                })?;
+                release = Some(next);
+            }
+        }
+        let mut notes = Vec::new();
+        if prepared.draft.migrations.is_empty() {
+        } else if release.as_ref().is_some_and(|r| matches!(r.source, ReleaseSource::Build { .. })) {
+            notes.push("SQL files that were applied before are not applied again; applied SQL is not taken back by a rollback".to_owned());
+        }
+        Ok(plan::assemble(plan::AssembleInput {
+            stack: prepared.stack.id.clone(),
+            provider: prepared.provider.clone(),
+            incarnation,
+            command: "deploy".to_owned(),
+            resource_steps,
+            release_steps,
+            release,
+            current: state.current,
+            notes,
+            inventory: &inventory,
+        })?)
+    }
+}
+
+/// Does the release serve: all its units run and all traffic goes to it?
+fn serves(release: &Release, units: &[UnitObserved], routing: &Routing) -> bool {
+    let wanted: BTreeSet<_> = release
+        .bundle
+        .services
+        .iter()
+        .flat_map(|(name, config)| crate::release::strategy::units(name, config))
+        .collect();
+    let running: BTreeSet<_> = units
+        .iter()
+        .filter(|u| u.release == release.number && matches!(u.state, UnitState::Running))
+        .map(|u| u.unit.clone())
+        .collect();
+    let others = units.iter().any(|u| u.release != release.number);
+    wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
+}
+
+/// Releases that are staged and that no rollback needs: all but the current one and the
+/// newest good ones.
+pub(super) fn expired(state: &StackState) -> Vec<ReleaseNumber> {
+    let mut good: Vec<_> = state
+        .releases
+        .iter()
+        .filter(|(number, record)| record.status == ReleaseStatus::Good && Some(**number) != state.current)
+        .map(|(number, record)| (record.committed, *number))
+        .collect();
+    good.sort_unstable();
+    let keep = good.len().saturating_sub(RETAINED);
+    good.into_iter().take(keep).map(|(_, number)| number).collect()
+}
+
+fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {
+    match &options.expected {
+        Some(expected) if *expected != plan.digest => Err(OperationError::PlanChanged {
+            differences: vec![format!("the saved plan has digest {}, the plan made now {}", expected.short(), plan.digest.short())],
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn keep<T>(checked: crate::diagnostics::Checked<T>, all: &mut Vec<Diagnostic>) -> Result<T, OperationError> {
+    let failed = checked.has_errors();
+    all.extend(checked.diagnostics);
+    match checked.value {
+        Some(value) if !failed => Ok(value),
+        _ => Err(OperationError::Input(std::mem::take(all))),
+    }
+}
+
+fn read_secret(path: &std::path::Path) -> std::io::Result<Secret<String>> {
+    let mut text = std::fs::read_to_string(path)?;
+    let trimmed = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(trimmed);
+    Ok(Secret::new(text))
+}
+
+/// Puts pending values in the store and their references in the plan. The digest stays: a
+/// version is a token of the store, not a decision.
+pub(super) fn store_secrets(
+    workspace: &Workspace,
+    plan: &mut Plan,
+    pending: Vec<PendingSecret>,
+) -> Result<(), OperationError> {
+    for secret in pending {
+        let reference = workspace.0.secrets.put(&secret.path, &secret.value)?;
+        let Some(PlannedRelease { source: ReleaseSource::Build { draft, .. }, .. }) = &mut plan.release else {
+            continue;
+        };
+        for env in draft.env.values_mut() {
+            if let Some(value @ EnvValue::Secret(_)) = env.get_mut(&secret.variable) {
+                *value = EnvValue::Secret(reference.clone());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The facade: everything the command line does, as a typed API.
+//!
+//! A [`Workspace`] is one state folder. A command about an app goes through two halves:
+//! first it is *planned* under the stack's lease (a [`Change`]), then *applied*. Dropping
+//! a `Change` gives the lease back and has changed nothing.
+
+mod change;
+mod deploy;
+mod destroy;
+mod error;
+mod options;
+mod power;
+mod query;
+mod report;
+mod rollback;
+mod session;
+mod source;
+mod target;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::engine::EngineHooks;
+use crate::provider::Registry;
+use crate::release::strategy::Strategies;
+use crate::secrets::{FileStore, KeySource, SecretStore};
+use crate::state::{SqliteStore, StateStore};
+
+pub use change::Change;
+pub use error::OperationError;
+pub use options::{DeployOptions, DestroyOptions, EventSink, Run, Target, TargetOptions, WorkspaceOptions};
+pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
+
+/// One state folder and the providers of this program. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Workspace(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    host: String,
+    store: Arc<dyn StateStore>,
+    secrets: Arc<dyn SecretStore>,
+    registry: Registry,
+    strategies: Strategies,
+    hooks: EngineHooks,
+}
+
+impl Workspace {
+    /// Opens the state folder, making it if it is not there.
+    ///
+    /// # Errors
+    /// When the folder, the state or the secret store cannot be used; nothing is changed then.
+    pub async fn open(options: WorkspaceOptions, registry: Registry) -> Result<Self, OperationError> {
+        Self::open_with(options, registry, Strategies::default(), EngineHooks::default()).await
+    }
+
+    /// The same with strategies of the program's own, and with hooks that see every append
+    /// and call (tests kill there).
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub async fn open_with(
+        options: WorkspaceOptions,
+        registry: Registry,
+        strategies: Strategies,
+        hooks: EngineHooks,
+    ) -> Result<Self, OperationError> {
+        let store = SqliteStore::open(&options.dir)?;
+        let dir = std::fs::canonicalize(&options.dir).map_err(|e| OperationError::Io {
+            path: options.dir.clone(),
+            message: e.to_string(),
+        })?;
+        let key = match options.key {
+            Some(key) => KeySource::Given(key),
+            None => KeySource::Folder(options.key_dir),
+        };
+        let secrets = FileStore::open(&dir, store.id(), key)?;
+        let host = options
+            .host
+            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        Ok(Self(Arc::new(Inner {
+            dir,
+            host,
+            store: Arc::new(store),
+            secrets: Arc::new(secrets),
+            registry,
+            strategies,
+            hooks,
+        })))
+    }
+
+    /// The state folder, as an absolute path.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// The providers of this program.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+}

@@ -1,0 +1,123 @@
+//! What every change stands on: the stack's lease, its state, its provider, and an
+//! interrupted run resolved.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::{OperationError, Run, Workspace};
+use crate::engine::{Engine, EngineOptions, StackState};
+use crate::names::{ProviderName, StackId};
+use crate::plan::Inventory;
+use crate::provider::{Cancellation, Fleet, OpCtx, OpenContext, Provider, ProviderError, ErrorKind, Scope};
+use crate::secrets::Redactor;
+use crate::state::{Holder, Lease};
+
+/// How long looking at a whole stack may take.
+const OBSERVE: Duration = Duration::from_secs(60);
+
+/// A stack that is being changed.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) workspace: Workspace,
+    pub(super) stack: StackId,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) lease: Box<dyn Lease>,
+    pub(super) state: StackState,
+    pub(super) run: Run,
+}
+
+impl Workspace {
+    pub(super) fn provider(&self, stack: &StackId, name: &ProviderName) -> Result<Arc<dyn Provider>, OperationError> {
+        let factory = self.0.registry.get(name)?;
+        Ok(factory.open(&OpenContext {
+            dir: self.0.dir.clone(),
+            owner: self.0.store.id(),
+            stack: stack.clone(),
+            secrets: Arc::clone(&self.0.secrets),
+        })?)
+    }
+
+    pub(super) fn observe_context(&self, stack: &StackId, fence: u64, cancellation: Cancellation) -> OpCtx {
+        OpCtx::new(stack.clone(), self.0.store.id(), fence, Instant::now() + OBSERVE, cancellation)
+    }
+
+    /// Takes the lease, loads the state and resolves an interrupted run.
+    pub(super) async fn session(
+        &self,
+        stack: &StackId,
+        provider: &ProviderName,
+        run: &Run,
+        command: &str,
+    ) -> Result<Session, OperationError> {
+        let holder = run.holder.clone().unwrap_or_else(|| Holder {
+            id: Uuid::now_v7(),
+            name: format!("{command} (pid {})", std::process::id()),
+            host: self.0.host.clone(),
+            run_url: None,
+        });
+        let provider = self.provider(stack, provider)?;
+        let lease = self.0.store.acquire(stack, &holder).await?;
+        let state = self.0.store.load(stack).await?;
+        let mut session =
+            Session { workspace: self.clone(), stack: stack.clone(), provider, lease, state, run: run.clone() };
+        if session.state.open.is_some() {
+            let engine = session.engine()?;
+            engine.recover(&*session.lease, &mut session.state, &session.run.events).await?;
+        }
+        Ok(session)
+    }
+
+    /// What a stack has, seen now. No lease: reading only.
+    pub(super) async fn inventory(&self, provider: &dyn Provider, cx: &OpCtx) -> Result<Inventory, OperationError> {
+        let found = provider.inventory(cx, &Scope { stack: cx.stack.clone(), page: None }).await?;
+        Ok(Inventory::seen(found))
+    }
+}
+
+impl Session {
+    pub(super) fn context(&self) -> OpCtx {
+        self.workspace.observe_context(
+            &self.stack,
+            self.lease.info().fence,
+            self.run.cancellation.clone(),
+        )
+    }
+
+    pub(super) fn fleet(&self) -> Result<Arc<dyn Fleet>, OperationError> {
+        fleet(&*self.provider)
+    }
+
+    /// An engine whose messages hold none of the stack's secrets.
+    pub(super) fn engine(&self) -> Result<Engine, OperationError> {
+        let inner = &self.workspace.0;
+        let options = EngineOptions {
+            owner: inner.store.id(),
+            hooks: inner.hooks.clone(),
+            redactor: self.workspace.redactor(&self.stack)?,
+            ..EngineOptions::default()
+        };
+        Ok(Engine::new(Arc::clone(&self.provider), Arc::clone(&inner.secrets), options))
+    }
+}
+
+impl Workspace {
+    /// Hides every secret of the stack.
+    pub(super) fn redactor(&self, stack: &StackId) -> Result<Redactor, OperationError> {
+        let mut values = Vec::new();
+        for reference in self.0.secrets.list(&format!("{stack}/"))? {
+            values.push(self.0.secrets.get(&reference)?);
+        }
+        Ok(Redactor::new(&values))
+    }
+}
+
+pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, OperationError> {
+    provider.fleet().ok_or_else(|| {
+        OperationError::Provider(ProviderError::new(
+            ErrorKind::Unsupported,
+            format!("provider `{}` carries no releases", provider.name()),
+        ))
+    })
+}

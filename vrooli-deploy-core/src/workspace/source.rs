@@ -1,0 +1,59 @@
+//! What a workspace remembers of where an app came from, beside its journal.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{OperationError, Workspace};
+use crate::names::{ProviderName, StackId, VariableName};
+
+const SOURCE: &str = "source";
+
+/// Where an app came from and what was chosen for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Source {
+    /// The manifest's folder.
+    pub(super) root: PathBuf,
+    /// The manifest's file.
+    pub(super) file: PathBuf,
+    /// Who runs it.
+    pub(super) provider: ProviderName,
+    /// Fixed public port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+    /// Address to listen on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) listen: Option<IpAddr>,
+    /// Variables that builds may see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) pass_env: Vec<VariableName>,
+    /// Stopped on purpose.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stopped: bool,
+}
+
+impl Workspace {
+    pub(super) async fn source(&self, stack: &StackId) -> Result<Option<Source>, OperationError> {
+        let value = self.0.store.setting(stack, SOURCE).await?;
+        Ok(value.and_then(|v| serde_json::from_value(v).ok()))
+    }
+
+    pub(super) async fn set_source(&self, stack: &StackId, source: &Source) -> Result<(), OperationError> {
+        // A struct of plain fields: it can always be written as JSON.
+        let value = serde_json::to_value(source).ok();
+        self.0.store.set_setting(stack, SOURCE, value.as_ref()).await?;
+        Ok(())
+    }
+
+    /// Remembers whether the app is stopped on purpose, if it is remembered at all.
+    pub(super) async fn set_stopped(&self, stack: &StackId, stopped: bool) -> Result<(), OperationError> {
+        if let Some(mut source) = self.source(stack).await?
+            && source.stopped != stopped
+        {
+            source.stopped = stopped;
+            self.set_source(stack, &source).await?;
+        }
+        Ok(())
+    }
+}
