@@ -184,6 +184,7 @@ impl Workspace {
             include: manifest.build.include.clone(),
             steps,
             pass_env: pass_env.iter().map(ToString::to_string).collect(),
+            env: manifest.env.clone(),
         };
         let source = Source {
             root: loaded.root.clone(),

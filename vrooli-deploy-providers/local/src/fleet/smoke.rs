@@ -1,0 +1,131 @@
+use std::time::Duration;
+
+use serde_json::Value;
+use vrooli_deploy_core::manifest::{ServiceConfig, SmokeTest};
+use vrooli_deploy_core::names::UnitId;
+use vrooli_deploy_core::provider::{OpCtx, Result, SmokeReport};
+use vrooli_deploy_core::release::Release;
+
+use super::LocalFleet;
+use super::http::{Answer, Ask, ask};
+
+/// Of one smoke test.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+impl LocalFleet {
+    pub(super) async fn run_smoke(&self, cx: &OpCtx, release: &Release, through_edge: bool) -> Result<SmokeReport> {
+        let mut report = SmokeReport::default();
+        for test in &release.bundle.smoke {
+            let unit = UnitId { service: test.service.clone(), index: 0 };
+            let target = if through_edge {
+                // A path that the edge gives to another service cannot be asked for there.
+                if serving(release, &test.path).is_none_or(|name| *name != test.service) {
+                    continue;
+                }
+                self.public_port()?
+            } else {
+                let seen = self.unit(cx, release, &unit).await?;
+                let first = release.bundle.services.get(&test.service).and_then(|s| s.ports.keys().next());
+                seen.and_then(|s| s.ports.get(first?.as_str()).copied())
+            };
+            let name = format!("{} {} on `{}`", test.method, test.path, test.service);
+            let Some(port) = target else {
+                report.failed.push(format!("{name}: there is no port to ask"));
+                continue;
+            };
+            let asked = Ask {
+                port,
+                method: &test.method,
+                path: &test.path,
+                host: "localhost",
+                json: test.body.as_ref(),
+                timeout: TIMEOUT,
+            };
+            match ask(&asked).await {
+                Ok(answer) => match judge(test, &answer) {
+                    Ok(()) => report.passed += 1,
+                    Err(why) => report.failed.push(format!("{name}: {why}")),
+                },
+                Err(why) => report.failed.push(format!("{name}: {why}")),
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// The service that the edge gives a path to: the longest prefix on whole segments.
+fn serving<'a>(release: &'a Release, path: &str) -> Option<&'a vrooli_deploy_core::names::ServiceName> {
+    let path = path.split('?').next().unwrap_or(path);
+    let fits = |prefix: &str| {
+        let prefix = prefix.trim_end_matches('/');
+        path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let longest = |config: &ServiceConfig| {
+        config.routes.iter().filter(|r| fits(&r.path)).map(|r| r.path.len()).max()
+    };
+    release
+        .bundle
+        .services
+        .iter()
+        .filter_map(|(name, config)| Some((longest(config)?, name)))
+        .max_by_key(|(length, _)| *length)
+        .map(|(_, name)| name)
+}
+
+fn judge(test: &SmokeTest, answer: &Answer) -> std::result::Result<(), String> {
+    let expect = &test.expect;
+    match expect.status {
+        Some(status) if answer.status != status => {
+            return Err(format!("answered {}, expected {status}", answer.status));
+        }
+        None if !(200..300).contains(&answer.status) => return Err(format!("answered {}", answer.status)),
+        _ => {}
+    }
+    if let Some(wanted) = &expect.content_type
+        && !answer.content_type.starts_with(&wanted.to_ascii_lowercase())
+    {
+        return Err(format!("content type is `{}`, expected `{wanted}`", answer.content_type));
+    }
+    if expect.json.is_empty() {
+        return Ok(());
+    }
+    let body: Value = serde_json::from_str(&answer.body)
+        .map_err(|_| format!("the answer is no JSON (content type `{}`)", answer.content_type))?;
+    for (pointer, wanted) in &expect.json {
+        match body.pointer(pointer) {
+            Some(value) if value == wanted => {}
+            Some(value) => return Err(format!("`{pointer}` is {value}, expected {wanted}")),
+            None => return Err(format!("`{pointer}` is not there, expected {wanted}")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn test(expect: Value) -> SmokeTest {
+        serde_json::from_value(serde_json::json!({"service": "api", "path": "/x", "expect": expect})).unwrap()
+    }
+
+    fn answer(status: u16, content_type: &str, body: &str) -> Answer {
+        Answer { status, content_type: content_type.to_owned(), body: body.to_owned() }
+    }
+
+    #[test]
+    fn html_where_json_was_asked_fails() {
+        let test = test(serde_json::json!({"json": {"/status": "healthy"}}));
+        assert!(judge(&test, &answer(200, "text/html", "<html>")).unwrap_err().contains("no JSON"));
+        assert!(judge(&test, &answer(200, "application/json", r#"{"status":"degraded"}"#)).is_err());
+        assert!(judge(&test, &answer(200, "application/json", r#"{"status":"healthy"}"#)).is_ok());
+    }
+
+    #[test]
+    fn status_and_type() {
+        let test = test(serde_json::json!({"status": 201, "content_type": "application/json"}));
+        assert!(judge(&test, &answer(200, "application/json", "")).is_err());
+        assert!(judge(&test, &answer(201, "text/plain", "")).is_err());
+        assert!(judge(&test, &answer(201, "application/json; charset=utf-8", "")).is_ok());
+    }
+}
