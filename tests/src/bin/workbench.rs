@@ -1,0 +1,165 @@
+//! An embedding program in small, for tests: it does what the command line does, through
+//! the library, and can be told to die at the Nth journal append or provider call.
+//!
+//! ```text
+//! workbench STATE COMMAND [APP] [--kill append:N:before] [--data NAME] [--to rN] …
+//! ```
+//! One line of JSON on stdout, the exit code of the command line.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program, not a library")]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+use vrooli_deploy_core::engine::EngineHooks;
+use vrooli_deploy_core::release::strategy::Strategies;
+use vrooli_deploy_core::workspace::{
+    DeployOptions, DestroyOptions, OperationError, Run, TargetOptions, Workspace, WorkspaceOptions,
+};
+
+#[derive(Debug, Default)]
+struct Arguments {
+    state: String,
+    command: String,
+    app: String,
+    kill: Option<String>,
+    data: Option<String>,
+    to: Option<String>,
+    environment: Option<String>,
+    name: Option<String>,
+    force: bool,
+    allow_degraded: bool,
+    adopt: bool,
+}
+
+fn arguments() -> Arguments {
+    let mut parsed = Arguments::default();
+    let mut words = std::env::args().skip(1);
+    let mut plain = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--kill" => parsed.kill = words.next(),
+            "--data" => parsed.data = words.next(),
+            "--to" => parsed.to = words.next(),
+            "--env" => parsed.environment = words.next(),
+            "--name" => parsed.name = words.next(),
+            "--force" => parsed.force = true,
+            "--allow-degraded" => parsed.allow_degraded = true,
+            "--adopt" => parsed.adopt = true,
+            _ => plain.push(word),
+        }
+    }
+    let mut plain = plain.into_iter();
+    parsed.state = plain.next().unwrap_or_default();
+    parsed.command = plain.next().unwrap_or_default();
+    parsed.app = plain.next().unwrap_or_default();
+    parsed
+}
+
+/// `append:3:before`, `call:2:after`: ends this process there, as kill -9 would.
+fn hooks(kill: Option<&str>) -> EngineHooks {
+    let hooks = EngineHooks::default();
+    let Some(kill) = kill else { return hooks };
+    let mut parts = kill.split(':');
+    let what = parts.next().unwrap_or_default();
+    let number: u64 = parts.next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX);
+    let when = parts.next().unwrap_or("before");
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = move || {
+        if seen.fetch_add(1, Ordering::SeqCst) + 1 == number {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            // The signal is on its way; nothing more may happen.
+            loop {
+                std::thread::park();
+            }
+        }
+    };
+    match (what, when) {
+        ("append", "before") => hooks.before_append(move |_| count()),
+        ("append", _) => hooks.after_append(move |_| count()),
+        (_, "before") => hooks.before_call(move |_| count()),
+        _ => hooks.after_call(move |_| count()),
+    }
+}
+
+fn main() -> ExitCode {
+    let registry = vrooli_deploy_providers::registry();
+    vrooli_deploy_providers::run_if_child(&registry);
+    let arguments = arguments();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("{e}");
+            return ExitCode::from(1);
+        }
+    };
+    let (value, code) = match runtime.block_on(run(&arguments, registry)) {
+        Ok((value, code)) => (value, code),
+        Err(e) => (
+            json!({"error": e.to_string(), "code": e.code(), "help": e.help(), "diagnostics": match &e {
+                OperationError::Input(all) => json!(all),
+                OperationError::PlanChanged { differences } => json!(differences),
+                _ => Value::Null,
+            }}),
+            e.exit_code(),
+        ),
+    };
+    println!("{value}");
+    ExitCode::from(code)
+}
+
+async fn run(
+    arguments: &Arguments,
+    registry: vrooli_deploy_core::provider::Registry,
+) -> Result<(Value, u8), OperationError> {
+    let workspace = Workspace::open_with(
+        WorkspaceOptions::new(&arguments.state),
+        registry,
+        Strategies::default(),
+        hooks(arguments.kill.as_deref()),
+    )
+    .await?;
+    let run = Run::new().with_events(|event| {
+        if let Ok(line) = serde_json::to_string(event) {
+            eprintln!("{line}");
+        }
+    });
+    if arguments.command == "list" {
+        return Ok((json!(workspace.list().await?), 0));
+    }
+    let mut options = TargetOptions::default();
+    options.environment = arguments.environment.as_ref().and_then(|e| e.parse().ok());
+    options.name = arguments.name.as_ref().and_then(|e| e.parse().ok());
+    let target = workspace.resolve(&arguments.app, &options).await?;
+    let mut deploy = DeployOptions::default();
+    deploy.force = arguments.force;
+    deploy.allow_degraded = arguments.allow_degraded;
+    deploy.adopt = arguments.adopt;
+    let mut destroy = DestroyOptions::default();
+    destroy.data.clone_from(&arguments.data);
+    let stack = &target.stack;
+    let change = match arguments.command.as_str() {
+        "deploy" => workspace.deploy(&target, &deploy, &run).await?,
+        "rollback" => {
+            let to = arguments.to.as_ref().and_then(|r| r.parse().ok());
+            workspace.rollback(stack, to, &run).await?
+        }
+        "stop" => workspace.stop(stack, &run).await?,
+        "start" => workspace.start(stack, &run).await?,
+        "destroy" => workspace.destroy(stack, &destroy, &run).await?,
+        "plan" => return Ok((json!(workspace.plan(&target, &deploy).await?.0), 0)),
+        "status" => return Ok((json!(workspace.status(stack).await?), 0)),
+        "releases" => return Ok((json!(workspace.releases(stack).await?), 0)),
+        "history" => return Ok((json!(workspace.history(stack, 1).await?.len()), 0)),
+        "resume" => {
+            let report = workspace.resume(stack, &run).await?;
+            return Ok((json!(report), report.outcome.kind.exit_code()));
+        }
+        other => {
+            return Ok((json!({"error": format!("no command `{other}`")}), 2));
+        }
+    };
+    let report = change.apply().await?;
+    Ok((json!(report), report.outcome.kind.exit_code()))
+}
