@@ -8,6 +8,7 @@
 pub mod cost;
 pub mod diagnostics;
 pub mod duration;
+pub mod engine;
 pub mod import;
 pub mod manifest;
 pub mod names;
@@ -18,7 +19,5 @@ pub mod requirements;
 pub mod secrets;
 pub mod stack;
 
-#[cfg(feature = "engine")]
-pub mod engine;
 #[cfg(feature = "engine")]
 pub mod state;

@@ -1,6 +1,6 @@
 //! The state of a stack: what its journal says, folded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::entry::{Entry, JournalRecord, StepFailure, StepOutput};
 use super::outcome::{Outcome, OutcomeKind};
 use crate::names::{ReleaseNumber, ResourceKey, ResourceKind};
-use crate::plan::{Plan, ReleaseAction, StepAction, StepId};
+use crate::plan::{Plan, ReleaseAction, StepAction, StepId, Undo};
 use crate::provider::{OpToken, Outputs, PhysicalId, Routing};
 use crate::release::Release;
 
@@ -52,6 +52,15 @@ pub struct ResourceState {
     pub observed: Value,
     /// Its outputs.
     pub outputs: Outputs,
+    /// Holds data that cannot be made again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_data: bool,
+    /// Resources that must outlive it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub needs: BTreeSet<ResourceKey>,
+    /// Was there before us and was taken over: no undo of ours may delete it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
 }
 
 /// A release in a stack's history.
@@ -92,8 +101,11 @@ pub struct OpenPlan {
     pub steps: BTreeMap<StepId, StepState>,
     /// Was its release committed?
     pub committed: bool,
-    /// What steps gave.
+    /// What steps gave. A shift of traffic is here from its start on: what was routed before.
     pub outputs: BTreeMap<StepId, StepOutput>,
+    /// Resources as they were before the plan touched them, for undo.
+    #[serde(default)]
+    pub previous: BTreeMap<ResourceKey, ResourceState>,
 }
 
 /// How far a step is.
@@ -106,6 +118,8 @@ pub enum StepState {
         token: Option<OpToken>,
         /// When.
         at: Timestamp,
+        /// The resolved spec that left with the call.
+        spec: Option<Value>,
     },
     /// Done.
     Succeeded,
@@ -160,16 +174,28 @@ impl StackState {
                     steps: BTreeMap::new(),
                     committed: false,
                     outputs: BTreeMap::new(),
+                    previous: BTreeMap::new(),
                 });
             }
-            Entry::Started { step, token, .. } => {
+            Entry::Started { step, token, spec } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
                 let action = open.action(step).ok_or_else(|| illegal(format!("no step `{step}` in the plan")))?;
-                if let StepAction::Create { key, generation, .. } = action {
-                    let seen = self.generations.entry(key.clone()).or_insert(0);
-                    *seen = (*seen).max(*generation);
+                match action {
+                    StepAction::Create { key, generation, .. } => {
+                        let seen = self.generations.entry(key.clone()).or_insert(0);
+                        *seen = (*seen).max(*generation);
+                    }
+                    // Known before the call leaves: whatever becomes of it can be taken back.
+                    StepAction::Release { action: ReleaseAction::Shift { .. }, .. } => {
+                        let before = spec.as_ref().and_then(|spec| Routing::deserialize(spec).ok());
+                        if let Some(before) = before {
+                            open.outputs.insert(step.clone(), StepOutput::Shifted { before });
+                        }
+                    }
+                    _ => {}
                 }
-                open.steps.insert(step.clone(), StepState::Started { token: *token, at: record.at });
+                open.steps
+                    .insert(step.clone(), StepState::Started { token: *token, at: record.at, spec: spec.clone() });
             }
             Entry::Succeeded { step, output } => {
                 self.succeeded(step, output, record.at).map_err(illegal)?;
@@ -230,9 +256,14 @@ impl StackState {
         let action = open.action(step).ok_or_else(|| format!("no step `{step}` in the plan"))?.clone();
         open.steps.insert(step.clone(), StepState::Succeeded);
         open.outputs.insert(step.clone(), output.clone());
+        if let Some(key) = action.key()
+            && let Some(before) = self.resources.get(key)
+        {
+            open.previous.entry(key.clone()).or_insert_with(|| before.clone());
+        }
         match (action, output) {
             (
-                StepAction::Create { key, kind, spec, generation },
+                StepAction::Create { key, kind, spec, generation, holds_data, needs },
                 StepOutput::Resource { id, observed, outputs },
             ) => {
                 self.generations.insert(key.clone(), generation);
@@ -245,14 +276,24 @@ impl StackState {
                         spec,
                         observed: observed.clone(),
                         outputs: outputs.clone(),
+                        holds_data,
+                        needs,
+                        adopted: false,
                     },
                 );
             }
             (
-                StepAction::Update { key, kind, spec, .. } | StepAction::Adopt { key, kind, spec, .. },
+                StepAction::Update { key, kind, spec, holds_data, needs, .. }
+                | StepAction::Adopt { key, kind, spec, holds_data, needs, .. },
                 StepOutput::Resource { id, observed, outputs },
             ) => {
-                let generation = self.generations.get(&key).copied().unwrap_or_default();
+                // What is in no state yet was there before us; an update keeps what was known.
+                let known = self.resources.get(&key).filter(|r| r.id == *id);
+                let generation = known
+                    .map(|r| r.generation)
+                    .or_else(|| self.generations.get(&key).copied())
+                    .unwrap_or_default();
+                let adopted = known.is_none_or(|r| r.adopted);
                 self.resources.insert(
                     key,
                     ResourceState {
@@ -262,6 +303,9 @@ impl StackState {
                         spec,
                         observed: observed.clone(),
                         outputs: outputs.clone(),
+                        holds_data,
+                        needs,
+                        adopted,
                     },
                 );
             }
@@ -300,12 +344,24 @@ impl StackState {
         let action = open.action(step).ok_or_else(|| format!("no step `{step}` in the plan"))?.clone();
         open.steps.insert(step.clone(), StepState::Undone);
         match action {
-            StepAction::Create { key, .. } | StepAction::Adopt { key, .. } => {
-                self.resources.remove(&key);
+            StepAction::Create { key, .. } | StepAction::Adopt { key, .. } | StepAction::Update { key, .. } => {
+                let deleted = matches!(open.undo(step), Some(Undo::Delete));
+                match open.previous.get(&key) {
+                    // A replacement went: the object before it is there still. An object that
+                    // an earlier attempt made went with it.
+                    Some(before) if !deleted || self.resources.get(&key).is_some_and(|r| r.id != before.id) => {
+                        self.resources.insert(key, before.clone());
+                    }
+                    _ => {
+                        self.resources.remove(&key);
+                    }
+                }
             }
-            StepAction::Update { key, observed, .. } => {
-                if let Some(resource) = self.resources.get_mut(&key) {
-                    resource.observed = observed;
+            StepAction::Release { release, action: ReleaseAction::Stage } => {
+                if let Some(record) = self.releases.get_mut(&release)
+                    && record.status == ReleaseStatus::Candidate
+                {
+                    record.status = ReleaseStatus::Failed;
                 }
             }
             _ => {}
@@ -328,6 +384,12 @@ impl OpenPlan {
     #[must_use]
     pub fn action(&self, step: &StepId) -> Option<&StepAction> {
         self.plan.steps.iter().find(|s| s.id == *step).map(|s| &s.action)
+    }
+
+    /// What takes a step of the plan back.
+    #[must_use]
+    pub fn undo(&self, step: &StepId) -> Option<&Undo> {
+        self.plan.steps.iter().find(|s| s.id == *step).map(|s| &s.undo)
     }
 
     /// Steps whose call, or whose undo, may have left without an answer.

@@ -21,7 +21,7 @@ impl fmt::Display for StepId {
     }
 }
 
-/// When a step may run.
+/// When a step may run. A stage begins when all steps of the stages before it have succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -67,6 +67,12 @@ pub enum StepAction {
         spec: Value,
         /// Rises on replace.
         generation: u32,
+        /// Holds data that cannot be made again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        holds_data: bool,
+        /// Resources that must outlive it.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        needs: BTreeSet<ResourceKey>,
     },
     /// Changes a resource.
     Update {
@@ -82,6 +88,12 @@ pub enum StepAction {
         observed: Value,
         /// Fields that change.
         fields: Vec<String>,
+        /// Holds data that cannot be made again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        holds_data: bool,
+        /// Resources that must outlive it.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        needs: BTreeSet<ResourceKey>,
     },
     /// Removes a resource.
     Delete {
@@ -91,6 +103,9 @@ pub enum StepAction {
         kind: ResourceKind,
         /// What the provider calls it.
         id: PhysicalId,
+        /// It holds data, and the user asked for it to go.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        holds_data: bool,
     },
     /// Takes over an object that bears our marks and is in no state.
     Adopt {
@@ -104,6 +119,12 @@ pub enum StepAction {
         spec: Value,
         /// What was seen when planning.
         observed: Value,
+        /// Holds data that cannot be made again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        holds_data: bool,
+        /// Resources that must outlive it.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        needs: BTreeSet<ResourceKey>,
     },
     /// A step of the change of release.
     Release {
@@ -113,6 +134,61 @@ pub enum StepAction {
         #[serde(flatten)]
         action: ReleaseAction,
     },
+}
+
+impl StepAction {
+    /// The resource it is about; `None` for a step of the change of release.
+    #[must_use]
+    pub fn key(&self) -> Option<&ResourceKey> {
+        match self {
+            Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } | Self::Adopt { key, .. } => {
+                Some(key)
+            }
+            Self::Release { .. } => None,
+        }
+    }
+
+    /// What it does, for people: `create database/main`, `start api.0 of r3`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Create { key, .. } => format!("create {key}"),
+            Self::Update { key, .. } => format!("update {key}"),
+            Self::Delete { key, .. } => format!("delete {key}"),
+            Self::Adopt { key, .. } => format!("adopt {key}"),
+            Self::Release { release, action } => action.title(*release),
+        }
+    }
+}
+
+impl ReleaseAction {
+    /// What it does for a release, for people.
+    #[must_use]
+    pub fn title(&self, release: ReleaseNumber) -> String {
+        match self {
+            Self::Build => format!("build {release}"),
+            Self::Stage => format!("stage {release}"),
+            Self::Migrate => format!("apply SQL of {release}"),
+            Self::Yield { old, unit } => format!("stop {unit} of {old} to make room"),
+            Self::Start { unit } => format!("start {unit} of {release}"),
+            Self::Probe { unit } => format!("probe {unit} of {release}"),
+            Self::Smoke { through_edge: true } => format!("smoke test {release} through the edge"),
+            Self::Smoke { through_edge: false } => format!("smoke test {release}"),
+            Self::Shift { routing } => match routing.weights.len() {
+                0 => "end traffic".to_owned(),
+                1 => format!("move traffic to {}", routing.weights.keys().map(ToString::to_string).collect::<String>()),
+                _ => {
+                    let shares: Vec<_> = routing.weights.iter().map(|(r, w)| format!("{r}={w}")).collect();
+                    format!("split traffic {}", shares.join(" "))
+                }
+            },
+            Self::Watch { .. } => format!("watch {release}"),
+            Self::Commit => format!("commit {release}"),
+            Self::Drain { old, .. } => format!("drain {old}"),
+            Self::Stop { old, unit } => format!("stop {unit} of {old}"),
+            Self::Remove { old } => format!("remove {old}"),
+        }
+    }
 }
 
 /// What a release step does.
@@ -194,7 +270,7 @@ pub enum Undo {
     Delete,
     /// Put back what was there.
     Restore {
-        /// The spec before, for an update.
+        /// The spec before, references symbolic.
         previous: Value,
     },
     /// Do this release step instead.
