@@ -10,7 +10,7 @@ use super::capabilities::FleetCapabilities;
 use super::context::OpCtx;
 use super::error::Result;
 use crate::manifest::BuildStep;
-use crate::names::{Digest, ReleaseNumber, UnitId};
+use crate::names::{Digest, ReleaseNumber, UnitId, VariableName};
 use crate::release::Release;
 
 /// What carries releases. Every call is idempotent: made twice with the same arguments it
@@ -70,6 +70,8 @@ pub struct BuildRequest {
     pub steps: Vec<BuildStep>,
     /// Variables of the deploying program that builds may see.
     pub pass_env: Vec<String>,
+    /// Variables that the manifest sets for builds; they win over those of the deploying program.
+    pub env: BTreeMap<VariableName, String>,
 }
 
 /// What a build made.
