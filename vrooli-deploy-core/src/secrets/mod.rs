@@ -1,7 +1,17 @@
 //! Secrets: values that are never serialised, printed, logged or put in an argument list.
 
+#[cfg(feature = "engine")]
+mod file_store;
+#[cfg(feature = "engine")]
+mod generate;
+mod redact;
 mod store;
 
+#[cfg(feature = "engine")]
+pub use file_store::{FileStore, KeySource};
+#[cfg(feature = "engine")]
+pub use generate::generate;
+pub use redact::Redactor;
 pub use store::{SecretError, SecretStore};
 
 use std::fmt;
