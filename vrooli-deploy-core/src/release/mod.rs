@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{ServiceConfig, SmokeTest, StrategyConfig};
 use crate::names::{AppName, Digest, EnvironmentName, PortName, ReleaseNumber, ServiceName, VariableName};
-use crate::provider::Artefact;
+use crate::provider::{Artefact, OutputValue};
 use crate::requirements::ResourceRequirement;
 use crate::secrets::SecretRef;
 use crate::stack::Reference;
@@ -94,4 +94,19 @@ pub enum EnvValue {
     },
     /// The folder that is kept over releases, as an absolute path.
     DataDir,
+}
+
+impl EnvValue {
+    /// What an output of a resource becomes in an environment. `None` for a list or an object.
+    #[must_use]
+    pub fn from_output(output: &OutputValue) -> Option<Self> {
+        Some(match output {
+            OutputValue::Secret(reference) => Self::Secret(reference.clone()),
+            OutputValue::Plain(serde_json::Value::String(text)) => Self::Value(text.clone()),
+            OutputValue::Plain(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => {
+                Self::Value(value.to_string())
+            }
+            OutputValue::Plain(_) => return None,
+        })
+    }
 }

@@ -1,13 +1,9 @@
-use std::sync::Arc;
-
 use super::session::Session;
 use super::source::Source;
 use super::{OperationError, Report};
 use crate::diagnostics::Diagnostic;
-use crate::engine::{ApplyOptions, LeftBehind, Outcome, OutcomeKind};
-use crate::names::{OutputName, ResourceKey};
+use crate::engine::{ApplyOptions, Outcome, OutcomeKind};
 use crate::plan::{Plan, ReleaseAction, StepAction};
-use crate::state::StateStore as _;
 
 /// A change that is planned and whose lease is held: look at it, then apply or drop it.
 #[derive(Debug)]
@@ -79,9 +75,9 @@ impl Change {
             }
         } else {
             let engine = self.session.engine()?;
-            let options = ApplyOptions { cancellation: self.session.run.cancellation.clone(), ..ApplyOptions::default() };
+            let options = ApplyOptions { cancellation: self.session.run.cancellation.clone() };
             engine
-                .apply(&*self.session.lease, &mut self.session.state, self.plan.clone(), options, &self.session.run.events)
+                .apply(&*self.session.lease, &mut self.session.state, self.plan.clone(), options, self.session.run.events.clone())
                 .await?
         };
         let done = matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange);

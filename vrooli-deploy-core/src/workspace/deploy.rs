@@ -1,12 +1,12 @@
 //! Planning a deployment: manifest → requirements → stack → draft → situation → plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 
 use uuid::Uuid;
 
 use super::change::{After, Change};
-use super::session::{Session, fleet};
+use super::session::fleet;
 use super::source::Source;
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Code, Diagnostic, Severity};
@@ -15,7 +15,7 @@ use crate::manifest::{DeploymentManifest, LoadedManifest, SecretSource};
 use crate::names::{Digest, ProviderName, ReleaseNumber, StackId, VariableName};
 use crate::plan::{self, Draft, Inventory, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider, Routing, UnitObserved, UnitState};
-use crate::release::strategy::{Situation, StepGraph};
+use crate::release::strategy::Situation;
 use crate::release::{DraftInput, EnvValue, Release, draft};
 use crate::requirements::{self, DeriveOptions};
 use crate::secrets::{Secret, SecretRef, generate};
@@ -155,7 +155,7 @@ impl Workspace {
             provided,
         };
         let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
-        let (references, secrets) = self.secrets(&target.stack, &manifest, &mut diagnostics)?;
+        let (references, secrets) = self.secrets(&target.stack, &loaded.root, &manifest, &mut diagnostics)?;
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(OperationError::Input(diagnostics));
         }
@@ -203,6 +203,7 @@ impl Workspace {
     fn secrets(
         &self,
         stack: &StackId,
+        root: &Path,
         manifest: &DeploymentManifest,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(BTreeMap<VariableName, SecretRef>, Vec<PendingSecret>), OperationError> {
@@ -227,7 +228,7 @@ impl Workspace {
                         .map_err(|_| format!("the environment variable `{name}` is not set")),
                 ),
                 SecretSource::File { path } => {
-                    Some(read_secret(&self.resolve_path(manifest, path)).map_err(|e| format!("`{}`: {e}", path.display())))
+                    Some(read_secret(&root.join(path)).map_err(|e| format!("`{}`: {e}", path.display())))
                 }
             };
             match (value, latest) {
@@ -268,11 +269,6 @@ impl Workspace {
         Ok((references, pending))
     }
 
-    #[expect(clippy::unused_self, reason = "belongs to the workspace's reading of manifests")]
-    fn resolve_path(&self, _manifest: &DeploymentManifest, path: &std::path::Path) -> PathBuf {
-        path.to_owned()
-    }
-
     async fn assemble(
         &self,
         prepared: &Prepared,
@@ -287,13 +283,16 @@ impl Workspace {
         let routing = fleet.routing(cx).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
-        let resource_steps = plan::resources(&plan::ResourceInput {
+        let resource_options = plan::ResourceOptions { first_release: state.current.is_none(), ..Default::default() };
+        let resources = plan::resources(&plan::ResourceInput {
             stack: &prepared.stack,
             state,
             inventory: &inventory,
             incarnation,
             provider,
+            options: &resource_options,
         })?;
+        let resource_steps = resources.steps;
         let current = state.current.and_then(|n| state.releases.get(&n)).map(|r| &r.release);
         let changed_keys: BTreeSet<_> = resource_steps.iter().filter_map(plan::changed_key).collect();
         let resolve = |reference: &Reference| -> Option<EnvValue> {
@@ -341,9 +340,10 @@ impl Workspace {
                 release = Some(next);
             }
         }
-        let mut notes = Vec::new();
-        if prepared.draft.migrations.is_empty() {
-        } else if release.as_ref().is_some_and(|r| matches!(r.source, ReleaseSource::Build { .. })) {
+        let mut notes = resources.notes;
+        if !prepared.draft.migrations.is_empty()
+            && release.as_ref().is_some_and(|r| matches!(r.source, ReleaseSource::Build { .. }))
+        {
             notes.push("SQL files that were applied before are not applied again; applied SQL is not taken back by a rollback".to_owned());
         }
         Ok(plan::assemble(plan::AssembleInput {
@@ -410,7 +410,7 @@ fn keep<T>(checked: crate::diagnostics::Checked<T>, all: &mut Vec<Diagnostic>) -
     }
 }
 
-fn read_secret(path: &std::path::Path) -> std::io::Result<Secret<String>> {
+fn read_secret(path: &Path) -> std::io::Result<Secret<String>> {
     let mut text = std::fs::read_to_string(path)?;
     let trimmed = text.trim_end_matches(['\r', '\n']).len();
     text.truncate(trimmed);

@@ -65,9 +65,10 @@ impl Workspace {
                 token: None,
             });
         }
-        let destroy = plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data })?;
+        let destroy = plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data });
         let kept = destroy.kept.iter().map(|(key, id)| (key.to_string(), id.to_string())).collect::<Vec<_>>();
-        let notes = kept.iter().map(|(key, place)| format!("{key} is kept: {place}")).collect();
+        let mut notes = destroy.notes;
+        notes.extend(kept.iter().map(|(key, place)| format!("{key} is kept: {place}")));
         let plan = plan::assemble(plan::AssembleInput {
             stack: stack.clone(),
             provider: source.provider.clone(),

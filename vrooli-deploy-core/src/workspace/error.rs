@@ -109,6 +109,7 @@ impl OperationError {
         match self {
             Self::State(StateError::Held { .. }) => 5,
             Self::Gate { .. } => 7,
+            Self::Apply(ApplyError::Lost(_) | ApplyError::Fenced { .. }) => 5,
             Self::Apply(_) => 6,
             _ => 1,
         }

@@ -28,7 +28,7 @@ use crate::state::{SqliteStore, StateStore};
 
 pub use change::Change;
 pub use error::OperationError;
-pub use options::{DeployOptions, DestroyOptions, EventSink, Run, Target, TargetOptions, WorkspaceOptions};
+pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 
 /// One state folder and the providers of this program. Cheap to clone.

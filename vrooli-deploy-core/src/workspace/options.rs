@@ -1,8 +1,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::engine::Event;
+use crate::engine::{Event, EventSink};
 use crate::manifest::LoadedManifest;
 use crate::names::{AppName, DependencyName, Digest, EnvironmentName, ProviderName, StackId, VariableName};
 use crate::provider::Cancellation;
@@ -123,30 +122,5 @@ impl Run {
     pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
         self.cancellation = cancellation;
         self
-    }
-}
-
-/// Where events go. Called from the engine's task: be quick.
-#[derive(Clone, Default)]
-pub struct EventSink(Option<Arc<dyn Fn(&Event) + Send + Sync>>);
-
-impl EventSink {
-    /// Calls the function with each event.
-    #[must_use]
-    pub fn new(sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(sink)))
-    }
-
-    /// Sends one event.
-    pub fn send(&self, event: &Event) {
-        if let Some(sink) = &self.0 {
-            sink(event);
-        }
-    }
-}
-
-impl std::fmt::Debug for EventSink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "EventSink(on)" } else { "EventSink(off)" })
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{OperationError, Run, Workspace};
-use crate::engine::{Engine, EngineOptions, StackState};
+use crate::engine::{Engine, EngineOptions, RecoverOptions, Redact, StackState};
 use crate::names::{ProviderName, StackId};
 use crate::plan::Inventory;
-use crate::provider::{Cancellation, Fleet, OpCtx, OpenContext, Provider, ProviderError, ErrorKind, Scope};
+use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OpenContext, Provider, ProviderError, Scope};
 use crate::secrets::Redactor;
 use crate::state::{Holder, Lease};
 
@@ -64,7 +64,8 @@ impl Workspace {
             Session { workspace: self.clone(), stack: stack.clone(), provider, lease, state, run: run.clone() };
         if session.state.open.is_some() {
             let engine = session.engine()?;
-            engine.recover(&*session.lease, &mut session.state, &session.run.events).await?;
+            let options = RecoverOptions { cancellation: run.cancellation.clone(), ..RecoverOptions::default() };
+            engine.recover(&*session.lease, &mut session.state, options, run.events.clone()).await?;
         }
         Ok(session)
     }
@@ -92,10 +93,11 @@ impl Session {
     /// An engine whose messages hold none of the stack's secrets.
     pub(super) fn engine(&self) -> Result<Engine, OperationError> {
         let inner = &self.workspace.0;
+        let redactor = self.workspace.redactor(&self.stack)?;
         let options = EngineOptions {
             owner: inner.store.id(),
             hooks: inner.hooks.clone(),
-            redactor: self.workspace.redactor(&self.stack)?,
+            redact: Redact::new(move |text| redactor.redact(text)),
             ..EngineOptions::default()
         };
         Ok(Engine::new(Arc::clone(&self.provider), Arc::clone(&inner.secrets), options))
