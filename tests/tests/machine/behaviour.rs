@@ -1,7 +1,7 @@
 //! What real apps do, one case each: the old release keeps serving, and the message says
 //! what a person needs.
 
-use crate::bench::{Bench, Ran};
+use crate::bench::{Bench, Ran, replace};
 
 /// Deploys a good release, makes it bad, deploys again: refused, and the old one serves on.
 fn goes_bad(fixture: &str, make_bad: impl FnOnce(&std::path::Path)) -> (Bench, Ran, String) {
@@ -16,20 +16,13 @@ fn goes_bad(fixture: &str, make_bad: impl FnOnce(&std::path::Path)) -> (Bench, R
     (bench, ran, url)
 }
 
-fn replace(app: &std::path::Path, from: &str, to: &str) {
-    let file = app.join("deployment.yaml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.contains(from), "{text}");
-    std::fs::write(file, text.replace(from, to)).unwrap();
-}
-
 #[test]
 fn a_first_deploy_that_is_never_well_leaves_nothing() {
     for (fixture, says) in [
         ("degraded", "degraded"),
         ("unhealthy", "unhealthy"),
         ("html-health", "HTML"),
-        ("crash-loop", "does not stay up"),
+        ("crash-at-start", "does not stay up"),
     ] {
         let bench = Bench::new();
         let app = bench.app(fixture);
@@ -67,7 +60,10 @@ fn a_failing_build_shows_the_compilers_lines() {
 
 #[test]
 fn a_new_release_that_is_not_well_changes_nothing() {
-    let (_bench, ran, _) = goes_bad("healthy", |app| replace(app, "--health healthy", "--health unhealthy"));
+    let (_bench, ran, _) = goes_bad("healthy", |app| {
+        replace(app, "run: [./server]", "run: [./server, --health, unhealthy]");
+        replace(app, "      path: /health\n", "      path: /health\n      startup_grace: 3s\n");
+    });
     let value = ran.expect(3);
     let cause = value["cause"].to_string();
     assert!(cause.contains("503"), "the probe's status: {cause}");
@@ -94,7 +90,7 @@ fn an_app_that_ignores_sigterm_is_ended_all_the_same() {
 #[test]
 fn a_shell_that_dies_while_its_child_serves_on() {
     let bench = Bench::new();
-    let app = bench.app("orphan");
+    let app = bench.app("orphan-child");
     let url = bench.run(&["deploy", app.to_str().unwrap()]).expect(0)["urls"][0].as_str().unwrap().to_owned();
     assert_eq!(bench.get(&url, "/").unwrap().0, 200);
     bench.run(&["stop", app.to_str().unwrap()]).expect(0);
@@ -105,12 +101,14 @@ fn a_shell_that_dies_while_its_child_serves_on() {
 fn what_an_app_prints_of_its_secrets_is_not_in_our_messages() {
     let bench = Bench::new();
     let app = bench.app("secret-printer");
+    replace(&app, "{ generate: { length: 40 } }", "{ environment: { name: PLANTED } }");
     let ran = bench
         .command(&["deploy", app.to_str().unwrap()])
-        .env("APP_SECRET", "planted-canary-Zq81/+x")
+        .env("PLANTED", "planted-canary-Zq81/+x")
         .output()
         .unwrap();
     let ran = crate::bench::ran(&ran);
+    assert_eq!(ran.code, Some(3), "{}", ran.value);
     let forms = ["planted-canary-Zq81/+x", "planted-canary-Zq81%2F%2Bx", "cGxhbnRlZC1jYW5hcnktWnE4MS8reA"];
     for form in forms {
         assert!(!ran.value.to_string().contains(form), "{}", ran.value);

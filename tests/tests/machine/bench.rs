@@ -52,6 +52,11 @@ impl Bench {
         self.folder.path().join("fixtures/apps").join(name)
     }
 
+    /// A new version of the app, which its answers bear.
+    pub(crate) fn set_version(&self, app: &Path, version: &str) {
+        replace(app, "APP_VERSION: \"1\"", &format!("APP_VERSION: \"{version}\""));
+    }
+
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_workbench"));
         command
@@ -156,6 +161,15 @@ pub(crate) fn get(base: &str, path: &str) -> Result<(u16, String), String> {
     Ok((status, body))
 }
 
+/// Changes an app's manifest.
+#[track_caller]
+pub(crate) fn replace(app: &Path, from: &str, to: &str) {
+    let file = app.join("deployment.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(file, text.replace(from, to)).unwrap();
+}
+
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -173,7 +187,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The folder of facts and corpora beside the checkout, where there is one.
+/// Is there a program of that name on the PATH?
 pub(crate) fn program(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }

@@ -70,7 +70,7 @@ fn a_redeploy() {
             let app = bench.app("healthy");
             let path = app.to_string_lossy().into_owned();
             bench.run(&["deploy", &path]).expect(0);
-            std::fs::write(app.join("version.txt"), "two\n").unwrap();
+            bench.set_version(&app, "two");
             vec!["deploy".to_owned(), path]
         },
         |bench, report| {

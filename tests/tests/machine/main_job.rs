@@ -25,7 +25,7 @@ fn deploy_redeploy_roll_back_stop_start_destroy() {
     assert_eq!(self::pid(&bench.get(&url, "/").unwrap().1), pid);
 
     // A change: a new release at the same address.
-    std::fs::write(std::path::Path::new(app).join("version.txt"), "two\n").unwrap();
+    bench.set_version(std::path::Path::new(app), "two");
     let second = bench.run(&["deploy", app]).expect(0);
     assert_eq!((second["kind"].as_str(), second["release"].as_str()), (Some("applied"), Some("r2")));
     assert_eq!(second["urls"][0], json!(url));
@@ -69,7 +69,7 @@ fn data_survives_redeploys_and_destroy_keeps_it() {
     let path = app.to_str().unwrap();
     let url = bench.run(&["deploy", path]).expect(0)["urls"][0].as_str().unwrap().to_owned();
     post(&url, "/notes", "first");
-    std::fs::write(app.join("version.txt"), "two\n").unwrap();
+    bench.set_version(&app, "two");
     bench.run(&["deploy", path]).expect(0);
     post(&url, "/notes", "second");
     let notes = bench.get(&url, "/notes").unwrap().1;
