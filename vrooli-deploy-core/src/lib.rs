@@ -8,7 +8,7 @@
 pub mod cost;
 pub mod diagnostics;
 pub mod duration;
-// import: added with its module
+pub mod import;
 pub mod manifest;
 pub mod names;
 pub mod plan;
