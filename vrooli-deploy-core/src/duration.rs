@@ -1,6 +1,9 @@
 //! Durations as people write them in manifests: `500ms`, `30s`, `5m`, `2h`, `7d`.
 
+use std::borrow::Cow;
 use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use serde::{Deserialize, Deserializer, Serializer};
 
@@ -29,6 +32,26 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .checked_mul(factor)
         .map(Duration::from_millis)
         .ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// What a duration looks like, as the JSON schema says it.
+pub(crate) const PATTERN: &str = "^[0-9]+(ms|s|m|h|d)$";
+
+/// The JSON schema of a duration: a field has `#[schemars(with = "Option<crate::duration::Text>")]`.
+pub(crate) struct Text;
+
+impl JsonSchema for Text {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": PATTERN,
+            "description": "a number and a unit: `500ms`, `30s`, `5m`, `2h`, `7d`",
+        })
+    }
 }
 
 /// Writes a duration with the largest unit that keeps it whole.

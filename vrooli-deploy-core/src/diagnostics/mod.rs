@@ -3,6 +3,11 @@
 //! An operation that failed is an error, not a diagnostic. Codes are `VDxxxx`, never
 //! re-used, each explained in `docs/errors/VDxxxx.md` (see [`explain`]).
 
+pub mod format;
+pub mod rules;
+
+pub use rules::explain;
+
 use std::fmt;
 use std::path::PathBuf;
 

@@ -1,6 +1,20 @@
 //! The narrow waist: one schema, versioned and published. Every dialect is imported into
 //! a [`DeploymentManifest`]; everything after it reads nothing else.
 
+pub(crate) mod credentials;
+pub mod crosswalk;
+mod load;
+mod schema;
+pub(crate) mod semantics;
+pub(crate) mod shape;
+mod strategy;
+pub mod yaml;
+
+pub use load::{Dialect, LoadedManifest, load, load_text};
+pub(crate) use load::{placeholder, placeholders};
+pub use schema::schema;
+pub use strategy::{StrategyConfig, StrategyKind};
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,7 +75,7 @@ pub struct DeploymentManifest {
     /// Dependencies to leave out although they are declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop: Vec<DependencyName>,
-    /// Environment variables of every service. Never a secret: see [`secrets`](Self::secrets).
+    /// Environment variables of every service. Never a secret: see `secrets`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<VariableName, String>,
     /// Secrets by reference, by the variable in which services find them.
@@ -254,7 +268,7 @@ pub struct ServiceConfig {
     pub needs: Vec<ServiceName>,
     /// How long it may take to end by itself once asked to. Default 10 s.
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<crate::duration::Text>")]
     pub stop_grace: Option<Duration>,
 }
 
@@ -283,15 +297,15 @@ pub struct HealthConfig {
     pub port: Option<PortName>,
     /// Of one probe. Default 5 s.
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<crate::duration::Text>")]
     pub timeout: Option<Duration>,
     /// Between probes of a running release. Default 30 s.
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<crate::duration::Text>")]
     pub interval: Option<Duration>,
     /// How long a start may take before it has failed. Default 60 s.
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<crate::duration::Text>")]
     pub startup_grace: Option<Duration>,
     /// Take `"status": "degraded"` for healthy.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -537,37 +551,4 @@ pub struct SmokeExpectation {
     /// JSON pointers and the values that must be there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub json: BTreeMap<String, serde_json::Value>,
-}
-
-/// How one release follows another.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StrategyConfig {
-    /// Which.
-    #[serde(rename = "type", default)]
-    pub kind: StrategyKind,
-    /// Percent of requests that a canary gets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 99))]
-    pub canary_percent: Option<u8>,
-    /// How long the new release is watched while the old one stays warm. Default: not at all.
-    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub watch: Option<Duration>,
-    /// How long requests in flight may take after the switch. Default 30 s.
-    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub drain: Option<Duration>,
-}
-
-/// Which strategy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StrategyKind {
-    /// The whole new release beside the old one, then all traffic at once.
-    #[default]
-    BlueGreen,
-    /// Instance by instance.
-    Rolling,
-    /// A part of the traffic first.
-    Canary,
 }

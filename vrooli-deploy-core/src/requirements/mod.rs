@@ -1,5 +1,13 @@
 //! What an app needs, in terms that belong to no provider.
 
+mod catalogue;
+mod derive;
+mod scenarios;
+
+pub use catalogue::{Catalogue, Footprint, KnownResource, Size, catalogue};
+pub use derive::{DeriveOptions, derive};
+pub use scenarios::check_scenarios;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

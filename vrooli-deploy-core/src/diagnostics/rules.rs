@@ -1,0 +1,174 @@
+//! The table of codes. To add one: a line here and a file `docs/errors/VDxxxx.md`.
+
+use super::{Code, Diagnostic, Severity};
+
+/// What is known about a code.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// The code.
+    pub code: Code,
+    /// A short name in kebab-case, for machines and tables.
+    pub name: &'static str,
+    /// How bad it is unless the place that finds it says otherwise.
+    pub severity: Severity,
+    /// Cause, example and fix, in markdown.
+    pub docs: &'static str,
+}
+
+const fn number(digits: &str) -> u16 {
+    let bytes = digits.as_bytes();
+    let mut value = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        value = value * 10 + (bytes[at] - b'0') as u16;
+        at += 1;
+    }
+    value
+}
+
+macro_rules! rules {
+    ($($constant:ident $digits:literal $name:literal $severity:ident;)*) => {
+        $(
+            #[doc = concat!("`VD", $digits, "`: ", $name, ".")]
+            pub const $constant: Code = Code(number($digits));
+        )*
+
+        /// All rules, by code.
+        pub static RULES: &[Rule] = &[$(
+            Rule {
+                code: $constant,
+                name: $name,
+                severity: Severity::$severity,
+                docs: include_str!(concat!(
+                    env!("CARGO_MANIFEST_DIR"), "/../docs/errors/VD", $digits, ".md"
+                )),
+            },
+        )*];
+    };
+}
+
+rules! {
+    // 01: reading a file
+    SYNTAX "0101" "syntax-error" Error;
+    DUPLICATE_KEY "0102" "duplicate-key" Error;
+    UNREADABLE "0103" "unreadable-file" Error;
+    NOTHING_TO_DEPLOY "0104" "nothing-to-deploy" Error;
+    FOREIGN_DIALECT "0105" "foreign-dialect" Error;
+    SEVERAL_MANIFESTS "0106" "several-manifests" Warning;
+
+    // 020x-021x: the manifest
+    UNKNOWN_KEY "0201" "unknown-key" Warning;
+    WRONG_TYPE "0202" "wrong-type" Error;
+    MISSING_FIELD "0203" "missing-field" Error;
+    INVALID_VALUE "0204" "invalid-value" Error;
+    SCHEMA_VERSION "0205" "unsupported-schema-version" Error;
+    UNKNOWN_PROVIDER "0206" "unknown-provider" Error;
+    UNKNOWN_TIER "0207" "unknown-tier" Error;
+    UNKNOWN_STRATEGY "0208" "unknown-strategy" Error;
+    PORT "0209" "port-problem" Error;
+    UNKNOWN_REFERENCE "0210" "unknown-reference" Error;
+    NEEDS_CYCLE "0211" "needs-cycle" Error;
+    PATH_OUTSIDE "0212" "path-outside" Error;
+    PLACEHOLDER "0213" "placeholder" Error;
+    PLAIN_SECRET "0214" "plain-secret" Error;
+    ROUTE "0215" "route-problem" Error;
+    SCALING "0216" "scaling-problem" Error;
+    BUILD_CONTEXT "0217" "build-context" Error;
+    NO_SERVICE "0218" "no-service" Error;
+    FILE_MISSING "0219" "file-missing" Warning;
+
+    // 022x-024x: importing `.vrooli/service.json`
+    NAME_CHANGED "0220" "name-changed" Info;
+    STEP_DROPPED "0221" "step-dropped" Info;
+    STEP_NEEDS_PLATFORM "0222" "step-needs-platform" Warning;
+    RUNS_IN_BACKGROUND "0223" "runs-in-background" Warning;
+    KILLS_BY_PATTERN "0224" "kills-by-pattern" Warning;
+    TEMPLATE_REFERENCE "0225" "template-reference" Warning;
+    CREDENTIAL_IN_COMMAND "0226" "credential-in-command" Warning;
+    NOTHING_RUNS "0227" "nothing-runs" Error;
+    PORT_IMPORT "0228" "port-import" Info;
+    HEALTH_IMPORT "0229" "health-import" Info;
+    ODD_SHAPE "0230" "odd-shape" Info;
+    SCENARIO_AS_RESOURCE "0231" "scenario-as-resource" Info;
+    CONTRADICTION "0232" "contradiction" Warning;
+    UNDECLARED_FILE "0233" "undeclared-file" Warning;
+    INITIALIZATION_IMPORT "0234" "initialization-import" Info;
+    METADATA_NOT_USED "0235" "metadata-not-used" Info;
+    HEURISTIC_CONFIRMED "0236" "heuristic-confirmed" Info;
+    CONDITION_NOT_KEPT "0237" "condition-not-kept" Info;
+    API_ROUTE "0238" "api-route" Info;
+
+    // 030x: requirements
+    DEAD_RESOURCE "0301" "dead-resource" Error;
+    UNKNOWN_RESOURCE "0302" "unknown-resource" Warning;
+    HEURISTIC_RESOURCE "0303" "heuristic-resource" Info;
+    OPTIONAL_RESOURCE "0304" "optional-resource" Info;
+    SCENARIO_MISSING "0305" "scenario-missing" Error;
+    SCENARIO_CYCLE "0306" "scenario-cycle" Error;
+    DROP_WITHOUT_TARGET "0307" "drop-without-target" Warning;
+}
+
+impl Code {
+    /// What is known about it. `None` for a number that was never given out.
+    #[must_use]
+    pub fn rule(self) -> Option<&'static Rule> {
+        RULES.iter().find(|rule| rule.code == self)
+    }
+
+    /// A diagnostic with this code and its usual severity.
+    #[must_use]
+    pub fn diagnostic(self, message: impl Into<String>) -> Diagnostic {
+        let severity = self.rule().map_or(Severity::Error, |rule| rule.severity);
+        Diagnostic::new(self, severity, message)
+    }
+}
+
+/// The text of `docs/errors/VDxxxx.md`: cause, example, fix.
+#[must_use]
+pub fn explain(code: Code) -> Option<&'static str> {
+    code.rule().map(|rule| rule.docs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_rise_and_names_are_unique() {
+        assert!(RULES.windows(2).all(|pair| pair[0].code < pair[1].code));
+        let names: BTreeSet<_> = RULES.iter().map(|rule| rule.name).collect();
+        assert_eq!(names.len(), RULES.len());
+    }
+
+    #[test]
+    fn every_file_has_a_code_and_says_what_to_do() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/errors");
+        let mut files = BTreeSet::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if let Some(code) = name.strip_suffix(".md").filter(|name| name.starts_with("VD")) {
+                files.insert(code.parse::<Code>().unwrap());
+            }
+        }
+        let codes: BTreeSet<_> = RULES.iter().map(|rule| rule.code).collect();
+        assert_eq!(codes, files, "each code has one file in docs/errors, each file a line in the table");
+        for rule in RULES {
+            assert!(
+                rule.docs.starts_with(&format!("# {}: ", rule.code)),
+                "{} starts with its title",
+                rule.code
+            );
+            for part in ["## Cause", "## Example", "## Fix"] {
+                assert!(rule.docs.contains(part), "{} has `{part}`", rule.code);
+            }
+        }
+    }
+
+    #[test]
+    fn explain_knows_its_codes_only() {
+        assert!(explain(SYNTAX).is_some());
+        assert!(explain(Code(9999)).is_none());
+    }
+}

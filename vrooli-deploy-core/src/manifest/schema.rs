@@ -1,0 +1,53 @@
+//! The published JSON schema of the manifest, and writing manifests.
+//!
+//! The schema is checked in as `schemas/manifest.v0.1.json`. After a change of the types,
+//! write it again: `VROOLI_DEPLOY_REFRESH=1 cargo test -p vrooli-deploy-core schema`.
+
+use schemars::Schema;
+
+use super::{DeploymentManifest, yaml};
+
+/// The JSON schema (draft 2020-12) of a manifest.
+#[must_use]
+pub fn schema() -> Schema {
+    let mut schema = schemars::schema_for!(DeploymentManifest);
+    schema.insert("title".to_owned(), "vrooli-deploy manifest v0.1".into());
+    schema
+}
+
+impl DeploymentManifest {
+    /// Writes the manifest as YAML that [`load_text`](super::load_text) reads back.
+    ///
+    /// # Errors
+    /// The writer's message. No manifest that was read makes it fail.
+    pub fn to_yaml(&self) -> Result<String, String> {
+        yaml::write(self)
+    }
+
+    /// Writes the manifest as indented JSON, ended by a line break.
+    ///
+    /// # Errors
+    /// The writer's message. No manifest that was read makes it fail.
+    pub fn to_json(&self) -> Result<String, String> {
+        serde_json::to_string_pretty(self)
+            .map(|text| text + "\n")
+            .map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_checked_in_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/manifest.v0.1.json");
+        let current = format!("{:#}\n", super::schema().to_value());
+        if std::env::var_os("VROOLI_DEPLOY_REFRESH").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(
+            written, current,
+            "{path} is out of date; write it again with VROOLI_DEPLOY_REFRESH=1"
+        );
+    }
+}
