@@ -1,7 +1,7 @@
 //! Planning a deployment: manifest → requirements → stack → draft → situation → plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use super::source::Source;
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Code, Diagnostic, Severity};
 use crate::engine::{ReleaseStatus, StackState};
-use crate::manifest::{DeploymentManifest, LoadedManifest, SecretSource};
+use crate::manifest::{DeploymentManifest, SecretSource};
 use crate::names::{Digest, ProviderName, ReleaseNumber, StackId, VariableName};
 use crate::plan::{self, Draft, Inventory, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider, Routing, UnitObserved, UnitState};
@@ -38,7 +38,6 @@ pub(super) struct PendingSecret {
 /// Everything that a plan is made from.
 struct Prepared {
     manifest: DeploymentManifest,
-    loaded: LoadedManifest,
     provider: ProviderName,
     strategy: String,
     stack: Stack,
@@ -133,10 +132,9 @@ impl Workspace {
         self.0.strategies.get(&strategy)?;
         let factory = self.0.registry.get(&provider)?;
 
-        let mut diagnostics = loaded.diagnostics.clone();
+        let mut diagnostics = target.diagnostics.clone();
         let derive = DeriveOptions {
             include_optional: options.include_optional,
-            tier: manifest.target,
             ..DeriveOptions::default()
         };
         let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;
@@ -188,14 +186,14 @@ impl Workspace {
         };
         let source = Source {
             root: loaded.root.clone(),
-            file: loaded.file.clone(),
+            file: absolute(&loaded.file)?,
             provider: provider.clone(),
             port: lower.port,
             listen: lower.listen,
             pass_env,
             stopped: known.is_some_and(|s| s.stopped),
         };
-        Ok(Prepared { manifest, loaded, provider, strategy, stack, draft, request, secrets, source, diagnostics })
+        Ok(Prepared { manifest, provider, strategy, stack, draft, request, secrets, source, diagnostics })
     }
 
     /// References to the manifest's secrets, and the values that the store lacks. A value that
@@ -408,6 +406,11 @@ fn keep<T>(checked: crate::diagnostics::Checked<T>, all: &mut Vec<Diagnostic>) -
         Some(value) if !failed => Ok(value),
         _ => Err(OperationError::Input(std::mem::take(all))),
     }
+}
+
+/// A path that means the same from any folder.
+fn absolute(path: &Path) -> Result<PathBuf, OperationError> {
+    std::path::absolute(path).map_err(|e| OperationError::Io { path: path.to_owned(), message: e.to_string() })
 }
 
 fn read_secret(path: &Path) -> std::io::Result<Secret<String>> {

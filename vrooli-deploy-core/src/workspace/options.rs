@@ -1,6 +1,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::diagnostics::Diagnostic;
 use crate::engine::{Event, EventSink};
 use crate::manifest::LoadedManifest;
 use crate::names::{AppName, DependencyName, Digest, EnvironmentName, ProviderName, StackId, VariableName};
@@ -38,6 +39,8 @@ pub struct Target {
     pub stack: StackId,
     /// The manifest; `None` when the app is known by name and its folder is gone.
     pub manifest: Option<LoadedManifest>,
+    /// What was noticed while reading it.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// How an argument of the command line becomes a [`Target`].

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::{OperationError, Target, TargetOptions, Workspace};
+use crate::diagnostics::Diagnostic;
 use crate::manifest::{self, LoadedManifest};
 use crate::names::{AppName, EnvironmentName, StackId};
 
@@ -27,7 +28,7 @@ impl Workspace {
             // `./name` and absolute paths are meant as paths; a bare word may be both.
             let loaded = load(path);
             return match (loaded, by_name) {
-                (Ok(manifest), by_name) => {
+                (Ok((manifest, diagnostics)), by_name) => {
                     let app = options.name.clone().unwrap_or_else(|| manifest.manifest.app.name.clone());
                     let target = StackId { app, environment };
                     if let Some(named) = by_name
@@ -39,7 +40,7 @@ impl Workspace {
                             second: format!("the app `{named}`"),
                         });
                     }
-                    Ok(Target { stack: target, manifest: Some(manifest) })
+                    Ok(Target { stack: target, manifest: Some(manifest), diagnostics })
                 }
                 (Err(_), Some(stack)) => self.known(stack).await,
                 (Err(error), None) => Err(error),
@@ -53,11 +54,12 @@ impl Workspace {
 
     /// An app known by name: its manifest is read from the folder it came from, if that is still there.
     async fn known(&self, stack: StackId) -> Result<Target, OperationError> {
-        let manifest = match self.source(&stack).await? {
+        let loaded = match self.source(&stack).await? {
             Some(source) if source.file.exists() => load(&source.file).ok(),
             _ => None,
         };
-        Ok(Target { stack, manifest })
+        let (manifest, diagnostics) = loaded.map_or((None, Vec::new()), |(m, d)| (Some(m), d));
+        Ok(Target { stack, manifest, diagnostics })
     }
 
     async fn unknown(&self, argument: &str) -> Result<OperationError, OperationError> {
@@ -79,15 +81,8 @@ impl Workspace {
     }
 }
 
-fn load(path: &Path) -> Result<LoadedManifest, OperationError> {
-    let checked = manifest::load(path);
-    match checked.into_result() {
-        Ok((mut loaded, diagnostics)) => {
-            loaded.diagnostics = diagnostics;
-            Ok(loaded)
-        }
-        Err(diagnostics) => Err(OperationError::Input(diagnostics)),
-    }
+fn load(path: &Path) -> Result<(LoadedManifest, Vec<Diagnostic>), OperationError> {
+    manifest::load(path).into_result().map_err(OperationError::Input)
 }
 
 pub(super) fn default_environment() -> Result<EnvironmentName, OperationError> {
