@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Dialects: what people already have, read into a manifest.
-=======
 //! Dialects that people already have, read into a
 //! [`DeploymentManifest`](crate::manifest::DeploymentManifest).
 
 pub mod service_json;
->>>>>>> front
