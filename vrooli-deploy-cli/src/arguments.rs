@@ -24,7 +24,7 @@ State lives in one folder: --state-dir, else $VROOLI_DEPLOY_HOME, else the syste
 
 /// Carries an app from one description to any machine, safely.
 #[derive(Debug, Parser)]
-#[command(name = "vrooli-deploy", version, about, after_long_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "vrooli-deploy", version, after_long_help = EXIT_CODES)]
 #[command(
     arg_required_else_help = true,
     subcommand_required = true,
