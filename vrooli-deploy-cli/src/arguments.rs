@@ -1,0 +1,404 @@
+//! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use vrooli_deploy_core::diagnostics::Code;
+use vrooli_deploy_core::names::{
+    AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName,
+    VariableName,
+};
+use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or nothing to do                     6  stuck: needs a person's decision
+  1  refused; nothing was changed               7  a gate said no (protected data)
+  2  usage                                      8  on hold: two releases serve
+  3  failed and rolled back                    10  differences found (--detailed-exitcode)
+  4  failed in part; what remains is listed   130  interrupted; the next run resumes
+  5  someone else is changing the app
+
+State lives in one folder: --state-dir, else $VROOLI_DEPLOY_HOME, else the system's data folder.";
+
+/// Carries an app from one description to any machine, safely.
+#[derive(Debug, Parser)]
+#[command(name = "vrooli-deploy", version, after_long_help = EXIT_CODES)]
+#[command(
+    arg_required_else_help = true,
+    subcommand_required = true,
+    max_term_width = 100
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Folder in which state lives [default: $VROOLI_DEPLOY_HOME, else the system's data folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Environment of the app: staging, production, … [default: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) env: Option<EnvironmentName>,
+    /// A name for the app other than its manifest's
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) name: Option<AppName>,
+    /// One JSON object a line on stdout; the last has "type":"result"
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Only results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Do what would be asked about
+    #[arg(long, short, global = true)]
+    pub(crate) yes: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColourChoice::Auto)]
+    pub(crate) color: ColourChoice,
+    /// Say more: all output of builds, notes; twice and more: the program's own log
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Global {
+    pub(crate) fn target(&self) -> TargetOptions {
+        TargetOptions {
+            environment: self.env.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColourChoice {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Also in a pipe
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an app, deploy it, and print its URL
+    Up(Deploy),
+    /// Show what a deployment would do; change nothing
+    Plan(Plan),
+    /// Build an app and deploy it
+    Deploy(Deploy),
+    /// List the apps of this workspace
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show how an app is
+    Status(Status),
+    /// Show what an app wrote
+    Logs(Logs),
+    /// Stop an app; its release stays
+    Stop(App),
+    /// Start a stopped app
+    Start(App),
+    /// List the releases of an app
+    Releases(App),
+    /// Go back to the last good release, or to the one given
+    Rollback(Rollback),
+    /// Remove an app; databases and volumes stay unless --data names it
+    Destroy(Destroy),
+    /// Resolve an interrupted run, and start nothing new
+    Resume(App),
+    /// Show, check or describe a manifest
+    #[command(subcommand)]
+    Manifest(Manifest),
+    /// Explain a message code, or list them all
+    Explain(Explain),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man(Man),
+    /// Show the journal of an app
+    History(History),
+}
+
+impl Command {
+    /// The verb as it is typed.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Plan(_) => "plan",
+            Self::Deploy(_) => "deploy",
+            Self::List => "list",
+            Self::Status(_) => "status",
+            Self::Logs(_) => "logs",
+            Self::Stop(_) => "stop",
+            Self::Start(_) => "start",
+            Self::Releases(_) => "releases",
+            Self::Rollback(_) => "rollback",
+            Self::Destroy(_) => "destroy",
+            Self::Resume(_) => "resume",
+            Self::Manifest(Manifest::Show(_)) => "manifest show",
+            Self::Manifest(Manifest::Validate(_)) => "manifest validate",
+            Self::Manifest(Manifest::Schema(_)) => "manifest schema",
+            Self::Explain(_) => "explain",
+            Self::Completions(_) => "completions",
+            Self::Man(_) => "man",
+            Self::History(_) => "history",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct App {
+    /// Folder of a scenario, a manifest file, or the name of an app
+    pub(crate) app: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Choices {
+    /// Another provider than the manifest's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<ProviderName>,
+    /// Another strategy than the manifest's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) strategy: Option<String>,
+    /// Public port of the app; kept from then on
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<IpAddr>,
+    /// Take over an app of the same name that came from another folder
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Variable of this shell that builds may see (may be given again)
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) pass_env: Vec<VariableName>,
+    /// Dependency to leave out (may be given again)
+    #[arg(long, value_name = "DEPENDENCY")]
+    pub(crate) drop: Vec<DependencyName>,
+    /// Provide optional dependencies too
+    #[arg(long)]
+    pub(crate) include_optional: bool,
+    /// Take `degraded` for healthy
+    #[arg(long)]
+    pub(crate) allow_degraded: bool,
+    /// Build and release although nothing changed
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+impl Choices {
+    pub(crate) fn options(&self) -> DeployOptions {
+        let mut options = DeployOptions::default();
+        options.provider.clone_from(&self.provider);
+        options.strategy.clone_from(&self.strategy);
+        options.port = self.port;
+        options.listen = self.listen;
+        options.adopt = self.adopt;
+        options.include_optional = self.include_optional;
+        options.drop.clone_from(&self.drop);
+        options.pass_env.clone_from(&self.pass_env);
+        options.allow_degraded = self.allow_degraded;
+        options.force = self.force;
+        options
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// Go on only if the plan is still this one (made by `plan --out`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plan: Option<PathBuf>,
+    /// Show what would be done; change nothing
+    #[arg(long, conflicts_with = "plan")]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// Save the plan, for `deploy --plan`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// End with 10 when there is something to do
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(crate) choices: Choices,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// Show it again whenever it changes, until interrupted
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// Go on as lines are written, until interrupted
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// So many of the last lines of each instance
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) lines: usize,
+    /// Of this service alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<ServiceName>,
+    /// Of this release [default: those that run]
+    #[arg(long, value_name = "rN")]
+    pub(crate) release: Option<ReleaseNumber>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// The release to go to [default: the last good one before the current]
+    #[arg(long, value_name = "rN")]
+    pub(crate) to: Option<ReleaseNumber>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Destroy {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// Delete databases and volumes too; NAME is the app's name (on a terminal it is asked for)
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub(crate) data: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    #[command(flatten)]
+    pub(crate) app: App,
+    /// Begin with this record
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) from: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Manifest {
+    /// Print the manifest that a scenario or a file comes to
+    Show(ManifestShow),
+    /// Say everything that is wrong or odd about it
+    Validate(ManifestValidate),
+    /// Print the JSON schema of manifests
+    Schema(ManifestSchema),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestShow {
+    /// Folder of a scenario, or a manifest file
+    pub(crate) path: PathBuf,
+    /// As what
+    #[arg(long, value_enum, default_value_t = ManifestFormat::Yaml)]
+    pub(crate) format: ManifestFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ManifestFormat {
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestValidate {
+    /// Folder of a scenario, or a manifest file
+    pub(crate) path: PathBuf,
+    /// For whom
+    #[arg(long, value_enum, default_value_t = DiagnosticFormat::Text)]
+    pub(crate) format: DiagnosticFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManifestSchema {
+    /// Not needed: all manifests have one schema
+    #[arg(hide = true)]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiagnosticFormat {
+    /// People
+    Text,
+    /// Programs: one object a line
+    Json,
+    /// Code scanning: SARIF 2.1.0
+    Sarif,
+    /// GitHub annotations
+    Github,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A code as messages show it, e.g. VD0203
+    pub(crate) code: Option<Code>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// A command; default: the program
+    pub(crate) command: Option<String>,
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "command")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn names_are_checked_when_they_are_typed() {
+        for bad in [
+            vec!["vrooli-deploy", "up", "x", "--env", "../prod"],
+            vec!["vrooli-deploy", "rollback", "x", "--to", "latest"],
+            vec!["vrooli-deploy", "up", "x", "--port", "0"],
+            vec!["vrooli-deploy", "up", "x", "--pass-env", "A=b"],
+        ] {
+            assert!(Arguments::try_parse_from(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn data_without_a_name_is_not_a_name() {
+        let parsed =
+            Arguments::try_parse_from(["vrooli-deploy", "destroy", "x", "--data"]).unwrap();
+        let Command::Destroy(destroy) = parsed.command else {
+            panic!("not destroy")
+        };
+        assert_eq!(destroy.data.as_deref(), Some(""));
+        assert_eq!(destroy.app.app, "x");
+    }
+}

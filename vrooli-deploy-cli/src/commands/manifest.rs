@@ -1,0 +1,86 @@
+use vrooli_deploy_core::diagnostics::{Diagnostic, Severity, format};
+use vrooli_deploy_core::manifest;
+
+use super::change;
+use super::done::Done;
+use crate::arguments::{
+    DiagnosticFormat, Manifest, ManifestFormat, ManifestShow, ManifestValidate,
+};
+use crate::errors::Failure;
+use crate::output::{self, Console, json::Line};
+
+pub(crate) fn run(console: &Console, args: &Manifest) -> Result<Done, Failure> {
+    match args {
+        Manifest::Show(args) => show(console, args),
+        Manifest::Validate(args) => Ok(validate(console, args)),
+        Manifest::Schema(_) => {
+            let schema = manifest::schema();
+            let text = format!("{:#}", schema.as_value());
+            console.result(&text);
+            console.line(&Line::Text { text });
+            Ok(Done::read())
+        }
+    }
+}
+
+fn show(console: &Console, args: &ManifestShow) -> Result<Done, Failure> {
+    let (loaded, diagnostics) = manifest::load(&args.path)
+        .into_result()
+        .map_err(Failure::input)?;
+    change::input(console, &diagnostics);
+    if console.json {
+        let manifest = serde_json::to_value(&loaded.manifest).unwrap_or_default();
+        console.line(&Line::Manifest { manifest });
+        return Ok(Done::read());
+    }
+    console.result(&match args.format {
+        ManifestFormat::Yaml => manifest::to_yaml(&loaded.manifest),
+        ManifestFormat::Json => manifest::to_json(&loaded.manifest),
+    });
+    Ok(Done::read())
+}
+
+fn validate(console: &Console, args: &ManifestValidate) -> Done {
+    let checked = manifest::load(&args.path);
+    let found = &checked.diagnostics;
+    match args.format {
+        DiagnosticFormat::Text if console.json => {
+            for diagnostic in found {
+                console.line(&Line::Diagnostic(diagnostic.into()));
+            }
+        }
+        DiagnosticFormat::Text => {
+            if !found.is_empty() {
+                console.result(&output::diagnostics(console.out, console.width(), found));
+            }
+            console.result(&summary(found));
+        }
+        DiagnosticFormat::Json => print(console, &format::json(found)),
+        DiagnosticFormat::Sarif => print(console, &format::sarif(found)),
+        DiagnosticFormat::Github => print(console, &format::github(found)),
+    }
+    Done::exit(u8::from(checked.has_errors() || checked.value.is_none()))
+}
+
+fn print(console: &Console, text: &str) {
+    if !text.is_empty() {
+        console.print(text);
+    }
+}
+
+fn summary(diagnostics: &[Diagnostic]) -> String {
+    let count = |severity, one: &str, many: &str| match diagnostics
+        .iter()
+        .filter(|d| d.severity == severity)
+        .count()
+    {
+        1 => format!("1 {one}"),
+        n => format!("{n} {many}"),
+    };
+    format!(
+        "{}, {}, {}",
+        count(Severity::Error, "error", "errors"),
+        count(Severity::Warning, "warning", "warnings"),
+        count(Severity::Info, "note", "notes")
+    )
+}

@@ -1,0 +1,272 @@
+//! Why a command did not do what it was asked.
+
+use std::error::Error;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use vrooli_deploy_core::diagnostics::{Code, Diagnostic};
+use vrooli_deploy_core::engine::{Outcome, StepFailure};
+use vrooli_deploy_core::plan::StepId;
+use vrooli_deploy_core::provider::ProviderError;
+use vrooli_deploy_core::workspace::OperationError;
+
+/// What went wrong.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(title = "Error")]
+pub(crate) struct Failure {
+    /// `VD1010`; see `vrooli-deploy explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
+    /// The step that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
+    /// What.
+    pub(crate) message: String,
+    /// What caused it, the nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) causes: Vec<String>,
+    /// Named facts: the provider's request id, a probe's status and body, the last log lines.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) facts: Vec<Fact>,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+    /// How the program ends.
+    #[serde(skip)]
+    pub(crate) exit: u8,
+    /// What is wrong with the input; drawn before the rest.
+    #[serde(skip)]
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+/// A named fact about a failure.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Fact {
+    /// What it is.
+    pub(crate) name: String,
+    /// It.
+    pub(crate) value: String,
+}
+
+impl Failure {
+    fn new(code: Option<Code>, exit: u8, message: impl Into<String>) -> Self {
+        Self {
+            code: code.map(|c| c.to_string()),
+            step: None,
+            message: message.into(),
+            causes: Vec::new(),
+            facts: Vec::new(),
+            help: None,
+            exit,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Why a step failed.
+    pub(crate) fn step(step: Option<&StepId>, failure: &StepFailure) -> Self {
+        Self {
+            step: step.map(ToString::to_string),
+            facts: failure
+                .context
+                .iter()
+                .map(|(name, value)| Fact {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            help: failure.help.clone(),
+            ..Self::new(Some(failure.code), 1, failure.message.clone())
+        }
+    }
+
+    /// Why a run came to what it came to.
+    pub(crate) fn outcome(outcome: &Outcome) -> Option<Self> {
+        let (step, failure) = outcome.cause.as_ref()?;
+        Some(Self {
+            exit: outcome.kind.exit_code(),
+            ..Self::step(Some(step), failure)
+        })
+    }
+
+    /// It asks first, and there is nobody to ask.
+    pub(crate) fn nobody_to_ask(command: &str, retype: &str) -> Self {
+        Self::new(
+            Some(Code(533)),
+            1,
+            format!("`{command}` asks before it does this, and there is no terminal to ask on"),
+        )
+        .with_help(format!("to go on without being asked: {retype}"))
+    }
+
+    /// The answer was no.
+    pub(crate) fn declined() -> Self {
+        Self::new(None, 1, "nothing was changed")
+    }
+
+    /// A saved plan cannot be used.
+    pub(crate) fn saved_plan(file: &Path, why: impl std::fmt::Display) -> Self {
+        Self::new(
+            Some(Code(534)),
+            1,
+            format!("cannot use the saved plan {}: {why}", file.display()),
+        )
+        .with_help("save one with `vrooli-deploy plan APP --out FILE`")
+    }
+
+    /// A file or folder that was asked for cannot be written.
+    pub(crate) fn write(path: &Path, error: &std::io::Error) -> Self {
+        Self::new(
+            Some(Code(1001)),
+            1,
+            format!("cannot write {}: {error}", path.display()),
+        )
+    }
+
+    /// There is no place for state.
+    pub(crate) fn no_state_dir(why: impl std::fmt::Display) -> Self {
+        Self::new(
+            Some(Code(1001)),
+            1,
+            format!("cannot tell where state should live: {why}"),
+        )
+        .with_help("say it with `--state-dir DIR` or VROOLI_DEPLOY_HOME")
+    }
+
+    /// The program itself cannot go on.
+    pub(crate) fn system(what: &str, error: &std::io::Error) -> Self {
+        Self::new(None, 1, format!("{what}: {error}"))
+    }
+
+    /// There is no page for that code.
+    pub(crate) fn unknown_code(code: Code) -> Self {
+        Self::new(None, 1, format!("there is no code {code}"))
+            .with_help("`vrooli-deploy explain` lists all codes")
+    }
+
+    /// There is no page for that command.
+    pub(crate) fn unknown_command(name: &str) -> Self {
+        Self::new(None, 2, format!("there is no command `{name}`"))
+            .with_help("`vrooli-deploy help` lists all commands")
+    }
+
+    /// The command line cannot be understood.
+    pub(crate) fn usage(message: String) -> Self {
+        Self::new(None, 2, message)
+    }
+
+    /// Stopped by the user.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(
+            None,
+            130,
+            "interrupted; the next command on the app goes on from here",
+        )
+    }
+
+    /// The input cannot be used.
+    pub(crate) fn input(diagnostics: Vec<Diagnostic>) -> Self {
+        OperationError::Input(diagnostics).into()
+    }
+}
+
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Self {
+        let mut failure = Self::new(Some(error.code()), error.exit_code(), error.to_string());
+        failure.help = error.help();
+        // A transparent error is its own source's message; what lies under that is the cause.
+        let mut cause = match &error {
+            OperationError::Provider(provider) => {
+                failure.provider(provider);
+                provider.source()
+            }
+            other => other.source(),
+        };
+        while let Some(error) = cause {
+            if let Some(provider) = error.downcast_ref::<ProviderError>() {
+                failure.provider(provider);
+            }
+            failure.causes.push(error.to_string());
+            cause = error.source();
+        }
+        match error {
+            OperationError::Input(diagnostics) => {
+                let errors = diagnostics
+                    .iter()
+                    .filter(|d| d.severity == vrooli_deploy_core::diagnostics::Severity::Error)
+                    .count();
+                failure.message = match errors {
+                    1 => "the input cannot be used".to_owned(),
+                    n => format!("the input cannot be used: {n} errors"),
+                };
+                failure.help = failure
+                    .code
+                    .as_ref()
+                    .map(|code| format!("`vrooli-deploy explain {code}` says more"));
+                failure.diagnostics = diagnostics;
+            }
+            OperationError::PlanChanged { differences } => {
+                failure.facts = differences
+                    .into_iter()
+                    .map(|value| Fact {
+                        name: "difference".to_owned(),
+                        value,
+                    })
+                    .collect();
+            }
+            _ => {}
+        }
+        failure
+    }
+}
+
+impl Failure {
+    fn provider(&mut self, error: &ProviderError) {
+        if let Some(id) = error.request_id() {
+            self.facts.push(Fact {
+                name: "request id".to_owned(),
+                value: id.to_owned(),
+            });
+        }
+        for (name, value) in error.context() {
+            self.facts.push(Fact {
+                name: (*name).to_owned(),
+                value: value.clone(),
+            });
+        }
+        if self.help.is_none() {
+            self.help = error.help().map(ToOwned::to_owned);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vrooli_deploy_core::provider::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_s_own_words_are_kept_and_not_repeated() {
+        let error = ProviderError::new(ErrorKind::Quota, "no space left")
+            .with_request_id("req-1")
+            .with_context("log", "last line")
+            .with_help("make room")
+            .with_source(std::io::Error::other("ENOSPC"));
+        let failure = Failure::from(OperationError::Provider(error));
+        assert_eq!(failure.message, "no space left");
+        assert_eq!(failure.causes, ["ENOSPC"]);
+        assert_eq!(failure.help.as_deref(), Some("make room"));
+        let facts: Vec<_> = failure
+            .facts
+            .iter()
+            .map(|f| (f.name.as_str(), f.value.as_str()))
+            .collect();
+        assert_eq!(facts, [("request id", "req-1"), ("log", "last line")]);
+    }
+}

@@ -1,0 +1,664 @@
+//! What `--json` prints: one object a line, the last a `result`. These types are the
+//! published format, apart from the library's own: a change of the library must not
+//! change what scripts read. The schema is `schemas/cli-output.v1.json`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use vrooli_deploy_core::diagnostics::{Diagnostic, Severity};
+use vrooli_deploy_core::engine::{Event, JournalRecord, StepFailure};
+use vrooli_deploy_core::plan::{Plan, StepAction};
+use vrooli_deploy_core::provider::LogLine;
+use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
+
+use crate::errors::Failure;
+
+/// Rises when a field changes its meaning or goes; what is added does not count.
+pub(crate) const VERSION: u32 = 1;
+
+/// One line.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Line {
+    /// What will happen, or would.
+    Plan(PlanLine),
+    /// An interrupted run is being resolved first.
+    Recovering {
+        /// Steps that were left dangling.
+        dangling: Vec<String>,
+    },
+    /// A plan begins.
+    PlanStarted {
+        /// Number of its steps.
+        steps: usize,
+    },
+    /// A step begins.
+    StepStarted {
+        /// Its id.
+        step: String,
+        /// `expand`, `release` or `contract`.
+        stage: String,
+        /// What it does, for people.
+        title: String,
+    },
+    /// A line that a step's program wrote.
+    StepOutput {
+        /// Its id.
+        step: String,
+        /// The line.
+        line: String,
+    },
+    /// A step is done.
+    StepSucceeded {
+        /// Its id.
+        step: String,
+        /// How long it took, in milliseconds.
+        millis: u64,
+    },
+    /// A step is tried again.
+    StepRetried {
+        /// Its id.
+        step: String,
+        /// Why.
+        reason: String,
+    },
+    /// A step failed.
+    StepFailed {
+        /// Its id.
+        step: String,
+        /// Why.
+        error: Failure,
+    },
+    /// A step is being undone.
+    UndoStarted {
+        /// Its id.
+        step: String,
+    },
+    /// A step is undone.
+    UndoSucceeded {
+        /// Its id.
+        step: String,
+    },
+    /// A step could not be undone.
+    UndoFailed {
+        /// Its id.
+        step: String,
+        /// Why.
+        error: Failure,
+    },
+    /// Something worth knowing.
+    Note {
+        /// For people.
+        message: String,
+    },
+    /// Something about the user's input.
+    Diagnostic(DiagnosticLine),
+    /// An app of the workspace (`list`).
+    App(AppLine),
+    /// How an app is (`status`).
+    Status(StatusLine),
+    /// A release (`releases`).
+    Release(ReleaseLine),
+    /// A line that an app wrote (`logs`).
+    Log {
+        /// Its release.
+        release: String,
+        /// Its instance.
+        unit: String,
+        /// The line.
+        line: String,
+    },
+    /// A record of the journal (`history`).
+    Record {
+        /// Counts from 1.
+        seq: u64,
+        /// When, RFC 3339.
+        at: String,
+        /// The lease under which it was written.
+        fence: u64,
+        /// What, in the journal's own form, which is not part of this format.
+        entry: Value,
+    },
+    /// A manifest (`manifest show`).
+    Manifest {
+        /// It, as its own schema says.
+        manifest: Value,
+    },
+    /// A message code (`explain`).
+    Code {
+        /// `VD0203`.
+        code: String,
+        /// A short name.
+        name: String,
+        /// The page: cause, example, fix; absent in the list of all codes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        page: Option<String>,
+    },
+    /// A text that was asked for (`completions`, `man`, `manifest schema`).
+    Text {
+        /// It.
+        text: String,
+    },
+    /// The last line.
+    Result(Box<ResultLine>),
+}
+
+/// What came of the command.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ResultLine {
+    /// Version of this format.
+    pub(crate) version: u32,
+    /// The command.
+    pub(crate) command: String,
+    /// In a word.
+    pub(crate) outcome: OutcomeWord,
+    /// How the program ends.
+    pub(crate) exit_code: u8,
+    /// Of commands that change an app.
+    #[serde(flatten)]
+    pub(crate) deployment: Option<DeploymentLine>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Failure>,
+}
+
+/// What came of a command, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OutcomeWord {
+    /// A command that reads has read.
+    Done,
+    /// Differences were found (exit 10).
+    Differences,
+    /// Nothing was to be done.
+    NoChange,
+    /// The change was made.
+    Applied,
+    /// Two releases serve (exit 8).
+    OnHold,
+    /// Failed; all is as before but for `left_behind` (exit 3).
+    RolledBack,
+    /// Failed in part (exit 4).
+    Partial,
+    /// A person decides (exit 6).
+    Stuck,
+    /// Stopped by the user; the next run resumes (exit 130).
+    Interrupted,
+    /// Refused; nothing was changed (exit 1).
+    Refused,
+    /// Someone else holds the lease (exit 5).
+    Blocked,
+    /// A gate said no (exit 7).
+    Gate,
+    /// The command line cannot be understood (exit 2).
+    Usage,
+}
+
+impl OutcomeWord {
+    /// The word for an exit code that came without an outcome.
+    pub(crate) const fn of_exit(code: u8) -> Self {
+        match code {
+            0 => Self::Done,
+            2 => Self::Usage,
+            5 => Self::Blocked,
+            6 => Self::Stuck,
+            7 => Self::Gate,
+            10 => Self::Differences,
+            130 => Self::Interrupted,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct DeploymentLine {
+    /// The app.
+    pub(crate) app: String,
+    /// Its environment.
+    pub(crate) environment: String,
+    /// The release that serves now, `r12`.
+    pub(crate) release: Option<String>,
+    /// Where it is reached.
+    pub(crate) urls: Vec<String>,
+    /// Steps of the plan.
+    pub(crate) steps: usize,
+    /// What is still there although it should not be, or stays on purpose.
+    pub(crate) left_behind: Vec<LeftBehindLine>,
+    /// Digest of the plan.
+    pub(crate) plan: String,
+}
+
+/// Something that is still there.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct LeftBehindLine {
+    /// What.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: String,
+}
+
+/// A plan.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct PlanLine {
+    /// The app.
+    pub(crate) app: String,
+    /// Its environment.
+    pub(crate) environment: String,
+    /// Who runs it.
+    pub(crate) provider: String,
+    /// What for: `deploy`, `rollback`, …
+    pub(crate) command: String,
+    /// Digest of all that was decided.
+    pub(crate) digest: String,
+    /// The release that serves now.
+    pub(crate) current: Option<String>,
+    /// The release that is to serve.
+    pub(crate) release: Option<String>,
+    /// Steps in an order in which they could run.
+    pub(crate) steps: Vec<StepLine>,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A step of a plan.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct StepLine {
+    /// Its id.
+    pub(crate) step: String,
+    /// `expand`, `release` or `contract`.
+    pub(crate) stage: String,
+    /// `create`, `update`, `delete`, `adopt` or `release`.
+    #[serde(rename = "do")]
+    pub(crate) action: String,
+    /// Why it is there.
+    pub(crate) reason: String,
+    /// Steps that must have succeeded first.
+    pub(crate) after: Vec<String>,
+}
+
+/// Something about the user's input.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct DiagnosticLine {
+    /// `VD0203`.
+    pub(crate) code: String,
+    /// `error`, `warning` or `info`.
+    pub(crate) severity: String,
+    /// What.
+    pub(crate) message: String,
+    /// Places, the main one first.
+    pub(crate) places: Vec<PlaceLine>,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct PlaceLine {
+    /// The file.
+    pub(crate) file: String,
+    /// From 1.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    /// What about it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) text: String,
+}
+
+/// An app of the workspace.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct AppLine {
+    /// The app.
+    pub(crate) app: String,
+    /// Its environment.
+    pub(crate) environment: String,
+    /// Who runs it.
+    pub(crate) provider: Option<String>,
+    /// The folder it came from.
+    pub(crate) source: Option<String>,
+    /// The release that serves.
+    pub(crate) release: Option<String>,
+    /// `running`, `impaired`, `stopped`, `empty`, `interrupted`, `unknown`, …
+    pub(crate) health: String,
+    /// Where it is reached.
+    pub(crate) urls: Vec<String>,
+    /// Who is changing it right now.
+    pub(crate) changed_by: Option<LeaseLine>,
+}
+
+/// Who is changing an app.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct LeaseLine {
+    /// Who.
+    pub(crate) name: String,
+    /// On which machine.
+    pub(crate) host: String,
+    /// Since when, RFC 3339.
+    pub(crate) since: String,
+    /// Address of the run, in CI.
+    pub(crate) run_url: Option<String>,
+}
+
+/// How an app is.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct StatusLine {
+    /// In short.
+    #[serde(flatten)]
+    pub(crate) app: AppLine,
+    /// Its instances.
+    pub(crate) units: Vec<UnitLine>,
+    /// Traffic: weights by release.
+    pub(crate) routing: BTreeMap<String, u32>,
+    /// What it stands on.
+    pub(crate) resources: Vec<ResourceLine>,
+    /// For people.
+    pub(crate) notes: Vec<String>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct UnitLine {
+    /// Its release.
+    pub(crate) release: String,
+    /// Which: `api.0`.
+    pub(crate) unit: String,
+    /// The host it is on.
+    pub(crate) host: String,
+    /// `running`, `restarting`, `failed` or `stopped`.
+    pub(crate) state: String,
+    /// Process id.
+    pub(crate) pid: Option<u32>,
+    /// Ports by name.
+    pub(crate) ports: BTreeMap<String, u16>,
+    /// How often it was started again.
+    pub(crate) restarts: u32,
+    /// How it ended last.
+    pub(crate) last_exit: Option<String>,
+}
+
+/// A resource.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ResourceLine {
+    /// Its key.
+    pub(crate) key: String,
+    /// Its kind.
+    pub(crate) kind: String,
+    /// What the provider calls it.
+    pub(crate) id: String,
+}
+
+/// A release.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ReleaseLine {
+    /// `r12`.
+    pub(crate) release: String,
+    /// Digest of its bundle.
+    pub(crate) digest: String,
+    /// The app's version.
+    pub(crate) version: String,
+    /// When it was built, RFC 3339.
+    pub(crate) created: String,
+    /// When it was last made current, RFC 3339.
+    pub(crate) committed: Option<String>,
+    /// `candidate`, `good`, `failed` or `removed`.
+    pub(crate) status: String,
+    /// Does it serve now?
+    pub(crate) current: bool,
+}
+
+/// A unit variant as serde writes it: `snake_case`.
+pub(crate) fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+impl Line {
+    /// The line for an event. `None` for the end of the run: the result says that.
+    pub(crate) fn event(event: &Event) -> Option<Self> {
+        let failure = |failure: &StepFailure| Failure::step(None, failure);
+        Some(match event {
+            Event::Recovering { dangling } => Self::Recovering {
+                dangling: dangling.iter().map(ToString::to_string).collect(),
+            },
+            Event::PlanStarted { steps } => Self::PlanStarted { steps: *steps },
+            Event::StepStarted { step, stage, title } => Self::StepStarted {
+                step: step.to_string(),
+                stage: word(stage),
+                title: title.clone(),
+            },
+            Event::StepOutput { step, line } => Self::StepOutput {
+                step: step.to_string(),
+                line: line.clone(),
+            },
+            Event::StepSucceeded { step, millis } => Self::StepSucceeded {
+                step: step.to_string(),
+                millis: *millis,
+            },
+            Event::StepRetried { step, reason } => Self::StepRetried {
+                step: step.to_string(),
+                reason: reason.clone(),
+            },
+            Event::StepFailed { step, failure: f } => Self::StepFailed {
+                step: step.to_string(),
+                error: failure(f),
+            },
+            Event::UndoStarted { step } => Self::UndoStarted {
+                step: step.to_string(),
+            },
+            Event::UndoSucceeded { step } => Self::UndoSucceeded {
+                step: step.to_string(),
+            },
+            Event::UndoFailed { step, failure: f } => Self::UndoFailed {
+                step: step.to_string(),
+                error: failure(f),
+            },
+            Event::Note { message } => Self::Note {
+                message: message.clone(),
+            },
+            Event::Finished { .. } => return None,
+            // An event that this version of the format has no line for is still worth knowing.
+            other => Self::Note {
+                message: serde_json::to_string(other).ok()?,
+            },
+        })
+    }
+
+    pub(crate) fn log(line: &LogLine) -> Self {
+        Self::Log {
+            release: line.release.to_string(),
+            unit: line.unit.to_string(),
+            line: line.line.clone(),
+        }
+    }
+
+    pub(crate) fn record(record: &JournalRecord) -> Self {
+        Self::Record {
+            seq: record.seq,
+            at: record.at.to_string(),
+            fence: record.fence,
+            entry: serde_json::to_value(&record.entry).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&Plan> for PlanLine {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            app: plan.stack.app.to_string(),
+            environment: plan.stack.environment.to_string(),
+            provider: plan.provider.to_string(),
+            command: plan.command.clone(),
+            digest: plan.digest.to_string(),
+            current: plan.current.map(|r| r.to_string()),
+            release: plan.release.as_ref().map(|r| r.number.to_string()),
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| StepLine {
+                    step: step.id.to_string(),
+                    stage: word(&step.stage),
+                    action: match step.action {
+                        StepAction::Create { .. } => "create",
+                        StepAction::Update { .. } => "update",
+                        StepAction::Delete { .. } => "delete",
+                        StepAction::Adopt { .. } => "adopt",
+                        StepAction::Release { .. } => "release",
+                    }
+                    .to_owned(),
+                    reason: step.reason.clone(),
+                    after: step.after.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+            notes: plan.notes.clone(),
+        }
+    }
+}
+
+impl From<&Diagnostic> for DiagnosticLine {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self {
+            code: diagnostic.code.to_string(),
+            severity: match diagnostic.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Info => "info",
+            }
+            .to_owned(),
+            message: diagnostic.message.clone(),
+            places: diagnostic
+                .labels
+                .iter()
+                .map(|label| PlaceLine {
+                    file: label.span.file.display().to_string(),
+                    line: label.span.line,
+                    column: label.span.column,
+                    text: label.text.clone(),
+                })
+                .collect(),
+            help: diagnostic.help.clone(),
+        }
+    }
+}
+
+impl From<&StackSummary> for AppLine {
+    fn from(summary: &StackSummary) -> Self {
+        Self {
+            app: summary.app.to_string(),
+            environment: summary.environment.to_string(),
+            provider: summary.provider.as_ref().map(ToString::to_string),
+            source: summary.source.as_ref().map(|s| s.display().to_string()),
+            release: summary.release.map(|r| r.to_string()),
+            health: word(&summary.health),
+            urls: summary.urls.clone(),
+            changed_by: summary.lease.as_ref().map(|lease| LeaseLine {
+                name: lease.holder.name.clone(),
+                host: lease.holder.host.clone(),
+                since: lease.since.to_string(),
+                run_url: lease.holder.run_url.clone(),
+            }),
+        }
+    }
+}
+
+impl From<&StatusReport> for StatusLine {
+    fn from(report: &StatusReport) -> Self {
+        Self {
+            app: (&report.summary).into(),
+            units: report
+                .units
+                .iter()
+                .map(|unit| UnitLine {
+                    release: unit.release.to_string(),
+                    unit: unit.unit.to_string(),
+                    host: unit.host.clone(),
+                    state: word(&unit.state),
+                    pid: unit.pid,
+                    ports: unit.ports.clone(),
+                    restarts: unit.restarts,
+                    last_exit: unit.last_exit.clone(),
+                })
+                .collect(),
+            routing: report
+                .routing
+                .iter()
+                .flat_map(|routing| {
+                    routing
+                        .weights
+                        .iter()
+                        .map(|(release, weight)| (release.to_string(), *weight))
+                })
+                .collect(),
+            resources: report
+                .resources
+                .iter()
+                .map(|r| ResourceLine {
+                    key: r.key.clone(),
+                    kind: r.kind.clone(),
+                    id: r.id.clone(),
+                })
+                .collect(),
+            notes: report.notes.clone(),
+        }
+    }
+}
+
+impl From<&ReleaseSummary> for ReleaseLine {
+    fn from(release: &ReleaseSummary) -> Self {
+        Self {
+            release: release.number.to_string(),
+            digest: release.digest.to_string(),
+            version: release.version.clone(),
+            created: release.created.to_string(),
+            committed: release.committed.map(|at| at.to_string()),
+            status: word(&release.status),
+            current: release.current,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `UPDATE=1 cargo test` writes it anew; a change that is not an addition needs a new version.
+    #[test]
+    fn the_schema_is_the_one_that_is_checked_in() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/cli-output.v1.json");
+        let mut schema = schemars::schema_for!(Line);
+        schema.insert(
+            "title".to_owned(),
+            "One line of `vrooli-deploy --json`, version 1".into(),
+        );
+        let text = format!("{:#}\n", schema.as_value());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(file, &text).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap(),
+            text,
+            "run with UPDATE=1 and look at the difference"
+        );
+    }
+
+    #[test]
+    fn the_result_is_flat_and_names_its_version() {
+        let line = Line::Result(Box::new(ResultLine {
+            version: VERSION,
+            command: "list".to_owned(),
+            outcome: OutcomeWord::Done,
+            exit_code: 0,
+            deployment: None,
+            error: None,
+        }));
+        assert_eq!(
+            serde_json::to_value(&line).unwrap(),
+            serde_json::json!({"type": "result", "version": 1, "command": "list", "outcome": "done", "exit_code": 0})
+        );
+    }
+}

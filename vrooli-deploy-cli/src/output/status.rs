@@ -1,0 +1,144 @@
+//! How apps are, as people read it.
+
+use jiff::Timestamp;
+use vrooli_deploy_core::workspace::{StackSummary, StatusReport};
+
+use super::json::word;
+use super::plan::shares;
+use super::style::{Paint, harmless};
+use super::table::table;
+
+/// A stack by name: the environment only where it is not the default one.
+pub(crate) fn name(summary: &StackSummary) -> String {
+    match summary.environment.as_str() {
+        "default" => summary.app.to_string(),
+        environment => format!("{}/{environment}", summary.app),
+    }
+}
+
+/// How long ago, in one unit.
+pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+    match now.duration_since(then).as_secs() {
+        ..60 => "just now".to_owned(),
+        seconds @ 60..3_600 => format!("{} min ago", seconds / 60),
+        seconds @ 3_600..86_400 => format!("{} h ago", seconds / 3_600),
+        seconds => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// Everything about one app.
+pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> String {
+    let summary = &report.summary;
+    let health = word(&summary.health);
+    let painted = match health.as_str() {
+        "running" => paint.green(&health),
+        "stopped" | "empty" | "data_only" => paint.dim(&health),
+        "interrupted" => paint.yellow(&health),
+        _ => paint.red(&health),
+    };
+    let mut text = format!("{}  {painted}", paint.bold(&name(summary)));
+    if let Some(release) = summary.release {
+        text.push_str(&format!("  {release}"));
+    }
+    if let Some(provider) = &summary.provider {
+        text.push_str(&paint.dim(&format!("  on {provider}")));
+    }
+    for url in &summary.urls {
+        text.push_str(&format!("\n  {}", paint.link(url)));
+    }
+    if let Some(source) = &summary.source {
+        text.push_str(&paint.dim(&format!("\n  from {}", source.display())));
+    }
+    if let Some(lease) = &summary.lease {
+        let who = format!(
+            "{} on {}, {}",
+            lease.holder.name,
+            lease.holder.host,
+            ago(now, lease.since)
+        );
+        text.push_str(&format!("\n  {} {who}", paint.yellow("being changed by")));
+    }
+    if let Some(routing) = &report.routing {
+        text.push_str(&format!("\n  traffic: {}", shares(routing)));
+    }
+    if !report.units.is_empty() {
+        let rows: Vec<Vec<String>> = report
+            .units
+            .iter()
+            .map(|unit| {
+                vec![
+                    unit.unit.to_string(),
+                    unit.release.to_string(),
+                    word(&unit.state),
+                    unit.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+                    unit.ports
+                        .iter()
+                        .map(|(name, port)| format!("{name}={port}"))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                    unit.restarts.to_string(),
+                    unit.last_exit.as_deref().map(harmless).unwrap_or_default(),
+                ]
+            })
+            .collect();
+        let head = [
+            "INSTANCE",
+            "RELEASE",
+            "STATE",
+            "PID",
+            "PORTS",
+            "RESTARTS",
+            "LAST EXIT",
+        ];
+        text.push_str(&format!("\n\n{}", table(paint, &head, &rows)));
+    }
+    if !report.resources.is_empty() {
+        let rows: Vec<Vec<String>> = report
+            .resources
+            .iter()
+            .map(|r| vec![r.key.clone(), r.kind.clone(), harmless(&r.id)])
+            .collect();
+        text.push_str(&format!(
+            "\n\n{}",
+            table(paint, &["RESOURCE", "KIND", "ID"], &rows)
+        ));
+    }
+    if let Some(outcome) = &report.last_outcome {
+        text.push_str(&format!(
+            "\n\n  last change: {}",
+            word(&outcome.kind).replace('_', " ")
+        ));
+        if let Some((step, failure)) = &outcome.cause {
+            text.push_str(&format!(" ({step}: {})", harmless(&failure.message)));
+        }
+        for left in &outcome.left_behind {
+            text.push_str(&format!(
+                "\n  stays: {}: {}",
+                harmless(&left.what),
+                harmless(&left.why)
+            ));
+        }
+    }
+    for note in &report.notes {
+        text.push_str(&format!("\n  {} {}", paint.yellow("note:"), harmless(note)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_one_unit() {
+        let now: Timestamp = "2026-01-02T12:00:00Z".parse().unwrap();
+        for (then, told) in [
+            ("2026-01-02T12:00:30Z", "just now"),
+            ("2026-01-02T11:58:30Z", "1 min ago"),
+            ("2026-01-02T09:00:00Z", "3 h ago"),
+            ("2025-12-30T12:00:00Z", "3 d ago"),
+        ] {
+            assert_eq!(ago(now, then.parse().unwrap()), told);
+        }
+    }
+}
