@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Bundle, EnvValue, Migration};
-use crate::diagnostics::{Checked, Code, Diagnostic, Severity};
+use crate::diagnostics::rules::FILE_MISSING;
+use crate::diagnostics::{Checked, Diagnostic, Severity};
 use crate::manifest::{DeploymentManifest, InitializationKind};
 use crate::names::{Digest, EnvironmentName, OutputName, ServiceName, VariableName};
 use crate::plan::Draft;
@@ -119,7 +120,7 @@ fn migrations(input: &DraftInput<'_>, diagnostics: &mut Vec<Diagnostic>) -> Vec<
                 })),
                 Err(e) => diagnostics.push(
                     Diagnostic::new(
-                        Code(230),
+                        FILE_MISSING,
                         Severity::Error,
                         format!("`{}` of `{}` cannot be read: {e}", item.file, requirement.name),
                     )

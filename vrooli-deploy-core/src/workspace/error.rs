@@ -120,12 +120,12 @@ impl OperationError {
     pub fn code(&self) -> Code {
         match self {
             Self::Input(diagnostics) => {
-                diagnostics.iter().max_by_key(|d| d.severity).map_or(Code(201), |d| d.code)
+                diagnostics.iter().max_by_key(|d| d.severity).map_or(crate::diagnostics::rules::SYNTAX, |d| d.code)
             }
-            Self::UnknownTarget { .. } => Code(220),
-            Self::AmbiguousTarget { .. } => Code(221),
-            Self::OtherSource { .. } => Code(222),
-            Self::Nothing { .. } => Code(223),
+            Self::UnknownTarget { .. } => Code(250),
+            Self::AmbiguousTarget { .. } => Code(251),
+            Self::OtherSource { .. } => Code(252),
+            Self::Nothing { .. } => Code(253),
             Self::Gate { .. } => Code(530),
             Self::PlanChanged { .. } => Code(531),
             Self::UnknownProvider(_) => Code(701),
