@@ -98,6 +98,12 @@ rules! {
     CONDITION_NOT_KEPT "0237" "condition-not-kept" Info;
     API_ROUTE "0238" "api-route" Info;
 
+    // 025x: what a command is about
+    UNKNOWN_TARGET "0250" "unknown-target" Error;
+    AMBIGUOUS_TARGET "0251" "ambiguous-target" Error;
+    OTHER_SOURCE "0252" "name-is-taken" Error;
+    NOTHING_TO_ACT_ON "0253" "nothing-to-act-on" Error;
+
     // 030x: requirements
     DEAD_RESOURCE "0301" "dead-resource" Error;
     UNKNOWN_RESOURCE "0302" "unknown-resource" Warning;
@@ -106,6 +112,43 @@ rules! {
     SCENARIO_MISSING "0305" "scenario-missing" Error;
     SCENARIO_CYCLE "0306" "scenario-cycle" Error;
     DROP_WITHOUT_TARGET "0307" "drop-without-target" Warning;
+
+    // 053x: gates and saved plans
+    DATA_PROTECTED "0530" "data-is-protected" Error;
+    PLAN_CHANGED "0531" "plan-has-changed" Error;
+    STRATEGY "0532" "strategy-cannot-be-followed" Error;
+    NOBODY_TO_ASK "0533" "nobody-to-ask" Error;
+    SAVED_PLAN "0534" "saved-plan-cannot-be-used" Error;
+
+    // 07: providers, by the kind of their error
+    PROVIDER_MISSING "0701" "provider-not-in-this-build" Error;
+    PROVIDER_CONFIG "0702" "provider-config" Error;
+    PROVIDER_AUTH "0703" "provider-auth" Error;
+    PROVIDER_PERMISSION "0704" "provider-permission" Error;
+    PROVIDER_NOT_FOUND "0705" "provider-not-found" Error;
+    PROVIDER_ALREADY_EXISTS "0706" "provider-already-exists" Error;
+    PROVIDER_CONFLICT "0707" "provider-conflict" Error;
+    PROVIDER_QUOTA "0708" "provider-quota" Error;
+    PROVIDER_RATE_LIMITED "0709" "provider-rate-limited" Error;
+    PROVIDER_UNSUPPORTED "0710" "provider-unsupported" Error;
+    PROGRAM_MISSING "0711" "missing-program" Error;
+    APP_FAILED "0712" "app-failed" Error;
+    PROVIDER_TIMEOUT "0713" "provider-timeout" Error;
+    PROVIDER_UNAVAILABLE "0714" "provider-unavailable" Error;
+    PROVIDER_AMBIGUOUS "0715" "provider-ambiguous" Error;
+    PROVIDER_CANCELLED "0716" "provider-cancelled" Error;
+    PROVIDER_FENCED "0717" "provider-fenced" Error;
+    PROVIDER_UNEXPECTED "0718" "provider-unexpected" Error;
+
+    // 08: secrets
+    SECRET_MISSING "0810" "secret-missing" Error;
+
+    // 10: state and lease
+    STATE_FILE "1001" "state-cannot-be-used" Error;
+    STATE_DAMAGED "1002" "state-is-damaged" Error;
+    STATE_VERSION "1003" "state-is-newer" Error;
+    LEASE_HELD "1010" "lease-is-held" Error;
+    LEASE_LOST "1011" "lease-was-lost" Error;
 }
 
 impl Code {
