@@ -1,6 +1,8 @@
 //! Where state lives. SQLite is the embedded default, one file a workspace; teams use the
 //! same traits on other stores.
 
+mod memory;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use uuid::Uuid;
 
 use crate::engine::{Entry, JournalRecord, StackState};
 use crate::names::StackId;
+
+pub use memory::MemoryStore;
 
 /// A store of journals, stacks and settings. Each append is one durable transaction.
 #[async_trait]
