@@ -1,6 +1,16 @@
 //! A pure diff from what is there to what is wanted: steps, undo, tokens, reasons.
 //! Immutable and bound to a digest; a saved plan is evidence, never instructions.
 
+mod assemble;
+mod check;
+pub mod codes;
+mod compare;
+mod digest;
+mod error;
+mod graph;
+mod inventory;
+pub(crate) mod reference;
+mod resources;
 mod step;
 
 use std::collections::BTreeMap;
@@ -15,6 +25,16 @@ use crate::provider::BuildRequest;
 use crate::release::{EnvValue, Migration, Release};
 use crate::requirements::ResourceRequirement;
 
+pub use assemble::{AssembleInput, assemble};
+pub(crate) use assemble::is_commit;
+pub use check::{Finding, check};
+pub use compare::compare;
+pub use error::PlanError;
+pub use inventory::{Inventory, Observed, Seen};
+pub use resources::{
+    DestroyInput, DestroyPlan, ResourceInput, ResourceOptions, ResourcePlan, changed_key, destroy, resources,
+};
+pub(crate) use resources::output_json;
 pub use step::{ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 
 /// A plan: everything that will happen, decided.

@@ -1,6 +1,7 @@
 //! Where state lives. SQLite is the embedded default, one file a workspace; teams use the
 //! same traits on other stores.
 
+mod memory;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use crate::engine::{Entry, JournalRecord, StackState};
 use crate::names::StackId;
 
+pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 /// A store of journals, stacks and settings. Each append is one durable transaction.

@@ -1,0 +1,124 @@
+use crate::diagnostics::Code;
+use crate::names::{OutputName, ResourceKey, ResourceKind};
+use crate::provider::ProviderError;
+
+use super::codes;
+
+/// No plan could be made. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The provider has no such kind, or the spec does not fit it.
+    #[error("`{key}` cannot be planned")]
+    Spec {
+        /// Which resource.
+        key: ResourceKey,
+        /// What the provider says.
+        source: ProviderError,
+    },
+    /// Resources or steps wait for each other.
+    #[error("these need each other in a circle: {}", .path.join(" → "))]
+    Cycle {
+        /// The way around, its first stop repeated at its end.
+        path: Vec<String>,
+    },
+    /// A resource needs one that is not in the stack.
+    #[error("`{key}` needs `{missing}`, which is not in the stack")]
+    Missing {
+        /// Who needs it.
+        key: ResourceKey,
+        /// What is missing.
+        missing: ResourceKey,
+    },
+    /// A resource refers to an output that its source does not have.
+    #[error("`{key}` refers to output `{output}` of `{of}`, which has: {known}")]
+    Output {
+        /// Who refers.
+        key: ResourceKey,
+        /// To whom.
+        of: ResourceKey,
+        /// To what.
+        output: OutputName,
+        /// What there is.
+        known: String,
+    },
+    /// It could not be seen whether a resource is there, and making it again might make a second.
+    #[error("whether `{key}` is there could not be seen: {why}")]
+    Unseen {
+        /// Which.
+        key: ResourceKey,
+        /// Why not.
+        why: String,
+    },
+    /// The change would take data with it.
+    #[error("`{key}` holds data and would have to be made anew ({})", .fields.join(", "))]
+    Protected {
+        /// Which.
+        key: ResourceKey,
+        /// Fields that cannot be changed in place.
+        fields: Vec<String>,
+    },
+    /// Old and new have the same name, so the old one must go first.
+    #[error("`{key}` must be made anew ({}), and two of it cannot stand side by side", .fields.join(", "))]
+    Downtime {
+        /// Which.
+        key: ResourceKey,
+        /// Fields that cannot be changed in place.
+        fields: Vec<String>,
+    },
+    /// Nothing would tie the object to its stack (P10).
+    #[error("nothing would tie `{key}` ({kind}) to its stack: {why}")]
+    Ownership {
+        /// Which.
+        key: ResourceKey,
+        /// Its kind.
+        kind: ResourceKind,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two steps have the same id, or one waits for a step that is not there.
+    #[error("{message}")]
+    Unsound {
+        /// What is wrong.
+        message: String,
+    },
+    /// The plan cannot be written as JSON.
+    #[error("the plan cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl PlanError {
+    /// The message's code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Spec { .. } => codes::SPEC,
+            Self::Cycle { .. } => codes::CYCLE,
+            Self::Missing { .. } | Self::Output { .. } => codes::REFERENCE,
+            Self::Unseen { .. } => codes::UNSEEN,
+            Self::Protected { .. } => codes::PROTECTED,
+            Self::Downtime { .. } => codes::DOWNTIME,
+            Self::Ownership { .. } => codes::OWNERSHIP,
+            Self::Unsound { .. } | Self::Json(_) => codes::UNSOUND,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Spec { source, .. } => source.help().map(ToOwned::to_owned),
+            Self::Unseen { .. } => Some("try again when the provider can be reached".to_owned()),
+            Self::Protected { .. } => {
+                Some("keep these fields as they are, or move the data yourself and remove the resource by name".to_owned())
+            }
+            Self::Downtime { .. } => Some("allow the downtime for this change, or keep these fields as they are".to_owned()),
+            Self::Cycle { .. }
+            | Self::Missing { .. }
+            | Self::Output { .. }
+            | Self::Ownership { .. }
+            | Self::Unsound { .. }
+            | Self::Json(_) => None,
+        }
+    }
+}

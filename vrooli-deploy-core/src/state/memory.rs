@@ -1,0 +1,211 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Holder, Lease, LeaseInfo, StateError, StateStore};
+use crate::engine::{Entry, JournalRecord, StackState};
+use crate::names::StackId;
+
+/// A state store in memory, for tests of programs that embed the engine. As strict as the
+/// durable ones: one lease a stack, fences that rise, appends that compare and swap, and
+/// records that must follow each other. Clones share what they hold.
+#[derive(Debug, Clone)]
+pub struct MemoryStore {
+    id: Uuid,
+    stacks: Arc<Mutex<BTreeMap<StackId, Kept>>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    records: Vec<JournalRecord>,
+    state: StackState,
+    settings: BTreeMap<String, Value>,
+    lease: Option<LeaseInfo>,
+    fence: u64,
+}
+
+impl MemoryStore {
+    /// An empty store with that id.
+    #[must_use]
+    pub fn new(id: Uuid) -> Self {
+        Self { id, stacks: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StackId, Kept>> {
+        // Nothing in here panics while it holds the lock.
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl StateStore for MemoryStore {
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    async fn load(&self, stack: &StackId) -> Result<StackState, StateError> {
+        Ok(self.lock().get(stack).map(|kept| kept.state.clone()).unwrap_or_default())
+    }
+
+    async fn stacks(&self) -> Result<Vec<StackId>, StateError> {
+        Ok(self.lock().iter().filter(|(_, kept)| kept.state.seq > 0).map(|(id, _)| id.clone()).collect())
+    }
+
+    async fn acquire(&self, stack: &StackId, holder: &Holder) -> Result<Box<dyn Lease>, StateError> {
+        let mut stacks = self.lock();
+        let kept = stacks.entry(stack.clone()).or_default();
+        if let Some(info) = &kept.lease {
+            return Err(StateError::Held { stack: stack.clone(), info: Box::new(info.clone()) });
+        }
+        kept.fence += 1;
+        let now = Timestamp::now();
+        let info = LeaseInfo { holder: holder.clone(), since: now, heartbeat: now, fence: kept.fence };
+        kept.lease = Some(info.clone());
+        Ok(Box::new(MemoryLease { store: self.clone(), stack: stack.clone(), info }))
+    }
+
+    async fn holder(&self, stack: &StackId) -> Result<Option<LeaseInfo>, StateError> {
+        Ok(self.lock().get(stack).and_then(|kept| kept.lease.clone()))
+    }
+
+    async fn journal(&self, stack: &StackId, from: u64) -> Result<Vec<JournalRecord>, StateError> {
+        let stacks = self.lock();
+        let records = stacks.get(stack).map(|kept| &kept.records[..]).unwrap_or_default();
+        Ok(records.iter().filter(|record| record.seq >= from).cloned().collect())
+    }
+
+    async fn setting(&self, stack: &StackId, name: &str) -> Result<Option<Value>, StateError> {
+        Ok(self.lock().get(stack).and_then(|kept| kept.settings.get(name).cloned()))
+    }
+
+    async fn set_setting(&self, stack: &StackId, name: &str, value: Option<&Value>) -> Result<(), StateError> {
+        let mut stacks = self.lock();
+        let settings = &mut stacks.entry(stack.clone()).or_default().settings;
+        match value {
+            Some(value) => settings.insert(name.to_owned(), value.clone()),
+            None => settings.remove(name),
+        };
+        Ok(())
+    }
+
+    async fn forget(&self, stack: &StackId) -> Result<(), StateError> {
+        if let Some(kept) = self.lock().get_mut(stack) {
+            kept.records.clear();
+            kept.settings.clear();
+            let (seq, last_release) = (kept.state.seq, kept.state.last_release);
+            kept.state = StackState { seq, last_release, ..StackState::default() };
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryLease {
+    store: MemoryStore,
+    stack: StackId,
+    info: LeaseInfo,
+}
+
+impl MemoryLease {
+    fn lost(&self, message: String) -> StateError {
+        StateError::Lost { stack: self.stack.clone(), message }
+    }
+}
+
+#[async_trait]
+impl Lease for MemoryLease {
+    fn info(&self) -> &LeaseInfo {
+        &self.info
+    }
+
+    async fn append(&self, expected: u64, entries: &[Entry]) -> Result<Vec<JournalRecord>, StateError> {
+        let mut stacks = self.store.lock();
+        let kept = stacks.entry(self.stack.clone()).or_default();
+        if kept.lease.as_ref().map(|lease| lease.fence) != Some(self.info.fence) {
+            return Err(self.lost(format!("fence {} was passed by {}", self.info.fence, kept.fence)));
+        }
+        if kept.state.seq != expected {
+            return Err(self.lost(format!("expected record {expected} to be the last, but {} is", kept.state.seq)));
+        }
+        let mut state = kept.state.clone();
+        let mut records = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let record = JournalRecord {
+                seq: state.seq + 1,
+                fence: self.info.fence,
+                at: Timestamp::now(),
+                entry: entry.clone(),
+            };
+            state.apply(&record).map_err(|e| StateError::Damaged {
+                place: "memory".to_owned(),
+                message: e.to_string(),
+            })?;
+            records.push(record);
+        }
+        kept.state = state;
+        kept.records.extend(records.iter().cloned());
+        Ok(records)
+    }
+
+    async fn release(self: Box<Self>) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
+impl Drop for MemoryLease {
+    fn drop(&mut self) {
+        if let Some(kept) = self.store.lock().get_mut(&self.stack)
+            && kept.lease.as_ref().is_some_and(|lease| lease.fence == self.info.fence)
+        {
+            kept.lease = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{AppName, EnvironmentName};
+
+    fn stack() -> StackId {
+        StackId { app: AppName::new("a").unwrap(), environment: EnvironmentName::new("default").unwrap() }
+    }
+
+    fn holder() -> Holder {
+        Holder { id: Uuid::nil(), name: "test".to_owned(), host: "here".to_owned(), run_url: None }
+    }
+
+    #[tokio::test]
+    async fn one_holder_at_a_time_and_the_fence_rises() {
+        let store = MemoryStore::new(Uuid::nil());
+        let first = store.acquire(&stack(), &holder()).await.unwrap();
+        assert!(matches!(store.acquire(&stack(), &holder()).await, Err(StateError::Held { .. })));
+        drop(first);
+        assert_eq!(store.acquire(&stack(), &holder()).await.unwrap().info().fence, 2);
+        assert!(store.holder(&stack()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stale_append_is_refused_and_changes_nothing() {
+        let store = MemoryStore::new(Uuid::nil());
+        let lease = store.acquire(&stack(), &holder()).await.unwrap();
+        assert_eq!(lease.append(0, &[Entry::Destroyed]).await.unwrap()[0].seq, 1);
+        assert!(matches!(lease.append(0, &[Entry::Destroyed]).await, Err(StateError::Lost { .. })));
+        // Of two entries the second cannot follow: neither is written.
+        let closed = Entry::PlanClosed {
+            outcome: crate::engine::Outcome {
+                kind: crate::engine::OutcomeKind::Applied,
+                release: None,
+                cause: None,
+                left_behind: Vec::new(),
+            },
+        };
+        assert!(matches!(lease.append(1, &[Entry::Destroyed, closed]).await, Err(StateError::Damaged { .. })));
+        assert_eq!(store.journal(&stack(), 0).await.unwrap().len(), 1);
+        assert_eq!(store.load(&stack()).await.unwrap().seq, 1);
+    }
+}
