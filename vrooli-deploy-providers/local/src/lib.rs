@@ -1,7 +1,10 @@
-//! This machine as a provider.
+//! This machine as a provider: supervised processes behind the edge.
 //!
 //! The pure half ([`kinds`], [`lower`]) is always compiled; what touches the machine is
-//! behind the feature `native`.
+//! behind the feature `native`: [`build`] makes artefacts in a kept work copy, [`fleet`]
+//! stages and probes releases, [`process`] runs what has to outlive the program that
+//! deployed it, and [`child`] is the door through which the embedding program becomes one
+//! of its own hidden subcommands. [`layout`] says where everything lies in the state folder.
 
 pub mod kinds;
 pub mod lower;
@@ -11,19 +14,32 @@ mod account;
 #[cfg(feature = "native")]
 pub mod build;
 #[cfg(feature = "native")]
+pub mod child;
+#[cfg(feature = "native")]
 pub mod environment;
+#[cfg(feature = "native")]
+mod factory;
 #[cfg(feature = "native")]
 mod failure;
 #[cfg(feature = "native")]
 mod files;
 #[cfg(feature = "native")]
+pub mod fleet;
+#[cfg(feature = "native")]
 pub mod layout;
 #[cfg(feature = "native")]
 pub mod migrate;
 #[cfg(feature = "native")]
+pub mod process;
+#[cfg(feature = "native")]
 mod programs;
 #[cfg(feature = "native")]
 mod tool;
+
+#[cfg(feature = "native")]
+pub use child::run_if_child;
+#[cfg(feature = "native")]
+pub use factory::LocalFactory;
 
 /// Reads one of the data files that are compiled in. A test reads every one of them, so
 /// the default is never met.

@@ -1,0 +1,85 @@
+//! The door through which the embedding program becomes one of its own hidden subcommands:
+//! supervisor, shim, launcher or edge. It must be passed first in `main`, before threads
+//! are made and arguments are read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vrooli_deploy_core::secrets::SecretError;
+
+use crate::layout::Layout;
+use crate::process::{SecretResolver, SupervisorConfig, SupervisorOptions};
+
+/// The first argument of every hidden subcommand.
+pub(crate) const MARKER: &str = "__vrooli-deploy-child";
+
+pub(crate) const SUPERVISOR: &str = "supervisor";
+pub(crate) const SHIM: &str = "shim";
+pub(crate) const LAUNCHER: &str = "launcher";
+pub(crate) const EDGE: &str = "edge";
+
+type OpenSecrets = dyn Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError> + Send + Sync;
+
+/// What the hidden subcommands need from the embedding program.
+pub struct ChildHooks {
+    open_secrets: Box<OpenSecrets>,
+    config: SupervisorConfig,
+}
+
+impl ChildHooks {
+    /// With a way to open the secret store of a workspace. It is called anew for each start
+    /// of a process, so that values written meanwhile are found, and a store that cannot be
+    /// opened stops no other process.
+    pub fn new(
+        open_secrets: impl Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { open_secrets: Box::new(open_secrets), config: SupervisorConfig::default() }
+    }
+
+    /// With other numbers for the supervisor.
+    #[must_use]
+    pub fn with_config(mut self, config: SupervisorConfig) -> Self {
+        self.config = config;
+        self
+    }
+}
+
+impl std::fmt::Debug for ChildHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChildHooks").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Runs a hidden subcommand and ends the process with its status, if the arguments ask for
+/// one; else does nothing.
+pub fn run_if_child(hooks: ChildHooks) {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_none_or(|first| first != MARKER) {
+        return;
+    }
+    let role = arguments.next().unwrap_or_default();
+    let status = match role.to_str() {
+        Some(SHIM) => crate::process::run_shim(),
+        Some(LAUNCHER) => crate::process::become_app(),
+        Some(SUPERVISOR) => match arguments.next() {
+            Some(root) => supervise(Path::new(&root), hooks),
+            None => 64,
+        },
+        Some(EDGE) => crate::process::run_edge(arguments.map(PathBuf::from).collect()),
+        _ => 64,
+    };
+    std::process::exit(i32::from(status));
+}
+
+fn supervise(root: &Path, hooks: ChildHooks) -> u8 {
+    let ChildHooks { open_secrets, config } = hooks;
+    crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
+}
+
+/// Is the process a shim of ours (or of another workspace)?
+pub(crate) fn is_shim(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+        let mut arguments = line.split(|b| *b == 0).skip(1);
+        arguments.next() == Some(MARKER.as_bytes()) && arguments.next() == Some(SHIM.as_bytes())
+    })
+}

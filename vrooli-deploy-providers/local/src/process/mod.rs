@@ -1,0 +1,47 @@
+//! Processes that outlive the program that started them.
+//!
+//! A [*supervisor*](supervise) a workspace starts, restarts and stops units, owns the
+//! listening sockets and tells the edge what goes where. A *shim* an instance is the parent
+//! of an app's processes and knows how they ended. Both are hidden subcommands of the
+//! embedding program ([`crate::child`]) and are found again through files and locks in the
+//! state folder, so that any of them may be killed at any moment. [`SupervisorClient`] is
+//! what the rest of this crate talks to.
+
+mod adopt;
+mod client;
+mod config;
+mod failure;
+mod files;
+mod identity;
+mod launch;
+mod lock;
+mod log;
+mod paths;
+mod ports;
+mod protocol;
+mod record;
+mod shim;
+mod socket;
+mod sockets;
+mod supervise;
+mod table;
+mod variables;
+
+use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef};
+
+pub use adopt::observe;
+pub use client::SupervisorClient;
+pub use config::{LogConfig, Program, SupervisorConfig};
+pub use identity::ProcessIdentity;
+pub use paths::UnitLayout;
+pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
+pub use sockets::listeners;
+pub use supervise::SupervisorOptions;
+pub use table::MARKER;
+
+pub(crate) use launch::become_app;
+pub(crate) use shim::run as run_shim;
+pub(crate) use supervise::{run as run_supervisor, run_edge};
+
+/// Finds the value of a secret. The supervisor calls it when it starts a process.
+pub type SecretResolver = dyn Fn(&SecretRef) -> Result<Secret<String>, SecretError> + Send + Sync;

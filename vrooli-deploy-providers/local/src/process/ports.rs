@@ -1,0 +1,233 @@
+//! The ports that the units of a release get: a number for each port of each unit, so that
+//! two releases can run side by side, kept as long as the release is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use vrooli_deploy_core::names::{PortName, ReleaseNumber, StackId, UnitId};
+use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
+use vrooli_deploy_core::release::Release;
+
+use super::failure::at;
+use super::files::{Durability, read_json, write_json};
+use super::sockets;
+use crate::layout::Layout;
+
+#[derive(Debug, Default, Deserialize)]
+struct Known {
+    range: Range,
+    lowest_unprivileged: u16,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+struct Range {
+    first: u16,
+    last: u16,
+}
+
+static KNOWN: LazyLock<Known> =
+    LazyLock::new(|| crate::knowledge(include_str!("../../data/unit_ports.json"), "unit_ports.json"));
+
+/// The ports of the units of one release.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct UnitPorts(pub(crate) BTreeMap<UnitId, BTreeMap<PortName, u16>>);
+
+impl UnitPorts {
+    pub(crate) fn of(&self, unit: &UnitId) -> Option<&BTreeMap<PortName, u16>> {
+        self.0.get(unit)
+    }
+}
+
+/// The units that a release is meant to have.
+pub(crate) fn intended(release: &Release) -> impl Iterator<Item = UnitId> {
+    release.bundle.services.iter().flat_map(|(service, config)| {
+        (0..config.scaling.min.max(1)).map(|index| UnitId { service: service.clone(), index })
+    })
+}
+
+/// The ports of a release as they were given; empty when none were.
+pub(crate) fn read(layout: &Layout, stack: &StackId, release: ReleaseNumber) -> Result<UnitPorts> {
+    let path = layout.unit_ports(stack, release);
+    Ok(read_json(&path).map_err(at("read", &path))?.unwrap_or_default())
+}
+
+/// Gives each unit of the release, and `also`, its ports. Those it has are kept: other units
+/// know them. Only when nothing of the release runs (`idle`) and a port was taken by somebody
+/// meanwhile it gets another.
+pub(crate) fn allocate(
+    layout: &Layout,
+    stack: &StackId,
+    release: &Release,
+    also: &UnitId,
+    idle: bool,
+) -> Result<UnitPorts> {
+    let before = read(layout, stack, release.number)?;
+    let mut taken = reserved(layout, (stack, release.number))?;
+    let mut after = UnitPorts::default();
+    let units: BTreeSet<UnitId> = intended(release).chain([also.clone()]).chain(before.0.keys().cloned()).collect();
+    for unit in units {
+        let Some(service) = release.bundle.services.get(&unit.service) else { continue };
+        let mut ports = BTreeMap::new();
+        for (name, config) in &service.ports {
+            let had = before.of(&unit).and_then(|p| p.get(name)).copied();
+            let number = match (config.port, had) {
+                (Some(fixed), _) if unit.index == 0 => fixed,
+                (Some(fixed), _) => {
+                    return Err(ProviderError::new(
+                        ErrorKind::Config,
+                        format!("`{}` cannot have several instances: its port `{name}` is fixed to {fixed}", unit.service),
+                    )
+                    .with_help("leave the number out of the manifest, or set `scaling.min` to 1"));
+                }
+                (None, Some(had)) if !taken.contains(&had) && (!idle || is_free(had)) => had,
+                (None, _) => choose(&format!("{stack}/{}/{unit}/{name}", release.number), &taken)?,
+            };
+            taken.insert(number);
+            ports.insert(name.clone(), number);
+        }
+        after.0.insert(unit, ports);
+    }
+    if after != before {
+        let path = layout.unit_ports(stack, release.number);
+        write_json(&path, &after, Durability::Synced).map_err(at("write", &path))?;
+    }
+    Ok(after)
+}
+
+/// Checks that a unit that is about to start can listen on its ports.
+pub(crate) fn check_free(unit: &UnitId, ports: &BTreeMap<PortName, u16>) -> Result<()> {
+    for (name, number) in ports {
+        if !is_free(*number) {
+            let who = sockets::holder(*number)
+                .map_or_else(|| "another process".to_owned(), |h| format!("{} (process {})", h.name, h.pid));
+            return Err(ProviderError::new(
+                ErrorKind::Conflict,
+                format!("port {number}, which `{unit}` needs as `{name}`, is in use by {who}"),
+            )
+            .with_help("stop that process; a fixed port of the manifest can only be used by one release at a time"));
+        }
+    }
+    Ok(())
+}
+
+/// Numbers that this workspace gave to others: public ports, and units of other releases.
+fn reserved(layout: &Layout, except: (&StackId, ReleaseNumber)) -> Result<BTreeSet<u16>> {
+    let mut numbers = BTreeSet::new();
+    let apps = layout.apps();
+    for stack in layout.stacks().map_err(at("read", &apps))? {
+        if let Some(public) = public(layout, &stack)? {
+            numbers.insert(public.port());
+        }
+        let units = layout.units(&stack);
+        for release in layout.supervised_releases(&stack).map_err(at("read", &units))? {
+            if (&stack, release) != except {
+                numbers.extend(read(layout, &stack, release)?.0.values().flat_map(BTreeMap::values).copied());
+            }
+        }
+    }
+    Ok(numbers)
+}
+
+#[derive(Deserialize)]
+struct PublicRecord {
+    #[serde(alias = "address")]
+    listen: IpAddr,
+    port: u16,
+}
+
+/// Where an app is reached, by the record of its port; `None` when it has none.
+pub(crate) fn public(layout: &Layout, stack: &StackId) -> Result<Option<SocketAddr>> {
+    let path = layout.port_file(stack);
+    let record: Option<PublicRecord> = read_json(&path).map_err(at("read", &path))?;
+    Ok(record.map(|r| SocketAddr::new(r.listen, r.port)))
+}
+
+fn choose(seed: &str, taken: &BTreeSet<u16>) -> Result<u16> {
+    let candidates = usable(KNOWN.range, ephemeral());
+    let from = start(seed, candidates.len());
+    candidates
+        .iter()
+        .cycle()
+        .skip(from)
+        .take(candidates.len())
+        .find(|port| !taken.contains(port) && is_free(**port))
+        .copied()
+        .ok_or_else(|| {
+            ProviderError::new(ErrorKind::Quota, "no port below the range for outgoing connections is free")
+                .with_help("remove apps that are no longer needed")
+        })
+}
+
+/// The numbers of a range that lie outside the kernel's range for outgoing connections, from
+/// which a client's connection could take ours; all unprivileged ones when none do.
+fn usable(wanted: Range, ephemeral: Range) -> Vec<u16> {
+    let outside = |port: &u16| *port < ephemeral.first || *port > ephemeral.last;
+    let kept: Vec<u16> = (wanted.first..=wanted.last).filter(outside).collect();
+    if kept.is_empty() { (KNOWN.lowest_unprivileged.max(1)..=u16::MAX).filter(outside).collect() } else { kept }
+}
+
+fn ephemeral() -> Range {
+    let from_kernel = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok().and_then(|text| {
+        let mut numbers = text.split_ascii_whitespace().map(str::parse);
+        Some(Range { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
+    });
+    // IANA's.
+    from_kernel.unwrap_or(Range { first: 49152, last: u16::MAX })
+}
+
+/// Where the search begins: the same for the same port, elsewhere for others.
+fn start(seed: &str, length: usize) -> usize {
+    use sha2::Digest as _;
+    let hash = sha2::Sha256::digest(seed.as_bytes());
+    let number = hash.iter().take(4).fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte));
+    number.checked_rem(length).unwrap_or(0)
+}
+
+/// Can it be listened on, on loopback and on all addresses of both families? A listener on
+/// one address keeps others from listening on all, and the other way round.
+fn is_free(port: u16) -> bool {
+    let addresses: [IpAddr; 4] = [
+        Ipv4Addr::LOCALHOST.into(),
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv6Addr::LOCALHOST.into(),
+        Ipv6Addr::UNSPECIFIED.into(),
+    ];
+    addresses.into_iter().all(|address| match TcpListener::bind(SocketAddr::new(address, port)) {
+        Ok(_) => true,
+        // A machine without IPv6 is none that has the port taken.
+        Err(e) => address.is_ipv6() && e.kind() != io::ErrorKind::AddrInUse,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_file_can_be_read_and_numbers_lie_below_the_ephemeral_range() {
+        crate::check_knowledge::<Known>(include_str!("../../data/unit_ports.json"));
+        let range = |first, last| Range { first, last };
+        assert_eq!(usable(range(25000, 25002), range(25001, 60999)), [25000]);
+        assert_eq!(usable(range(25000, 25002), range(1024, 60999)).first(), Some(&61000));
+    }
+
+    #[test]
+    fn a_port_somebody_listens_on_is_not_chosen_and_its_holder_named() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(!is_free(port));
+        let unit: UnitId = "api.0".parse().unwrap();
+        let ports = BTreeMap::from([(PortName::new("api").unwrap(), port)]);
+        let error = check_free(&unit, &ports).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        if cfg!(target_os = "linux") {
+            assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
+        }
+        let first = choose("a", &BTreeSet::new()).unwrap();
+        assert_ne!(choose("a", &BTreeSet::from([first])).unwrap(), first);
+    }
+}

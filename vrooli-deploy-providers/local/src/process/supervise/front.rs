@@ -1,0 +1,311 @@
+//! The listening sockets, and the edge that they are lent to. The sockets are ours: an edge
+//! that dies is replaced within a second, and meanwhile the kernel keeps connections waiting.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Notify};
+use vrooli_deploy_core::names::{ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result};
+use vrooli_deploy_edge as edge;
+use vrooli_deploy_edge::link::EdgeLink;
+
+use super::super::sockets;
+use super::Supervisor;
+use super::route::site;
+
+/// Between tries to bring a dead edge back.
+const RESPAWN: Duration = Duration::from_millis(200);
+
+/// The sockets and the edge.
+#[derive(Debug, Default)]
+pub(super) struct Front {
+    state: Mutex<State>,
+    /// The edge was spawned, lost or let go.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    link: Option<Arc<EdgeLink>>,
+    listeners: BTreeMap<edge::ListenerId, TcpListener>,
+    sites: BTreeMap<edge::SiteId, edge::SiteTable>,
+}
+
+impl State {
+    fn is_needed(&self) -> bool {
+        !self.listeners.is_empty()
+    }
+}
+
+impl Front {
+    /// Finds the edge of a predecessor, and takes the sockets back from it.
+    pub(super) async fn reattach(&self, supervisor: &Supervisor) {
+        let mut state = self.state.lock().await;
+        match EdgeLink::reattach(&supervisor.layout().run()).await {
+            Ok(None) => {}
+            Ok(Some(link)) => match link.take_listeners().await {
+                Ok(sockets) => {
+                    state.listeners = sockets.into_iter().map(|(id, socket)| (id, TcpListener::from(socket))).collect();
+                    state.link = Some(Arc::new(link));
+                    supervisor.note("reattached to the edge");
+                }
+                Err(e) => supervisor.note(&format!("the edge does not give its sockets back: {}", chain(&e))),
+            },
+            Err(e) => supervisor.note(&format!("cannot reattach to the edge: {}", chain(&e))),
+        }
+        self.changed.notify_one();
+    }
+
+    /// Listens where an app is reached. Listening there already is fine; elsewhere is given up
+    /// once the new place is open.
+    pub(super) async fn open(&self, supervisor: &Supervisor, stack: &StackId, address: SocketAddr) -> Result<()> {
+        let id = edge::ListenerId::from(site(stack)?);
+        let mut state = self.state.lock().await;
+        let listens = state.listeners.get(&id).and_then(|l| l.local_addr().ok());
+        if listens != Some(address) {
+            let socket = bind(address)?;
+            if listens.is_some() {
+                self.remove_listener(&mut state, &id).await?;
+            }
+            state.listeners.insert(id.clone(), socket);
+        } else if state.link.is_some() {
+            return Ok(());
+        }
+        let opened = match self.link(supervisor, &mut state).await {
+            Ok((link, true)) => lend(&link, &id, state.listeners.get(&id)).await,
+            // A new edge was lent all of them.
+            Ok((_, false)) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if opened.is_err() {
+            state.listeners.remove(&id);
+        }
+        opened
+    }
+
+    /// Gives up the place where an app is reached.
+    pub(super) async fn close(&self, stack: &StackId) -> Result<()> {
+        let id = edge::ListenerId::from(site(stack)?);
+        let mut state = self.state.lock().await;
+        self.remove_listener(&mut state, &id).await
+    }
+
+    async fn remove_listener(&self, state: &mut State, id: &edge::ListenerId) -> Result<()> {
+        if state.listeners.remove(id).is_some()
+            && let Some(link) = &state.link
+        {
+            match link.remove_listener(id).await {
+                // An edge that is gone listens nowhere.
+                Ok(()) | Err(edge::EdgeError::Closed) => {}
+                Err(e) => return Err(failed(&e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the edge what goes where.
+    pub(super) async fn set_site(&self, supervisor: &Supervisor, table: edge::SiteTable) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let before = state.sites.insert(table.site.clone(), table.clone());
+        if !state.is_needed() && state.link.is_none() {
+            // Told when the first socket is opened.
+            return Ok(());
+        }
+        let told = match self.link(supervisor, &mut state).await {
+            Ok((link, true)) => link.set_site(table.clone()).await.map(drop).map_err(|e| failed(&e)),
+            Ok((_, false)) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if told.is_err() {
+            match before {
+                Some(before) => state.sites.insert(table.site, before),
+                None => state.sites.remove(&table.site),
+            };
+        }
+        told
+    }
+
+    /// Removes everything of a stack.
+    pub(super) async fn forget(&self, stack: &StackId, fence: u64) -> Result<()> {
+        self.close(stack).await?;
+        let site = site(stack)?;
+        let mut state = self.state.lock().await;
+        state.sites.remove(&site);
+        if let Some(link) = &state.link {
+            match link.remove_site(&site, fence).await {
+                Ok(_) | Err(edge::EdgeError::Closed) => {}
+                Err(e) => return Err(failed(&e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing of a release is in flight.
+    pub(super) async fn drain(&self, stack: &StackId, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
+        let link = self.state.lock().await.link.clone();
+        let Some(link) = link else { return Ok(DrainReport::default()) };
+        let name = edge::ReleaseName::new(release.to_string())
+            .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?;
+        match link.drain(&site(stack)?, &name, deadline).await {
+            Ok(report) => Ok(DrainReport { cut: u32::try_from(report.cut).unwrap_or(u32::MAX) }),
+            // What was in flight went with it.
+            Err(edge::EdgeError::Closed) => Ok(DrainReport::default()),
+            Err(e) => Err(failed(&e)),
+        }
+    }
+
+    /// What the edge counted.
+    pub(super) async fn metrics(&self, _stack: &StackId) -> Result<serde_json::Value> {
+        let link = self.state.lock().await.link.clone();
+        let Some(link) = link else { return Ok(serde_json::Value::Null) };
+        let metrics = link.metrics().await.map_err(|e| failed(&e))?;
+        serde_json::to_value(metrics)
+            .map_err(|e| ProviderError::new(ErrorKind::Unexpected, format!("the edge's metrics cannot be written: {e}")))
+    }
+
+    /// Gives up sockets that were taken over and that nobody wants open.
+    pub(super) async fn close_others(&self, supervisor: &Supervisor) {
+        let mut wanted = Vec::new();
+        for stack in supervisor.all_stacks() {
+            if stack.is_open().await
+                && let Ok(site) = site(&stack.id)
+            {
+                wanted.push(edge::ListenerId::from(site));
+            }
+        }
+        let mut state = self.state.lock().await;
+        let others: Vec<_> = state.listeners.keys().filter(|id| !wanted.contains(id)).cloned().collect();
+        for id in others {
+            if let Err(e) = self.remove_listener(&mut state, &id).await {
+                supervisor.note(e.message());
+            }
+        }
+    }
+
+    /// The edge, spawned if there is none. False: it is new and knows everything already.
+    async fn link(&self, supervisor: &Supervisor, state: &mut State) -> Result<(Arc<EdgeLink>, bool)> {
+        if let Some(link) = &state.link {
+            return Ok((Arc::clone(link), true));
+        }
+        let named = supervisor.named()?;
+        let command = supervisor
+            .program
+            .command(crate::child::EDGE, [named.edge_record().into_os_string(), named.run().into_os_string()]);
+        let link = EdgeLink::spawn(command).await.map_err(|e| failed(&e))?;
+        for (id, socket) in &state.listeners {
+            lend(&link, id, Some(socket)).await?;
+        }
+        for table in state.sites.values() {
+            link.set_site(table.clone()).await.map_err(|e| failed(&e))?;
+        }
+        supervisor.note("started the edge");
+        let link = Arc::new(link);
+        state.link = Some(Arc::clone(&link));
+        self.changed.notify_one();
+        Ok((link, false))
+    }
+
+    /// Lets the edge run on for a successor.
+    pub(super) async fn detach(&self) {
+        self.state.lock().await.link = None;
+    }
+
+    /// Ends the edge.
+    pub(super) async fn end(&self, supervisor: &Supervisor, grace: Duration) {
+        let mut state = self.state.lock().await;
+        state.listeners.clear();
+        if let Some(link) = state.link.take()
+            && let Err(e) = link.stop(grace).await
+        {
+            supervisor.note(&format!("the edge did not end: {}", chain(&e)));
+        }
+    }
+}
+
+/// Brings a dead edge back, as long as the task runs.
+pub(super) async fn watch(supervisor: Arc<Supervisor>) {
+    let front = &supervisor.front;
+    loop {
+        let link = front.state.lock().await.link.clone();
+        let Some(link) = link else {
+            front.changed.notified().await;
+            continue;
+        };
+        link.closed().await;
+        let mut state = front.state.lock().await;
+        if state.link.as_ref().is_some_and(|now| Arc::ptr_eq(now, &link)) {
+            state.link = None;
+            supervisor.note("the edge has ended");
+            while state.is_needed() {
+                match front.link(&supervisor, &mut state).await {
+                    Ok(_) => break,
+                    Err(e) => {
+                        supervisor.note(e.message());
+                        // Others may close sockets meanwhile.
+                        drop(state);
+                        tokio::time::sleep(RESPAWN).await;
+                        state = front.state.lock().await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn lend(link: &EdgeLink, id: &edge::ListenerId, socket: Option<&TcpListener>) -> Result<()> {
+    let Some(socket) = socket else { return Ok(()) };
+    let copy = socket
+        .try_clone()
+        .map_err(|e| ProviderError::new(ErrorKind::Unexpected, format!("cannot pass the socket of {id}: {e}")))?;
+    link.add_listener(id, OwnedFd::from(copy)).await.map_err(|e| failed(&e))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).map_err(|e| {
+        let kind = match e.kind() {
+            std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            _ => ErrorKind::Config,
+        };
+        let who = match sockets::holder(address.port()) {
+            Some(holder) if kind == ErrorKind::Conflict => format!(": {} (process {}) does", holder.name, holder.pid),
+            _ => format!(": {e}"),
+        };
+        ProviderError::new(kind, format!("cannot listen on {address}{who}"))
+            .with_help("stop that process, or choose another port with `--port`")
+    })
+}
+
+fn failed(error: &edge::EdgeError) -> ProviderError {
+    let kind = match error {
+        edge::EdgeError::Refused(edge::Refusal::Fenced { .. }) => ErrorKind::Fenced,
+        edge::EdgeError::Refused(edge::Refusal::StillRouted { .. }) => ErrorKind::Conflict,
+        edge::EdgeError::Refused(edge::Refusal::Table { .. }) => ErrorKind::Config,
+        edge::EdgeError::Closed | edge::EdgeError::Timeout { .. } => ErrorKind::Ambiguous,
+        _ => ErrorKind::Unexpected,
+    };
+    ProviderError::new(kind, chain(error))
+}
+
+/// The error with what caused it.
+fn chain(error: &edge::EdgeError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Runs the edge. Its arguments are its state file and the folder of its sockets.
+pub(crate) fn run_edge(arguments: Vec<PathBuf>) -> u8 {
+    let _ = arguments;
+    1
+}

@@ -1,0 +1,422 @@
+//! The supervisor: one a workspace, made single by a lock.
+
+mod front;
+mod instance;
+mod prepare;
+mod route;
+mod server;
+mod stack;
+mod unit;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use uuid::Uuid;
+use vrooli_deploy_core::names::{ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitState};
+use vrooli_deploy_core::secrets::SecretError;
+
+use super::SecretResolver;
+use super::config::{LogConfig, Program, SupervisorConfig};
+use super::failure::{self, at};
+use super::files::{Durability, create_dir, remove_file, sweep_drafts, write_json};
+use super::identity::ProcessIdentity;
+use super::lock;
+use super::log;
+use super::paths::Pinned;
+use super::protocol::Failure;
+use super::socket::Sockets;
+use super::table::Mark;
+use crate::layout::Layout;
+
+use front::Front;
+pub(crate) use front::run_edge;
+use stack::Stack;
+use unit::UnitKey;
+
+/// A predecessor that is about to end, or a child of somebody between fork and exec, may hold
+/// the lock this long.
+const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+/// How long the edge may finish requests when nothing is left to serve.
+const EDGE_GRACE: Duration = Duration::from_secs(5);
+/// Our own log is rotated like an app's.
+const OWN_LOG: LogConfig = LogConfig { max_bytes: 1024 * 1024, keep: 1 };
+
+type OpenSecrets = dyn Fn(&Layout) -> std::result::Result<Arc<SecretResolver>, SecretError> + Send + Sync;
+
+/// What the supervisor is made with.
+pub struct SupervisorOptions {
+    config: SupervisorConfig,
+    open_secrets: Box<OpenSecrets>,
+}
+
+impl SupervisorOptions {
+    /// With its numbers, and a way to open the secret store of the workspace.
+    #[must_use]
+    pub fn new(config: SupervisorConfig, open_secrets: Box<OpenSecrets>) -> Self {
+        Self { config, open_secrets }
+    }
+}
+
+impl std::fmt::Debug for SupervisorOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SupervisorOptions").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What a supervisor says on its standard output when it has started, or has not.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Birth {
+    Ready,
+    /// Another supervisor has the workspace.
+    Taken,
+    Failed(Failure),
+}
+
+/// `supervisor.json`, for people and for whoever looks for the process.
+#[derive(Debug, Serialize)]
+struct SupervisorRecord<'a> {
+    process: ProcessIdentity,
+    version: &'a str,
+    program: &'a str,
+    at: jiff::Timestamp,
+}
+
+/// The version of this supervisor.
+pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
+
+/// Why it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Nothing is left to do.
+    Idle,
+    /// A successor takes over what runs.
+    StepDown,
+    /// The state folder was deleted.
+    Deleted,
+}
+
+/// What all parts of the supervisor share.
+pub(crate) struct Supervisor {
+    pinned: Pinned,
+    lock: File,
+    workspace: Uuid,
+    config: SupervisorConfig,
+    program: Program,
+    /// As the program was called when we were started.
+    called: String,
+    open_secrets: Box<OpenSecrets>,
+    front: Front,
+    stacks: Mutex<BTreeMap<StackId, Arc<Stack>>>,
+    allocating: Mutex<()>,
+    clients: AtomicUsize,
+    busy: Mutex<Instant>,
+    ending: Mutex<Option<End>>,
+    ended: Notify,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("workspace", &self.workspace).finish_non_exhaustive()
+    }
+}
+
+/// Runs a supervisor until there is nothing to do. Returns its exit status.
+pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
+    // Fails only for a group leader, and then we lead a group of our own already.
+    let _ = rustix::process::setsid();
+    let (supervisor, workspace) = match Supervisor::new(root, options) {
+        Ok(Some(born)) => born,
+        Ok(None) => {
+            say(&Birth::Taken);
+            return 0;
+        }
+        Err(error) => {
+            say(&Birth::Failed(Failure::from(&error)));
+            write_note(&format!("did not start: {}", error.message()));
+            return 1;
+        }
+    };
+    let supervisor = Arc::new(supervisor);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let error = ProviderError::new(ErrorKind::Unexpected, format!("cannot make a runtime: {e}"));
+            say(&Birth::Failed(Failure::from(&error)));
+            return 1;
+        }
+    };
+    let end = runtime.block_on(supervisor.serve(workspace));
+    supervisor.note(&format!("ends: {end:?}"));
+    // Whatever still runs is left as it is; nothing waits for it.
+    runtime.shutdown_background();
+    0
+}
+
+fn say(birth: &Birth) {
+    let mut line = serde_json::to_vec(birth).unwrap_or_default();
+    line.push(b'\n');
+    let mut out = io::stdout();
+    // Whoever started us may be gone.
+    let _ = out.write_all(&line).and_then(|()| out.flush());
+}
+
+fn write_note(what: &str) {
+    let now = jiff::Timestamp::now();
+    let _ = writeln!(io::stderr(), "{now:.3} supervisor {}: {what}", std::process::id());
+}
+
+impl Supervisor {
+    /// `None`: another supervisor has the workspace.
+    fn new(root: &Path, options: SupervisorOptions) -> Result<Option<(Self, Uuid)>> {
+        let pinned = Pinned::open(root).map_err(at("open", root))?;
+        let layout = pinned.layout();
+        let workspace = layout.workspace_id().map_err(at("use", root))?;
+        create_dir(&layout.run()).map_err(at("make", &layout.run()))?;
+        let Some(lock) = take_lock(layout).map_err(at("lock", &layout.supervisor_lock()))? else { return Ok(None) };
+        std::env::set_current_dir("/").map_err(at("enter", Path::new("/")))?;
+        sweep_drafts(layout.root());
+        sweep_drafts(&layout.run());
+        let called = fs::read_link("/proc/self/exe").unwrap_or_default().to_string_lossy().into_owned();
+        let record = layout.supervisor_record();
+        let me = ProcessIdentity::of(std::process::id()).map_err(at("look at", Path::new("/proc")))?;
+        let said = SupervisorRecord { process: me, version: BUILD, program: &called, at: jiff::Timestamp::now() };
+        write_json(&record, &said, Durability::Volatile).map_err(at("write", &record))?;
+        let supervisor = Self {
+            lock,
+            workspace,
+            config: options.config,
+            program: Program::default(),
+            called,
+            open_secrets: options.open_secrets,
+            front: Front::default(),
+            stacks: Mutex::default(),
+            allocating: Mutex::default(),
+            clients: AtomicUsize::new(0),
+            busy: Mutex::new(Instant::now()),
+            ending: Mutex::default(),
+            ended: Notify::new(),
+            pinned,
+        };
+        Ok(Some((supervisor, workspace)))
+    }
+
+    async fn serve(self: &Arc<Self>, workspace: Uuid) -> End {
+        let sockets = match Sockets::bind(self.layout(), workspace).map_err(at("listen in", &self.layout().run())) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                self.note(error.message());
+                say(&Birth::Failed(Failure::from(&error)));
+                return End::Idle;
+            }
+        };
+        self.note(&format!("starts, version {BUILD}"));
+        self.recover().await;
+        say(&Birth::Ready);
+        let server = tokio::spawn(server::serve(Arc::clone(self), sockets));
+        let watch = tokio::spawn(front::watch(Arc::clone(self)));
+        let end = self.until_end().await;
+        watch.abort();
+        match end {
+            End::StepDown => self.front.detach().await,
+            End::Idle => self.front.end(self, EDGE_GRACE).await,
+            End::Deleted => {
+                self.front.end(self, Duration::ZERO).await;
+                self.abandon().await;
+            }
+        }
+        server.abort();
+        if end != End::Deleted {
+            // While the lock is ours: a successor's sockets are not there yet.
+            super::socket::unlink(self.layout());
+            let _ = remove_file(&self.layout().supervisor_record());
+        }
+        end
+    }
+
+    /// Looks at what the predecessor left, and brings it to what is wanted.
+    async fn recover(self: &Arc<Self>) {
+        self.front.reattach(self).await;
+        let stacks = match self.layout().stacks() {
+            Ok(stacks) => stacks,
+            Err(e) => {
+                self.note(&format!("cannot read the apps: {e}"));
+                return;
+            }
+        };
+        for id in stacks {
+            sweep_drafts(&self.layout().stack(&id));
+            let stack = match self.stack(&id) {
+                Ok(stack) => stack,
+                Err(e) => {
+                    self.note(e.message());
+                    continue;
+                }
+            };
+            if let Err(e) = stack.recover_units(self) {
+                self.note(e.message());
+            }
+            stack.recover_serving(self).await;
+        }
+        self.front.close_others(self).await;
+    }
+
+    async fn until_end(self: &Arc<Self>) -> End {
+        let mut tick = tokio::time::interval(self.config.tick);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.ended.notified() => {}
+                _ = tick.tick() => {}
+            }
+            if self.is_deleted() {
+                return End::Deleted;
+            }
+            if let Some(end) = *self.ending.lock().unwrap_or_else(PoisonError::into_inner) {
+                return end;
+            }
+            for stack in self.all_stacks() {
+                stack.revert_if_due(self).await;
+            }
+            let _ = log::rotate(&self.layout().supervisor_log(), OWN_LOG);
+            if self.is_active().await {
+                self.touch();
+            } else if self.busy.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.config.idle {
+                return End::Idle;
+            }
+        }
+    }
+
+    /// Ends all processes of a workspace that is no more.
+    async fn abandon(&self) {
+        let units: Vec<_> = self.all_stacks().iter().flat_map(|s| s.units()).collect();
+        for result in futures_util::future::join_all(units.iter().map(unit::UnitHandle::abandon)).await {
+            if let Err(e) = result {
+                self.note(e.message());
+            }
+        }
+    }
+
+    async fn is_active(&self) -> bool {
+        if self.clients.load(Ordering::SeqCst) > 0 {
+            return true;
+        }
+        for stack in self.all_stacks() {
+            if stack.is_active().await {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn all_stacks(&self) -> Vec<Arc<Stack>> {
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The stack, read from disk at first use.
+    fn stack(&self, id: &StackId) -> Result<Arc<Stack>> {
+        let mut stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stack) = stacks.get(id) {
+            return Ok(Arc::clone(stack));
+        }
+        let stack = Arc::new(Stack::load(self, id.clone())?);
+        stacks.insert(id.clone(), Arc::clone(&stack));
+        Ok(stack)
+    }
+
+    fn end(&self, how: End) {
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+        self.ended.notify_one();
+    }
+
+    /// Something happened: the time without anything to do begins anew.
+    fn touch(&self) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Paths that are right in this process, also after the folder was moved.
+    fn layout(&self) -> &Layout {
+        self.pinned.layout()
+    }
+
+    /// Paths as other processes know them now.
+    fn named(&self) -> Result<Layout> {
+        self.pinned.named().map_err(at("find", self.layout().root()))
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.pinned.is_deleted() || self.lock.metadata().is_ok_and(|m| m.nlink() == 0)
+    }
+
+    fn mark(&self, key: &UnitKey) -> Mark {
+        stack::mark_of(self.workspace, &[&key.stack, &key.release, &key.unit])
+    }
+
+    fn release_mark(&self, stack: &StackId, release: ReleaseNumber) -> Mark {
+        stack::mark_of(self.workspace, &[stack, &release])
+    }
+
+    fn stack_mark(&self, stack: &StackId) -> Mark {
+        stack::mark_of(self.workspace, &[stack])
+    }
+
+    /// Held while ports are given out.
+    fn allocating(&self) -> MutexGuard<'_, ()> {
+        self.allocating.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does no other unit of the release run, or is about to?
+    fn is_idle(&self, key: &UnitKey) -> bool {
+        let stacks = self.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(stack) = stacks.get(&key.stack) else { return true };
+        stack.units().iter().all(|unit| {
+            let view = unit.view();
+            unit.key == *key || unit.key.release != key.release || (!view.record.wanted && view.state != UnitState::Running)
+        })
+    }
+
+    /// Was the file of our program replaced since we were started?
+    fn is_replaced(&self) -> bool {
+        fs::read_link("/proc/self/exe").is_ok_and(|now| now.to_string_lossy() != self.called)
+    }
+
+    /// A line in our own log. Never holds a value of a variable.
+    fn note(&self, what: &str) {
+        if !self.is_deleted() {
+            write_note(what);
+        }
+    }
+}
+
+/// Takes the lock of the workspace; `None` when another supervisor has it.
+fn take_lock(layout: &Layout) -> io::Result<Option<File>> {
+    let path = layout.supervisor_lock();
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        if let Some(lock) = lock::try_take(&path)? {
+            // The file may have been replaced between open and lock.
+            let mine = lock.metadata()?;
+            if fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (mine.dev(), mine.ino())) {
+                return Ok(Some(lock));
+            }
+        } else if Instant::now() >= until {
+            return Ok(None);
+        } else {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Says that a workspace's supervisor cannot be what was asked for.
+pub(crate) fn unsupported() -> ProviderError {
+    ProviderError::new(failure::kind(&io::ErrorKind::Unsupported.into()), "supervising processes needs Linux")
+}

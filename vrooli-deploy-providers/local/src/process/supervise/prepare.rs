@@ -1,0 +1,161 @@
+//! What a unit is launched with, read from the record of its release.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use uuid::Uuid;
+use vrooli_deploy_core::manifest::{Command, ServiceConfig};
+use vrooli_deploy_core::names::{ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
+use vrooli_deploy_core::release::Release;
+use vrooli_deploy_core::secrets::SecretRef;
+
+use super::super::SecretResolver;
+use super::super::failure::{self, at};
+use super::super::files::{create_dir, read_json};
+use super::super::launch::{Launch, Target};
+use super::super::ports;
+use super::super::table::Mark;
+use super::super::variables::{self, Origin};
+use super::Supervisor;
+use super::unit::UnitKey;
+
+/// Puts together what the unit is launched with. Reads files and secrets: blocks.
+pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Result<Launch> {
+    let layout = supervisor.layout();
+    let release = release(supervisor, &key.stack, key.release)?;
+    let service = service(&release, key)?;
+
+    let folder = layout.units(&key.stack);
+    create_dir(&layout.release_units(&key.stack, key.release)).map_err(at("make", &folder))?;
+    let ports = {
+        let _one = supervisor.allocating();
+        ports::allocate(layout, &key.stack, &release, &key.unit, supervisor.is_idle(key))?
+    };
+    if let Some(own) = ports.of(&key.unit) {
+        ports::check_free(&key.unit, own)?;
+    }
+
+    // From here on paths are for other processes.
+    let named = supervisor.named()?;
+    let data = named.data(&key.stack);
+    create_dir(&data).map_err(at("make", &data))?;
+    // Opened by the first secret: a store that cannot be opened stops nobody who needs nothing from it.
+    let store = OnceLock::new();
+    let resolve = |reference: &SecretRef| {
+        if let Some(open) = store.get() {
+            let open: &Arc<SecretResolver> = open;
+            return open(reference);
+        }
+        let open = (supervisor.open_secrets)(&named)?;
+        store.get_or_init(|| open)(reference)
+    };
+    let environment = Origin {
+        base: &base(supervisor, key)?,
+        release: &release,
+        ports: &ports,
+        unit: &key.unit,
+        data: &data,
+        mark,
+        resolve: &resolve,
+    }
+    .environment()?;
+
+    Ok(Launch {
+        target: Target {
+            instance: Uuid::new_v4(),
+            unit: named.unit(&key.stack, key.release, &key.unit).root().to_owned(),
+            argv: argv(&service.run),
+            dir: dir(&named.release_root(&key.stack, key.release), &release, service)?,
+            log: named.unit_log(&key.stack, key.release, &key.unit),
+            grace_ms: millis(service.stop_grace.unwrap_or(supervisor.config.stop_grace)),
+            rotation: supervisor.config.log,
+            parent: 0,
+        },
+        environment,
+    })
+}
+
+/// The record of a staged release.
+pub(super) fn release(supervisor: &Supervisor, stack: &StackId, number: ReleaseNumber) -> Result<Release> {
+    let path = supervisor.layout().release_record(stack, number);
+    let release: Option<Release> = read_json(&path).map_err(at("read", &path))?;
+    let release = release.ok_or_else(|| {
+        ProviderError::new(ErrorKind::NotFound, format!("release {number} of {stack} is not staged on this machine"))
+    })?;
+    if release.number == number && release.bundle.app == stack.app && release.bundle.environment == stack.environment {
+        Ok(release)
+    } else {
+        Err(ProviderError::new(
+            ErrorKind::Unexpected,
+            format!("the record of release {number} of {stack} is of another release: {}", failure::real(&path).display()),
+        ))
+    }
+}
+
+/// How long the unit may take to end by itself.
+pub(super) fn grace(supervisor: &Supervisor, key: &UnitKey) -> Duration {
+    release(supervisor, &key.stack, key.release)
+        .ok()
+        .and_then(|release| release.bundle.services.get(&key.unit.service)?.stop_grace)
+        .unwrap_or(supervisor.config.stop_grace)
+}
+
+fn service<'a>(release: &'a Release, key: &UnitKey) -> Result<&'a ServiceConfig> {
+    let service = release.bundle.services.get(&key.unit.service).ok_or_else(|| {
+        ProviderError::new(
+            ErrorKind::NotFound,
+            format!("release {} of {} has no service `{}`", key.release, key.stack, key.unit.service),
+        )
+    })?;
+    let most = service.scaling.max.max(service.scaling.min).max(1);
+    if key.unit.index < most {
+        Ok(service)
+    } else {
+        Err(ProviderError::new(
+            ErrorKind::Config,
+            format!("`{}` has at most {most} instances, so there is no `{}`", key.unit.service, key.unit),
+        ))
+    }
+}
+
+/// The variables that came with the deploying program, and now with us where they may not
+/// be written down.
+fn base(supervisor: &Supervisor, key: &UnitKey) -> Result<BTreeMap<String, String>> {
+    let path = supervisor.layout().base_environment(&key.stack, key.release);
+    let mut base = variables::of_this_process();
+    let kept: Option<BTreeMap<String, String>> = read_json(&path).map_err(at("read", &path))?;
+    if let Some(kept) = kept {
+        base.retain(|_, value| !variables::may_be_kept(value));
+        base.extend(kept);
+    }
+    Ok(base)
+}
+
+fn argv(command: &Command) -> Vec<String> {
+    match command {
+        Command::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
+        Command::Exec(argv) => argv.clone(),
+    }
+}
+
+/// The service's working directory, which lies in the release.
+fn dir(root: &Path, release: &Release, service: &ServiceConfig) -> Result<PathBuf> {
+    let real = |path: &Path| path.canonicalize().map_err(at("use", path));
+    let wanted = root.join(&release.bundle.artefact.root).join(service.dir.as_deref().unwrap_or("."));
+    let (root, found) = (real(root)?, real(&wanted)?);
+    if found.starts_with(&root) {
+        Ok(found)
+    } else {
+        Err(ProviderError::new(
+            ErrorKind::Config,
+            format!("the working directory {} leads out of the release", wanted.display()),
+        ))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,427 @@
+//! One unit: a task that starts it, waits for it, starts it again and stops it. What is
+//! wanted is on disk before anything is done about it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
+use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitObserved, UnitState};
+
+use super::super::adopt::{self, Last};
+use super::super::failure::at;
+use super::super::files::{Durability, create_dir, read_json, remove_file, write_json};
+use super::super::paths::UnitLayout;
+use super::super::record::UnitRecord;
+use super::instance::{Instance, Launched, blocking, end_leftovers, launch};
+use super::{Supervisor, prepare};
+
+/// How often the files are looked at while a shim is on its way.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Which unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnitKey {
+    pub(super) stack: StackId,
+    pub(super) release: ReleaseNumber,
+    pub(super) unit: UnitId,
+}
+
+impl std::fmt::Display for UnitKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.stack, self.release, self.unit)
+    }
+}
+
+/// How the unit is now.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) state: UnitState,
+    /// Pids of the shim and of the app's first process.
+    pub(super) pids: Option<(u32, Option<u32>)>,
+    pub(super) record: UnitRecord,
+}
+
+impl View {
+    /// Is anything there that must not be left alone?
+    pub(super) fn is_active(&self) -> bool {
+        self.record.wanted || self.state == UnitState::Running
+    }
+}
+
+enum Command {
+    Start(oneshot::Sender<Result<()>>),
+    Stop(oneshot::Sender<Result<()>>),
+    /// The folder is gone: end the processes, write nothing.
+    Abandon(oneshot::Sender<Result<()>>),
+}
+
+/// How others talk to the unit's task.
+#[derive(Debug, Clone)]
+pub(super) struct UnitHandle {
+    pub(super) key: UnitKey,
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<View>,
+}
+
+impl UnitHandle {
+    /// Makes the task. It first looks what is there, and brings back what is wanted.
+    pub(super) fn spawn(supervisor: &Arc<Supervisor>, key: UnitKey) -> Self {
+        let files = supervisor.layout().unit(&key.stack, key.release, &key.unit);
+        // A damaged record is rebuilt from what runs: nothing is stopped or started because of it.
+        let record = match read_json::<UnitRecord>(&files.record()) {
+            Ok(record) => record.unwrap_or_default(),
+            Err(e) => {
+                supervisor.note(&format!("{key}: {e}"));
+                let wanted = matches!(adopt::last(&files), Ok(Last::Lives(_) | Last::Starting));
+                UnitRecord { wanted, ..UnitRecord::default() }
+            }
+        };
+        let view = View { state: UnitState::Stopped, pids: None, record: record.clone() };
+        let (view, seen) = watch::channel(view);
+        let (commands, received) = mpsc::channel(16);
+        let unit = Unit {
+            supervisor: Arc::clone(supervisor),
+            key: key.clone(),
+            files,
+            record,
+            view,
+            instance: None,
+            restart_at: None,
+            delay: supervisor.config.backoff,
+        };
+        tokio::spawn(unit.run(received));
+        Self { key, commands, view: seen }
+    }
+
+    pub(super) fn view(&self) -> View {
+        self.view.borrow().clone()
+    }
+
+    pub(super) fn observed(&self, supervisor: &Supervisor) -> Result<UnitObserved> {
+        let View { state, pids, record } = self.view();
+        let pid = pids.and_then(|(shim, app)| adopt::speaker(shim, app));
+        let UnitKey { stack, release, unit } = &self.key;
+        adopt::describe(supervisor.layout(), stack, *release, unit, &record, state, pid)
+    }
+
+    pub(super) async fn start(&self) -> Result<()> {
+        self.ask(Command::Start).await
+    }
+
+    pub(super) async fn stop(&self) -> Result<()> {
+        self.ask(Command::Stop).await
+    }
+
+    pub(super) async fn abandon(&self) -> Result<()> {
+        self.ask(Command::Abandon).await
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        let (answer, heard) = oneshot::channel();
+        let gone = || ProviderError::new(ErrorKind::Ambiguous, "the supervisor is about to end");
+        self.commands.send(command(answer)).await.map_err(|_| gone())?;
+        heard.await.map_err(|_| gone())?
+    }
+}
+
+struct Unit {
+    supervisor: Arc<Supervisor>,
+    key: UnitKey,
+    files: UnitLayout,
+    record: UnitRecord,
+    view: watch::Sender<View>,
+    instance: Option<Instance>,
+    restart_at: Option<Instant>,
+    delay: Duration,
+}
+
+impl Unit {
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.recover().await;
+        loop {
+            let command = tokio::select! {
+                biased;
+                command = commands.recv() => command,
+                () = ended(self.instance.as_ref()) => { self.on_end().await; continue }
+                () = due(self.restart_at) => { self.restart().await; continue }
+            };
+            // A caller that went away gets no answer; what it asked for is done all the same.
+            match command {
+                Some(Command::Start(answer)) => drop(answer.send(self.start().await)),
+                Some(Command::Stop(answer)) => drop(answer.send(self.stop().await)),
+                Some(Command::Abandon(answer)) => {
+                    self.record.wanted = false;
+                    drop(answer.send(self.bring_down().await));
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// After the supervisor was started: brings the unit to what is wanted.
+    async fn recover(&mut self) {
+        let last = blocking({
+            let files = self.files.clone();
+            move || adopt::last(&files).map_err(at("look at", files.root()))
+        })
+        .await;
+        match (&last, self.record.wanted) {
+            (Ok(Last::None), true) => self.try_again().await,
+            (Ok(Last::Ended(exit)), true) => {
+                self.record.restarts += 1;
+                self.record.last_exit = Some(exit.to_string());
+                self.try_again().await;
+            }
+            (Ok(Last::Orphaned), true) => {
+                self.record.restarts += 1;
+                self.record.last_exit = Some(KILLED.to_owned());
+                self.try_again().await;
+            }
+            (Ok(Last::Lives(_) | Last::Starting), true) => self.try_again().await,
+            (Ok(Last::None | Last::Ended(_)), false) => self.show(UnitState::Stopped),
+            // A stop was interrupted.
+            (Ok(_), false) => {
+                if let Err(e) = self.bring_down().await {
+                    self.note(e.message());
+                }
+            }
+            (Err(e), _) => self.note(e.message()),
+        }
+    }
+
+    async fn start(&mut self) -> Result<()> {
+        if self.instance.is_some() && self.record.wanted {
+            return Ok(());
+        }
+        self.restart_at = None;
+        self.delay = self.supervisor.config.backoff;
+        self.record = UnitRecord { wanted: true, ..UnitRecord::default() };
+        let started = match self.save() {
+            Ok(()) => {
+                // Seen before anything is done: who allocates ports asks who is about to run.
+                self.show(UnitState::Restarting);
+                self.bring_up().await
+            }
+            Err(e) => Err(e),
+        };
+        if let Err(error) = &started {
+            self.record.wanted = false;
+            self.record.last_exit = Some(error.message().to_owned());
+            self.note(error.message());
+            // The first failure is the one that is told.
+            let _ = self.save();
+            self.show(UnitState::Failed);
+        }
+        started
+    }
+
+    async fn stop(&mut self) -> Result<()> {
+        self.restart_at = None;
+        let known = self.files.root().is_dir();
+        if self.record.wanted || known {
+            self.record.wanted = false;
+            self.save()?;
+        }
+        self.bring_down().await
+    }
+
+    /// The instance has ended by itself.
+    async fn on_end(&mut self) {
+        let Some(instance) = self.instance.take() else { return };
+        if instance.since.elapsed() >= self.supervisor.config.well_after {
+            self.delay = self.supervisor.config.backoff;
+        }
+        let how = self.bury(instance).await;
+        self.note(&how);
+        self.record.last_exit = Some(how);
+        if self.record.wanted {
+            self.schedule();
+        } else {
+            self.show(UnitState::Stopped);
+        }
+    }
+
+    /// Waits for the next try, longer each time.
+    fn schedule(&mut self) {
+        self.restart_at = Some(Instant::now() + self.delay);
+        self.delay = (self.delay * 2).min(self.supervisor.config.backoff_max);
+        self.save_or_note();
+        self.show(UnitState::Restarting);
+    }
+
+    async fn restart(&mut self) {
+        self.restart_at = None;
+        self.record.restarts += 1;
+        self.try_again().await;
+    }
+
+    /// Brings the unit up; if that fails, later again.
+    async fn try_again(&mut self) {
+        match self.bring_up().await {
+            Ok(()) => self.save_or_note(),
+            Err(error) => {
+                self.note(error.message());
+                self.record.last_exit = Some(error.message().to_owned());
+                self.schedule();
+            }
+        }
+    }
+
+    /// Adopts what runs, or launches.
+    async fn bring_up(&mut self) -> Result<()> {
+        let until = Instant::now() + self.supervisor.config.launch;
+        loop {
+            match self.last().await? {
+                Last::Lives(found) => {
+                    let pid = found.record.shim.pid;
+                    self.instance = Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
+                    self.note(&format!("adopted (shim {pid})"));
+                    self.show(UnitState::Running);
+                    return Ok(());
+                }
+                Last::Starting => self.wait_for_shim(until).await?,
+                Last::Orphaned => self.clear_leftovers().await?,
+                Last::None | Last::Ended(_) => {
+                    if self.launch().await? {
+                        self.show(UnitState::Running);
+                        return Ok(());
+                    }
+                    self.wait_for_shim(until).await?;
+                }
+            }
+        }
+    }
+
+    /// Ends what runs. `Ok` when nothing does.
+    async fn bring_down(&mut self) -> Result<()> {
+        let until = Instant::now() + self.supervisor.config.launch;
+        loop {
+            if let Some(instance) = self.instance.take() {
+                if instance.end(self.grace()).await {
+                    self.note("its shim had to be killed");
+                }
+                let how = self.bury(instance).await;
+                self.record.last_exit = Some(how);
+                self.save_or_note();
+            }
+            match self.last().await? {
+                Last::Lives(found) => {
+                    self.instance = Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
+                }
+                Last::Starting => self.wait_for_shim(until).await?,
+                Last::Orphaned => self.clear_leftovers().await?,
+                Last::None | Last::Ended(_) => {
+                    self.show(UnitState::Stopped);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// True when it runs, false when another shim has the unit.
+    async fn launch(&mut self) -> Result<bool> {
+        let supervisor = Arc::clone(&self.supervisor);
+        let key = self.key.clone();
+        let launched = blocking(move || {
+            let mark = supervisor.mark(&key);
+            let prepared = prepare::prepare(&supervisor, &key, &mark)?;
+            launch(&supervisor, &key.to_string(), &mark, &prepared)
+        })
+        .await?;
+        match launched {
+            Launched::Runs { id, app, child } => {
+                let instance = Instance::launched(id, app, child).map_err(at("wait for", self.files.root()))?;
+                self.note(&format!("started (pid {app})"));
+                self.instance = Some(instance);
+                Ok(true)
+            }
+            Launched::Taken => Ok(false),
+        }
+    }
+
+    /// Says how the instance ended, and ends what it left if its shim could not.
+    async fn bury(&mut self, instance: Instance) -> String {
+        let exit = instance.exit(&self.files);
+        if let Some(exit) = exit {
+            return exit.to_string();
+        }
+        if let Err(e) = self.clear_leftovers().await {
+            self.note(e.message());
+        }
+        KILLED.to_owned()
+    }
+
+    async fn clear_leftovers(&self) -> Result<()> {
+        end_leftovers(self.supervisor.mark(&self.key), self.grace()).await?;
+        let record = self.files.instance();
+        remove_file(&record).map_err(at("remove", &record))
+    }
+
+    async fn last(&self) -> Result<Last> {
+        let files = self.files.clone();
+        blocking(move || adopt::last(&files).map_err(at("look at", files.root()))).await
+    }
+
+    async fn wait_for_shim(&self, until: Instant) -> Result<()> {
+        if Instant::now() >= until {
+            return Err(ProviderError::new(
+                ErrorKind::Conflict,
+                format!("another process holds the lock of `{}`", self.key),
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+        Ok(())
+    }
+
+    fn grace(&self) -> Duration {
+        prepare::grace(&self.supervisor, &self.key)
+    }
+
+    fn show(&self, state: UnitState) {
+        self.view.send_replace(View {
+            state,
+            pids: self.instance.as_ref().map(|i| (i.shim_pid, i.app)),
+            record: self.record.clone(),
+        });
+        self.supervisor.touch();
+    }
+
+    fn save(&self) -> Result<()> {
+        if self.supervisor.is_deleted() {
+            return Ok(());
+        }
+        let path = self.files.record();
+        create_dir(self.files.root())
+            .and_then(|()| write_json(&path, &self.record, Durability::Synced))
+            .map_err(at("write", &path))
+    }
+
+    fn save_or_note(&self) {
+        if let Err(e) = self.save() {
+            self.note(e.message());
+        }
+    }
+
+    fn note(&self, what: &str) {
+        self.supervisor.note(&format!("{}: {what}", self.key));
+    }
+}
+
+const KILLED: &str = "its shim was killed";
+
+async fn ended(instance: Option<&Instance>) {
+    match instance {
+        Some(instance) => instance.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

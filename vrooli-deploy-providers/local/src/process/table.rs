@@ -1,0 +1,249 @@
+//! The machine's processes: who descends from whom, who carries our mark, and how to end
+//! them all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::identity::Handle;
+
+/// The environment variable that names the unit a process belongs to:
+/// `<workspace id>/<app>/<environment>/rN/<unit>`. Children inherit it, so what a killed
+/// shim left behind can be found.
+pub const MARKER: &str = "VROOLI_DEPLOY_UNIT";
+
+/// How often the table is read while something is being ended.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What the kernel says about a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) parent: u32,
+    pub(crate) state: char,
+    /// In clock ticks since boot.
+    pub(crate) started: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses, and may hold any of them.
+        let rest = text.get(text.rfind(')')? + 1..)?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+/// Reads what the kernel says about a process.
+pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
+    let text = std::fs::read(format!("/proc/{pid}/stat"))?;
+    Stat::parse(&String::from_utf8_lossy(&text))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat cannot be read")))
+}
+
+/// Does the error say that the process is gone? (It may vanish between open and read.)
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+/// All processes at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Table(BTreeMap<u32, Stat>);
+
+impl Table {
+    /// Reads the table. Processes that vanish meanwhile are left out.
+    pub(crate) fn read() -> io::Result<Self> {
+        let mut all = BTreeMap::new();
+        for entry in std::fs::read_dir("/proc")? {
+            if let Some(pid) = entry?.file_name().to_str().and_then(|n| n.parse().ok())
+                && let Ok(stat) = stat(pid)
+            {
+                all.insert(pid, stat);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// All living processes under one, children's children too, without itself. Zombies are dead.
+    pub(crate) fn descendants(&self, of: u32) -> BTreeSet<u32> {
+        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (pid, stat) in &self.0 {
+            children.entry(stat.parent).or_default().push(*pid);
+        }
+        let mut found = BTreeSet::new();
+        let mut open = vec![of];
+        while let Some(pid) = open.pop() {
+            for child in children.get(&pid).into_iter().flatten() {
+                if found.insert(*child) {
+                    open.push(*child);
+                }
+            }
+        }
+        found.retain(|pid| self.lives(*pid));
+        found
+    }
+
+    fn lives(&self, pid: u32) -> bool {
+        self.0.get(&pid).is_some_and(|s| !matches!(s.state, 'Z' | 'X'))
+    }
+
+    /// Is one of its ancestors (or itself) such a process?
+    fn is_under(&self, pid: u32, test: impl Fn(u32) -> bool) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut at = pid;
+        while at > 1 && seen.insert(at) {
+            if test(at) {
+                return true;
+            }
+            match self.0.get(&at) {
+                Some(stat) => at = stat.parent,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Living processes that carry a mark starting so, and whose shim is gone. Only those
+    /// whose environment this user may read are seen.
+    pub(crate) fn left_behind(&self, mark: &Mark) -> BTreeSet<u32> {
+        let marked: Vec<u32> =
+            self.0.keys().copied().filter(|pid| self.lives(*pid) && mark.is_on(*pid)).collect();
+        let shims: BTreeSet<u32> =
+            marked.iter().copied().filter(|pid| crate::child::is_shim(*pid)).collect();
+        marked.into_iter().filter(|pid| !self.is_under(*pid, |p| shims.contains(&p))).collect()
+    }
+}
+
+/// The mark of a unit, of a release, of a stack or of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark(String);
+
+impl Mark {
+    /// The mark itself, or the part before a `/` of it.
+    pub(crate) fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn is_on(&self, pid: u32) -> bool {
+        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| self.is_in(&e))
+    }
+
+    fn is_in(&self, environ: &[u8]) -> bool {
+        environ.split(|b| *b == 0).any(|variable| {
+            variable
+                .strip_prefix(MARKER.as_bytes())
+                .and_then(|v| v.strip_prefix(b"="))
+                .and_then(|v| v.strip_prefix(self.0.as_bytes()))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    }
+}
+
+/// Ends processes: `SIGTERM` to each once, after the grace `SIGKILL` to those still there.
+/// Asked again and again which they are, so that children born meanwhile are found.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    until: Instant,
+    asked: BTreeSet<(u32, u64)>,
+}
+
+impl Ending {
+    pub(crate) fn new(grace: Duration) -> Self {
+        Self { until: Instant::now() + grace, asked: BTreeSet::new() }
+    }
+
+    /// No more patience.
+    pub(crate) fn hurry(&mut self) {
+        self.until = Instant::now();
+    }
+
+    /// One round. Returns how many were still there.
+    pub(crate) fn round(&mut self, find: &dyn Fn(&Table) -> BTreeSet<u32>) -> io::Result<usize> {
+        let force = Instant::now() >= self.until;
+        let table = Table::read()?;
+        let found = find(&table);
+        for pid in &found {
+            let Some(seen) = table.0.get(pid) else { continue };
+            // Opened, then looked at again: the pid might be another's by now.
+            let Ok(Some(handle)) = Handle::open(*pid) else { continue };
+            if !stat(*pid).is_ok_and(|now| now.started == seen.started) {
+                continue;
+            }
+            if force {
+                handle.signal(Signal::KILL)?;
+            } else if self.asked.insert((*pid, seen.started)) {
+                handle.signal(Signal::TERM)?;
+                // A stopped process takes no notice of a signal until it goes on.
+                if seen.state == 'T' {
+                    handle.signal(Signal::CONT)?;
+                }
+            }
+        }
+        Ok(found.len())
+    }
+
+    /// Rounds until nothing is left. `patience` after the grace it is an error: what cannot
+    /// be killed hangs in the kernel.
+    pub(crate) fn run(mut self, patience: Duration, find: &dyn Fn(&Table) -> BTreeSet<u32>) -> io::Result<()> {
+        loop {
+            let left = self.round(find)?;
+            if left == 0 {
+                return Ok(());
+            }
+            if Instant::now() > self.until + patience {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("{left} processes are still there after SIGKILL"),
+                ));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_read() {
+        let text = "7 (a) (b c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 991 1 1";
+        assert_eq!(Stat::parse(text), Some(Stat { parent: 3, state: 'S', started: 991 }));
+        assert_eq!(Stat::parse("7 (x"), None);
+        assert_eq!(Stat::parse("7 (x) S 3"), None);
+    }
+
+    fn table(entries: &[(u32, u32, char)]) -> Table {
+        Table(entries.iter().map(|(pid, parent, state)| {
+            (*pid, Stat { parent: *parent, state: *state, started: 1 })
+        }).collect())
+    }
+
+    #[test]
+    fn descendants_are_found_through_the_dead() {
+        let table = table(&[(1, 0, 'S'), (5, 1, 'S'), (6, 5, 'Z'), (7, 6, 'S'), (8, 1, 'S')]);
+        assert_eq!(table.descendants(5), BTreeSet::from([7]));
+        assert!(table.is_under(7, |p| p == 5));
+        assert!(!table.is_under(8, |p| p == 5));
+    }
+
+    #[test]
+    fn a_mark_is_whole_or_a_whole_part() {
+        let environ = b"A=1\0VROOLI_DEPLOY_UNIT=id/demo/default/r1/api.0\0B=2\0";
+        for mark in ["id", "id/demo", "id/demo/default/r1", "id/demo/default/r1/api.0"] {
+            assert!(Mark::new(mark).is_in(environ), "{mark}");
+        }
+        for mark in ["i", "id/dem", "id/demo/default/r", "id/demo/default/r1/api.01", "demo"] {
+            assert!(!Mark::new(mark).is_in(environ), "{mark}");
+        }
+    }
+}
