@@ -1,1 +1,207 @@
-//! x
+//! From sources to an artefact: in a work copy that is kept between builds, in a clean
+//! environment, with the user's tree only ever read.
+
+mod artefact;
+mod guard;
+mod hashes;
+mod node;
+mod page;
+mod select;
+mod source;
+mod step;
+mod work;
+
+pub use artefact::prune;
+pub use guard::{Guard, run_build_step};
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vrooli_deploy_core::manifest::BuildStep;
+use vrooli_deploy_core::names::{Digest, StackId};
+use vrooli_deploy_core::provider::{
+    Artefact, BuildRequest, ErrorKind, OpCtx, ProviderError, Result,
+};
+
+use crate::layout::Layout;
+use crate::{environment, failure, files};
+use source::Source;
+use step::{Console, Stage};
+
+/// Builds apps in one workspace.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    layout: Layout,
+    guard: Arc<Guard>,
+}
+
+impl Builder {
+    /// A builder whose steps are started by this guard.
+    #[must_use]
+    pub fn new(layout: Layout, guard: Guard) -> Self {
+        Self {
+            layout,
+            guard: Arc::new(guard),
+        }
+    }
+
+    /// The digest of everything that a build reads: files, steps, what they may see, tools.
+    /// Reads only. An unchanged tree costs a look at each file.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the request does not fit together.
+    pub async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest> {
+        Ok(self.read(cx, request).await?.digest)
+    }
+
+    /// Builds, or returns what was built from the same sources before.
+    ///
+    /// # Errors
+    /// `App` when a step fails, with its last lines; `Missing` for a tool that is not
+    /// installed, with the package that brings it; `Cancelled`, `Timeout`; what the disk says.
+    pub async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
+        let stack = &cx.stack;
+        let source = self.read(cx, request).await?;
+        if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
+            return Ok(artefact);
+        }
+        let lock = files::lock(
+            cx,
+            &self.layout.locks(stack).join("build"),
+            &format!("the build of {stack}"),
+        )
+        .await?;
+        artefact::clean(&self.layout, stack)?;
+        // Read again: whoever held the lock may have built it, and the hashes of a first
+        // look are only remembered in a folder that is there by now.
+        let source = Arc::new(self.read(cx, request).await?);
+        if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
+            return Ok(artefact);
+        }
+        let work = self.layout.work(stack);
+        {
+            let (source, work, cancellation) =
+                (Arc::clone(&source), work.clone(), cx.cancellation.clone());
+            blocking(move || work::update(&source, &work, &cancellation)).await?;
+        }
+        self.run(cx, request, &source, &lock).await?;
+        let (layout, stack, cancellation) =
+            (self.layout.clone(), stack.clone(), cx.cancellation.clone());
+        blocking(move || {
+            artefact::keep(&layout, &stack, &source.digest, &source.root, &cancellation)
+        })
+        .await
+    }
+
+    async fn read(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Source> {
+        let (layout, stack, request) = (self.layout.clone(), cx.stack.clone(), request.clone());
+        let cancellation = cx.cancellation.clone();
+        blocking(move || source::read(&layout, &stack, &request, &cancellation)).await
+    }
+
+    async fn run(
+        &self,
+        cx: &OpCtx,
+        request: &BuildRequest,
+        source: &Source,
+        lock: &File,
+    ) -> Result<()> {
+        let work = fs::canonicalize(self.layout.work(&cx.stack))
+            .map_err(failure::at("find", self.layout.root()))?;
+        let root = work.join(&source.root);
+        let mut variables = environment::of_this_process(&request.pass_env);
+        variables.extend(
+            request
+                .env
+                .iter()
+                .map(|(name, value)| (OsString::from(name.as_str()), OsString::from(value))),
+        );
+        let mut stage = Stage {
+            cx,
+            guard: &self.guard,
+            variables,
+            lock,
+            console: self.console(cx)?,
+        };
+        let steps: Vec<&BuildStep> = request
+            .steps
+            .iter()
+            .filter(|step| is_due(step, source, &root))
+            .collect();
+        if !steps.is_empty() {
+            node::build_local_packages(&mut stage, source, &work).await?;
+        }
+        for step in &steps {
+            let changed = node::outside_workspace(&step.run, &root, &work);
+            if changed.is_some() {
+                stage.console.line(&format!(
+                    "`{}`: the workspace above does not list this folder, so pnpm installs with `--ignore-workspace`",
+                    step.name
+                ));
+            }
+            stage
+                .run(&step.name, changed.as_ref().unwrap_or(&step.run), &root)
+                .await?;
+        }
+        if !steps.is_empty() {
+            for warning in page::missing(&root) {
+                stage.console.line(&warning);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log of this build; that of the one before is kept beside it.
+    fn console(&self, cx: &OpCtx) -> Result<Console> {
+        let folder = self.layout.logs(&cx.stack);
+        files::make_private(&folder).map_err(failure::at("make", &folder))?;
+        let path = build_log(&self.layout, &cx.stack);
+        files::absent_is_ok(fs::rename(&path, folder.join("build.1.log")))
+            .map_err(failure::at("rename", &path))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failure::at("write", &path))?;
+        Ok(Console::new(cx.output.clone(), log, path))
+    }
+}
+
+/// The log of a stack's last build.
+#[must_use]
+pub fn build_log(layout: &Layout, stack: &StackId) -> PathBuf {
+    layout.logs(stack).join("build.log")
+}
+
+/// Does a step's condition hold, as it would in a fresh copy? What earlier builds left
+/// must not make a step look done: only the sources count for `unless_exists`.
+fn is_due(step: &BuildStep, source: &Source, root: &Path) -> bool {
+    let inside = |path: &str| files::join_inside(Path::new(""), path);
+    let is_source = |path: &str| {
+        inside(path).is_some_and(|path| {
+            let path = source.root.join(path);
+            source
+                .entries
+                .iter()
+                .any(|(entry, _)| entry.path.starts_with(&path))
+        })
+    };
+    let exists = |path: &str| inside(path).is_some_and(|path| root.join(path).exists());
+    step.if_exists.iter().all(|path| exists(path))
+        && !step.unless_exists.iter().any(|path| is_source(path))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        ProviderError::new(
+            ErrorKind::Unexpected,
+            format!("a task of the build ended early: {error}"),
+        )
+    })?
+}

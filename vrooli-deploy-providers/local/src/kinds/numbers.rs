@@ -71,10 +71,11 @@ fn usable(wanted: PortRange, ephemeral: PortRange) -> Vec<u16> {
     }
 }
 
-/// Where in a range a search starts: the same for the same resource, different for others.
-fn start(stack: &StackId, key: &ResourceKey, length: usize) -> usize {
+/// Where in a range a search starts: the same for the same resource, different for others
+/// and in other workspaces, whose stopped servers no record here tells of.
+fn start(workspace: uuid::Uuid, stack: &StackId, key: &ResourceKey, length: usize) -> usize {
     use sha2::Digest as _;
-    let hash = sha2::Sha256::digest(format!("{stack}/{key}").as_bytes());
+    let hash = sha2::Sha256::digest(format!("{workspace}/{stack}/{key}").as_bytes());
     let number = hash
         .iter()
         .take(8)
@@ -177,7 +178,10 @@ pub(crate) fn choose(
 ) -> Result<u16> {
     let taken = reserved(layout)?;
     let candidates = usable(range, ephemeral());
-    let from = start(stack, key, candidates.len());
+    let workspace = layout
+        .workspace_id()
+        .map_err(failure::at("read the id of", layout.root()))?;
+    let from = start(workspace, stack, key, candidates.len());
     for port in candidates.iter().cycle().skip(from).take(candidates.len()) {
         if taken.contains(port) {
             continue;

@@ -41,8 +41,6 @@ const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const POLL: Duration = Duration::from_millis(25);
 /// How long a server may take over a fast shutdown before it is ended at once.
 const STOP_GRACE: Duration = Duration::from_secs(30);
-/// A log longer than this is begun anew at the next start.
-const LOG_LIMIT: u64 = 16 << 20;
 
 /// A server whose lock we hold.
 #[derive(Debug)]
@@ -105,6 +103,12 @@ pub async fn stop(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<()
     Ok(())
 }
 
+/// Was that server made, by us?
+pub(crate) fn exists(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<bool> {
+    let home = home::of(&machine.layout, &cx.stack, key)?;
+    Ok(Record::read(&home.folder)?.is_some())
+}
+
 /// Ways to give statements to a running server: as the app's role, and as its superuser.
 pub(crate) async fn sessions(
     machine: &Machine,
@@ -127,7 +131,7 @@ pub(crate) async fn sessions(
 }
 
 /// What a failed script said, as an error.
-pub(super) fn refused(answer: &ToolOutput) -> ProviderError {
+pub(crate) fn refused(answer: &ToolOutput) -> ProviderError {
     let said = answer.stderr.trim();
     let kind = if said.contains("No space left") {
         ErrorKind::Quota
@@ -206,7 +210,7 @@ impl<'a> Server<'a> {
         if record.progress == Progress::Creating {
             record = self.initialise(cx, record).await?;
         }
-        self.run(cx, &record).await?;
+        self.run_first(cx, &mut record).await?;
         self.prepare(cx, &record, want).await?;
         record.made.database = want.database.clone();
         record
@@ -372,6 +376,32 @@ impl<'a> Server<'a> {
         append().map_err(failure::at("write", &path))
     }
 
+    /// Starts it; while nobody was told of its port yet, one that somebody took meanwhile
+    /// is given up for another.
+    async fn run_first(&self, cx: &OpCtx, record: &mut Record) -> Result<()> {
+        const TRIES: u32 = 5;
+        for _ in 0..TRIES {
+            match self.run(cx, record).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict
+                        && record.progress != Progress::Ready =>
+                {
+                    let _numbers = numbers::lock(cx, &self.machine.layout).await?;
+                    record.made.port = numbers::choose(
+                        &self.machine.layout,
+                        &self.stack,
+                        &self.key,
+                        LISTEN,
+                        KNOWN.ports,
+                    )?;
+                    record.write(&self.home.folder)?;
+                }
+                other => return other,
+            }
+        }
+        self.run(cx, record).await
+    }
+
     /// Starts it unless it runs.
     pub(super) async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
         if self.running() == Running::Ready {
@@ -413,9 +443,10 @@ impl<'a> Server<'a> {
             .replace("@PORT@", &record.made.port.to_string());
         files::write_atomic(&settings, text.as_bytes()).map_err(failure::at("write", &settings))?;
         let log = self.home.log();
-        if fs::metadata(&log).is_ok_and(|meta| meta.len() > LOG_LIMIT) {
-            files::absent_is_ok(fs::remove_file(&log)).map_err(failure::at("remove", &log))?;
-        }
+        // What it says while it starts is what `did_not_start` reads: the log begins anew,
+        // and the one before is kept beside it.
+        files::absent_is_ok(fs::rename(&log, self.home.folder.join("server.1.log")))
+            .map_err(failure::at("rename", &log))?;
         if let Some(account) = &self.home.account {
             std::os::unix::fs::chown(&settings, Some(account.uid), Some(account.gid))
                 .map_err(failure::at("give away", &settings))?;

@@ -26,11 +26,16 @@ mod home;
 mod psql;
 
 #[cfg(feature = "native")]
+use psql::Login;
+
+#[cfg(feature = "native")]
+pub(crate) use cluster::{add_extensions, exists, refused, sessions};
+#[cfg(feature = "native")]
 pub use cluster::{ensure_running, stop};
 #[cfg(feature = "native")]
 pub(crate) use home::folder_for_root;
 #[cfg(feature = "native")]
-pub(crate) use psql::{Login, Session};
+pub(crate) use psql::{Session, identifier, literal};
 
 /// The kind `local.postgres`.
 #[derive(Debug, Clone, Copy)]

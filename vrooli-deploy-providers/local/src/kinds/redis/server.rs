@@ -46,7 +46,8 @@ const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const POLL: Duration = Duration::from_millis(25);
 /// How long a server may take to write its data before it is ended by force.
 const STOP_GRACE: Duration = Duration::from_secs(30);
-const LOG_LIMIT: u64 = 16 << 20;
+/// How long a server may take from letting go of us to its first sign of life.
+const START_GRACE: Duration = Duration::from_secs(20);
 
 /// A server whose lock we hold.
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl<'a> Server<'a> {
             Some(record) => record,
             None => self.begin(cx).await?,
         };
-        self.run(cx, &record).await?;
+        self.run_first(cx, &mut record).await?;
         if record.progress != Progress::Ready {
             record.progress = Progress::Ready;
             record.write(&self.folder)?;
@@ -177,39 +178,90 @@ impl<'a> Server<'a> {
         Ok(record)
     }
 
+    /// Starts it; while nobody was told of its port yet, one that somebody took meanwhile
+    /// is given up for another.
+    async fn run_first(&self, cx: &OpCtx, record: &mut Record) -> Result<()> {
+        const TRIES: u32 = 5;
+        for _ in 0..TRIES {
+            match self.run(cx, record).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict
+                        && record.progress != Progress::Ready =>
+                {
+                    let _numbers = numbers::lock(cx, &self.machine.layout).await?;
+                    record.made.port = numbers::choose(
+                        &self.machine.layout,
+                        &self.stack,
+                        &self.key,
+                        LISTEN,
+                        KNOWN.ports,
+                    )?;
+                    record.write(&self.folder)?;
+                }
+                other => return other,
+            }
+        }
+        self.run(cx, record).await
+    }
+
     async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
         let password = self.password()?;
         let port = record.made.port;
-        let mut started = false;
+        let mut started: Option<Instant> = None;
         loop {
             match (ask(port, &password).await, self.pid()) {
                 (Answer::Ready, _) => return Ok(()),
                 // Ours with another password: the store was lost. It gets the new one.
                 (Answer::Stranger, Some(_)) => self.halt(cx).await?,
-                (Answer::Stranger, None) => {
-                    return Err(numbers::taken(LISTEN, port).with_help(format!(
-                        "{} has that port; stop the process and run the same command again",
-                        self.name()
-                    )));
-                }
+                (Answer::Stranger, None) => return Err(self.taken(port)),
                 (Answer::Busy | Answer::Nobody, Some(_)) | (Answer::Busy, None) => {}
-                (Answer::Nobody, None) if started => return Err(self.did_not_start()),
-                (Answer::Nobody, None) => {
-                    started = true;
-                    self.start(cx, port, &password).await?;
-                    continue;
-                }
+                (Answer::Nobody, None) => match started {
+                    None => {
+                        started = Some(Instant::now());
+                        self.start(cx, port, &password).await?;
+                        continue;
+                    }
+                    // It lets go of us before it listens and before it says its number.
+                    Some(at) if at.elapsed() < START_GRACE && !self.gave_up() => {}
+                    Some(_) => return Err(self.did_not_start(port)),
+                },
             }
             wait(cx, &self.name()).await?;
         }
     }
 
+    fn log(&self) -> Vec<String> {
+        files::last_lines(&self.folder.join("server.log"), 20)
+    }
+
+    /// Does the log of this start say that it ended?
+    fn gave_up(&self) -> bool {
+        let ends = [
+            "aborting",
+            "Fatal error",
+            "FATAL CONFIG",
+            "Address already in use",
+            "No space left",
+        ];
+        self.log()
+            .iter()
+            .any(|line| ends.iter().any(|end| line.contains(end)))
+    }
+
+    fn taken(&self, port: u16) -> ProviderError {
+        numbers::taken(LISTEN, port).with_help(format!(
+            "{} has that port; stop the process and run the same command again",
+            self.name()
+        ))
+    }
+
     async fn start(&self, cx: &OpCtx, port: u16, password: &Secret<String>) -> Result<()> {
         let program = program(&self.name())?;
         let log = self.folder.join("server.log");
-        if fs::metadata(&log).is_ok_and(|meta| meta.len() > LOG_LIMIT) {
-            files::absent_is_ok(fs::remove_file(&log)).map_err(failure::at("remove", &log))?;
-        }
+        // What it says while it starts is what is read if it does not; the log before is
+        // kept beside it.
+        files::absent_is_ok(fs::rename(&log, self.folder.join("server.1.log")))
+            .map_err(failure::at("rename", &log))?;
         let settings = Secret::new(format!(
             "bind 127.0.0.1\nprotected-mode yes\nport {port}\nrequirepass {}\ndaemonize yes\nsupervised no\n\
              dir {}\nlogfile {}\npidfile {}\nappendonly yes\n",
@@ -236,17 +288,24 @@ impl<'a> Server<'a> {
         if answer.status.success() {
             Ok(())
         } else {
-            Err(self.did_not_start())
+            Err(self.did_not_start(port))
         }
     }
 
-    fn did_not_start(&self) -> ProviderError {
+    fn did_not_start(&self, port: u16) -> ProviderError {
+        let lines = self.log();
+        if lines
+            .iter()
+            .any(|line| line.contains("Address already in use"))
+        {
+            return self.taken(port);
+        }
         let log = self.folder.join("server.log");
         ProviderError::new(
             ErrorKind::Unavailable,
             format!("{} did not start", self.name()),
         )
-        .with_context("log", files::last_lines(&log, 20).join("\n"))
+        .with_context("log", lines.join("\n"))
         .with_help(format!("its log is `{}`", log.display()))
     }
 
