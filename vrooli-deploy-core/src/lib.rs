@@ -21,3 +21,5 @@ pub mod stack;
 
 #[cfg(feature = "engine")]
 pub mod state;
+#[cfg(feature = "engine")]
+pub mod workspace;

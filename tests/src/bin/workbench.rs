@@ -8,11 +8,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program, not a library")]
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
-use vrooli_deploy_core::engine::EngineHooks;
+use vrooli_deploy_core::engine::{EngineHooks, Entry, Hook, JournalRecord};
+use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::release::strategy::Strategies;
 use vrooli_deploy_core::workspace::{
     DeployOptions, DestroyOptions, OperationError, Run, TargetOptions, Workspace, WorkspaceOptions,
@@ -57,30 +58,51 @@ fn arguments() -> Arguments {
     parsed
 }
 
-/// `append:3:before`, `call:2:after`: ends this process there, as kill -9 would.
-fn hooks(kill: Option<&str>) -> EngineHooks {
-    let hooks = EngineHooks::default();
-    let Some(kill) = kill else { return hooks };
-    let mut parts = kill.split(':');
-    let what = parts.next().unwrap_or_default();
-    let number: u64 = parts.next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX);
-    let when = parts.next().unwrap_or("before");
-    let seen = Arc::new(AtomicU64::new(0));
-    let count = move || {
-        if seen.fetch_add(1, Ordering::SeqCst) + 1 == number {
+/// Ends this process at the Nth of what it counts, as kill -9 would.
+struct Killer {
+    calls: bool,
+    after: bool,
+    left: AtomicU64,
+}
+
+impl Killer {
+    /// `append:3:before`, `call:2:after`.
+    fn parse(text: &str) -> Self {
+        let mut parts = text.split(':');
+        let calls = parts.next() == Some("call");
+        let number = parts.next().and_then(|n| n.parse().ok()).unwrap_or(u64::MAX);
+        Self { calls, after: parts.next() == Some("after"), left: AtomicU64::new(number) }
+    }
+
+    fn passes(&self, calls: bool, after: bool) {
+        if self.calls == calls && self.after == after && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
             // The signal is on its way; nothing more may happen.
             loop {
                 std::thread::park();
             }
         }
-    };
-    match (what, when) {
-        ("append", "before") => hooks.before_append(move |_| count()),
-        ("append", _) => hooks.after_append(move |_| count()),
-        (_, "before") => hooks.before_call(move |_| count()),
-        _ => hooks.after_call(move |_| count()),
     }
+}
+
+#[async_trait]
+impl Hook for Killer {
+    async fn before_append(&self, _: u64, _: &Entry) {
+        self.passes(false, false);
+    }
+    async fn after_append(&self, _: &JournalRecord) {
+        self.passes(false, true);
+    }
+    async fn before_call(&self, _: &StepId, _: &'static str) {
+        self.passes(true, false);
+    }
+    async fn after_call(&self, _: &StepId, _: &'static str, _: bool) {
+        self.passes(true, true);
+    }
+}
+
+fn hooks(kill: Option<&str>) -> EngineHooks {
+    kill.map_or_else(EngineHooks::default, |kill| EngineHooks::new(Killer::parse(kill)))
 }
 
 fn main() -> ExitCode {

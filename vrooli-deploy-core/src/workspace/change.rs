@@ -77,7 +77,7 @@ impl Change {
             let engine = self.session.engine()?;
             let options = ApplyOptions { cancellation: self.session.run.cancellation.clone() };
             engine
-                .apply(&*self.session.lease, &mut self.session.state, self.plan.clone(), options, self.session.run.events.clone())
+                .apply(&*self.session.lease, &mut self.session.state, self.plan.clone(), options, &self.session.run.events)
                 .await?
         };
         let done = matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange);

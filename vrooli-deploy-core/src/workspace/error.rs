@@ -164,9 +164,7 @@ impl OperationError {
     }
 }
 
-/// The code of a provider's error.
-#[must_use]
-pub fn provider_code(error: &ProviderError) -> Code {
+fn provider_code(error: &ProviderError) -> Code {
     crate::engine::provider_code(error.kind())
 }
 

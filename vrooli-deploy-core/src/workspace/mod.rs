@@ -71,9 +71,10 @@ impl Workspace {
             path: options.dir.clone(),
             message: e.to_string(),
         })?;
+        name(&dir, store.id())?;
         let key = match options.key {
             Some(key) => KeySource::Given(key),
-            None => KeySource::Folder(options.key_dir),
+            None => KeySource::Folder(None),
         };
         let secrets = FileStore::open(&dir, store.id(), key)?;
         let host = options
@@ -101,4 +102,19 @@ impl Workspace {
     pub fn registry(&self) -> &Registry {
         &self.0.registry
     }
+}
+
+/// Writes the state's id where programs that do not open the state find it: a folder is
+/// known by its id, whatever path it has.
+fn name(dir: &Path, id: uuid::Uuid) -> Result<(), OperationError> {
+    use std::io::Write as _;
+    let path = dir.join("id");
+    let fail = |e: std::io::Error| OperationError::Io { path: path.clone(), message: e.to_string() };
+    if path.exists() {
+        return Ok(());
+    }
+    let draft = dir.join(format!(".id-{}", std::process::id()));
+    let mut file = std::fs::File::create(&draft).map_err(fail)?;
+    writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(fail)?;
+    std::fs::rename(&draft, &path).map_err(fail)
 }

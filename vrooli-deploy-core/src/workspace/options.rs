@@ -15,9 +15,8 @@ use crate::state::Holder;
 pub struct WorkspaceOptions {
     /// The state folder. Made if it is not there.
     pub dir: PathBuf,
-    /// Where the key of the secret store lies; default: the user's configuration folder.
-    pub key_dir: Option<PathBuf>,
-    /// The key itself (base64 of 32 bytes), held in memory only.
+    /// The key of the secret store (base64 of 32 bytes); default: a file in the user's
+    /// configuration folder, made when it is first needed.
     pub key: Option<Secret<String>>,
     /// Name of this machine, for leases; default: the kernel's host name.
     pub host: Option<String>,
@@ -27,7 +26,7 @@ impl WorkspaceOptions {
     /// A workspace in that folder, everything else by default.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), key_dir: None, key: None, host: None }
+        Self { dir: dir.into(), key: None, host: None }
     }
 }
 

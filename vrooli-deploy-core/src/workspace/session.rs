@@ -65,7 +65,7 @@ impl Workspace {
         if session.state.open.is_some() {
             let engine = session.engine()?;
             let options = RecoverOptions { cancellation: run.cancellation.clone(), ..RecoverOptions::default() };
-            engine.recover(&*session.lease, &mut session.state, options, run.events.clone()).await?;
+            engine.recover(&*session.lease, &mut session.state, &options, &run.events).await?;
         }
         Ok(session)
     }

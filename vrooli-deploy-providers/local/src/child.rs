@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vrooli_deploy_core::secrets::SecretError;
+use vrooli_deploy_core::secrets::{FileStore, KeySource, Secret, SecretError, SecretStore as _};
 
+use crate::build::Guard;
 use crate::layout::Layout;
-use crate::process::{SecretResolver, SupervisorConfig, SupervisorOptions};
+use crate::process::{Program, SecretResolver, SupervisorConfig, SupervisorOptions};
 
 /// The first argument of every hidden subcommand.
 pub(crate) const MARKER: &str = "__vrooli-deploy-child";
@@ -17,6 +18,12 @@ pub(crate) const SUPERVISOR: &str = "supervisor";
 pub(crate) const SHIM: &str = "shim";
 pub(crate) const LAUNCHER: &str = "launcher";
 pub(crate) const EDGE: &str = "edge";
+const BUILD_STEP: &str = "build-step";
+
+/// Build steps run under a hidden subcommand of the program, which ends them when we end.
+pub(crate) fn build_guard(program: &Program) -> Guard {
+    Guard::Program { program: program.path.clone(), arguments: vec![MARKER.into(), BUILD_STEP.into()] }
+}
 
 type OpenSecrets = dyn Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError> + Send + Sync;
 
@@ -59,6 +66,7 @@ pub fn run_if_child(hooks: ChildHooks) {
     }
     let role = arguments.next().unwrap_or_default();
     let status = match role.to_str() {
+        Some(BUILD_STEP) => crate::build::run_build_step(),
         Some(SHIM) => crate::process::run_shim(),
         Some(LAUNCHER) => crate::process::become_app(),
         Some(SUPERVISOR) => match arguments.next() {
@@ -82,4 +90,18 @@ pub(crate) fn is_shim(pid: u32) -> bool {
         let mut arguments = line.split(|b| *b == 0).skip(1);
         arguments.next() == Some(MARKER.as_bytes()) && arguments.next() == Some(SHIM.as_bytes())
     })
+}
+
+/// Opens the secret store of a workspace, as the workspace itself does.
+pub(crate) fn open_secrets(layout: &Layout) -> Result<Arc<SecretResolver>, SecretError> {
+    let place = layout.root().display().to_string();
+    let id = layout
+        .workspace_id()
+        .map_err(|e| SecretError::Io { place, message: format!("the workspace has no id: {e}") })?;
+    let key = match std::env::var(crate::KEY_VARIABLE) {
+        Ok(key) => KeySource::Given(Secret::new(key)),
+        Err(_) => KeySource::Folder(None),
+    };
+    let store = FileStore::open(layout.root(), id, key)?;
+    Ok(Arc::new(move |reference| store.get(reference)))
 }

@@ -37,9 +37,14 @@ mod programs;
 mod tool;
 
 #[cfg(feature = "native")]
-pub use child::run_if_child;
+pub use factory::{KEY_VARIABLE, LocalFactory};
+
+/// Runs a hidden subcommand and ends the process with its status, if this process was
+/// started as one; else does nothing. First in `main`, before threads and runtimes.
 #[cfg(feature = "native")]
-pub use factory::LocalFactory;
+pub fn run_if_child() {
+    child::run_if_child(child::ChildHooks::new(child::open_secrets));
+}
 
 /// Reads one of the data files that are compiled in. A test reads every one of them, so
 /// the default is never met.

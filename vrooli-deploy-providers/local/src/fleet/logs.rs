@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use vrooli_deploy_core::names::{ReleaseNumber, UnitId};
+use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{LogCursor, LogLine, LogPage, LogQuery, OpCtx, Result};
 
 use super::LocalFleet;
@@ -15,20 +15,20 @@ const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 impl LocalFleet {
     /// The last lines of a unit's log; none when there is no log.
-    pub(super) fn tail(&self, release: ReleaseNumber, unit: &UnitId, lines: usize) -> Vec<String> {
-        tail(&self.layout.log(release, unit), lines).map(|(lines, _)| lines).unwrap_or_default()
+    pub(super) fn tail(&self, stack: &StackId, release: ReleaseNumber, unit: &UnitId, lines: usize) -> Vec<String> {
+        tail(&self.machine.layout.unit_log(stack, release, unit), lines).map(|(lines, _)| lines).unwrap_or_default()
     }
 
     pub(super) async fn read_logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage> {
         let mut units = Vec::new();
         match query.release {
-            Some(release) => units.extend(self.logged_units(release).into_iter().map(|u| (release, u))),
+            Some(release) => units.extend(self.logged_units(&cx.stack, release).into_iter().map(|u| (release, u))),
             None => {
                 units.extend(self.units(cx).await?.into_iter().map(|u| (u.release, u.unit)));
                 if units.is_empty()
-                    && let Some(last) = self.last_logged_release()
+                    && let Some(last) = self.last_logged_release(&cx.stack)
                 {
-                    units.extend(self.logged_units(last).into_iter().map(|u| (last, u)));
+                    units.extend(self.logged_units(&cx.stack, last).into_iter().map(|u| (last, u)));
                 }
             }
         }
@@ -39,7 +39,7 @@ impl LocalFleet {
             if query.service.as_ref().is_some_and(|wanted| *wanted != unit.service) {
                 continue;
             }
-            let path = self.layout.log(release, &unit);
+            let path = self.machine.layout.unit_log(&cx.stack, release, &unit);
             let name = format!("{release}/{unit}");
             let read = match query.after.as_ref() {
                 Some(LogCursor(offsets)) => after(&path, offsets.get(&name).copied().unwrap_or_default()),
@@ -52,8 +52,8 @@ impl LocalFleet {
         Ok(page)
     }
 
-    fn logged_units(&self, release: ReleaseNumber) -> Vec<UnitId> {
-        let Ok(entries) = std::fs::read_dir(self.layout.logs(release)) else { return Vec::new() };
+    fn logged_units(&self, stack: &StackId, release: ReleaseNumber) -> Vec<UnitId> {
+        let Ok(entries) = std::fs::read_dir(self.machine.layout.release_logs(stack, release)) else { return Vec::new() };
         let mut units: Vec<UnitId> = entries
             .filter_map(|e| e.ok()?.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
             .collect();
@@ -61,8 +61,8 @@ impl LocalFleet {
         units
     }
 
-    fn last_logged_release(&self) -> Option<ReleaseNumber> {
-        let folder = self.layout.logs(ReleaseNumber(0)).parent()?.to_owned();
+    fn last_logged_release(&self, stack: &StackId) -> Option<ReleaseNumber> {
+        let folder = self.machine.layout.logs(stack);
         std::fs::read_dir(folder).ok()?.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).max()
     }
 }

@@ -3,75 +3,57 @@
 
 mod health;
 mod http;
-mod listening;
 mod logs;
 mod probe;
 mod smoke;
 mod stage;
 
-use std::fs;
-use std::io;
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use vrooli_deploy_core::names::{Digest, ReleaseNumber, UnitId};
+use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, DrainReport, Fleet, FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx,
+    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx,
     ProbeReport, Result, Routing, SmokeReport, UnitObserved,
 };
 use vrooli_deploy_core::release::Release;
-use vrooli_deploy_core::secrets::SecretStore;
 
-use crate::build::Builder;
-use crate::kinds::PortRecord;
-use crate::layout::{Layout, StackLayout, read_json, remove_tree};
-use crate::migrate::Migrator;
-use crate::process::{Program, SupervisorClient};
+use crate::build::{Builder, prune};
+use crate::kinds::{Machine, port, postgres, redis};
+use crate::process::{Program, SupervisorClient, observe};
+use crate::{failure, files, migrate};
 
-use stage::io_error;
-
-/// Carries the releases of one stack on this machine.
+/// Carries releases on this machine.
 #[derive(Debug)]
 pub struct LocalFleet {
-    workspace: Layout,
-    layout: StackLayout,
+    machine: Machine,
     program: Program,
     builder: Builder,
-    migrator: Migrator,
 }
 
 impl LocalFleet {
-    /// The fleet of one stack. Makes nothing and starts nothing.
+    /// A fleet whose supervisor, edge and shims are hidden subcommands of the program. Makes
+    /// nothing and starts nothing.
     #[must_use]
-    pub fn new(
-        workspace: Layout,
-        layout: StackLayout,
-        program: Program,
-        secrets: Arc<dyn SecretStore>,
-    ) -> Self {
-        Self {
-            builder: Builder::new(layout.clone(), program.clone()),
-            migrator: Migrator::new(layout.clone(), secrets),
-            workspace,
-            layout,
-            program,
-        }
+    pub fn new(machine: Machine, program: Program) -> Self {
+        let builder = Builder::new(machine.layout.clone(), crate::child::build_guard(&program));
+        Self { machine, program, builder }
     }
 
     async fn supervisor(&self) -> Result<SupervisorClient> {
-        SupervisorClient::connect_or_spawn(&self.workspace, &self.program).await
+        SupervisorClient::connect_or_spawn(&self.machine.layout, self.program.clone()).await
     }
 
     /// The supervisor if one runs: nothing is started to find out that nothing runs.
     async fn running_supervisor(&self) -> Result<Option<SupervisorClient>> {
-        SupervisorClient::connect(&self.workspace).await
+        SupervisorClient::connect(&self.machine.layout).await
     }
 
     async fn units(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
         match self.running_supervisor().await? {
-            Some(supervisor) => supervisor.list(&cx.stack).await,
-            None => Ok(Vec::new()),
+            Some(supervisor) => supervisor.list(cx).await,
+            None => observe(&self.machine.layout, &cx.stack),
         }
     }
 
@@ -79,13 +61,26 @@ impl LocalFleet {
         Ok(self.units(cx).await?.into_iter().find(|u| u.release == release.number && u.unit == *unit))
     }
 
-    fn port_record(&self) -> Result<Option<PortRecord>> {
-        let path = self.layout.port_record();
-        read_json(&path).map_err(|e| io_error("read", &path, &e))
+    fn public_port(&self, stack: &StackId) -> Result<Option<u16>> {
+        Ok(port::read(&self.machine.layout, stack)?.map(|record| record.port))
     }
 
-    fn public_port(&self) -> Result<Option<u16>> {
-        Ok(self.port_record()?.map(|record| record.port))
+    /// Sees to it that the release's own servers run: after a reboot nothing else does.
+    async fn ensure_servers(&self, cx: &OpCtx, release: &Release) -> Result<()> {
+        for requirement in &release.bundle.resources {
+            let Some(key) = requirement.key() else { continue };
+            let running = match requirement.resource.as_str() {
+                "postgres" => postgres::ensure_running(&self.machine, cx, &key).await.map(drop),
+                "redis" => redis::ensure_running(&self.machine, cx, &key).await.map(drop),
+                _ => Ok(()),
+            };
+            match running {
+                // Never made: the manifest points to one that is not ours.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -111,11 +106,14 @@ impl Fleet for LocalFleet {
     }
 
     async fn migrate(&self, cx: &OpCtx, release: &Release) -> Result<MigrationReport> {
-        self.migrator.migrate(cx, release).await
+        let root = self.app_root(&cx.stack, release)?;
+        let bundle = &release.bundle;
+        let done = migrate::apply(&self.machine, cx, &root, &bundle.resources, &bundle.migrations).await?;
+        Ok(done.report)
     }
 
     async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
-        self.migrator.ensure_running(cx, release).await?;
+        self.ensure_servers(cx, release).await?;
         self.supervisor().await?.start(cx, release.number, unit).await
     }
 
@@ -128,28 +126,24 @@ impl Fleet for LocalFleet {
     }
 
     async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
-        if routing.weights.is_empty() {
-            // Nothing is to be served: nothing is started for that.
-            return match self.running_supervisor().await? {
-                Some(supervisor) => {
-                    let before = supervisor.route(cx, routing).await?;
-                    supervisor.close_port(cx).await?;
-                    Ok(before)
-                }
-                None => Ok(Routing::default()),
-            };
-        }
         let supervisor = self.supervisor().await?;
-        if self.port_record()?.is_some() {
+        if routing.weights.is_empty() {
+            let before = supervisor.route(cx, routing).await?;
+            supervisor.close_port(cx).await?;
+            return Ok(before);
+        }
+        // Routes first: whoever connects once the port is open is served.
+        let before = supervisor.route(cx, routing).await?;
+        if self.public_port(&cx.stack)?.is_some() {
             supervisor.open_port(cx).await?;
         }
-        supervisor.route(cx, routing).await
+        Ok(before)
     }
 
     async fn routing(&self, cx: &OpCtx) -> Result<Routing> {
         match self.running_supervisor().await? {
-            Some(supervisor) => supervisor.routing(&cx.stack).await,
-            None => Ok(Routing::default()),
+            Some(supervisor) => supervisor.routing(cx).await,
+            None => crate::process::last_routing(&self.machine.layout, &cx.stack),
         }
     }
 
@@ -161,48 +155,74 @@ impl Fleet for LocalFleet {
     }
 
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {
-        match self.running_supervisor().await? {
-            Some(supervisor) => supervisor.stop(cx, release, unit).await,
-            None => Ok(()),
-        }
+        self.supervisor().await?.stop(cx, release, unit).await
     }
 
     async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()> {
+        let (layout, stack) = (&self.machine.layout, &cx.stack);
         for seen in self.units(cx).await?.into_iter().filter(|u| u.release == release) {
             self.stop(cx, release, &seen.unit).await?;
         }
         // The record first: without it the folder is not staged, whatever is left of it.
-        let record = self.layout.release_record(release);
-        match fs::remove_file(&record) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(io_error("remove", &record, &e)),
+        let record = layout.release_record(stack, release);
+        files::absent_is_ok(std::fs::remove_file(&record)).map_err(failure::at("remove", &record))?;
+        if let Some(supervisor) = self.running_supervisor().await? {
+            supervisor.remove(cx, release).await?;
         }
-        for folder in
-            [self.layout.release(release), self.layout.release_units(release), self.layout.logs(release)]
-        {
-            remove_tree(&folder).map_err(|e| io_error("remove", &folder, &e))?;
+        for folder in [
+            layout.release(stack, release),
+            layout.release_units(stack, release),
+            layout.release_logs(stack, release),
+        ] {
+            files::remove_tree(&folder).map_err(failure::at("remove", &folder))?;
         }
-        Ok(())
+        let needed: BTreeSet<Digest> =
+            self.staged_releases(stack)?.into_iter().map(|r| r.bundle.artefact.digest).collect();
+        if needed.is_empty() {
+            // A first deploy that failed: what was built is kept for the next try.
+            return Ok(());
+        }
+        prune(layout, stack, &needed)
     }
 
     async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
         self.units(cx).await
     }
 
-    async fn staged(&self, _cx: &OpCtx) -> Result<Vec<Release>> {
-        self.staged_releases()
+    async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>> {
+        self.staged_releases(&cx.stack)
     }
 
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {
         if let Some(supervisor) = self.running_supervisor().await? {
             supervisor.forget(cx).await?;
+            // It ends by itself as well; at once is tidier. Others may still need it.
+            let _ = supervisor.shutdown().await;
         }
-        self.layout.forget(data).map_err(|e| io_error("remove", self.layout.root(), &e))
+        let (layout, stack) = (&self.machine.layout, &cx.stack);
+        let folder = layout.stack(stack);
+        let kept = [layout.data(stack), layout.servers(stack, "postgres"), layout.servers(stack, "redis")];
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(failure::io("read", &folder, &e)),
+        };
+        for entry in entries {
+            let path = entry.map_err(failure::at("read", &folder))?.path();
+            if data || !kept.contains(&path) {
+                if path.is_dir() && !path.is_symlink() {
+                    files::remove_tree(&path).map_err(failure::at("remove", &path))?;
+                } else {
+                    files::absent_is_ok(std::fs::remove_file(&path)).map_err(failure::at("remove", &path))?;
+                }
+            }
+        }
+        files::remove_empty_up_to(&folder, &layout.apps());
+        Ok(())
     }
 
-    async fn urls(&self, _cx: &OpCtx) -> Result<Vec<String>> {
-        Ok(self.port_record()?.map(|record| record.url()).into_iter().collect())
+    async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>> {
+        Ok(port::read(&self.machine.layout, &cx.stack)?.iter().map(port::url).collect())
     }
 
     async fn logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage> {

@@ -7,7 +7,8 @@ use vrooli_deploy_core::release::Release;
 
 use super::health::{Verdict, judge};
 use super::http::{Ask, ask, connect};
-use super::{LocalFleet, listening};
+use super::LocalFleet;
+use crate::process::listeners;
 
 /// Of one probe, when the manifest does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,11 +48,11 @@ impl LocalFleet {
         loop {
             let seen = self.unit(cx, release, unit).await?;
             let Some(seen) = seen else {
-                return Ok(self.failed(release, unit, None, "it is not running".to_owned()));
+                return Ok(self.failed(cx, release, unit, None, "it is not running".to_owned()));
             };
             if seen.state == UnitState::Failed || (seen.restarts >= RESTARTS && critical) {
                 let exit = seen.last_exit.clone().unwrap_or_else(|| "it ended".to_owned());
-                return Ok(self.failed(release, unit, None, format!("it does not stay up: {exit}")));
+                return Ok(self.failed(cx, release, unit, None, format!("it does not stay up: {exit}")));
             }
             let look = if seen.state == UnitState::Running {
                 match running_since {
@@ -80,7 +81,7 @@ impl LocalFleet {
                         if look.status.is_none() {
                             why.push_str(&elsewhere(&seen));
                         }
-                        return Ok(self.failed(release, unit, Some(look), why));
+                        return Ok(self.failed(cx, release, unit, Some(look), why));
                     }
                 }
             }
@@ -93,14 +94,14 @@ impl LocalFleet {
         }
     }
 
-    fn failed(&self, release: &Release, unit: &UnitId, look: Option<Look>, reason: String) -> ProbeReport {
+    fn failed(&self, cx: &OpCtx, release: &Release, unit: &UnitId, look: Option<Look>, reason: String) -> ProbeReport {
         let (status, body) = look.map_or((None, None), |l| (l.status, l.body));
         ProbeReport {
             healthy: false,
             status,
             body: body.map(|b| b.chars().take(BODY_CHARS).collect()),
             reason: Some(reason),
-            log: self.tail(release.number, unit, LOG_LINES),
+            log: self.tail(&cx.stack, release.number, unit, LOG_LINES),
         }
     }
 }
@@ -136,8 +137,9 @@ async fn look(service: &ServiceConfig, health: Option<&HealthConfig>, seen: &Uni
 fn elsewhere(seen: &UnitObserved) -> String {
     let Some(pid) = seen.pid else { return String::new() };
     let given: Vec<u16> = seen.ports.values().copied().collect();
-    let other: Vec<String> =
-        listening::ports_of(pid).into_iter().filter(|p| !given.contains(p)).map(|p| p.to_string()).collect();
+    let other: std::collections::BTreeSet<u16> =
+        listeners(pid).into_iter().map(|at| at.port()).filter(|port| !given.contains(port)).collect();
+    let other: Vec<String> = other.into_iter().map(|port| port.to_string()).collect();
     if other.is_empty() {
         String::new()
     } else {

@@ -8,6 +8,7 @@ use vrooli_deploy_core::release::Release;
 
 use super::LocalFleet;
 use super::http::{Answer, Ask, ask};
+use crate::migrate;
 
 /// Of one smoke test.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -22,7 +23,7 @@ impl LocalFleet {
                 if serving(release, &test.path).is_none_or(|name| *name != test.service) {
                     continue;
                 }
-                self.public_port()?
+                self.public_port(&cx.stack)?
             } else {
                 let seen = self.unit(cx, release, &unit).await?;
                 let first = release.bundle.services.get(&test.service).and_then(|s| s.ports.keys().next());
@@ -48,6 +49,14 @@ impl LocalFleet {
                 },
                 Err(why) => report.failed.push(format!("{name}: {why}")),
             }
+        }
+        // Health says nothing of tables: 200 is what an app answers that has never seen them.
+        if !through_edge {
+            let root = self.app_root(&cx.stack, release)?;
+            let bundle = &release.bundle;
+            let missing =
+                migrate::missing_tables(&self.machine, cx, &root, &bundle.resources, &bundle.migrations).await?;
+            report.failed.extend(missing.into_iter().map(|table| format!("the database has no table `{table}`")));
         }
         Ok(report)
     }

@@ -4,20 +4,20 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use vrooli_deploy_core::names::ReleaseNumber;
+use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::release::Release;
 
 use super::LocalFleet;
-use crate::files::copy_tree;
-use crate::layout::{Durability, create_dir, read_json, remove_tree, write_json};
+use crate::failure;
+use crate::files::{copy_tree, make_private, remove_tree, write_atomic};
 
 impl LocalFleet {
     /// Copies, links, and writes the record last: a folder without a record is not staged.
     pub(super) fn stage_release(&self, cx: &OpCtx, release: &Release) -> Result<()> {
-        let folder = self.layout.release(release.number);
-        let fail = |what: &str, e: &io::Error| io_error(what, &folder, e);
-        if let Some(there) = self.staged_release(release.number)? {
+        let (layout, stack) = (&self.machine.layout, &cx.stack);
+        let folder = layout.release(stack, release.number);
+        if let Some(there) = self.staged_release(stack, release.number)? {
             if there.digest == release.digest {
                 return Ok(());
             }
@@ -27,23 +27,29 @@ impl LocalFleet {
             )
             .with_help("deploy again: it gets a new number"));
         }
-        create_dir(&self.layout.releases()).map_err(|e| fail("make", &e))?;
-        remove_tree(&folder).map_err(|e| fail("clear", &e))?;
-        create_dir(&folder).map_err(|e| fail("make", &e))?;
-        let artefact = Path::new(&release.bundle.artefact.location);
-        let root = self.layout.release_root(release.number);
-        copy_tree(artefact, &root, &cx.cancellation).map_err(|e| fail("copy the artefact into", &e))?;
-        let app_root = inside(&root, &release.bundle.artefact.root)?;
-        self.link_data(&app_root).map_err(|e| fail("link the data folder into", &e))?;
-        write_json(&self.layout.release_record(release.number), release, Durability::Durable)
-            .map_err(|e| fail("write the record of", &e))
+        remove_tree(&folder).map_err(failure::at("clear", &folder))?;
+        make_private(&folder).map_err(failure::at("make", &folder))?;
+        let artefact = layout.root().join(inside(&release.bundle.artefact.location)?);
+        let root = layout.release_root(stack, release.number);
+        copy_tree(&artefact, &root, &|| cx.cancellation.is_cancelled()).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => failure::cancelled("staging the release"),
+            _ => failure::io("copy the artefact into", &root, &e),
+        })?;
+        let app_root = root.join(inside(&release.bundle.artefact.root)?);
+        self.link_data(stack, &app_root).map_err(failure::at("link the data folder into", &app_root))?;
+        let record = layout.release_record(stack, release.number);
+        let text = serde_json::to_vec_pretty(release).map_err(|e| {
+            ProviderError::new(ErrorKind::Unexpected, format!("release {} cannot be written: {e}", release.number))
+        })?;
+        write_atomic(&record, &text).map_err(failure::at("write", &record))
     }
 
     /// `../data` of a scenario is one folder an app: what the artefact brings is put there
     /// once, never over what the app has written.
-    fn link_data(&self, app_root: &Path) -> io::Result<()> {
-        let data = self.layout.data();
-        create_dir(&data)?;
+    fn link_data(&self, stack: &StackId, app_root: &Path) -> io::Result<()> {
+        let layout = &self.machine.layout;
+        let data = layout.data(stack);
+        make_private(&data)?;
         let link = app_root.join("data");
         match fs::symlink_metadata(&link) {
             Ok(seen) if seen.is_dir() => {
@@ -55,41 +61,48 @@ impl LocalFleet {
             Err(e) => return Err(e),
         }
         // Relative, so that a state folder that is moved keeps its data.
-        let depth = link
-            .parent()
-            .and_then(|p| p.strip_prefix(self.layout.root()).ok())
-            .map_or(0, |p| p.components().count());
-        let mut target = PathBuf::new();
-        for _ in 0..depth {
-            target.push("..");
-        }
-        match data.strip_prefix(self.layout.root()) {
-            Ok(relative) => target.push(relative),
-            Err(_) => target = data,
-        }
+        let up = app_root.strip_prefix(layout.root()).map_or(0, |p| p.components().count());
+        let down = data.strip_prefix(layout.root()).unwrap_or(&data);
+        let target: PathBuf = std::iter::repeat_n(Path::new(".."), up).chain([down]).collect();
         std::os::unix::fs::symlink(target, link)
     }
 
-    pub(super) fn staged_release(&self, number: ReleaseNumber) -> Result<Option<Release>> {
-        let path = self.layout.release_record(number);
-        read_json(&path).map_err(|e| io_error("read", &path, &e))
+    pub(super) fn staged_release(&self, stack: &StackId, number: ReleaseNumber) -> Result<Option<Release>> {
+        let path = self.machine.layout.release_record(stack, number);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failure::io("read", &path, &e)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|e| {
+            ProviderError::new(ErrorKind::Unexpected, format!("{} is no record of a release: {e}", path.display()))
+        })
     }
 
-    pub(super) fn staged_releases(&self) -> Result<Vec<Release>> {
-        let folder = self.layout.releases();
+    pub(super) fn staged_releases(&self, stack: &StackId) -> Result<Vec<Release>> {
+        let folder = self.machine.layout.releases(stack);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(io_error("read", &folder, &e)),
+            Err(e) => return Err(failure::io("read", &folder, &e)),
         };
         let mut releases = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(|e| io_error("read", &folder, &e))?;
+            let entry = entry.map_err(failure::at("read", &folder))?;
             let Some(number) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
-            releases.extend(self.staged_release(number)?);
+            releases.extend(self.staged_release(stack, number)?);
         }
         releases.sort_by_key(|r| r.number);
         Ok(releases)
+    }
+
+    /// The app's folder in a staged release.
+    pub(super) fn app_root(&self, stack: &StackId, release: &Release) -> Result<PathBuf> {
+        Ok(self
+            .machine
+            .layout
+            .release_root(stack, release.number)
+            .join(inside(&release.bundle.artefact.root)?))
     }
 }
 
@@ -100,7 +113,7 @@ fn seed(from: &Path, to: &Path) -> io::Result<()> {
         let target = to.join(entry.file_name());
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            create_dir(&target)?;
+            make_private(&target)?;
             seed(&entry.path(), &target)?;
         } else if kind.is_file() && !target.exists() {
             let draft = to.join(format!(".{}.seed", entry.file_name().to_string_lossy()));
@@ -111,22 +124,12 @@ fn seed(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A path from a release's record, kept inside its folder.
-fn inside(root: &Path, relative: &str) -> Result<PathBuf> {
+/// A path from a release's record, which must not lead out of where it starts.
+fn inside(relative: &str) -> Result<&Path> {
     let path = Path::new(relative);
     if path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-        Ok(root.join(path))
+        Ok(path)
     } else {
-        Err(ProviderError::new(ErrorKind::Config, format!("`{relative}` leads out of the release's folder")))
+        Err(ProviderError::new(ErrorKind::Config, format!("`{relative}` leads out of its folder")))
     }
-}
-
-pub(super) fn io_error(what: &str, path: &Path, error: &io::Error) -> ProviderError {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Permission,
-        io::ErrorKind::Interrupted => ErrorKind::Cancelled,
-        _ => ErrorKind::Unexpected,
-    };
-    ProviderError::new(kind, format!("cannot {what} {}: {error}", path.display()))
 }

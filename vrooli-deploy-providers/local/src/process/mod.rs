@@ -36,7 +36,7 @@ pub use identity::ProcessIdentity;
 pub use paths::UnitLayout;
 pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
 pub use sockets::listeners;
-pub use supervise::SupervisorOptions;
+pub use supervise::{SupervisorOptions, last_routing};
 pub use table::MARKER;
 
 pub(crate) use launch::become_app;

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify};
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result};
 use vrooli_deploy_edge as edge;
-use vrooli_deploy_edge::link::EdgeLink;
+use vrooli_deploy_edge::EdgeLink;
 
 use super::super::sockets;
 use super::Supervisor;

@@ -6,6 +6,8 @@ mod prepare;
 mod route;
 mod server;
 mod stack;
+
+pub use stack::last_routing;
 mod unit;
 
 use std::collections::BTreeMap;

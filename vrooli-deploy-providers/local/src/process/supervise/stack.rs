@@ -29,6 +29,16 @@ pub(super) struct Serving {
     pub(super) open: bool,
 }
 
+/// What is served of a stack, as its file says it: for when no supervisor runs.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn last_routing(layout: &crate::layout::Layout, stack: &StackId) -> Result<Routing> {
+    let path = layout.serving(stack);
+    let serving: Serving = read_json(&path).map_err(at("read", &path))?.unwrap_or_default();
+    Ok(serving.routing)
+}
+
 /// One stack.
 #[derive(Debug)]
 pub(super) struct Stack {
