@@ -1,0 +1,220 @@
+//! Bodies on their way through: nothing is gathered, each piece goes on as it comes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use crate::flight::{Busy, Flight, InFlight};
+use crate::metrics::Failure;
+use crate::upstream::Sender;
+use crate::worker::Worker;
+
+/// A request's body on its way to the backend.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    body: Option<(Incoming, Rc<InFlight>)>,
+}
+
+impl Upload {
+    /// A body with nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self { body: None }
+    }
+
+    pub(crate) fn new(body: Incoming, flight: &Rc<InFlight>) -> Self {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        flight.connection.upload_open.set(true);
+        Self {
+            body: Some((body, flight.clone())),
+        }
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some((body, flight)) = &mut self.get_mut().body else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        flight.awaits_client(polled.is_pending());
+        if let Poll::Ready(frame) = &polled {
+            flight.moved();
+            if frame.is_none() || body.is_end_stream() {
+                flight.connection.upload_open.set(false);
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body
+            .as_ref()
+            .is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            None => SizeHint::with_exact(0),
+            Some((body, _)) => body.size_hint(),
+        }
+    }
+}
+
+/// The connection that an answer comes on.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) sender: Sender,
+    pub(crate) backend: SocketAddr,
+    pub(crate) worker: Rc<Worker>,
+}
+
+impl Lease {
+    /// The answer was read to its end.
+    pub(crate) fn give_back(self) {
+        let now = self.worker.now();
+        self.worker.pool.put(self.backend, self.sender, now);
+    }
+}
+
+/// What a client is answered.
+#[derive(Debug)]
+pub(crate) struct EdgeBody {
+    kind: Kind,
+    _busy: Option<Busy>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Text(Option<Bytes>),
+    Download(Box<Download>),
+}
+
+/// An answer's body on its way to the client.
+#[derive(Debug)]
+struct Download {
+    body: Incoming,
+    flight: Flight,
+    lease: Option<Lease>,
+    /// Events may end at any point without being wrong; other bodies would be cut short.
+    may_end: bool,
+}
+
+impl EdgeBody {
+    pub(crate) fn text(text: String, busy: Busy) -> Self {
+        Self {
+            kind: Kind::Text((!text.is_empty()).then(|| Bytes::from(text))),
+            _busy: Some(busy),
+        }
+    }
+
+    pub(crate) fn download(
+        body: Incoming,
+        flight: Flight,
+        lease: Lease,
+        may_end: bool,
+        busy: Busy,
+    ) -> Self {
+        let mut download = Download {
+            body,
+            flight,
+            lease: Some(lease),
+            may_end,
+        };
+        if download.body.is_end_stream() {
+            download.end();
+        }
+        Self {
+            kind: Kind::Download(Box::new(download)),
+            _busy: Some(busy),
+        }
+    }
+}
+
+impl Download {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let state = self.flight.state();
+        state.client_behind(false);
+        if let Poll::Ready(stop) = state.stop.poll(cx) {
+            self.lease = None;
+            self.flight.failed(stop.failure());
+            return Poll::Ready(if self.may_end {
+                None
+            } else {
+                Some(Err(io::Error::other("the release was retired")))
+            });
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                let state = self.flight.state();
+                state.moved();
+                state.client_behind(true);
+                if self.body.is_end_stream() {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.lease = None;
+                self.flight.failed(Failure::Truncated);
+                tracing::debug!(%error, "a backend ended its answer early");
+                Poll::Ready(Some(Err(io::Error::other(error))))
+            }
+        }
+    }
+
+    /// The backend has sent everything.
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+            self.flight.whole();
+        }
+    }
+}
+
+impl Body for EdgeBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.get_mut().kind {
+            Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Kind::Download(download) => download.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Text(text) => text.is_none(),
+            Kind::Download(download) => download.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Text(None) => SizeHint::with_exact(0),
+            Kind::Text(Some(text)) => SizeHint::with_exact(text.len() as u64),
+            Kind::Download(download) => download.body.size_hint(),
+        }
+    }
+}

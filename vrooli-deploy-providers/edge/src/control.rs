@@ -1,0 +1,565 @@
+//! What the edge serves, and every change to it. All of it happens on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::error::Refusal;
+use crate::flight::Stop;
+use crate::metrics::Metrics;
+use crate::names::{ListenerId, ReleaseName, SiteId};
+use crate::protocol::{DrainReport, EdgeStatus};
+use crate::routes::{Published, PublishedSite};
+use crate::state::{Loaded, Record, RejectedEntry, StateFile};
+use crate::stats::ReleaseStats;
+use crate::table::{Reverted, SiteState, SiteTable};
+use crate::worker::{Command, Shared};
+
+/// How long what is cut has to end politely, before its connection ends too.
+const CUT_POLITELY: Duration = Duration::from_millis(1_500);
+/// How long the end of a connection may take.
+const CUT_AT_ONCE: Duration = Duration::from_millis(500);
+
+/// A site as it is held.
+#[derive(Debug, Clone)]
+struct Held {
+    table: SiteTable,
+    revert_at: Option<RevertAt>,
+    reverted: Option<Reverted>,
+}
+
+/// When a table reverts: by the clock that never jumps while we live, and by the machine's
+/// for the file.
+#[derive(Debug, Clone, Copy)]
+struct RevertAt {
+    here: Instant,
+    unix_ms: u64,
+}
+
+impl Held {
+    fn new(table: SiteTable) -> Self {
+        let revert_at = table.revert.as_ref().map(|revert| RevertAt {
+            here: Instant::now() + revert.after,
+            unix_ms: unix_ms().saturating_add(crate::millis::of(revert.after)),
+        });
+        Self {
+            table,
+            revert_at,
+            reverted: None,
+        }
+    }
+
+    /// From the file. A clock that jumped back cannot make the wait longer than it was.
+    fn loaded(table: SiteTable, revert_at: Option<u64>, reverted: Option<Reverted>) -> Self {
+        let revert_at = table.revert.as_ref().map(|revert| {
+            let unix_ms = revert_at.unwrap_or_default();
+            let left = Duration::from_millis(unix_ms.saturating_sub(self::unix_ms()));
+            RevertAt {
+                here: Instant::now() + left.min(revert.after),
+                unix_ms,
+            }
+        });
+        Self {
+            table,
+            revert_at,
+            reverted,
+        }
+    }
+
+    fn record(&self) -> Record {
+        Record::Site {
+            table: self.table.clone(),
+            revert_at_unix_ms: self.revert_at.map(|at| at.unix_ms),
+            reverted: self.reverted.clone(),
+        }
+    }
+
+    /// The table with what is left of its time.
+    fn current(&self) -> SiteTable {
+        let mut table = self.table.clone();
+        if let (Some(revert), Some(at)) = (&mut table.revert, self.revert_at) {
+            revert.after = at.here.saturating_duration_since(Instant::now());
+        }
+        table
+    }
+
+    /// Goes back to the weights of `revert`.
+    fn revert(&mut self) {
+        self.revert_at = None;
+        if let Some(revert) = self.table.revert.take() {
+            self.reverted = Some(Reverted {
+                at_unix_ms: unix_ms(),
+                from: self.table.weights(),
+            });
+            self.table.set_weights(&revert.weights);
+        }
+    }
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    crate::millis::of(since.unwrap_or_default())
+}
+
+type StatsOf = BTreeMap<(SiteId, ReleaseName), Arc<ReleaseStats>>;
+
+/// The edge's own knowledge, and the way to its workers.
+#[derive(Debug)]
+pub(crate) struct Control {
+    shared: Arc<Shared>,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    file: StateFile,
+    sites: RefCell<BTreeMap<SiteId, Held>>,
+    /// Of sites that were removed.
+    fences: RefCell<BTreeMap<SiteId, u64>>,
+    stats: RefCell<StatsOf>,
+    listeners: RefCell<BTreeMap<ListenerId, OwnedFd>>,
+    generation: Cell<u64>,
+    rejected: Vec<RejectedEntry>,
+    started_unix_ms: u64,
+    stopping: Cell<bool>,
+    revert_changed: Notify,
+    /// Whether a supervisor is attached.
+    pub(crate) attached: Cell<bool>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        file: StateFile,
+        loaded: Loaded,
+    ) -> Rc<Self> {
+        let mut rejected = loaded.rejected;
+        let mut sites: BTreeMap<SiteId, Held> = BTreeMap::new();
+        let mut fences = BTreeMap::new();
+        for (line, record) in loaded.records {
+            match record {
+                Record::Fence { site, fence } => {
+                    fences.insert(site, fence);
+                }
+                Record::Site {
+                    table,
+                    revert_at_unix_ms,
+                    reverted,
+                } => match table.check_beside(sites.values().map(|held| &held.table)) {
+                    Ok(()) => {
+                        let held = Held::loaded(table, revert_at_unix_ms, reverted);
+                        sites.insert(held.table.site.clone(), held);
+                    }
+                    Err(error) => rejected.push(RejectedEntry {
+                        line,
+                        reason: error.to_string(),
+                    }),
+                },
+            }
+        }
+        for entry in &rejected {
+            let RejectedEntry { line, reason } = entry;
+            tracing::warn!(line, %reason, "a line of the edge's state was not loaded");
+        }
+        let control = Rc::new(Self {
+            shared,
+            workers,
+            file,
+            sites: RefCell::new(sites),
+            fences: RefCell::new(fences),
+            stats: RefCell::default(),
+            listeners: RefCell::default(),
+            generation: Cell::new(0),
+            rejected,
+            started_unix_ms: unix_ms(),
+            stopping: Cell::new(false),
+            revert_changed: Notify::new(),
+            attached: Cell::new(false),
+        });
+        control.publish();
+        control
+    }
+
+    pub(crate) fn status(&self) -> EdgeStatus {
+        EdgeStatus {
+            pid: std::process::id(),
+            started_unix_ms: self.started_unix_ms,
+            listeners: self.listeners.borrow().len(),
+            sites: self.sites.borrow().len(),
+            rejected: self.rejected.clone(),
+        }
+    }
+
+    pub(crate) fn folder_is_gone(&self) -> bool {
+        self.file.folder_is_gone()
+    }
+
+    pub(crate) fn has_listeners(&self) -> bool {
+        !self.listeners.borrow().is_empty()
+    }
+
+    /// Duplicates of all sockets.
+    pub(crate) fn listeners(&self) -> std::io::Result<Vec<(ListenerId, OwnedFd)>> {
+        let listeners = self.listeners.borrow();
+        let copies = listeners
+            .iter()
+            .map(|(id, socket)| Ok((id.clone(), socket.try_clone()?)));
+        copies.collect()
+    }
+
+    pub(crate) fn set_site(&self, table: SiteTable) -> Result<Option<SiteTable>, Refusal> {
+        let site = table.site.clone();
+        self.check_fence(&site, table.fence)?;
+        let bad = |error: crate::table::TableError| Refusal::Table {
+            site: site.clone(),
+            reason: error.to_string(),
+        };
+        table.check().map_err(bad)?;
+        {
+            let sites = self.sites.borrow();
+            let others = sites.values().map(|held| &held.table);
+            table.check_beside(others).map_err(bad)?;
+        }
+        let held = Held::new(table);
+        let mut sites = self.sites.borrow().clone();
+        let mut fences = self.fences.borrow().clone();
+        fences.remove(&site);
+        let previous = sites.insert(site, held).map(|held| held.current());
+        self.change(sites, fences)?;
+        Ok(previous)
+    }
+
+    pub(crate) fn remove_site(
+        &self,
+        site: &SiteId,
+        fence: u64,
+    ) -> Result<Option<SiteTable>, Refusal> {
+        self.check_fence(site, fence)?;
+        let mut sites = self.sites.borrow().clone();
+        let mut fences = self.fences.borrow().clone();
+        let previous = sites.remove(site).map(|held| held.current());
+        fences.insert(site.clone(), fence);
+        self.change(sites, fences)?;
+        Ok(previous)
+    }
+
+    fn check_fence(&self, site: &SiteId, given: u64) -> Result<(), Refusal> {
+        if self.stopping.get() {
+            return Err(Refusal::Stopping);
+        }
+        let serving = self.sites.borrow().get(site).map(|held| held.table.fence);
+        let removed = self.fences.borrow().get(site).copied();
+        match serving.max(removed) {
+            Some(held) if given < held => Err(Refusal::Fenced {
+                site: site.clone(),
+                given,
+                held,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a change durable, then puts it into force. If it cannot be written it is not made.
+    fn change(
+        &self,
+        sites: BTreeMap<SiteId, Held>,
+        fences: BTreeMap<SiteId, u64>,
+    ) -> Result<(), Refusal> {
+        save(&self.file, &sites, &fences).map_err(|error| Refusal::State {
+            reason: error.to_string(),
+        })?;
+        *self.sites.borrow_mut() = sites;
+        *self.fences.borrow_mut() = fences;
+        self.publish();
+        self.revert_changed.notify_one();
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let sites = self.sites.borrow();
+        let mut stats = self.stats.borrow_mut();
+        let workers = self.shared.totals.len();
+        let published = sites.values().map(|Held { table, .. }| {
+            let of_release = table.releases.iter().map(|(name, release)| {
+                let key = (table.site.clone(), name.clone());
+                let stats = stats.entry(key).or_insert_with(|| {
+                    ReleaseStats::new(table.site.clone(), name.clone(), workers)
+                });
+                if release.weight > 0 {
+                    stats.set_draining(false);
+                }
+                (name.clone(), stats.clone())
+            });
+            PublishedSite {
+                stats: of_release.collect(),
+                table: Arc::new(table.clone()),
+            }
+        });
+        let published = published.collect();
+        self.generation.set(self.generation.get() + 1);
+        self.shared.publish(Published {
+            generation: self.generation.get(),
+            sites: published,
+        });
+        // A worker that chose from the older table counts first and looks second, so nothing
+        // can be under way here that is not counted.
+        stats.retain(|(site, release), stats| {
+            let known = sites
+                .get(site)
+                .is_some_and(|held| held.table.releases.contains_key(release));
+            known || stats.in_flight() > 0
+        });
+    }
+
+    pub(crate) fn sites(&self) -> Vec<SiteState> {
+        let stats = self.stats.borrow();
+        let sites = self.sites.borrow();
+        let state = |held: &Held| SiteState {
+            table: held.current(),
+            reverted: held.reverted.clone(),
+            in_flight: stats
+                .values()
+                .filter(|stats| stats.site == held.table.site)
+                .map(|stats| (stats.release.clone(), stats.in_flight()))
+                .collect(),
+        };
+        sites.values().map(state).collect()
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let total = |read: fn(&crate::stats::WorkerTotals) -> &std::sync::atomic::AtomicU64| {
+            let totals = self.shared.totals.iter();
+            totals.map(|one| read(one).load(Ordering::Relaxed)).sum()
+        };
+        Metrics {
+            since_unix_ms: self.started_unix_ms,
+            connections: total(|one| &one.connections),
+            accepted: total(|one| &one.accepted),
+            refused: total(|one| &one.refused),
+            expired: total(|one| &one.expired),
+            releases: self
+                .stats
+                .borrow()
+                .values()
+                .map(|one| one.report())
+                .collect(),
+        }
+    }
+
+    /// Waits until nothing is under way for a release that gets no traffic; cuts what is left
+    /// at the deadline.
+    pub(crate) async fn drain(
+        &self,
+        site: SiteId,
+        release: ReleaseName,
+        deadline: Duration,
+    ) -> Result<DrainReport, Refusal> {
+        let routed = self.sites.borrow().get(&site).is_some_and(|held| {
+            let route = held.table.releases.get(&release);
+            route.is_some_and(|route| route.weight > 0)
+        });
+        if routed {
+            return Err(Refusal::StillRouted { site, release });
+        }
+        let started = Instant::now();
+        let stats = self.stats.borrow().get(&(site, release)).cloned();
+        let Some(stats) = stats else {
+            return Ok(DrainReport {
+                in_flight: 0,
+                cut: 0,
+                took: Duration::ZERO,
+            });
+        };
+        stats.set_draining(true);
+        let in_flight = stats.in_flight();
+        let mut cut = 0;
+        if tokio::time::timeout(deadline, stats.idle()).await.is_err() {
+            cut = self.cut(Some(&stats), Stop::Drained, false).await;
+            if tokio::time::timeout(CUT_POLITELY, stats.idle())
+                .await
+                .is_err()
+            {
+                self.cut(Some(&stats), Stop::Drained, true).await;
+                // What does not end now has nobody left to tell; it is counted as cut.
+                let _ = tokio::time::timeout(CUT_AT_ONCE, stats.idle()).await;
+            }
+        }
+        Ok(DrainReport {
+            in_flight,
+            cut,
+            took: started.elapsed(),
+        })
+    }
+
+    async fn cut(&self, release: Option<&Arc<ReleaseStats>>, stop: Stop, at_once: bool) -> u64 {
+        let asked = self.ask(|done| Command::Cut {
+            release: release.cloned(),
+            stop,
+            at_once,
+            done,
+        });
+        asked.await.into_iter().sum()
+    }
+
+    /// Asks all workers and gathers what they answer. One that is gone answers nothing.
+    async fn ask<T>(&self, command: impl Fn(oneshot::Sender<T>) -> Command) -> Vec<T> {
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            if worker.send(command(done)).is_ok() {
+                answers.push(answer);
+            }
+        }
+        let mut all = Vec::new();
+        for answer in answers {
+            all.extend(answer.await);
+        }
+        all
+    }
+
+    pub(crate) async fn add_listener(
+        &self,
+        id: ListenerId,
+        socket: OwnedFd,
+    ) -> Result<(), Refusal> {
+        if self.stopping.get() {
+            return Err(Refusal::Stopping);
+        }
+        let refused = |reason: String| Refusal::Listener {
+            listener: id.clone(),
+            reason,
+        };
+        let listening = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
+        if !listening {
+            return Err(refused("it is not a socket that listens".to_owned()));
+        }
+        let failed = |error: std::io::Error| refused(error.to_string());
+        let copy = socket.try_clone().map_err(failed)?;
+        let listener = std::net::TcpListener::from(copy);
+        listener
+            .local_addr()
+            .and_then(|_| listener.set_nonblocking(true))
+            .map_err(failed)?;
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            let copy = listener.try_clone().map_err(failed)?;
+            if worker
+                .send(Command::AddListener(id.clone(), copy, done))
+                .is_ok()
+            {
+                answers.push(answer);
+            }
+        }
+        self.listeners.borrow_mut().insert(id.clone(), socket);
+        for answer in answers {
+            if let Ok(Err(error)) = answer.await {
+                self.remove_listener(&id).await;
+                return Err(failed(error));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn remove_listener(&self, id: &ListenerId) {
+        let removed = self.listeners.borrow_mut().remove(id);
+        self.ask(|done| Command::RemoveListener(id.clone(), done))
+            .await;
+        drop(removed);
+    }
+
+    /// Goes back to earlier weights whenever a table's time is over. Never ends.
+    pub(crate) async fn revert_when_due(&self) {
+        loop {
+            let next = {
+                let sites = self.sites.borrow();
+                let due = sites.values().filter_map(|held| held.revert_at);
+                due.map(|at| at.here).min()
+            };
+            let Some(next) = next else {
+                self.revert_changed.notified().await;
+                continue;
+            };
+            tokio::select! {
+                () = self.revert_changed.notified() => {}
+                () = tokio::time::sleep_until(next) => self.revert_due(),
+            }
+        }
+    }
+
+    fn revert_due(&self) {
+        let now = Instant::now();
+        for held in self.sites.borrow_mut().values_mut() {
+            if held.revert_at.is_some_and(|at| at.here <= now) {
+                let site = &held.table.site;
+                tracing::warn!(%site, "nobody confirmed the shift in time: going back");
+                held.revert();
+            }
+        }
+        // Serving right matters more than a full disk; the file is written with the next
+        // change, and until then a restart reverts again.
+        if let Err(error) = save(&self.file, &self.sites.borrow(), &self.fences.borrow()) {
+            tracing::error!(%error, "could not write the edge's state file");
+        }
+        self.publish();
+    }
+
+    /// Stops accepting and changing; from its end on another edge may serve.
+    pub(crate) async fn retire(&self) {
+        self.stopping.set(true);
+        self.ask(Command::Retire).await;
+        self.listeners.borrow_mut().clear();
+    }
+
+    /// Lets what is under way end: idle connections are kept for `linger` at most, in case
+    /// their clients are about to use them; the rest may take until `grace` and is cut then.
+    pub(crate) async fn finish(&self, grace: Duration, linger: Duration) {
+        let started = Instant::now();
+        let done = self.wait_for_end(started + linger.min(grace)).await;
+        if done {
+            return;
+        }
+        for worker in &self.workers {
+            // A worker that is gone has no connections.
+            let _ = worker.send(Command::CloseIdle);
+        }
+        if self.wait_for_end(started + grace).await {
+            return;
+        }
+        let cut = self.cut(None, Stop::EdgeEnds, false).await;
+        if cut > 0 {
+            tracing::warn!(cut, "requests and tunnels were cut as the edge ended");
+        }
+        self.wait_for_end(Instant::now() + CUT_POLITELY).await;
+    }
+
+    async fn wait_for_end(&self, until: Instant) -> bool {
+        loop {
+            let open: usize = self.ask(Command::Count).await.into_iter().sum();
+            if open == 0 {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn save(
+    file: &StateFile,
+    sites: &BTreeMap<SiteId, Held>,
+    fences: &BTreeMap<SiteId, u64>,
+) -> std::io::Result<()> {
+    let fences = fences.iter().map(|(site, fence)| Record::Fence {
+        site: site.clone(),
+        fence: *fence,
+    });
+    let records: Vec<_> = sites.values().map(Held::record).chain(fences).collect();
+    file.save(records.iter())
+}

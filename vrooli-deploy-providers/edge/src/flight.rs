@@ -1,0 +1,248 @@
+//! A client connection, and a request or tunnel under way on it.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::HeaderValue;
+
+use crate::head_watch::{ClientPhase, HeadWatch};
+use crate::metrics::Failure;
+use crate::names::ListenerId;
+use crate::options::Limits;
+use crate::signal::Signal;
+use crate::stats::ReleaseStats;
+use crate::worker::Worker;
+
+/// Why a connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndConnection {
+    /// After the request under way, if there is one.
+    Politely,
+    /// Now.
+    AtOnce,
+}
+
+/// A client connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) listener: ListenerId,
+    /// The client's address as `X-Forwarded-For` says it.
+    pub(crate) client: HeaderValue,
+    pub(crate) watch: Arc<HeadWatch>,
+    pub(crate) end: Signal<EndConnection>,
+    /// Whether the body of the request under way was not read to its end yet.
+    pub(crate) upload_open: Cell<bool>,
+}
+
+impl Connection {
+    pub(crate) fn new(listener: ListenerId, client: SocketAddr, watch: Arc<HeadWatch>) -> Self {
+        let client = client.ip().to_canonical().to_string();
+        Self {
+            listener,
+            client: HeaderValue::from_str(&client)
+                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            watch,
+            end: Signal::default(),
+            upload_open: Cell::new(false),
+        }
+    }
+
+    /// Ends the connection if its client is too slow or idle for too long.
+    pub(crate) fn check(&self, limits: &Limits) -> bool {
+        let (since, limit, end) = match self.watch.phase() {
+            ClientPhase::Busy => return false,
+            ClientPhase::Idle(since) => (since, limits.keep_alive, EndConnection::Politely),
+            ClientPhase::Head(since) => (since, limits.request_header, EndConnection::AtOnce),
+        };
+        let late = self.watch.now().saturating_sub(since) > crate::millis::of(limit);
+        if late {
+            self.end.send(end);
+        }
+        late
+    }
+}
+
+/// Held while a request is being answered; the connection is idle again when it goes.
+#[derive(Debug)]
+pub(crate) struct Busy(pub(crate) Rc<Connection>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.watch.end(!self.0.upload_open.replace(false));
+    }
+}
+
+/// Why a flight is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its release is retired.
+    Drained,
+    /// The edge ends.
+    EdgeEnds,
+    /// The backend takes too long.
+    Late,
+    /// The client takes too long.
+    ClientSlow,
+}
+
+impl Stop {
+    pub(crate) fn failure(self) -> Failure {
+        match self {
+            Self::Drained | Self::EdgeEnds => Failure::Cut,
+            Self::Late => Failure::TimedOut,
+            Self::ClientSlow => Failure::ClientSlow,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The answer has not begun.
+    Waiting,
+    Answering,
+    Tunnel,
+}
+
+/// What the rest of the worker sees of a request or tunnel under way.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) stats: Arc<ReleaseStats>,
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) stop: Signal<Stop>,
+    phase: Cell<Phase>,
+    /// When it last moved, by the worker's clock.
+    moved: Cell<u64>,
+    /// The client is to send more of its body.
+    awaits_client: Cell<bool>,
+    /// The client is to take what was answered.
+    client_behind: Cell<bool>,
+    failure: Cell<Option<Failure>>,
+    whole: Cell<bool>,
+}
+
+impl InFlight {
+    /// Bytes went either way.
+    pub(crate) fn moved(&self) {
+        self.moved.set(self.connection.watch.now());
+    }
+
+    pub(crate) fn awaits_client(&self, awaits: bool) {
+        self.awaits_client.set(awaits);
+    }
+
+    pub(crate) fn client_behind(&self, behind: bool) {
+        self.client_behind.set(behind);
+    }
+
+    /// Stops what takes longer than it may.
+    pub(crate) fn check(&self, limits: &Limits) {
+        let rests = self.connection.watch.now().saturating_sub(self.moved.get());
+        match self.phase.get() {
+            Phase::Waiting if self.awaits_client.get() => {
+                if rests > crate::millis::of(limits.request_body_pause) {
+                    self.stop.send(Stop::ClientSlow);
+                }
+            }
+            Phase::Waiting => {
+                if rests > crate::millis::of(limits.response_header) {
+                    self.stop.send(Stop::Late);
+                }
+            }
+            Phase::Answering if self.client_behind.get() => {
+                // Nobody asks the body for more, so only the connection can be ended.
+                if rests > crate::millis::of(limits.response_body_pause) {
+                    self.failure.set(Some(Failure::ClientSlow));
+                    self.connection.end.send(EndConnection::AtOnce);
+                }
+            }
+            Phase::Answering | Phase::Tunnel => {}
+        }
+    }
+
+    /// Ends it: politely with `stop`, or, if it does not get to hear that, with its
+    /// connection.
+    pub(crate) fn cut(&self, stop: Stop, at_once: bool) {
+        if at_once {
+            self.failure.set(Some(stop.failure()));
+            self.connection.end.send(EndConnection::AtOnce);
+        }
+        self.stop.send(stop);
+    }
+}
+
+/// Counts a request or tunnel as under way for as long as it is held.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    state: Rc<InFlight>,
+    worker: Rc<Worker>,
+    slot: usize,
+    started: Instant,
+}
+
+impl Flight {
+    /// Takes over what [`ReleaseStats::enter`] has counted.
+    pub(crate) fn entered(
+        worker: &Rc<Worker>,
+        connection: &Rc<Connection>,
+        stats: &Arc<ReleaseStats>,
+    ) -> Self {
+        let state = Rc::new(InFlight {
+            stats: stats.clone(),
+            connection: connection.clone(),
+            stop: Signal::default(),
+            phase: Cell::new(Phase::Waiting),
+            moved: Cell::new(connection.watch.now()),
+            awaits_client: Cell::new(false),
+            client_behind: Cell::new(false),
+            failure: Cell::new(None),
+            whole: Cell::new(false),
+        });
+        stats.request(worker.index);
+        Self {
+            slot: worker.flights.insert(state.clone()),
+            state,
+            worker: worker.clone(),
+            started: Instant::now(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> &Rc<InFlight> {
+        &self.state
+    }
+
+    /// The answer has begun.
+    pub(crate) fn answered(&self, status: u16) {
+        let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.state.stats.response(self.worker.index, status, micros);
+        self.state.phase.set(Phase::Answering);
+        self.state.moved();
+    }
+
+    pub(crate) fn becomes_tunnel(&self) {
+        self.state.phase.set(Phase::Tunnel);
+    }
+
+    /// It ended as the app meant it to.
+    pub(crate) fn whole(&self) {
+        self.state.whole.set(true);
+    }
+
+    pub(crate) fn failed(&self, failure: Failure) {
+        self.state.failure.set(Some(failure));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let failure = self.state.failure.get();
+        let gone = (!self.state.whole.get()).then_some(Failure::ClientGone);
+        if let Some(failure) = failure.or(gone) {
+            self.state.stats.failure(self.worker.index, failure);
+        }
+        self.worker.flights.remove(self.slot);
+        self.state.stats.leave(self.worker.index);
+    }
+}

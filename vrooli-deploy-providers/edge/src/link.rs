@@ -1,0 +1,633 @@
+//! The supervisor's side of an edge.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::error::{EdgeError, Refusal, Trying as _};
+use crate::metrics::Metrics;
+use crate::names::{ListenerId, ReleaseName, SiteId};
+use crate::options::EdgeOptions;
+use crate::protocol::{
+    Answer, Call, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody, VERSION,
+};
+use crate::run::{Home, run_in};
+use crate::socket::{self, LineReader, LineWriter};
+use crate::table::{SiteState, SiteTable};
+use crate::{CONTROL_SOCKET, READING_SOCKET};
+
+/// How long an edge may take to say hello, the wait for its predecessor's lock included.
+const HELLO: Duration = Duration::from_secs(15);
+/// How long an edge may take for an answer that waits for nothing.
+const CALL: Duration = Duration::from_secs(10);
+/// How long a predecessor's link may take to end after its process did.
+const TAKE_OVER: Duration = Duration::from_secs(2);
+/// How long the process may take to end after its link did.
+const REAP: Duration = Duration::from_secs(5);
+/// Longest time a retired edge keeps idle connections for one more request.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A running edge, held by its supervisor. Cheap to clone; when the last clone is dropped the
+/// link ends: an edge in a process of its own serves on, one in this process ends.
+///
+/// It keeps a duplicate of every listener, so that a successor of a killed edge can be given
+/// the very same sockets: connections that arrive in between wait in the kernel's queue.
+///
+/// Needs a tokio runtime with I/O and time, in which it runs its two tasks.
+#[derive(Debug, Clone)]
+pub struct EdgeLink {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    outbox: mpsc::UnboundedSender<Outgoing>,
+    pending: Arc<Pending>,
+    next: AtomicU64,
+    listeners: Arc<Listeners>,
+    status: EdgeStatus,
+    theirs: u32,
+    ended: watch::Receiver<Option<EdgeEnd>>,
+    reading: AbortHandle,
+    writing: AbortHandle,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.reading.abort();
+        self.writing.abort();
+    }
+}
+
+/// How an edge's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EdgeEnd {
+    /// Its exit status, if it was started by this supervisor and has ended.
+    pub status: Option<ExitStatus>,
+}
+
+type Outgoing = (Request, Option<OwnedFd>);
+type Outcome = Result<Answer, Refusal>;
+type Listeners = Mutex<BTreeMap<ListenerId, OwnedFd>>;
+
+/// Who waits for which answer; none once the link has ended.
+#[derive(Debug, Default)]
+struct Pending(Mutex<Option<HashMap<u64, oneshot::Sender<Outcome>>>>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EdgeLink {
+    /// Starts an edge process and gives it these listeners.
+    ///
+    /// `command` is the program with its hidden subcommand, which calls [`run`](crate::run);
+    /// where its standard output and error go is the caller's choice. Its standard input
+    /// becomes the link. It gets a process group of its own, so that a Ctrl-C in a terminal
+    /// does not reach it.
+    ///
+    /// Returns when the edge serves, at most 15 s later: it waits up to 10 s for another edge
+    /// on the same state to end.
+    ///
+    /// # Errors
+    /// [`EdgeError::Closed`] if the process ends first, for instance because another edge
+    /// serves the state folder (see [`EdgeLink::attach_or_spawn`]); [`EdgeError::Timeout`]; or
+    /// what keeps it from starting.
+    pub async fn spawn(
+        command: Command,
+        listeners: Vec<(ListenerId, OwnedFd)>,
+    ) -> Result<Self, EdgeError> {
+        let (ours, theirs) = StdUnixStream::pair().trying("make the edge's link")?;
+        let mut command = command;
+        command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .process_group(0);
+        let child = command.spawn().trying("start the edge's process")?;
+        // Its end of the link: only the child may hold it, or its death would not be seen.
+        drop(command);
+        let link = Self::greet(from_std(ours)?, Some(child)).await?;
+        for (id, socket) in listeners {
+            link.add_listener(id, socket).await?;
+        }
+        Ok(link)
+    }
+
+    /// Takes over an edge whose supervisor is gone, with its listeners. None when no edge
+    /// listens in that folder.
+    ///
+    /// # Errors
+    /// [`EdgeError::Busy`] when another supervisor is attached and stays so for two seconds;
+    /// [`EdgeError::Protocol`] when it is not an edge that answers.
+    pub async fn reattach(socket_folder: &Path) -> Result<Option<Self>, EdgeError> {
+        let started = Instant::now();
+        loop {
+            let Some(stream) = socket::connect(socket_folder, CONTROL_SOCKET).await? else {
+                return Ok(None);
+            };
+            match Self::greet(stream, None).await {
+                Ok(link) => {
+                    link.call(Call::Listeners, CALL).await?;
+                    return Ok(Some(link));
+                }
+                // Busy: a killed supervisor's link ends a moment after its process. Closed:
+                // the edge is just ending, and then nobody listens there.
+                Err(EdgeError::Busy | EdgeError::Closed) if started.elapsed() < TAKE_OVER => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes over the edge that is there, or else starts one with these listeners. Says
+    /// whether it was started.
+    ///
+    /// With an edge that was taken over, `listeners` are added unless it has them already.
+    ///
+    /// # Errors
+    /// Those of [`EdgeLink::reattach`] and [`EdgeLink::spawn`].
+    pub async fn attach_or_spawn(
+        socket_folder: &Path,
+        command: impl FnOnce() -> Command,
+        listeners: Vec<(ListenerId, OwnedFd)>,
+    ) -> Result<(Self, bool), EdgeError> {
+        let Some(link) = Self::reattach(socket_folder).await? else {
+            return Ok((Self::spawn(command(), listeners).await?, true));
+        };
+        for (id, socket) in listeners {
+            let known = lock(&link.inner.listeners).contains_key(&id);
+            if !known {
+                link.add_listener(id, socket).await?;
+            }
+        }
+        Ok((link, false))
+    }
+
+    async fn greet(stream: UnixStream, child: Option<Child>) -> Result<Self, EdgeError> {
+        let (reader, writer) = socket::split(stream);
+        let hello = hello(reader, &writer);
+        let greeted = tokio::time::timeout(HELLO, hello).await;
+        let greeted = greeted.unwrap_or(Err(EdgeError::Timeout { waited: HELLO }));
+        let (reader, greeting) = match greeted {
+            Ok(greeted) => greeted,
+            Err(error) => {
+                writer.shut_down();
+                if let Some(child) = child {
+                    reap(child).await;
+                }
+                return Err(error);
+            }
+        };
+        let status = greeting.edge.ok_or_else(|| EdgeError::Protocol {
+            reason: "it does not say which edge it is".to_owned(),
+        })?;
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let (ending, ended) = watch::channel(None);
+        let pending = Arc::new(Pending(Mutex::new(Some(HashMap::new()))));
+        let listeners = Arc::new(Listeners::default());
+        let writing = tokio::spawn(write(writer, inbox));
+        let reading = read(reader, pending.clone(), listeners.clone());
+        let writing_end = writing.abort_handle();
+        let closing = pending.clone();
+        let reading = tokio::spawn(async move {
+            reading.await;
+            writing_end.abort();
+            lock(&closing.0).take();
+            let status = match child {
+                Some(child) => reap(child).await,
+                None => None,
+            };
+            let _ = ending.send(Some(EdgeEnd { status }));
+        });
+        Ok(Self {
+            inner: Arc::new(Inner {
+                outbox,
+                pending,
+                next: AtomicU64::new(1),
+                listeners,
+                status,
+                theirs: greeting.version,
+                ended,
+                reading: reading.abort_handle(),
+                writing: writing.abort_handle(),
+            }),
+        })
+    }
+
+    /// What the edge said about itself when the link was made.
+    #[must_use]
+    pub fn status(&self) -> &EdgeStatus {
+        &self.inner.status
+    }
+
+    /// Gives the edge a socket that listens for TCP connections. A socket under the same id is
+    /// replaced. Sites are served on it as their tables say; until there is one, requests get
+    /// a 503.
+    ///
+    /// # Errors
+    /// [`Refusal::Listener`] for a socket that is none of that kind.
+    pub async fn add_listener(&self, id: ListenerId, socket: OwnedFd) -> Result<(), EdgeError> {
+        let copy = socket.try_clone().trying("duplicate a listener")?;
+        let call = Call::AddListener {
+            listener: id.clone(),
+        };
+        self.call_with(call, Some(copy), CALL).await?;
+        lock(&self.inner.listeners).insert(id, socket);
+        Ok(())
+    }
+
+    /// Makes the edge close a socket; connections made through it stay. The duplicate that the
+    /// link kept is closed too, so that with the caller's own copy the address is free.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn remove_listener(&self, id: &ListenerId) -> Result<(), EdgeError> {
+        let call = Call::RemoveListener {
+            listener: id.clone(),
+        };
+        self.call(call, CALL).await?;
+        lock(&self.inner.listeners).remove(id);
+        Ok(())
+    }
+
+    /// Duplicates of all listeners, also of an edge that is dead: what its successor gets.
+    ///
+    /// # Errors
+    /// When a socket cannot be duplicated: too many open files.
+    pub fn listeners(&self) -> Result<Vec<(ListenerId, OwnedFd)>, EdgeError> {
+        lock(&self.inner.listeners)
+            .iter()
+            .map(|(id, socket)| {
+                Ok((
+                    id.clone(),
+                    socket.try_clone().trying("duplicate a listener")?,
+                ))
+            })
+            .collect()
+    }
+
+    /// Replaces the routing of one site as a whole, durably; returns what it replaced. From
+    /// then on every request follows the new table, also on connections that are open.
+    ///
+    /// # Errors
+    /// [`Refusal::Fenced`], [`Refusal::Table`], or [`Refusal::State`] when it could not be
+    /// written. Nothing was changed then.
+    pub async fn set_site(&self, table: SiteTable) -> Result<Option<SiteTable>, EdgeError> {
+        let table = Box::new(table);
+        match self.call(Call::SetSite { table }, CALL).await? {
+            Answer::Previous(previous) => Ok(previous.map(|table| *table)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Removes a site; returns what it was. Its fence is kept, so that a table from an older
+    /// lease cannot bring it back.
+    ///
+    /// # Errors
+    /// [`Refusal::Fenced`] or [`Refusal::State`]; nothing was changed then.
+    pub async fn remove_site(
+        &self,
+        site: &SiteId,
+        fence: u64,
+    ) -> Result<Option<SiteTable>, EdgeError> {
+        let call = Call::RemoveSite {
+            site: site.clone(),
+            fence,
+        };
+        match self.call(call, CALL).await? {
+            Answer::Previous(previous) => Ok(previous.map(|table| *table)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Every site, in the order of their names.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn sites(&self) -> Result<Vec<SiteState>, EdgeError> {
+        match self.call(Call::Sites, CALL).await? {
+            Answer::Sites(sites) => Ok(sites),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Waits until no request and no tunnel of a release is under way; at the deadline cuts
+    /// those that are (event streams end cleanly, WebSockets get a close frame 1012, requests
+    /// without an answer a 503) and counts them. The release must have no weight any more; one
+    /// that the edge does not know is drained already. It is not asked for assets from here on.
+    ///
+    /// # Errors
+    /// [`Refusal::StillRouted`].
+    pub async fn drain(
+        &self,
+        site: &SiteId,
+        release: &ReleaseName,
+        deadline: Duration,
+    ) -> Result<DrainReport, EdgeError> {
+        let call = Call::Drain {
+            site: site.clone(),
+            release: release.clone(),
+            deadline_ms: crate::millis::of(deadline),
+        };
+        match self.call(call, deadline.saturating_add(CALL)).await? {
+            Answer::Drained(report) => Ok(report),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the edge has counted since it started.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn metrics(&self) -> Result<Metrics, EdgeError> {
+        match self.call(Call::Metrics, CALL).await? {
+            Answer::Metrics(metrics) => Ok(*metrics),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Asks whether the edge answers at all.
+    ///
+    /// # Errors
+    /// [`EdgeError::Timeout`] after ten seconds, [`EdgeError::Closed`] at once if it is gone.
+    pub async fn ping(&self) -> Result<(), EdgeError> {
+        self.call(Call::Ping, CALL).await.map(|_| ())
+    }
+
+    /// Resolves when the edge is gone: it ended, was killed, or broke off the link.
+    pub async fn closed(&self) -> EdgeEnd {
+        let mut ended = self.inner.ended.clone();
+        let end = ended
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|end| *end);
+        end.unwrap_or(EdgeEnd { status: None })
+    }
+
+    /// Makes the edge stop accepting, so that another one may serve the same state and
+    /// listeners: connections wait in the kernel's queue until it does. Returns as soon as
+    /// that is so; the edge answers what is under way and ends by itself, at most `grace`
+    /// later. Idle connections are kept for half of that, at most 5 s, in case their clients
+    /// are just using them, and closed after one more answer.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn retire(&self, grace: Duration) -> Result<(), EdgeError> {
+        let linger = (grace / 2).min(LINGER);
+        self.end(grace, linger).await
+    }
+
+    /// Ends the edge: it stops accepting, closes idle connections, answers what is under way
+    /// for at most `grace`, and is gone when this returns.
+    ///
+    /// # Errors
+    /// [`EdgeError::Timeout`] when it does not end. That it is gone already is no error.
+    pub async fn stop(&self, grace: Duration) -> Result<EdgeEnd, EdgeError> {
+        match self.end(grace, Duration::ZERO).await {
+            Ok(()) | Err(EdgeError::Closed | EdgeError::Refused(Refusal::Stopping)) => {}
+            Err(error) => return Err(error),
+        }
+        let waited = grace.saturating_add(CALL);
+        tokio::time::timeout(waited, self.closed())
+            .await
+            .map_err(|_| EdgeError::Timeout { waited })
+    }
+
+    async fn end(&self, grace: Duration, linger: Duration) -> Result<(), EdgeError> {
+        let call = Call::Stop {
+            grace_ms: crate::millis::of(grace),
+            linger_ms: crate::millis::of(linger),
+        };
+        self.call(call, CALL).await.map(|_| ())
+    }
+
+    /// Puts a new edge process in this one's place without a refused connection: this one is
+    /// retired (see [`EdgeLink::retire`]), the new one serves the same listeners and state.
+    ///
+    /// # Errors
+    /// Those of [`EdgeLink::retire`] and [`EdgeLink::spawn`]. If the new one does not start the
+    /// old one has retired nevertheless: spawn another with [`EdgeLink::listeners`].
+    pub async fn replace(&self, command: Command, grace: Duration) -> Result<Self, EdgeError> {
+        let listeners = self.listeners()?;
+        self.retire(grace).await?;
+        Self::spawn(command, listeners).await
+    }
+
+    async fn call(&self, call: Call, patience: Duration) -> Result<Answer, EdgeError> {
+        self.call_with(call, None, patience).await
+    }
+
+    async fn call_with(
+        &self,
+        call: Call,
+        socket: Option<OwnedFd>,
+        patience: Duration,
+    ) -> Result<Answer, EdgeError> {
+        let stable = matches!(call, Call::Listeners | Call::Stop { .. });
+        if self.inner.theirs != VERSION && !stable {
+            return Err(EdgeError::Version {
+                theirs: self.inner.theirs,
+                ours: VERSION,
+            });
+        }
+        let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        match lock(&self.inner.pending.0).as_mut() {
+            Some(pending) => pending.insert(id, answer),
+            None => return Err(EdgeError::Closed),
+        };
+        let _forget = Forget {
+            pending: &self.inner.pending,
+            id,
+        };
+        self.inner
+            .outbox
+            .send((Request { id, call }, socket))
+            .map_err(|_| EdgeError::Closed)?;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(Ok(outcome)) => Ok(outcome?),
+            Ok(Err(_)) => Err(EdgeError::Closed),
+            Err(_) => Err(EdgeError::Timeout { waited: patience }),
+        }
+    }
+}
+
+/// An answer that nobody waits for any more is not waited for.
+struct Forget<'a> {
+    pending: &'a Pending,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(pending) = lock(&self.pending.0).as_mut() {
+            pending.remove(&self.id);
+        }
+    }
+}
+
+fn unexpected(answer: &Answer) -> EdgeError {
+    EdgeError::Protocol {
+        reason: format!("it answered another question: {answer:?}"),
+    }
+}
+
+fn from_std(stream: StdUnixStream) -> Result<UnixStream, EdgeError> {
+    stream.set_nonblocking(true).trying("use the edge's link")?;
+    UnixStream::from_std(stream).trying("use the edge's link")
+}
+
+async fn hello(
+    mut reader: LineReader,
+    writer: &LineWriter,
+) -> Result<(LineReader, Greeting), EdgeError> {
+    // That the other side is gone shows when reading.
+    let _ = writer.message(&Greeting::new(None, false), None).await;
+    let greeting = socket::read_greeting(&mut reader).await?;
+    if greeting.busy {
+        return Err(EdgeError::Busy);
+    }
+    Ok((reader, greeting))
+}
+
+async fn write(writer: LineWriter, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
+    while let Some((request, socket)) = inbox.recv().await {
+        if let Err(error) = writer.message(&request, socket.as_ref()).await {
+            tracing::debug!(%error, "could not write to the edge");
+            // Reading ends too, and tells everyone.
+            writer.shut_down();
+            return;
+        }
+    }
+}
+
+async fn read(mut reader: LineReader, pending: Arc<Pending>, listeners: Arc<Listeners>) {
+    loop {
+        let Response { id, body } = match reader.message().await {
+            Ok(Some(response)) => response,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "the link to the edge broke");
+                return;
+            }
+        };
+        let outcome = match body {
+            ResponseBody::Listener(listener) => {
+                if let Some(socket) = reader.descriptor() {
+                    lock(&listeners).insert(listener, socket);
+                }
+                continue;
+            }
+            ResponseBody::Answer(answer) => Ok(answer),
+            ResponseBody::Refused(refusal) => Err(refusal),
+        };
+        let waiting = lock(&pending.0).as_mut().and_then(|all| all.remove(&id));
+        if let Some(waiting) = waiting {
+            // Whoever asked may have given up.
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
+/// Waits for a process whose link has ended.
+async fn reap(mut child: Child) -> Option<ExitStatus> {
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if started.elapsed() < REAP => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// An edge in this process.
+#[derive(Debug)]
+pub struct Edge;
+
+impl Edge {
+    /// Starts an edge on threads of this process, with the same interface as one in a process
+    /// of its own. It ends with [`EdgeLink::stop`], or when the last clone of the link is
+    /// dropped; requests under way are cut then.
+    ///
+    /// # Errors
+    /// As [`EdgeLink::spawn`].
+    pub async fn in_process(options: EdgeOptions) -> Result<EdgeLink, EdgeError> {
+        let (ours, theirs) = StdUnixStream::pair().trying("make the edge's link")?;
+        let (failing, failed) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("edge-control".to_owned())
+            .spawn(move || {
+                if let Err(error) = run_in(options, theirs, Home::Embedded) {
+                    tracing::error!(%error, "the edge ended");
+                    let _ = failing.send(error);
+                }
+            })
+            .trying("start the edge's thread")?;
+        match EdgeLink::greet(from_std(ours)?, None).await {
+            // It says why it did not start.
+            Err(EdgeError::Closed) => Err(failed.await.unwrap_or(EdgeError::Closed)),
+            other => other,
+        }
+    }
+}
+
+/// Someone who only looks: metrics and routes, without a supervisor's rights.
+#[derive(Debug)]
+pub struct EdgeReader {
+    link: EdgeLink,
+}
+
+impl EdgeReader {
+    /// Connects to the edge that listens in a folder; none when there is none. Any number of
+    /// readers may be connected at once.
+    ///
+    /// # Errors
+    /// [`EdgeError::Protocol`] when it is not an edge that answers.
+    pub async fn connect(socket_folder: &Path) -> Result<Option<Self>, EdgeError> {
+        let Some(stream) = socket::connect(socket_folder, READING_SOCKET).await? else {
+            return Ok(None);
+        };
+        match EdgeLink::greet(stream, None).await {
+            Ok(link) => Ok(Some(Self { link })),
+            Err(EdgeError::Closed) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the edge says about itself.
+    #[must_use]
+    pub fn status(&self) -> &EdgeStatus {
+        self.link.status()
+    }
+
+    /// What the edge has counted since it started.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn metrics(&self) -> Result<Metrics, EdgeError> {
+        self.link.metrics().await
+    }
+
+    /// Every site, in the order of their names.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn sites(&self) -> Result<Vec<SiteState>, EdgeError> {
+        self.link.sites().await
+    }
+}

@@ -1,0 +1,287 @@
+//! One request: find its route, choose a release, pass it on, pass the answer back.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use crate::assets::AssetExtensions;
+use crate::body::{EdgeBody, Lease, Upload};
+use crate::flight::{Busy, Connection, Flight};
+use crate::headers;
+use crate::metrics::Failure;
+use crate::replies::{Reason, prefers_json, reply};
+use crate::routes::{Choice, Route};
+use crate::upstream;
+use crate::worker::Worker;
+
+type Answer = (Response<Incoming>, Lease);
+
+/// Answers one request of a client. Never an error: what goes wrong is an answer too.
+pub(crate) async fn handle(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<EdgeBody>, Infallible> {
+    let two_lengths = connection.watch.begin();
+    let busy = Busy(connection.clone());
+    let json = prefers_json(request.headers());
+    let mut response = match route(&worker, &connection, &request, two_lengths) {
+        Ok((route, choice)) => pass(&worker, &connection, request, route, choice, busy, json).await,
+        Err(reason) => {
+            worker.count_refused();
+            tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
+            reply(reason, json, busy)
+        }
+    };
+    if worker.is_retired() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// Finds the route and the release. The release counts the request as under way from here on:
+/// [`Flight::entered`] takes that over.
+fn route(
+    worker: &Worker,
+    connection: &Connection,
+    request: &Request<Incoming>,
+    two_lengths: bool,
+) -> Result<(Rc<Route>, Rc<Choice>), Reason> {
+    if two_lengths {
+        return Err(Reason::TwoLengths);
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(Reason::NoTunnels);
+    }
+    headers::check_framing(request)?;
+    let host = headers::host(request)?;
+    loop {
+        let routes = worker.routes();
+        let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
+        let choice = route
+            .pick(|below| worker.random(below))
+            .ok_or(Reason::NoRelease)?;
+        choice.stats.enter(worker.index);
+        // Counted first and looked second: a drain that began with a newer table either sees
+        // the count or makes us choose again.
+        if worker.is_current(&routes) {
+            return Ok((route.clone(), choice.clone()));
+        }
+        choice.stats.leave(worker.index);
+    }
+}
+
+async fn pass(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    mut request: Request<Incoming>,
+    route: Rc<Route>,
+    choice: Rc<Choice>,
+    busy: Busy,
+    json: bool,
+) -> Response<EdgeBody> {
+    let flight = Flight::entered(worker, connection, &choice.stats);
+    let asked = headers::asked_upgrade(&request).map(|protocol| Upgrade {
+        protocol,
+        client: hyper::upgrade::on(&mut request),
+    });
+    let (mut head, body) = request.into_parts();
+    let protocol = asked.as_ref().map(|asked| &asked.protocol);
+    headers::to_backend(&mut head, &connection.client, protocol, || {
+        let address = choice.backends.first()?.to_string();
+        HeaderValue::from_str(&address).ok()
+    });
+    let asset = route.bridge_assets
+        && route.choices.len() > 1
+        && worker
+            .assets()
+            .asks_for_asset(&head.method, head.uri.path());
+    let spare = asset.then(|| head.clone());
+    let upload = Upload::new(body, flight.state());
+
+    let sent = send(worker, &choice, head, upload);
+    let sent = flight.state().stop.or(sent).await;
+    let (response, lease) = match sent {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(failure)) => return fail(flight, failure, json, busy),
+        Err(stop) => return fail(flight, stop.failure(), json, busy),
+    };
+    flight.answered(response.status().as_u16());
+    if let Some(spare) = spare
+        && AssetExtensions::is_miss(response.status(), response.headers())
+        && let Some(found) = bridge(worker, connection, &route, &choice, &spare).await
+    {
+        flight.whole();
+        let (flight, response, lease) = found;
+        return deliver(flight, response, lease, busy);
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(flight, response, asked, json, busy);
+    }
+    deliver(flight, response, lease, busy)
+}
+
+/// Sends a request to the first backend that takes it. It is repeated only when it did not
+/// leave, or when it has no body and its method promises that repeating it does no harm.
+async fn send(
+    worker: &Rc<Worker>,
+    choice: &Choice,
+    head: Parts,
+    body: Upload,
+) -> Result<Answer, Failure> {
+    let limits = worker.limits();
+    let empty = hyper::body::Body::is_end_stream(&body);
+    let repeatable = empty && headers::is_repeatable(&head.method);
+    let spare = repeatable.then(|| head.clone());
+    let again = || Some(Request::from_parts(spare.clone()?, Upload::empty()));
+    let mut unsent = Some(Request::from_parts(head, body));
+    let mut failure = Failure::Unreachable;
+    for backend in choice.backends.in_turn() {
+        let mut may_reuse = true;
+        while let Some(request) = unsent.take().or_else(again) {
+            let pooled = may_reuse
+                .then(|| worker.pool.take(backend, worker.now(), limits, repeatable))
+                .flatten();
+            let reused = pooled.is_some();
+            let mut sender = match pooled {
+                Some(sender) => sender,
+                None => match upstream::connect(backend, limits).await {
+                    Ok(sender) => sender,
+                    Err(error) => {
+                        tracing::debug!(%backend, %error, "a backend did not accept a connection");
+                        unsent = Some(request);
+                        break;
+                    }
+                },
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let lease = Lease {
+                        sender,
+                        backend,
+                        worker: worker.clone(),
+                    };
+                    return Ok((response, lease));
+                }
+                Err(mut error) => {
+                    unsent = error.take_message();
+                    let error = error.into_error();
+                    tracing::debug!(%backend, %error, reused, "a backend did not answer");
+                    failure = Failure::Broken;
+                    if error.is_parse() {
+                        return Err(failure);
+                    }
+                }
+            }
+            if !reused {
+                break;
+            }
+            // An idle connection that the backend had closed says nothing about the backend.
+            may_reuse = false;
+        }
+        if unsent.is_none() && !repeatable {
+            break;
+        }
+    }
+    Err(failure)
+}
+
+/// Looks for an asset in the releases that were not asked.
+async fn bridge(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    route: &Route,
+    asked: &Choice,
+    head: &Parts,
+) -> Option<(Flight, Response<Incoming>, Lease)> {
+    for choice in route.bridge(asked) {
+        choice.stats.enter(worker.index);
+        let flight = Flight::entered(worker, connection, &choice.stats);
+        if choice.stats.is_draining() {
+            flight.whole();
+            continue;
+        }
+        let sent = send(worker, &choice, head.clone(), Upload::empty());
+        match flight.state().stop.or(sent).await {
+            Ok(Ok((response, lease))) => {
+                flight.answered(response.status().as_u16());
+                let found = response.status().is_success()
+                    && !AssetExtensions::is_miss(response.status(), response.headers());
+                if found {
+                    return Some((flight, response, lease));
+                }
+                flight.whole();
+            }
+            Ok(Err(failure)) => flight.failed(failure),
+            Err(stop) => flight.failed(stop.failure()),
+        }
+    }
+    None
+}
+
+fn fail(flight: Flight, failure: Failure, json: bool, busy: Busy) -> Response<EdgeBody> {
+    let stats = &flight.state().stats;
+    let (site, release) = (&stats.site, &stats.release);
+    tracing::debug!(%site, %release, cause = failure.as_str(), "a request failed");
+    flight.failed(failure);
+    reply(failure.into(), json, busy)
+}
+
+fn deliver(
+    flight: Flight,
+    response: Response<Incoming>,
+    lease: Lease,
+    busy: Busy,
+) -> Response<EdgeBody> {
+    let (mut head, body) = response.into_parts();
+    headers::to_client(&mut head.headers);
+    head.version = http::Version::HTTP_11;
+    head.extensions.clear();
+    let may_end = headers::is_event_stream(&head.headers)
+        && !head.headers.contains_key(header::CONTENT_LENGTH);
+    Response::from_parts(head, EdgeBody::download(body, flight, lease, may_end, busy))
+}
+
+/// A client's wish to change the protocol.
+struct Upgrade {
+    protocol: HeaderValue,
+    client: OnUpgrade,
+}
+
+fn switch(
+    flight: Flight,
+    mut response: Response<Incoming>,
+    asked: Option<Upgrade>,
+    json: bool,
+    busy: Busy,
+) -> Response<EdgeBody> {
+    let agreed = response.headers().get(header::UPGRADE).cloned();
+    let (Some(asked), Some(protocol)) = (asked, agreed) else {
+        return fail(flight, Failure::Broken, json, busy);
+    };
+    if !protocol
+        .as_bytes()
+        .eq_ignore_ascii_case(asked.protocol.as_bytes())
+    {
+        return fail(flight, Failure::Broken, json, busy);
+    }
+    let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let backend = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    headers::to_client(&mut head.headers);
+    head.headers.insert(header::UPGRADE, protocol);
+    head.headers
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    head.version = http::Version::HTTP_11;
+    head.extensions.clear();
+    flight.becomes_tunnel();
+    tokio::task::spawn_local(crate::tunnel::run(asked.client, backend, flight, websocket));
+    Response::from_parts(head, EdgeBody::text(String::new(), busy))
+}

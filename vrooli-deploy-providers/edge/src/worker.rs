@@ -1,0 +1,390 @@
+//! One core of the edge: a thread with its own runtime, connections and routes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::assets::AssetExtensions;
+use crate::flight::{Connection, EndConnection, InFlight, Stop};
+use crate::head_watch::{ClientIo, Clock, HeadWatch};
+use crate::names::ListenerId;
+use crate::options::Limits;
+use crate::proxy;
+use crate::routes::{Published, Routes};
+use crate::signal::Slots;
+use crate::stats::{ReleaseStats, WorkerTotals};
+use crate::upstream::Pool;
+
+/// What all workers and the control share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    published: Mutex<Arc<Published>>,
+    generation: AtomicU64,
+    pub(crate) totals: Box<[WorkerTotals]>,
+    pub(crate) limits: Limits,
+    assets: AssetExtensions,
+}
+
+impl Shared {
+    pub(crate) fn new(workers: usize, limits: Limits) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            published: Mutex::default(),
+            generation: AtomicU64::new(0),
+            totals: (0..workers).map(|_| WorkerTotals::default()).collect(),
+            limits,
+            assets: AssetExtensions::load()?,
+        }))
+    }
+
+    /// Puts routes into force for every request from now on.
+    pub(crate) fn publish(&self, published: Published) {
+        let generation = published.generation;
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        self.generation.store(generation, Ordering::SeqCst);
+    }
+
+    fn published(&self) -> Arc<Published> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What the control asks of a worker.
+pub(crate) enum Command {
+    AddListener(
+        ListenerId,
+        std::net::TcpListener,
+        oneshot::Sender<io::Result<()>>,
+    ),
+    RemoveListener(ListenerId, oneshot::Sender<()>),
+    /// Ends what is under way for one release, or for all; `at_once` with its connections.
+    /// Answers how many there were.
+    Cut {
+        release: Option<Arc<ReleaseStats>>,
+        stop: Stop,
+        at_once: bool,
+        done: oneshot::Sender<u64>,
+    },
+    /// Accepts no more, and closes each connection after its next answer.
+    Retire(oneshot::Sender<()>),
+    /// Closes idle connections.
+    CloseIdle,
+    /// How many connections, and requests or tunnels, there are.
+    Count(oneshot::Sender<usize>),
+}
+
+/// One core of the edge.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    shared: Arc<Shared>,
+    clock: Clock,
+    routes: RefCell<Rc<Routes>>,
+    pub(crate) pool: Pool,
+    pub(crate) flights: Slots<InFlight>,
+    connections: Slots<Connection>,
+    listeners: RefCell<HashMap<ListenerId, JoinHandle<()>>>,
+    /// Rung when a connection ends while there were too many.
+    room: Notify,
+    retired: Cell<bool>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn assets(&self) -> &AssetExtensions {
+        &self.shared.assets
+    }
+
+    /// Milliseconds by the worker's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    pub(crate) fn count_refused(&self) {
+        self.totals().refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn totals(&self) -> &WorkerTotals {
+        &self.shared.totals[self.index]
+    }
+
+    /// The routes in force.
+    pub(crate) fn routes(&self) -> Rc<Routes> {
+        if !self.is_current(&self.routes.borrow()) {
+            *self.routes.borrow_mut() = Rc::new(Routes::compile(&self.shared.published()));
+        }
+        self.routes.borrow().clone()
+    }
+
+    pub(crate) fn is_current(&self, routes: &Routes) -> bool {
+        self.shared.generation.load(Ordering::SeqCst) == routes.generation
+    }
+
+    /// A number below `below`, for shares of traffic (xorshift64*; nothing secret hangs on it).
+    pub(crate) fn random(&self, below: u64) -> u64 {
+        let mut state = self.random.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.random.set(state);
+        let wide = u128::from(state.wrapping_mul(0x2545_f491_4f6c_dd1d)) * u128::from(below);
+        u64::try_from(wide >> 64).unwrap_or(0)
+    }
+}
+
+/// A running worker, as the control sees it.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    /// Resolves when the thread has ended.
+    pub(crate) ended: oneshot::Receiver<()>,
+}
+
+/// Starts one worker. It ends when its commands are dropped.
+pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<WorkerHandle> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let (commands, inbox) = mpsc::unbounded_channel();
+    let (ending, ended) = oneshot::channel();
+    std::thread::Builder::new()
+        .name(format!("edge-worker-{index}"))
+        .spawn(move || {
+            // Dropped at the end, also by a panic: that is how the control hears of it.
+            let _ending: oneshot::Sender<()> = ending;
+            let tasks = LocalSet::new();
+            tasks.block_on(&runtime, run(index, shared, inbox));
+        })?;
+    Ok(WorkerHandle { commands, ended })
+}
+
+async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+    let worker = Rc::new(Worker {
+        index,
+        shared,
+        clock: Clock::default(),
+        routes: RefCell::default(),
+        pool: Pool::default(),
+        flights: Slots::default(),
+        connections: Slots::default(),
+        listeners: RefCell::default(),
+        room: Notify::new(),
+        retired: Cell::new(false),
+        random: Cell::new(RandomState::new().hash_one(index) | 1),
+    });
+    tokio::task::spawn_local(tick(worker.clone()));
+    while let Some(command) = inbox.recv().await {
+        worker.obey(command);
+    }
+}
+
+/// Moves the clock on and looks after the limits.
+async fn tick(worker: Rc<Worker>) {
+    let started = Instant::now();
+    let mut ticks = tokio::time::interval(worker.limits().tick());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker
+            .clock
+            .store(crate::millis::of(started.elapsed()), Ordering::Relaxed);
+        for flight in worker.flights.members() {
+            flight.check(worker.limits());
+        }
+        let mut expired = 0;
+        for connection in worker.connections.members() {
+            expired += u64::from(connection.check(worker.limits()));
+        }
+        worker
+            .totals()
+            .expired
+            .fetch_add(expired, Ordering::Relaxed);
+        worker.pool.sweep(worker.now(), worker.limits());
+    }
+}
+
+impl Worker {
+    fn obey(self: &Rc<Self>, command: Command) {
+        // Whoever asked may have gone; then nobody needs the answer.
+        match command {
+            Command::AddListener(id, listener, done) => {
+                let added = TcpListener::from_std(listener).map(|listener| {
+                    let accepting = accept(self.clone(), id.clone(), listener);
+                    let task = tokio::task::spawn_local(accepting);
+                    if let Some(replaced) = self.listeners.borrow_mut().insert(id, task) {
+                        replaced.abort();
+                    }
+                });
+                let _ = done.send(added);
+            }
+            Command::RemoveListener(id, done) => {
+                let removed = self.listeners.borrow_mut().remove(&id);
+                tokio::task::spawn_local(async move {
+                    end_accepting(removed).await;
+                    let _ = done.send(());
+                });
+            }
+            Command::Cut {
+                release,
+                stop,
+                at_once,
+                done,
+            } => {
+                let mut cut = 0;
+                for flight in self.flights.members() {
+                    if release
+                        .as_ref()
+                        .is_none_or(|release| Arc::ptr_eq(release, &flight.stats))
+                    {
+                        flight.cut(stop, at_once);
+                        cut += 1;
+                    }
+                }
+                let _ = done.send(cut);
+            }
+            Command::Retire(done) => {
+                self.retired.set(true);
+                let listeners: Vec<_> = self.listeners.borrow_mut().drain().collect();
+                tokio::task::spawn_local(async move {
+                    end_accepting(listeners.into_iter().map(|(_, task)| task)).await;
+                    let _ = done.send(());
+                });
+            }
+            Command::CloseIdle => {
+                for connection in self.connections.members() {
+                    connection.end.send(EndConnection::Politely);
+                }
+            }
+            Command::Count(done) => {
+                let _ = done.send(self.connections.len() + self.flights.len());
+            }
+        }
+    }
+}
+
+/// Ends accepting and waits until the sockets are closed here.
+async fn end_accepting(tasks: impl IntoIterator<Item = JoinHandle<()>>) {
+    for task in tasks {
+        task.abort();
+        // An aborted task ends with an error; that is what was asked for.
+        let _ = task.await;
+    }
+}
+
+async fn accept(worker: Rc<Worker>, id: ListenerId, listener: TcpListener) {
+    let limit = worker.limits().connections_per_worker.max(1);
+    loop {
+        while worker.connections.len() >= limit {
+            worker.room.notified().await;
+        }
+        match listener.accept().await {
+            Ok((stream, client)) => serve(&worker, id.clone(), stream, client),
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                // Out of descriptors or memory: connections end, and then there is room.
+                tracing::warn!(listener = %id, %error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn serve(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, client: SocketAddr) {
+    // Small answers wait for nothing. An error means the client has gone, which reading shows.
+    let _ = stream.set_nodelay(true);
+    let watch = HeadWatch::new(worker.clock.clone());
+    let connection = Rc::new(Connection::new(id, client, watch.clone()));
+    let io = TokioIo::new(ClientIo::new(stream, watch));
+    worker.totals().accepted.fetch_add(1, Ordering::Relaxed);
+    worker.totals().connections.fetch_add(1, Ordering::Relaxed);
+    let slot = worker.connections.insert(connection.clone());
+    let open = Open {
+        worker: worker.clone(),
+        slot,
+    };
+    tokio::task::spawn_local(async move {
+        let worker = &open.worker;
+        let service =
+            service_fn(|request| proxy::handle(worker.clone(), connection.clone(), request));
+        let http = http1::Builder::new()
+            // Ours, from the first byte of a header, is in `Connection::check`.
+            .header_read_timeout(None)
+            .max_buf_size(worker.limits().header_bytes.max(8 << 10))
+            .max_header_size(worker.limits().header_bytes)
+            .max_headers(worker.limits().header_fields)
+            .serve_connection(io, service)
+            .with_upgrades();
+        let mut http = std::pin::pin!(http);
+        let ended = std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(ended) = Future::poll(http.as_mut(), cx) {
+                    return Poll::Ready(ended);
+                }
+                match connection.end.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(EndConnection::AtOnce) => return Poll::Ready(Ok(())),
+                    Poll::Ready(EndConnection::Politely) => http.as_mut().graceful_shutdown(),
+                }
+            }
+        })
+        .await;
+        if let Err(error) = ended {
+            tracing::debug!(%client, %error, "a client's connection ended");
+        }
+    });
+}
+
+/// Held as long as a client's connection is served.
+struct Open {
+    worker: Rc<Worker>,
+    slot: usize,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.connections.remove(self.slot);
+        self.worker
+            .totals()
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
+        self.worker.room.notify_one();
+    }
+}
