@@ -200,8 +200,7 @@ pub(crate) fn become_app() -> u8 {
     let failure = match prepare(&answer) {
         Ok(mut command) => {
             let error = command.exec();
-            let program = command.get_program().to_string_lossy().into_owned();
-            LaunchFailure::of(&error, &format!("cannot run `{program}`"))
+            not_run(&command, &error)
         }
         Err(failure) => failure,
     };
@@ -209,6 +208,21 @@ pub(crate) fn become_app() -> u8 {
     let _ = serde_json::to_writer(&mut answer, &failure);
     let _ = answer.shutdown(Shutdown::Write);
     71
+}
+
+/// Why the app's program was not run, for a person.
+fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
+    let program = command.get_program();
+    let shown = program.to_string_lossy();
+    let path = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH")).unwrap_or_default();
+    // A folder of the PATH that may not be read makes the kernel say "permission denied" of a
+    // program that is nowhere.
+    let is_nowhere = !shown.contains('/') && !std::env::split_paths(path).any(|dir| dir.join(program).exists());
+    if is_nowhere {
+        LaunchFailure::new(ErrorKind::Missing, format!("`{shown}` is not installed: it is in no folder of the PATH {}", path.display()))
+    } else {
+        LaunchFailure::of(error, &format!("cannot run `{shown}`"))
+    }
 }
 
 fn prepare(from: &UnixStream) -> Result<Command, LaunchFailure> {

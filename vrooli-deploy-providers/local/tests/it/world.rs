@@ -151,10 +151,6 @@ impl World {
     pub(crate) fn marked(&self) -> BTreeSet<u32> {
         processes().filter(|pid| is_marked(*pid, &self.id.to_string())).collect()
     }
-
-    pub(crate) fn forget(&self) {
-        self.wait(self.client().forget(&cx(u64::MAX))).unwrap();
-    }
 }
 
 impl Drop for World {
