@@ -1,20 +1,37 @@
 //! Why a command did not do what it was asked.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use vrooli_deploy_core::diagnostics::{Code, Diagnostic};
+use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity};
 use vrooli_deploy_core::engine::{Outcome, StepFailure};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::provider::ProviderError;
 use vrooli_deploy_core::workspace::OperationError;
 
+/// What went wrong. Behind a pointer: it is returned from everywhere and seldom there.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Failure(Box<Error>);
+
+impl std::ops::Deref for Failure {
+    type Target = Error;
+    fn deref(&self) -> &Error {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Failure {
+    fn deref_mut(&mut self) -> &mut Error {
+        &mut self.0
+    }
+}
+
 /// What went wrong.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-#[schemars(title = "Error")]
-pub(crate) struct Failure {
+pub(crate) struct Error {
     /// `VD1010`; see `vrooli-deploy explain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) code: Option<String>,
@@ -51,7 +68,7 @@ pub(crate) struct Fact {
 
 impl Failure {
     fn new(code: Option<Code>, exit: u8, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Error {
             code: code.map(|c| c.to_string()),
             step: None,
             message: message.into(),
@@ -60,7 +77,7 @@ impl Failure {
             help: None,
             exit,
             diagnostics: Vec::new(),
-        }
+        }))
     }
 
     fn with_help(mut self, help: impl Into<String>) -> Self {
@@ -70,28 +87,25 @@ impl Failure {
 
     /// Why a step failed.
     pub(crate) fn step(step: Option<&StepId>, failure: &StepFailure) -> Self {
-        Self {
-            step: step.map(ToString::to_string),
-            facts: failure
-                .context
-                .iter()
-                .map(|(name, value)| Fact {
-                    name: name.clone(),
-                    value: value.clone(),
-                })
-                .collect(),
-            help: failure.help.clone(),
-            ..Self::new(Some(failure.code), 1, failure.message.clone())
-        }
+        let mut this = Self::new(Some(failure.code), 1, failure.message.clone());
+        this.step = step.map(ToString::to_string);
+        let facts = failure.context.iter();
+        this.facts = facts
+            .map(|(name, value)| Fact {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect();
+        this.help.clone_from(&failure.help);
+        this
     }
 
     /// Why a run came to what it came to.
     pub(crate) fn outcome(outcome: &Outcome) -> Option<Self> {
         let (step, failure) = outcome.cause.as_ref()?;
-        Some(Self {
-            exit: outcome.kind.exit_code(),
-            ..Self::step(Some(step), failure)
-        })
+        let mut this = Self::step(Some(step), failure);
+        this.exit = outcome.kind.exit_code();
+        Some(this)
     }
 
     /// It asks first, and there is nobody to ask.
@@ -141,6 +155,11 @@ impl Failure {
     /// The program itself cannot go on.
     pub(crate) fn system(what: &str, error: &std::io::Error) -> Self {
         Self::new(None, 1, format!("{what}: {error}"))
+    }
+
+    /// Something cannot be written in the form that was asked for.
+    pub(crate) fn unwritable(what: &str, why: &str) -> Self {
+        Self::new(None, 1, format!("cannot write {what}: {why}"))
     }
 
     /// There is no page for that code.
@@ -196,14 +215,12 @@ impl From<OperationError> for Failure {
         }
         match error {
             OperationError::Input(diagnostics) => {
-                let errors = diagnostics
-                    .iter()
-                    .filter(|d| d.severity == vrooli_deploy_core::diagnostics::Severity::Error)
-                    .count();
-                failure.message = match errors {
-                    1 => "the input cannot be used".to_owned(),
+                let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error);
+                failure.message = match errors().count() {
+                    0 | 1 => "the input cannot be used".to_owned(),
                     n => format!("the input cannot be used: {n} errors"),
                 };
+                failure.code = errors().next().map(|d| d.code.to_string());
                 failure.help = failure
                     .code
                     .as_ref()

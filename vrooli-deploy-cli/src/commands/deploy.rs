@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use vrooli_deploy_core::plan::Plan;
-use vrooli_deploy_core::workspace::{OperationError, Report, Workspace};
+use vrooli_deploy_core::plan::{Plan, compare};
+use vrooli_deploy_core::workspace::{OperationError, Report};
 
 use super::context::Context;
 use super::done::Done;
@@ -34,7 +34,7 @@ pub(crate) async fn deploy(
     if let Some(saved) = saved
         && saved.digest != change.plan().digest
     {
-        let differences = Workspace::compare(&saved, change.plan());
+        let differences = compare(&saved, change.plan());
         return Err(OperationError::PlanChanged { differences }.into());
     }
     change::apply(context, command, change).await

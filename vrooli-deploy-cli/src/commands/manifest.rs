@@ -1,5 +1,6 @@
 use vrooli_deploy_core::diagnostics::{Diagnostic, Severity, format};
 use vrooli_deploy_core::manifest;
+use vrooli_deploy_core::requirements::{self, DeriveOptions};
 
 use super::change;
 use super::done::Done;
@@ -33,16 +34,27 @@ fn show(console: &Console, args: &ManifestShow) -> Result<Done, Failure> {
         console.line(&Line::Manifest { manifest });
         return Ok(Done::read());
     }
-    console.result(&match args.format {
-        ManifestFormat::Yaml => manifest::to_yaml(&loaded.manifest),
-        ManifestFormat::Json => manifest::to_json(&loaded.manifest),
-    });
+    let text = match args.format {
+        ManifestFormat::Yaml => loaded.manifest.to_yaml(),
+        ManifestFormat::Json => loaded.manifest.to_json(),
+    };
+    console.result(&text.map_err(|why| Failure::unwritable("the manifest", &why))?);
     Ok(Done::read())
 }
 
 fn validate(console: &Console, args: &ManifestValidate) -> Done {
     let checked = manifest::load(&args.path);
-    let found = &checked.diagnostics;
+    let mut usable = !checked.has_errors();
+    let mut found = checked.diagnostics;
+    match checked.value {
+        Some(loaded) => {
+            let derived = requirements::derive(&loaded.manifest, &DeriveOptions::default());
+            usable &= !derived.has_errors();
+            found.extend(derived.diagnostics);
+        }
+        None => usable = false,
+    }
+    let found = found.as_slice();
     match args.format {
         DiagnosticFormat::Text if console.json => {
             for diagnostic in found {
@@ -59,7 +71,14 @@ fn validate(console: &Console, args: &ManifestValidate) -> Done {
         DiagnosticFormat::Sarif => print(console, &format::sarif(found)),
         DiagnosticFormat::Github => print(console, &format::github(found)),
     }
-    Done::exit(u8::from(checked.has_errors() || checked.value.is_none()))
+    if usable {
+        return Done::read();
+    }
+    // Shown above already; the last line of --json says it in short.
+    Done {
+        error: Some(Failure::input(found.to_vec())),
+        ..Done::exit(1)
+    }
 }
 
 fn print(console: &Console, text: &str) {

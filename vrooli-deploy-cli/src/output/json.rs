@@ -273,6 +273,9 @@ pub(crate) struct StepLine {
     /// `create`, `update`, `delete`, `adopt` or `release`.
     #[serde(rename = "do")]
     pub(crate) action: String,
+    /// It deletes data that cannot be made again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deletes_data: bool,
     /// Why it is there.
     pub(crate) reason: String,
     /// Steps that must have succeeded first.
@@ -511,6 +514,13 @@ impl From<&Plan> for PlanLine {
                         StepAction::Release { .. } => "release",
                     }
                     .to_owned(),
+                    deletes_data: matches!(
+                        step.action,
+                        StepAction::Delete {
+                            holds_data: true,
+                            ..
+                        }
+                    ),
                     reason: step.reason.clone(),
                     after: step.after.iter().map(ToString::to_string).collect(),
                 })

@@ -120,10 +120,18 @@ fn described(step: &Step, replaced: &BTreeSet<&ResourceKey>) -> (Mark, String) {
         StepAction::Update {
             key, kind, fields, ..
         } => (Mark::Change, format!("{kind} {key}: {}", fields.join(", "))),
-        StepAction::Delete { key, kind, id } if replaced.contains(key) => {
+        StepAction::Delete { key, kind, id, .. } if replaced.contains(key) => {
             (Mark::Replace, format!("{kind} {key} (old: {id})"))
         }
-        StepAction::Delete { key, kind, id } => (Mark::Remove, format!("{kind} {key} ({id})")),
+        StepAction::Delete {
+            key,
+            kind,
+            id,
+            holds_data,
+        } => {
+            let data = if *holds_data { " WITH ITS DATA" } else { "" };
+            (Mark::Remove, format!("{kind} {key}{data} ({id})"))
+        }
         StepAction::Adopt { key, kind, id, .. } => {
             (Mark::Change, format!("{kind} {key}: taken over ({id})"))
         }

@@ -28,7 +28,10 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn read(file: &Path) -> Self {
-        Self { file: file.to_owned(), text: std::fs::read_to_string(file).unwrap() }
+        Self {
+            file: file.to_owned(),
+            text: std::fs::read_to_string(file).unwrap(),
+        }
     }
 
     /// Runs it in a folder of its own. The error says where it differs.
@@ -44,7 +47,10 @@ impl Script {
             }
             match verb {
                 "needs" if !on_path(rest) => {
-                    println!("skipped: {}: `{rest}` is not installed", self.file.display());
+                    println!(
+                        "skipped: {}: `{rest}` is not installed",
+                        self.file.display()
+                    );
                     return Ok(());
                 }
                 "copy" => {
@@ -63,7 +69,12 @@ impl Script {
                 }
                 "remove" => {
                     let path = place.dir().join(rest);
-                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+                    if path.is_dir() {
+                        std::fs::remove_dir_all(path)
+                    } else {
+                        std::fs::remove_file(path)
+                    }
+                    .unwrap();
                 }
                 "move" => {
                     let (from, to) = rest.split_once(' ').expect("move FROM TO");
@@ -81,7 +92,11 @@ impl Script {
         if actual == self.text {
             return Ok(());
         }
-        Err(format!("{} differs (- expected, + printed):\n{}", self.file.display(), difference(&self.text, &actual)))
+        Err(format!(
+            "{} differs (- expected, + printed):\n{}",
+            self.file.display(),
+            difference(&self.text, &actual)
+        ))
     }
 }
 
@@ -110,7 +125,10 @@ impl Place {
     /// The program, with nothing of this run's environment but what builds need.
     pub(crate) fn program(&self) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_vrooli-deploy"));
-        program.env_clear().current_dir(self.dir()).stdin(std::process::Stdio::null());
+        program
+            .env_clear()
+            .current_dir(self.dir())
+            .stdin(std::process::Stdio::null());
         for name in ["PATH", "HOME", "USER", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
                 program.env(name, value);
@@ -126,7 +144,11 @@ impl Place {
 
     fn command(&self, line: &str) -> String {
         let words = words(line);
-        assert_eq!(words.first().map(String::as_str), Some("vrooli-deploy"), "scripts run the program only: {line}");
+        assert_eq!(
+            words.first().map(String::as_str),
+            Some("vrooli-deploy"),
+            "scripts run the program only: {line}"
+        );
         let output = self.program().args(&words[1..]).output().unwrap();
         let (root, dir, state) = (self.root(), self.dir(), self.state());
         let folders = [
@@ -172,11 +194,15 @@ fn words(line: &str) -> Vec<String> {
 }
 
 pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn on_path(tool: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(tool).is_file()))
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -198,7 +224,12 @@ fn copy(from: &Path, to: &Path) {
 fn difference(expected: &str, actual: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let tail = old[same..].iter().rev().zip(new[same..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail = old[same..]
+        .iter()
+        .rev()
+        .zip(new[same..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
     let mut text = format!("from line {}:\n", same + 1);
     for line in &old[same..old.len() - tail] {
         let _ = writeln!(text, "  - {line}");
