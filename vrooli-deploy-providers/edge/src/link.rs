@@ -77,7 +77,7 @@ pub struct EdgeEnd {
     pub status: Option<ExitStatus>,
 }
 
-type Outgoing = (Request, Option<OwnedFd>);
+type Outgoing = (Vec<u8>, Option<OwnedFd>);
 type Outcome = Result<Answer, Refusal>;
 type Listeners = Mutex<BTreeMap<ListenerId, OwnedFd>>;
 
@@ -443,6 +443,7 @@ impl EdgeLink {
             });
         }
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let line = socket::encode(&Request { id, call }).trying("send a message to the edge")?;
         let (answer, answered) = oneshot::channel();
         match lock(&self.inner.pending.0).as_mut() {
             Some(pending) => pending.insert(id, answer),
@@ -454,7 +455,7 @@ impl EdgeLink {
         };
         self.inner
             .outbox
-            .send((Request { id, call }, socket))
+            .send((line, socket))
             .map_err(|_| EdgeError::Closed)?;
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(outcome)) => Ok(outcome?),
@@ -479,8 +480,15 @@ impl Drop for Forget<'_> {
 }
 
 fn unexpected(answer: &Answer) -> EdgeError {
+    let kind = match answer {
+        Answer::Done => "done",
+        Answer::Previous(_) => "previous",
+        Answer::Sites(_) => "sites",
+        Answer::Metrics(_) => "metrics",
+        Answer::Drained(_) => "drained",
+    };
     EdgeError::Protocol {
-        reason: format!("it answered another question: {answer:?}"),
+        reason: format!("it gave an answer to another question: {kind}"),
     }
 }
 
@@ -503,8 +511,8 @@ async fn hello(
 }
 
 async fn write(writer: LineWriter, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
-    while let Some((request, socket)) = inbox.recv().await {
-        if let Err(error) = writer.message(&request, socket.as_ref()).await {
+    while let Some((line, socket)) = inbox.recv().await {
+        if let Err(error) = writer.line(&line, socket.as_ref()).await {
             tracing::debug!(%error, "could not write to the edge");
             // Reading ends too, and tells everyone.
             writer.shut_down();
