@@ -6,107 +6,27 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::Refusal;
 use crate::flight::Stop;
+use crate::held::{Held, unix_ms};
 use crate::metrics::Metrics;
 use crate::names::{ListenerId, ReleaseName, SiteId};
 use crate::protocol::{DrainReport, EdgeStatus};
 use crate::routes::{Published, PublishedSite};
 use crate::state::{Loaded, Record, RejectedEntry, StateFile};
 use crate::stats::ReleaseStats;
-use crate::table::{Reverted, SiteState, SiteTable};
+use crate::table::{SiteState, SiteTable};
 use crate::worker::{Command, Shared};
 
 /// How long what is cut has to end politely, before its connection ends too.
 const CUT_POLITELY: Duration = Duration::from_millis(1_500);
 /// How long the end of a connection may take.
 const CUT_AT_ONCE: Duration = Duration::from_millis(500);
-
-/// A site as it is held.
-#[derive(Debug, Clone)]
-struct Held {
-    table: SiteTable,
-    revert_at: Option<RevertAt>,
-    reverted: Option<Reverted>,
-}
-
-/// When a table reverts: by the clock that never jumps while we live, and by the machine's
-/// for the file.
-#[derive(Debug, Clone, Copy)]
-struct RevertAt {
-    here: Instant,
-    unix_ms: u64,
-}
-
-impl Held {
-    fn new(table: SiteTable) -> Self {
-        let revert_at = table.revert.as_ref().map(|revert| RevertAt {
-            here: Instant::now() + revert.after,
-            unix_ms: unix_ms().saturating_add(crate::millis::of(revert.after)),
-        });
-        Self {
-            table,
-            revert_at,
-            reverted: None,
-        }
-    }
-
-    /// From the file. A clock that jumped back cannot make the wait longer than it was.
-    fn loaded(table: SiteTable, revert_at: Option<u64>, reverted: Option<Reverted>) -> Self {
-        let revert_at = table.revert.as_ref().map(|revert| {
-            let unix_ms = revert_at.unwrap_or_default();
-            let left = Duration::from_millis(unix_ms.saturating_sub(self::unix_ms()));
-            RevertAt {
-                here: Instant::now() + left.min(revert.after),
-                unix_ms,
-            }
-        });
-        Self {
-            table,
-            revert_at,
-            reverted,
-        }
-    }
-
-    fn record(&self) -> Record {
-        Record::Site {
-            table: self.table.clone(),
-            revert_at_unix_ms: self.revert_at.map(|at| at.unix_ms),
-            reverted: self.reverted.clone(),
-        }
-    }
-
-    /// The table with what is left of its time.
-    fn current(&self) -> SiteTable {
-        let mut table = self.table.clone();
-        if let (Some(revert), Some(at)) = (&mut table.revert, self.revert_at) {
-            revert.after = at.here.saturating_duration_since(Instant::now());
-        }
-        table
-    }
-
-    /// Goes back to the weights of `revert`.
-    fn revert(&mut self) {
-        self.revert_at = None;
-        if let Some(revert) = self.table.revert.take() {
-            self.reverted = Some(Reverted {
-                at_unix_ms: unix_ms(),
-                from: self.table.weights(),
-            });
-            self.table.set_weights(&revert.weights);
-        }
-    }
-}
-
-pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    crate::millis::of(since.unwrap_or_default())
-}
 
 type StatsOf = BTreeMap<(SiteId, ReleaseName), Arc<ReleaseStats>>;
 
@@ -433,8 +353,9 @@ impl Control {
             listener: id.clone(),
             reason,
         };
-        let listening = rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false);
-        if !listening {
+        // macOS cannot say; there only the address is checked.
+        #[cfg(not(target_vendor = "apple"))]
+        if !rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false) {
             return Err(refused("it is not a socket that listens".to_owned()));
         }
         let failed = |error: std::io::Error| refused(error.to_string());

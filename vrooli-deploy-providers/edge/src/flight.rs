@@ -35,6 +35,7 @@ pub(crate) struct Connection {
     pub(crate) end: Signal<EndConnection>,
     /// Whether the body of the request under way was not read to its end yet.
     pub(crate) upload_open: Cell<bool>,
+    expired: Cell<bool>,
 }
 
 impl Connection {
@@ -47,21 +48,27 @@ impl Connection {
             watch,
             end: Signal::default(),
             upload_open: Cell::new(false),
+            expired: Cell::new(false),
         }
     }
 
-    /// Ends the connection if its client is too slow or idle for too long.
+    /// Ends the connection if its client is too slow or idle for too long; true the first time.
     pub(crate) fn check(&self, limits: &Limits) -> bool {
-        let (since, limit, end) = match self.watch.phase() {
-            ClientPhase::Busy => return false,
-            ClientPhase::Idle(since) => (since, limits.keep_alive, EndConnection::Politely),
-            ClientPhase::Head(since) => (since, limits.request_header, EndConnection::AtOnce),
+        let now = self.watch.now();
+        let over = |since: u64, limit| now.saturating_sub(since) > crate::millis::of(limit);
+        let end = match self.watch.phase() {
+            // Politeness waits for the last bytes of an answer, which a client may never take.
+            ClientPhase::Idle(since)
+                if over(since, limits.keep_alive + limits.response_body_pause) =>
+            {
+                EndConnection::AtOnce
+            }
+            ClientPhase::Idle(since) if over(since, limits.keep_alive) => EndConnection::Politely,
+            ClientPhase::Head(since) if over(since, limits.request_header) => EndConnection::AtOnce,
+            _ => return false,
         };
-        let late = self.watch.now().saturating_sub(since) > crate::millis::of(limit);
-        if late {
-            self.end.send(end);
-        }
-        late
+        self.end.send(end);
+        !self.expired.replace(true)
     }
 }
 

@@ -41,10 +41,12 @@
 mod assets;
 mod body;
 mod control;
+mod embedded;
 mod error;
 mod flight;
 mod head_watch;
 mod headers;
+mod held;
 mod link;
 mod metrics;
 mod millis;
@@ -52,6 +54,7 @@ mod names;
 mod options;
 mod protocol;
 mod proxy;
+mod reader;
 mod replies;
 mod routes;
 mod run;
@@ -66,12 +69,14 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use embedded::Edge;
 pub use error::{EdgeError, Refusal};
-pub use link::{Edge, EdgeEnd, EdgeLink, EdgeReader};
+pub use link::{EdgeEnd, EdgeLink};
 pub use metrics::{Failure, Latency, Metrics, ReleaseMetrics};
 pub use names::{ListenerId, MAX_NAME_BYTES, NameError, ReleaseName, ServiceName, SiteId};
 pub use options::{EdgeOptions, Limits};
 pub use protocol::{DrainReport, EdgeStatus};
+pub use reader::EdgeReader;
 pub use run::run;
 pub use state::RejectedEntry;
 pub use table::{

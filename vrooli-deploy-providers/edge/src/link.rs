@@ -15,17 +15,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::CONTROL_SOCKET;
 use crate::error::{EdgeError, Refusal, Trying as _};
 use crate::metrics::Metrics;
 use crate::names::{ListenerId, ReleaseName, SiteId};
-use crate::options::EdgeOptions;
 use crate::protocol::{
     Answer, Call, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody, VERSION,
 };
-use crate::run::{Home, run_in};
 use crate::socket::{self, LineReader, LineWriter};
 use crate::table::{SiteState, SiteTable};
-use crate::{CONTROL_SOCKET, READING_SOCKET};
 
 /// How long an edge may take to say hello, the wait for its predecessor's lock included.
 const HELLO: Duration = Duration::from_secs(15);
@@ -77,7 +75,7 @@ pub struct EdgeEnd {
     pub status: Option<ExitStatus>,
 }
 
-type Outgoing = (Request, Option<OwnedFd>);
+type Outgoing = (Vec<u8>, Option<OwnedFd>);
 type Outcome = Result<Answer, Refusal>;
 type Listeners = Mutex<BTreeMap<ListenerId, OwnedFd>>;
 
@@ -174,7 +172,7 @@ impl EdgeLink {
         Ok((link, false))
     }
 
-    async fn greet(stream: UnixStream, child: Option<Child>) -> Result<Self, EdgeError> {
+    pub(crate) async fn greet(stream: UnixStream, child: Option<Child>) -> Result<Self, EdgeError> {
         let (reader, writer) = socket::split(stream);
         let hello = hello(reader, &writer);
         let greeted = tokio::time::timeout(HELLO, hello).await;
@@ -443,6 +441,7 @@ impl EdgeLink {
             });
         }
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        let line = socket::encode(&Request { id, call }).trying("send a message to the edge")?;
         let (answer, answered) = oneshot::channel();
         match lock(&self.inner.pending.0).as_mut() {
             Some(pending) => pending.insert(id, answer),
@@ -454,7 +453,7 @@ impl EdgeLink {
         };
         self.inner
             .outbox
-            .send((Request { id, call }, socket))
+            .send((line, socket))
             .map_err(|_| EdgeError::Closed)?;
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(outcome)) => Ok(outcome?),
@@ -479,12 +478,19 @@ impl Drop for Forget<'_> {
 }
 
 fn unexpected(answer: &Answer) -> EdgeError {
+    let kind = match answer {
+        Answer::Done => "done",
+        Answer::Previous(_) => "previous",
+        Answer::Sites(_) => "sites",
+        Answer::Metrics(_) => "metrics",
+        Answer::Drained(_) => "drained",
+    };
     EdgeError::Protocol {
-        reason: format!("it answered another question: {answer:?}"),
+        reason: format!("it gave an answer to another question: {kind}"),
     }
 }
 
-fn from_std(stream: StdUnixStream) -> Result<UnixStream, EdgeError> {
+pub(crate) fn from_std(stream: StdUnixStream) -> Result<UnixStream, EdgeError> {
     stream.set_nonblocking(true).trying("use the edge's link")?;
     UnixStream::from_std(stream).trying("use the edge's link")
 }
@@ -503,8 +509,8 @@ async fn hello(
 }
 
 async fn write(writer: LineWriter, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
-    while let Some((request, socket)) = inbox.recv().await {
-        if let Err(error) = writer.message(&request, socket.as_ref()).await {
+    while let Some((line, socket)) = inbox.recv().await {
+        if let Err(error) = writer.line(&line, socket.as_ref()).await {
             tracing::debug!(%error, "could not write to the edge");
             // Reading ends too, and tells everyone.
             writer.shut_down();
@@ -552,82 +558,5 @@ async fn reap(mut child: Child) -> Option<ExitStatus> {
             }
             Ok(None) | Err(_) => return None,
         }
-    }
-}
-
-/// An edge in this process.
-#[derive(Debug)]
-pub struct Edge;
-
-impl Edge {
-    /// Starts an edge on threads of this process, with the same interface as one in a process
-    /// of its own. It ends with [`EdgeLink::stop`], or when the last clone of the link is
-    /// dropped; requests under way are cut then.
-    ///
-    /// # Errors
-    /// As [`EdgeLink::spawn`].
-    pub async fn in_process(options: EdgeOptions) -> Result<EdgeLink, EdgeError> {
-        let (ours, theirs) = StdUnixStream::pair().trying("make the edge's link")?;
-        let (failing, failed) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("edge-control".to_owned())
-            .spawn(move || {
-                if let Err(error) = run_in(options, theirs, Home::Embedded) {
-                    tracing::error!(%error, "the edge ended");
-                    let _ = failing.send(error);
-                }
-            })
-            .trying("start the edge's thread")?;
-        match EdgeLink::greet(from_std(ours)?, None).await {
-            // It says why it did not start.
-            Err(EdgeError::Closed) => Err(failed.await.unwrap_or(EdgeError::Closed)),
-            other => other,
-        }
-    }
-}
-
-/// Someone who only looks: metrics and routes, without a supervisor's rights.
-#[derive(Debug)]
-pub struct EdgeReader {
-    link: EdgeLink,
-}
-
-impl EdgeReader {
-    /// Connects to the edge that listens in a folder; none when there is none. Any number of
-    /// readers may be connected at once.
-    ///
-    /// # Errors
-    /// [`EdgeError::Protocol`] when it is not an edge that answers.
-    pub async fn connect(socket_folder: &Path) -> Result<Option<Self>, EdgeError> {
-        let Some(stream) = socket::connect(socket_folder, READING_SOCKET).await? else {
-            return Ok(None);
-        };
-        match EdgeLink::greet(stream, None).await {
-            Ok(link) => Ok(Some(Self { link })),
-            Err(EdgeError::Closed) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What the edge says about itself.
-    #[must_use]
-    pub fn status(&self) -> &EdgeStatus {
-        self.link.status()
-    }
-
-    /// What the edge has counted since it started.
-    ///
-    /// # Errors
-    /// Only those of the link.
-    pub async fn metrics(&self) -> Result<Metrics, EdgeError> {
-        self.link.metrics().await
-    }
-
-    /// Every site, in the order of their names.
-    ///
-    /// # Errors
-    /// Only those of the link.
-    pub async fn sites(&self) -> Result<Vec<SiteState>, EdgeError> {
-        self.link.sites().await
     }
 }

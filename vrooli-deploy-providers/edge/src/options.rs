@@ -34,8 +34,8 @@ impl EdgeOptions {
     }
 }
 
-/// Bounds on what a client or a backend may take. Times are held to within a quarter of the
-/// shortest of them, at most a second.
+/// Bounds on what a client or a backend may take. Times are looked at every quarter of the
+/// shortest of them, at least every 250 ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// From the first byte of a request to the end of its header.
@@ -96,6 +96,6 @@ impl Limits {
         .into_iter()
         .min()
         .unwrap_or_default();
-        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_millis(250))
     }
 }

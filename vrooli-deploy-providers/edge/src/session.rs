@@ -248,7 +248,16 @@ async fn reply(writer: &SharedWriter, id: u64, answer: Result<Answer, Refusal>) 
 
 async fn send(writer: &SharedWriter, id: u64, body: ResponseBody, socket: Option<&OwnedFd>) {
     let writer = writer.lock().await;
-    if let Err(error) = writer.message(&Response { id, body }, socket).await {
+    let mut sent = writer.message(&Response { id, body }, socket).await;
+    if let Err(error) = &sent
+        && error.kind() == std::io::ErrorKind::InvalidInput
+    {
+        // Nothing of it has left, so there can be another answer.
+        let reason = error.to_string();
+        let body = ResponseBody::Refused(Refusal::Unknown { reason });
+        sent = writer.message(&Response { id, body }, None).await;
+    }
+    if let Err(error) = sent {
         tracing::debug!(%error, "could not answer the supervisor");
     }
 }

@@ -149,6 +149,25 @@ fn receive(
     Ok(received.bytes)
 }
 
+/// A message as a line.
+///
+/// # Errors
+/// `InvalidInput` when it is too long to be sent.
+pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    if line.len() > MAX_LINE {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "a message of {} bytes is over the limit of {MAX_LINE}",
+                line.len()
+            ),
+        ));
+    }
+    line.push(b'\n');
+    Ok(line)
+}
+
 impl LineWriter {
     /// Sends one message, with a descriptor if there is one. Not to be cancelled half way, and
     /// not to be called by two tasks at once.
@@ -157,18 +176,12 @@ impl LineWriter {
         message: &T,
         descriptor: Option<&OwnedFd>,
     ) -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        if line.len() > MAX_LINE {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "a message of {} bytes is over the limit of {MAX_LINE}",
-                    line.len()
-                ),
-            ));
-        }
-        line.push(b'\n');
-        let mut rest = line.as_slice();
+        self.line(&encode(message)?, descriptor).await
+    }
+
+    /// As [`LineWriter::message`], of what [`encode`] made.
+    pub(crate) async fn line(&self, line: &[u8], descriptor: Option<&OwnedFd>) -> io::Result<()> {
+        let mut rest = line;
         let mut descriptor = descriptor.map(AsFd::as_fd);
         while !rest.is_empty() {
             self.stream.writable().await?;

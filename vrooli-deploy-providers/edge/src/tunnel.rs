@@ -77,22 +77,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<R, W> {
         Ok(())
     }
 
-    /// Finishes the frame under way and says goodbye.
+    /// Ends this direction: a WebSocket with a goodbye after the frame under way, anything
+    /// else where it is.
     async fn close(&mut self, goodbye: &[u8]) -> io::Result<()> {
-        let Some(mut frames) = self.frames.take() else {
-            return Ok(());
-        };
-        while !frames.at_boundary() {
-            if self.start == self.end && !self.read_in().await? {
-                return Ok(());
+        if let Some(mut frames) = self.frames.take() {
+            while !frames.at_boundary() {
+                if self.start == self.end && !self.read_in().await? {
+                    return self.to.shutdown().await;
+                }
+                let rest = &self.buffer[self.start..self.end];
+                let upto = frames.take(rest, true);
+                self.to.write_all(&rest[..upto]).await?;
+                self.start += upto;
             }
-            let rest = &self.buffer[self.start..self.end];
-            let upto = frames.take(rest, true);
-            self.to.write_all(&rest[..upto]).await?;
-            self.start += upto;
-        }
-        if !frames.closed() {
-            self.to.write_all(goodbye).await?;
+            if !frames.closed() {
+                self.to.write_all(goodbye).await?;
+            }
         }
         self.to.shutdown().await
     }
@@ -163,7 +163,16 @@ async fn say_goodbye(mut down: OneWay, up: &mut OneWay, stop: Stop) {
     };
     let farewell = async {
         if !down.done {
-            down.close(&goodbye).await?;
+            // What finishes the frame under way may hang on what the client still sends.
+            let upward = async {
+                // Its end changes nothing here.
+                let _ = up.run().await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                closed = down.close(&goodbye) => closed?,
+                () = upward => {}
+            }
         }
         // Read until the client ends, or what we sent could be lost to a reset.
         while up.read_in().await? {}
@@ -171,4 +180,57 @@ async fn say_goodbye(mut down: OneWay, up: &mut OneWay, stop: Stop) {
     };
     // It is over either way.
     let _ = tokio::time::timeout(GOODBYE, farewell).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    type Test = Direction<DuplexStream, DuplexStream>;
+
+    fn direction(frames: bool) -> (Test, DuplexStream, DuplexStream) {
+        let (backend, from) = duplex(64);
+        let (to, client) = duplex(64);
+        let direction = Direction::new(from, to, frames.then(Frames::default));
+        (direction, backend, client)
+    }
+
+    async fn pass(direction: &mut Test, backend: &mut DuplexStream, bytes: &[u8]) {
+        backend.write_all(bytes).await.unwrap();
+        assert!(direction.read_in().await.unwrap());
+        direction.write_out().await.unwrap();
+    }
+
+    async fn rest(client: &mut DuplexStream) -> Vec<u8> {
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        rest
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_waits_for_the_end_of_the_frame_and_follows_it_at_once() {
+        let (mut down, mut backend, mut client) = direction(true);
+        pass(&mut down, &mut backend, b"\x82\x04ab").await;
+        // The rest, and a frame that is not begun any more.
+        backend.write_all(b"cd\x82\x01x").await.unwrap();
+        down.close(&CLOSE_RESTART).await.unwrap();
+        assert_eq!(rest(&mut client).await, b"\x82\x04abcd\x88\x02\x03\xf4");
+    }
+
+    #[tokio::test]
+    async fn who_has_said_goodbye_is_not_sent_another() {
+        let (mut down, mut backend, mut client) = direction(true);
+        pass(&mut down, &mut backend, b"\x88\x02\x03\xe8").await;
+        down.close(&CLOSE_RESTART).await.unwrap();
+        assert_eq!(rest(&mut client).await, b"\x88\x02\x03\xe8");
+    }
+
+    #[tokio::test]
+    async fn other_protocols_end_where_they_are() {
+        let (mut down, mut backend, mut client) = direction(false);
+        pass(&mut down, &mut backend, b"\x82\x04ab").await;
+        down.close(&CLOSE_RESTART).await.unwrap();
+        assert_eq!(rest(&mut client).await, b"\x82\x04ab");
+    }
 }

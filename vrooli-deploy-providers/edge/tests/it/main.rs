@@ -1,1 +1,85 @@
-fn main() {}
+//! The edge from the outside: real sockets, real processes, all on loopback.
+//!
+//! This binary is also the edge process that the tests start: with the variable
+//! [`support::CHILD`] in its environment it is that and nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+mod cutover;
+mod hostile;
+mod lifecycle;
+mod messages;
+mod routing;
+mod support;
+
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// No test takes near as long; one that hangs says so instead of stopping everything.
+const BOUND: Duration = Duration::from_secs(120);
+
+fn trial(name: &'static str, test: impl Future<Output = ()> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            tokio::time::timeout(BOUND, test)
+                .await
+                .map_err(|_| format!("hangs: not done after {BOUND:?}").into())
+        })
+    })
+}
+
+macro_rules! trials {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        vec![$(trial(concat!(stringify!($module), "::", stringify!($name)), $module::$name())),*]
+    };
+}
+
+fn main() -> std::process::ExitCode {
+    if let Some(code) = support::run_if_child() {
+        return code;
+    }
+    let trials = trials![
+        routing::goes_by_host_and_longest_path,
+        routing::says_why_there_is_no_answer,
+        routing::tells_the_app_where_a_request_came_from,
+        routing::takes_turns_and_passes_over_a_dead_backend,
+        routing::finds_assets_in_the_other_release,
+        routing::keeps_weights_between_two_releases,
+        messages::streams_both_ways_without_gathering,
+        messages::passes_events_as_they_come,
+        messages::passes_odd_but_good_messages,
+        messages::repeats_only_what_is_safe,
+        messages::reports_an_answer_that_is_cut_short,
+        messages::keeps_connections_to_the_app,
+        cutover::fails_no_request_under_load,
+        cutover::keeps_a_websocket_until_the_drain_deadline,
+        cutover::counts_what_a_drain_waits_for_and_cuts,
+        cutover::goes_back_by_itself,
+        cutover::refuses_an_older_lease,
+        hostile::refuses_ambiguous_requests,
+        hostile::closes_slow_clients_and_serves_others,
+        hostile::gives_up_on_slow_apps_and_uploads,
+        hostile::accepts_no_more_than_it_holds,
+        lifecycle::a_killed_edge_refuses_nobody,
+        lifecycle::an_edge_without_its_supervisor_serves_on_and_is_taken_over,
+        lifecycle::is_replaced_without_a_lost_request,
+        lifecycle::two_never_serve_the_same_state,
+        lifecycle::ends_politely_on_sigterm,
+        lifecycle::ends_when_its_folder_is_deleted_but_not_when_it_is_moved,
+        lifecycle::one_bad_entry_takes_no_other_down,
+        lifecycle::a_full_disk_changes_nothing,
+        lifecycle::readers_look_and_do_nothing_else,
+        lifecycle::an_embedded_edge_ends_with_its_link,
+        lifecycle::refuses_what_is_no_listener,
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}

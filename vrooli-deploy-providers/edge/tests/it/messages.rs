@@ -1,0 +1,290 @@
+//! What passes through, and how.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use vrooli_deploy_edge::Failure;
+
+use crate::support::{
+    App, Client, Rig, fetch, get, raw, raw_app, read_head, release, site, table, until,
+};
+
+const MEGABYTE: usize = 1 << 20;
+
+/// Most memory a process has held, in bytes.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    kilobytes.parse::<u64>().unwrap() * 1024
+}
+
+pub(crate) async fn streams_both_ways_without_gathering() {
+    let rig = Rig::process().await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+    let pid = rig.edge.status().pid;
+    assert_eq!(get(rig.address, "/").await.unwrap().status, 200);
+    let before = cfg!(target_os = "linux").then(|| peak(pid));
+
+    let size = 96 * MEGABYTE;
+    let mut client = Client::connect(rig.address).await.unwrap();
+    let head = format!("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    client.send(head).await.unwrap();
+    let piece = vec![7; MEGABYTE];
+    for _ in 0..96 {
+        client.send(&piece).await.unwrap();
+    }
+    assert_eq!(client.reply(true).await.unwrap().text(), size.to_string());
+
+    let path = format!("/download/{size}");
+    client
+        .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .await
+        .unwrap();
+    let head = client.head().await.unwrap();
+    assert_eq!(
+        head.header("content-length"),
+        Some(size.to_string().as_str())
+    );
+    let mut left = size;
+    let mut piece = vec![0; 64 << 10];
+    while left > 0 {
+        let count = client.stream.read(&mut piece).await.unwrap();
+        assert!(count > 0, "{left} bytes are missing");
+        left -= count;
+    }
+    // And in chunks, on the same connection.
+    let chunked = "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(chunked).await.unwrap();
+    for _ in 0..8 {
+        client.send(format!("{MEGABYTE:x}\r\n")).await.unwrap();
+        client.send(&vec![7; MEGABYTE]).await.unwrap();
+        client.send("\r\n").await.unwrap();
+    }
+    client.send("0\r\n\r\n").await.unwrap();
+    assert_eq!(
+        client.reply(true).await.unwrap().text(),
+        (8 * MEGABYTE).to_string()
+    );
+
+    if let Some(before) = before {
+        let grown = peak(pid).saturating_sub(before);
+        assert!(grown < 16 * MEGABYTE as u64, "grew by {grown} bytes");
+    }
+    rig.edge.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+pub(crate) async fn passes_events_as_they_come() {
+    let rig = Rig::embedded().await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+    let mut client = Client::connect(rig.address).await.unwrap();
+    client
+        .send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(client.head().await.unwrap().status, 200);
+    for number in 0..5 {
+        // The next one is not even made before this one has arrived.
+        app.seen.release.notify_one();
+        let event = client.chunk().await.unwrap().unwrap();
+        assert_eq!(event, format!("data: {number}\n\n").into_bytes());
+    }
+    drop(client);
+    // The app hears that its client is gone.
+    until(async || app.open() == 0).await;
+}
+
+pub(crate) async fn passes_odd_but_good_messages() {
+    let rig = Rig::embedded().await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+
+    let mut client = Client::connect(rig.address).await.unwrap();
+    client
+        .send(
+            "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    assert_eq!(client.reply(true).await.unwrap().status, 100);
+    client.send("hello").await.unwrap();
+    assert_eq!(client.reply(true).await.unwrap().text(), "5");
+
+    client
+        .send("HEAD /download/1000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let head = client.reply(false).await.unwrap();
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("1000"))
+    );
+
+    client
+        .send(
+            "POST /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTrailer: x-sum\r\n\
+             Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-sum: 42\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    let reply = client.reply(true).await.unwrap();
+    assert_eq!(reply.text(), "abc");
+    assert_eq!(reply.trailers, [("x-sum".to_owned(), "42".to_owned())]);
+
+    // Two at once, answered in order.
+    let two =
+        "GET /status/201 HTTP/1.1\r\nHost: a\r\n\r\nGET /status/202 HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send(two).await.unwrap();
+    assert_eq!(client.reply(true).await.unwrap().status, 201);
+    assert_eq!(client.reply(true).await.unwrap().status, 202);
+
+    // HTTP/1.0, without a host; and a full address in place of a path.
+    let old = raw(rig.address, b"GET /headers HTTP/1.0\r\n\r\n").await;
+    assert!(
+        old.starts_with("HTTP/1.0 200") || old.starts_with("HTTP/1.1 200"),
+        "{old}"
+    );
+    assert!(!old.contains("transfer-encoding"), "{old}");
+    assert!(old.contains(&format!("host: {}", app.address)), "{old}");
+    let full = "GET http://a.test/headers HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    let reply = fetch(rig.address, full).await.unwrap();
+    assert!(reply.text().contains("GET /headers\n"), "{}", reply.text());
+    assert!(reply.text().contains("\nhost: a.test"), "{}", reply.text());
+
+    // HTTP/2 over this connection would go past our routes: passed on without the wish.
+    let h2c = "GET /headers HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\n\
+               Upgrade: h2c\r\nHTTP2-Settings: AAA\r\n\r\n";
+    let reply = fetch(rig.address, h2c).await.unwrap();
+    assert!(!reply.text().contains("upgrade"), "{}", reply.text());
+}
+
+/// An app that answers the first request of each connection, then takes one more and closes.
+async fn forgetful(heads: Arc<AtomicU64>) -> std::net::SocketAddr {
+    raw_app(move |mut stream, _| {
+        let heads = heads.clone();
+        async move {
+            if read_head(&mut stream).await.is_err() {
+                return;
+            }
+            heads.fetch_add(1, Ordering::Relaxed);
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            if read_head(&mut stream).await.is_ok() {
+                heads.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await
+}
+
+pub(crate) async fn repeats_only_what_is_safe() {
+    let heads = Arc::new(AtomicU64::new(0));
+    let address = forgetful(heads.clone()).await;
+    let rig = Rig::embedded().await;
+    rig.serve("r1", address).await;
+    // All on one connection, and so on one worker with one pool.
+    let mut client = Client::connect(rig.address).await.unwrap();
+    assert_eq!(client.get("/").await.unwrap().text(), "ok");
+    assert_eq!(client.get("/").await.unwrap().text(), "ok");
+    assert_eq!(
+        heads.load(Ordering::Relaxed),
+        3,
+        "the second GET was sent twice"
+    );
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let reply = client.reply(true).await.unwrap();
+    assert_eq!(reply.status, 502);
+    assert!(reply.text().contains("broken"), "{}", reply.text());
+    assert_eq!(heads.load(Ordering::Relaxed), 4, "the POST was sent once");
+}
+
+pub(crate) async fn reports_an_answer_that_is_cut_short() {
+    let rig = Rig::embedded().await;
+    for (answer, chunked) in [
+        (
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"[..],
+            false,
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+            true,
+        ),
+    ] {
+        let address = raw_app(move |mut stream, _| async move {
+            if read_head(&mut stream).await.is_ok() {
+                stream.write_all(answer).await.unwrap();
+            }
+        })
+        .await;
+        rig.serve("r1", address).await;
+        let error = get(rig.address, "/").await.unwrap_err();
+        assert!(
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset
+            ),
+            "{error}, chunked: {chunked}"
+        );
+    }
+    for nonsense in [
+        &b"hello\r\n\r\n"[..],
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+    ] {
+        let address = raw_app(move |mut stream, _| async move {
+            if read_head(&mut stream).await.is_ok() {
+                stream.write_all(nonsense).await.unwrap();
+            }
+        })
+        .await;
+        rig.serve("r1", address).await;
+        let text = String::from_utf8_lossy(nonsense);
+        assert_eq!(get(rig.address, "/").await.unwrap().status, 502, "{text}");
+    }
+    // Floods of headers are not passed on either.
+    let address = raw_app(|mut stream, _| async move {
+        if read_head(&mut stream).await.is_ok() {
+            let many = "X-Flood: 1\r\n".repeat(5_000);
+            let answer = format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n");
+            // The edge may close before it has all.
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    })
+    .await;
+    rig.serve("r1", address).await;
+    assert_eq!(get(rig.address, "/").await.unwrap().status, 502);
+    let metrics = rig.edge.metrics().await.unwrap();
+    let counted = &metrics.release(&site(), &release("r1")).unwrap().failures;
+    assert_eq!(counted.get(&Failure::Truncated), Some(&2), "{counted:?}");
+    assert_eq!(counted.get(&Failure::Broken), Some(&5), "{counted:?}");
+}
+
+pub(crate) async fn keeps_connections_to_the_app() {
+    let rig = Rig::embedded().await;
+    let app = App::start("app").await;
+    rig.edge
+        .set_site(table(1, &[("r1", 100, &[app.address])]))
+        .await
+        .unwrap();
+    let mut client = Client::connect(rig.address).await.unwrap();
+    for round in 0..50 {
+        let request = match round % 3 {
+            0 => "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            1 => "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+            _ => {
+                "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
+            }
+        };
+        client.send(request).await.unwrap();
+        assert_eq!(client.reply(true).await.unwrap().status, 200);
+    }
+    assert_eq!(app.seen.connections.load(Ordering::Relaxed), 1);
+}
