@@ -73,6 +73,12 @@ impl Workspace {
         Ok((plan, prepared.diagnostics))
     }
 
+    /// How a plan made now differs from a saved one, in words. Empty: it is the same.
+    #[must_use]
+    pub fn compare(saved: &Plan, fresh: &Plan) -> Vec<String> {
+        if saved.digest == fresh.digest { Vec::new() } else { plan::compare(saved, fresh) }
+    }
+
     /// Plans a deployment under the stack's lease. An interrupted run is resolved first.
     ///
     /// # Errors
