@@ -27,8 +27,9 @@ const POLL: Duration = Duration::from_millis(10);
 pub(super) struct Order {
     pub(super) program: OsString,
     pub(super) arguments: Vec<OsString>,
-    pub(super) folder: PathBuf,
-    pub(super) environment: BTreeMap<OsString, OsString>,
+    pub(super) folder: OsString,
+    /// Pairs, for names that are no text are no keys of JSON.
+    pub(super) environment: Vec<(OsString, OsString)>,
 }
 
 /// How a program is started that must end when we do.
@@ -79,7 +80,7 @@ fn guard() -> io::Result<ExitStatus> {
     let mut child = Command::new(&order.program)
         .args(&order.arguments)
         .env_clear()
-        .envs(&order.environment)
+        .envs(order.environment)
         .current_dir(&order.folder)
         .stdin(Stdio::null())
         .stdout(Stdio::inherit())

@@ -123,11 +123,11 @@ impl Stage<'_> {
                 program: guard,
                 arguments: to_guard,
             } => {
-                let environment = self.variables.clone();
+                let environment = self.variables.clone().into_iter().collect();
                 let text = Order {
                     program,
                     arguments,
-                    folder: folder.to_path_buf(),
+                    folder: folder.as_os_str().to_owned(),
                     environment,
                 };
                 order = Some(serde_json::to_vec(&text).map_err(|error| cannot(error.into()))?);
