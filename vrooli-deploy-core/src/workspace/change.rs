@@ -93,7 +93,8 @@ impl Change {
             }
         } else if let Some(fleet) = self.session.provider.fleet() {
             urls = fleet.urls(&self.session.context()).await.unwrap_or_default();
-            if outcome.kind == OutcomeKind::RolledBack && self.session.state.current.is_none() {
+            let stopped = done && self.after.stopped == Some(true);
+            if stopped || self.session.state.current.is_none() {
                 urls.clear();
             }
         }

@@ -378,7 +378,7 @@ fn serves(release: &Release, units: &[UnitObserved], routing: &Routing) -> bool 
         .filter(|u| u.release == release.number && matches!(u.state, UnitState::Running))
         .map(|u| u.unit.clone())
         .collect();
-    let others = units.iter().any(|u| u.release != release.number);
+    let others = units.iter().any(|u| u.release != release.number && u.state != UnitState::Stopped);
     wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
 }
 

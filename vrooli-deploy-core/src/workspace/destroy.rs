@@ -4,8 +4,9 @@ use super::rollback::never_deployed;
 use super::session::Session;
 use super::{DestroyOptions, OperationError, Run, Workspace};
 use crate::engine::{Entry, LeftBehind};
-use crate::names::{ReleaseNumber, StackId};
-use crate::plan::{self, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
+use crate::names::{ReleaseNumber, ResourceKey, StackId};
+use crate::plan::{self, Inventory, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
+use crate::provider::PhysicalId;
 
 /// What a destroy leaves.
 #[derive(Debug)]
@@ -66,9 +67,8 @@ impl Workspace {
             });
         }
         let destroy = plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data });
-        let kept = destroy.kept.iter().map(|(key, id)| (key.to_string(), id.to_string())).collect::<Vec<_>>();
-        let mut notes = destroy.notes;
-        notes.extend(kept.iter().map(|(key, place)| format!("{key} is kept: {place}")));
+        let kept = destroy.kept.iter().map(|(key, id)| (key.to_string(), place(&inventory, key, id))).collect();
+        let notes = destroy.notes;
         let plan = plan::assemble(plan::AssembleInput {
             stack: stack.clone(),
             provider: source.provider.clone(),
@@ -88,6 +88,16 @@ impl Workspace {
             after: After { destroyed: Some(Destroyed { data, kept }), ..After::default() },
         })
     }
+}
+
+/// Where a kept resource lies, as a person would look for it: its folder where it has one.
+fn place(inventory: &Inventory, key: &ResourceKey, id: &PhysicalId) -> String {
+    inventory
+        .objects(key)
+        .iter()
+        .find(|(_, found)| found.id == *id)
+        .and_then(|(_, found)| found.observed.get("path")?.as_str().map(ToOwned::to_owned))
+        .unwrap_or_else(|| id.to_string())
 }
 
 impl Session {

@@ -97,7 +97,7 @@ pub(super) fn start_steps(
         .iter()
         .flat_map(|(name, config)| crate::release::strategy::units(name, config))
         .all(|unit| running.contains(&unit));
-    let alone = units.iter().all(|u| u.release == next.number);
+    let alone = units.iter().all(|u| u.release == next.number || u.state == UnitState::Stopped);
     if complete && alone && routing.weights == Routing::all_to(next.number).weights {
         return Vec::new();
     }

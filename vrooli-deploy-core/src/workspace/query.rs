@@ -207,7 +207,7 @@ fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health 
     if seen.problem.is_some() {
         return Health::Unknown;
     }
-    if stopped && seen.units.is_empty() {
+    if stopped && seen.units.iter().all(|u| u.state == UnitState::Stopped) {
         return Health::Stopped;
     }
     let complete = current

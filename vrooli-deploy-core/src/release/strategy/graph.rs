@@ -5,7 +5,7 @@ use super::{Situation, overlap, units};
 use crate::manifest::Overlap;
 use crate::names::{ReleaseNumber, ServiceName, UnitId};
 use crate::plan::{ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo};
-use crate::provider::Routing;
+use crate::provider::{Routing, UnitState};
 
 /// How long requests in flight may take after the switch when the manifest does not say.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
@@ -209,7 +209,7 @@ impl<'a> StepGraph<'a> {
         for (old, unit) in situation.old_units() {
             others.entry(old).or_default().insert(unit);
         }
-        for seen in situation.units {
+        for seen in situation.units.iter().filter(|u| u.state != UnitState::Stopped) {
             others.entry(seen.release).or_default().insert(seen.unit.clone());
         }
         others.remove(&number);

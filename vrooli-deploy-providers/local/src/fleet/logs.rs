@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
-use vrooli_deploy_core::provider::{LogCursor, LogLine, LogPage, LogQuery, OpCtx, Result};
+use vrooli_deploy_core::provider::{LogCursor, LogLine, LogPage, LogQuery, OpCtx, Result, UnitState};
 
 use super::LocalFleet;
 
@@ -24,7 +24,8 @@ impl LocalFleet {
         match query.release {
             Some(release) => units.extend(self.logged_units(&cx.stack, release).into_iter().map(|u| (release, u))),
             None => {
-                units.extend(self.units(cx).await?.into_iter().map(|u| (u.release, u.unit)));
+                let seen = self.units(cx).await?.into_iter();
+                units.extend(seen.filter(|u| u.state != UnitState::Stopped).map(|u| (u.release, u.unit)));
                 if units.is_empty()
                     && let Some(last) = self.last_logged_release(&cx.stack)
                 {
