@@ -26,7 +26,11 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
-        _ => return Err(format!("`{unit}` is not a unit of time; use ms, s, m, h or d")),
+        _ => {
+            return Err(format!(
+                "`{unit}` is not a unit of time; use ms, s, m, h or d"
+            ));
+        }
     };
     number
         .checked_mul(factor)
@@ -58,7 +62,12 @@ impl JsonSchema for Text {
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let ms = duration.as_millis();
-    for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+    for (factor, unit) in [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+    ] {
         if ms >= factor && ms.is_multiple_of(factor) {
             return format!("{}{unit}", ms / factor);
         }

@@ -5,13 +5,20 @@ use std::path::{Component, Path};
 
 use super::shape::{named, nearest};
 use super::yaml::{Document, child};
-use super::{BuildStep, Command, DeploymentManifest, PortConfig, SecretSource, ServiceConfig, credentials};
+use super::{
+    BuildStep, Command, DeploymentManifest, PortConfig, SecretSource, ServiceConfig, credentials,
+    redaction,
+};
 use crate::diagnostics::{Code, Diagnostic, Span, rules};
 use crate::names::{PortName, ServiceName};
 
 /// All checks that need no files.
 pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<Diagnostic> {
-    let mut check = Check { document, manifest, found: Vec::new() };
+    let mut check = Check {
+        document,
+        manifest,
+        found: Vec::new(),
+    };
     check.services();
     check.ports();
     check.routes();
@@ -25,16 +32,29 @@ pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<D
 
 /// Do the files that the manifest names exist? A missing file is an error: the author of a
 /// manifest meant it.
-pub(crate) fn check_files(document: &Document, manifest: &DeploymentManifest, root: &Path) -> Vec<Diagnostic> {
+pub(crate) fn check_files(
+    document: &Document,
+    manifest: &DeploymentManifest,
+    root: &Path,
+) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (name, resource) in &manifest.dependencies.resources {
         for (index, item) in resource.initialization.iter().enumerate() {
             if stays_inside(&item.file) && !root.join(&item.file).exists() {
-                let at = format!("{}/initialization/{index}/file", child("/dependencies/resources", name.as_str()));
+                let at = format!(
+                    "{}/initialization/{index}/file",
+                    child("/dependencies/resources", name.as_str())
+                );
                 let mut diagnostic = rules::FILE_MISSING
-                    .diagnostic(format!("`{}`, which prepares `{name}`, does not exist", item.file))
+                    .diagnostic(format!(
+                        "`{}`, which prepares `{name}`, does not exist",
+                        item.file
+                    ))
                     .at(document.spans.value(&at), "here")
-                    .help(format!("add the file to `{}`, or remove the entry", root.display()));
+                    .help(format!(
+                        "add the file to `{}`, or remove the entry",
+                        root.display()
+                    ));
                 diagnostic.severity = crate::diagnostics::Severity::Error;
                 found.push(diagnostic);
             }
@@ -83,7 +103,8 @@ impl Check<'_> {
 
     fn report(&mut self, code: Code, pointer: &str, message: String, help: impl Into<String>) {
         let span = self.value(pointer);
-        self.found.push(code.diagnostic(message).at(span, "here").help(help));
+        self.found
+            .push(code.diagnostic(message).at(span, "here").help(help));
     }
 
     fn services(&mut self) {
@@ -98,7 +119,10 @@ impl Check<'_> {
                 self.report(
                     rules::SCALING,
                     &format!("{at}/scaling"),
-                    format!("`{name}` runs at least {} and at most {}", service.scaling.min, service.scaling.max),
+                    format!(
+                        "`{name}` runs at least {} and at most {}",
+                        service.scaling.min, service.scaling.max
+                    ),
                     "let `min` be no more than `max`",
                 );
             }
@@ -111,7 +135,13 @@ impl Check<'_> {
                         format!("write `/{path}`"),
                     );
                 }
-                self.port_exists(name, service, health.port.as_ref(), &format!("{at}/health/port"), "is asked for its health");
+                self.port_exists(
+                    name,
+                    service,
+                    health.port.as_ref(),
+                    &format!("{at}/health/port"),
+                    "is asked for its health",
+                );
             }
             for (index, step) in service.build.iter().enumerate() {
                 self.step(step, &format!("{at}/build/{index}"));
@@ -127,7 +157,14 @@ impl Check<'_> {
         }
     }
 
-    fn port_exists(&mut self, name: &ServiceName, service: &ServiceConfig, port: Option<&PortName>, at: &str, what: &str) {
+    fn port_exists(
+        &mut self,
+        name: &ServiceName,
+        service: &ServiceConfig,
+        port: Option<&PortName>,
+        at: &str,
+        what: &str,
+    ) {
         match port {
             Some(port) if !service.ports.contains_key(port) => {
                 let known: Vec<&str> = service.ports.keys().map(PortName::as_str).collect();
@@ -136,7 +173,12 @@ impl Check<'_> {
                     None if known.is_empty() => format!("add `ports:` to `{name}`"),
                     None => format!("its ports are {}", known.join(", ")),
                 };
-                self.report(rules::UNKNOWN_REFERENCE, at, format!("`{name}` has no port `{port}`"), help);
+                self.report(
+                    rules::UNKNOWN_REFERENCE,
+                    at,
+                    format!("`{name}` has no port `{port}`"),
+                    help,
+                );
             }
             None if service.ports.is_empty() => {
                 let at = at.rsplit_once('/').map_or(at, |(parent, _)| parent);
@@ -157,28 +199,66 @@ impl Check<'_> {
         let mut variables: BTreeMap<&str, String> = BTreeMap::new();
         for (service_name, service) in &manifest.services {
             for (port_name, port) in &service.ports {
-                let at = child(&format!("{}/ports", child("/services", service_name.as_str())), port_name.as_str());
-                let PortConfig { env_var, port: number, range } = port;
+                let at = child(
+                    &format!("{}/ports", child("/services", service_name.as_str())),
+                    port_name.as_str(),
+                );
+                let PortConfig {
+                    env_var,
+                    port: number,
+                    range,
+                } = port;
                 if let Some(number) = *number {
                     let at = format!("{at}/port");
                     if number == 0 {
-                        self.report(rules::PORT, &at, format!("{} must be between 1 and 65535", named(&at)), "leave it out to have a port chosen");
+                        self.report(
+                            rules::PORT,
+                            &at,
+                            format!("{} must be between 1 and 65535", named(&at)),
+                            "leave it out to have a port chosen",
+                        );
                     } else if let Some(first) = numbers.insert(number, at.clone()) {
-                        self.twice(rules::PORT, format!("port {number} is given twice"), &at, &first, "give each port its own number, or leave the number out");
+                        self.twice(
+                            rules::PORT,
+                            format!("port {number} is given twice"),
+                            &at,
+                            &first,
+                            "give each port its own number, or leave the number out",
+                        );
                     }
                 }
                 if let Some(variable) = env_var {
                     let at = format!("{at}/env_var");
                     if let Some(first) = variables.insert(variable.as_str(), at.clone()) {
-                        self.twice(rules::PORT, format!("two ports are given in the same variable `{variable}`"), &at, &first, "every service finds a port by its variable, so each needs its own");
+                        self.twice(
+                            rules::PORT,
+                            format!("two ports are given in the same variable `{variable}`"),
+                            &at,
+                            &first,
+                            "every service finds a port by its variable, so each needs its own",
+                        );
                     }
                 }
                 if let Some(range) = range {
                     let at = format!("{at}/range");
                     match parse_range(range) {
-                        None => self.report(rules::PORT, &at, format!("`{range}` is not a range of ports"), "write e.g. `15000-19999`"),
-                        Some((low, high)) if number.is_some_and(|number| number != 0 && !(low..=high).contains(&number)) => {
-                            self.report(rules::PORT, &at, format!("the port's own number lies outside `{range}`"), "remove one of the two");
+                        None => self.report(
+                            rules::PORT,
+                            &at,
+                            format!("`{range}` is not a range of ports"),
+                            "write e.g. `15000-19999`",
+                        ),
+                        Some((low, high))
+                            if number.is_some_and(|number| {
+                                number != 0 && !(low..=high).contains(&number)
+                            }) =>
+                        {
+                            self.report(
+                                rules::PORT,
+                                &at,
+                                format!("the port's own number lies outside `{range}`"),
+                                "remove one of the two",
+                            );
                         }
                         Some(_) => {}
                     }
@@ -189,7 +269,12 @@ impl Check<'_> {
 
     fn twice(&mut self, code: Code, message: String, again: &str, first: &str, help: &str) {
         let (again, first) = (self.value(again), self.value(first));
-        self.found.push(code.diagnostic(message).at(again, "again here").at(first, "first here").help(help));
+        self.found.push(
+            code.diagnostic(message)
+                .at(again, "again here")
+                .at(first, "first here")
+                .help(help),
+        );
     }
 
     fn routes(&mut self) {
@@ -200,15 +285,37 @@ impl Check<'_> {
                 let at = format!("{}/routes/{index}", child("/services", name.as_str()));
                 let path_at = format!("{at}/path");
                 if !route.path.starts_with('/') {
-                    self.report(rules::ROUTE, &path_at, format!("the path `{}` does not start with `/`", route.path), format!("write `/{}`", route.path));
+                    self.report(
+                        rules::ROUTE,
+                        &path_at,
+                        format!("the path `{}` does not start with `/`", route.path),
+                        format!("write `/{}`", route.path),
+                    );
                 } else if route.path.contains(['?', '#', ' ', '*']) {
-                    self.report(rules::ROUTE, &path_at, format!("the path `{}` is no prefix", route.path), "a route is a plain path prefix, without `*`, `?`, `#` and spaces");
+                    self.report(
+                        rules::ROUTE,
+                        &path_at,
+                        format!("the path `{}` is no prefix", route.path),
+                        "a route is a plain path prefix, without `*`, `?`, `#` and spaces",
+                    );
                 }
                 let key = (route.host.as_deref(), trimmed(&route.path));
                 if let Some(first) = taken.insert(key, path_at.clone()) {
-                    self.twice(rules::ROUTE, format!("the path `{}` goes to two services", route.path), &path_at, &first, "let each path go to one service");
+                    self.twice(
+                        rules::ROUTE,
+                        format!("the path `{}` goes to two services", route.path),
+                        &path_at,
+                        &first,
+                        "let each path go to one service",
+                    );
                 }
-                self.port_exists(name, service, route.port.as_ref(), &format!("{at}/port"), "gets requests");
+                self.port_exists(
+                    name,
+                    service,
+                    route.port.as_ref(),
+                    &format!("{at}/port"),
+                    "gets requests",
+                );
             }
         }
     }
@@ -221,14 +328,31 @@ impl Check<'_> {
                 if !manifest.services.contains_key(need) {
                     let at = format!("{}/needs/{index}", child("/services", name.as_str()));
                     let help = reference_help(need.as_str(), &known);
-                    self.report(rules::UNKNOWN_REFERENCE, &at, format!("`{name}` needs `{need}`, which is no service"), help);
+                    self.report(
+                        rules::UNKNOWN_REFERENCE,
+                        &at,
+                        format!("`{name}` needs `{need}`, which is no service"),
+                        help,
+                    );
                 }
             }
         }
         if let Some(cycle) = cycle(manifest) {
-            let path = cycle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
-            let at = cycle.first().map(|name| format!("{}/needs", child("/services", name.as_str()))).unwrap_or_default();
-            self.report(rules::NEEDS_CYCLE, &at, format!("services wait for each other: {path}"), "remove one `needs` of the circle");
+            let path = cycle
+                .iter()
+                .map(|name| name.as_str())
+                .collect::<Vec<_>>()
+                .join(" → ");
+            let at = cycle
+                .first()
+                .map(|name| format!("{}/needs", child("/services", name.as_str())))
+                .unwrap_or_default();
+            self.report(
+                rules::NEEDS_CYCLE,
+                &at,
+                format!("services wait for each other: {path}"),
+                "remove one `needs` of the circle",
+            );
         }
     }
 
@@ -241,23 +365,62 @@ impl Check<'_> {
                 None => self.report(
                     rules::UNKNOWN_REFERENCE,
                     &format!("{at}/service"),
-                    format!("the smoke test asks `{}`, which is no service", test.service),
+                    format!(
+                        "the smoke test asks `{}`, which is no service",
+                        test.service
+                    ),
                     reference_help(test.service.as_str(), &known),
                 ),
-                Some(service) => self.port_exists(&test.service, service, None, &format!("{at}/service"), "is asked by a smoke test"),
+                Some(service) => self.port_exists(
+                    &test.service,
+                    service,
+                    None,
+                    &format!("{at}/service"),
+                    "is asked by a smoke test",
+                ),
             }
             if !test.path.starts_with('/') {
-                self.report(rules::INVALID_VALUE, &format!("{at}/path"), format!("the path `{}` does not start with `/`", test.path), format!("write `/{}`", test.path));
+                self.report(
+                    rules::INVALID_VALUE,
+                    &format!("{at}/path"),
+                    format!("the path `{}` does not start with `/`", test.path),
+                    format!("write `/{}`", test.path),
+                );
             }
-            if test.method.is_empty() || !test.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-                self.report(rules::INVALID_VALUE, &format!("{at}/method"), format!("`{}` is not a method of HTTP", test.method), "write `GET`, `POST`, …");
+            if test.method.is_empty() || !test.method.bytes().all(|byte| byte.is_ascii_uppercase())
+            {
+                self.report(
+                    rules::INVALID_VALUE,
+                    &format!("{at}/method"),
+                    format!("`{}` is not a method of HTTP", test.method),
+                    "write `GET`, `POST`, …",
+                );
             }
-            if test.expect.status.is_some_and(|status| !(100..=599).contains(&status)) {
-                self.report(rules::INVALID_VALUE, &format!("{at}/expect/status"), "a status of HTTP is between 100 and 599".to_owned(), "write e.g. `200`");
+            if test
+                .expect
+                .status
+                .is_some_and(|status| !(100..=599).contains(&status))
+            {
+                self.report(
+                    rules::INVALID_VALUE,
+                    &format!("{at}/expect/status"),
+                    "a status of HTTP is between 100 and 599".to_owned(),
+                    "write e.g. `200`",
+                );
             }
-            for pointer in test.expect.json.keys().filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/')) {
+            for pointer in test
+                .expect
+                .json
+                .keys()
+                .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
+            {
                 let at = child(&format!("{at}/expect/json"), pointer);
-                self.report(rules::INVALID_VALUE, &at, format!("`{pointer}` is not a JSON pointer"), format!("write `/{}`", pointer.replace('.', "/")));
+                self.report(
+                    rules::INVALID_VALUE,
+                    &at,
+                    format!("`{pointer}` is not a JSON pointer"),
+                    format!("write `/{}`", pointer.replace('.', "/")),
+                );
             }
         }
     }
@@ -278,7 +441,9 @@ impl Check<'_> {
                 }
             }
             match &secret.from {
-                SecretSource::Generate { length: Some(length) } if !(8..=1024).contains(length) => self.report(
+                SecretSource::Generate {
+                    length: Some(length),
+                } if !(8..=1024).contains(length) => self.report(
                     rules::INVALID_VALUE,
                     &format!("{at}/from/generate/length"),
                     format!("a generated secret has between 8 and 1024 characters, not {length}"),
@@ -311,7 +476,9 @@ impl Check<'_> {
     fn build(&mut self) {
         let manifest = self.manifest;
         if let Some(context) = &manifest.build.context {
-            let ancestor = Path::new(context).components().all(|part| matches!(part, Component::ParentDir | Component::CurDir));
+            let ancestor = Path::new(context)
+                .components()
+                .all(|part| matches!(part, Component::ParentDir | Component::CurDir));
             if context.is_empty() || !ancestor {
                 self.report(
                     rules::BUILD_CONTEXT,
@@ -328,7 +495,10 @@ impl Check<'_> {
 
     fn step(&mut self, step: &BuildStep, at: &str) {
         self.command(&step.run, &format!("{at}/run"));
-        for (field, paths) in [("if_exists", &step.if_exists), ("unless_exists", &step.unless_exists)] {
+        for (field, paths) in [
+            ("if_exists", &step.if_exists),
+            ("unless_exists", &step.unless_exists),
+        ] {
             for (index, path) in paths.iter().enumerate() {
                 self.inside(path, &format!("{at}/{field}/{index}"));
             }
@@ -338,15 +508,38 @@ impl Check<'_> {
     fn command(&mut self, command: &Command, at: &str) {
         let (empty, null) = match command {
             Command::Shell(line) => (line.trim().is_empty(), line.contains('\0')),
-            Command::Exec(arguments) => {
-                (arguments.first().is_none_or(String::is_empty), arguments.iter().any(|argument| argument.contains('\0')))
-            }
+            Command::Exec(arguments) => (
+                arguments.first().is_none_or(String::is_empty),
+                arguments.iter().any(|argument| argument.contains('\0')),
+            ),
         };
         if empty {
-            self.report(rules::INVALID_VALUE, at, format!("{} is empty", named(at)), "say what to run");
+            self.report(
+                rules::INVALID_VALUE,
+                at,
+                format!("{} is empty", named(at)),
+                "say what to run",
+            );
+        }
+        let line = match command {
+            Command::Shell(line) => line.clone(),
+            Command::Exec(arguments) => arguments.join(" "),
+        };
+        for variable in redaction::redact(&line).variables {
+            self.report(
+                rules::PLAIN_SECRET,
+                at,
+                format!("{} holds what looks like a secret", named(at)),
+                format!("name it under `secrets:`, e.g. as `{variable}`, and write `${{{variable}}}` in its place"),
+            );
         }
         if null {
-            self.report(rules::INVALID_VALUE, at, format!("{} holds a null character", named(at)), "remove it");
+            self.report(
+                rules::INVALID_VALUE,
+                at,
+                format!("{} holds a null character", named(at)),
+                "remove it",
+            );
         }
     }
 
@@ -369,7 +562,12 @@ impl Check<'_> {
             if !declared.contains(name.as_str()) {
                 let known: Vec<&str> = declared.iter().copied().collect();
                 let help = reference_help(name.as_str(), &known);
-                self.report(rules::DROP_WITHOUT_TARGET, &format!("/drop/{index}"), format!("`{name}` is dropped, but is no dependency"), help);
+                self.report(
+                    rules::DROP_WITHOUT_TARGET,
+                    &format!("/drop/{index}"),
+                    format!("`{name}` is dropped, but is no dependency"),
+                    help,
+                );
             }
         }
     }
@@ -417,7 +615,11 @@ fn cycle(manifest: &DeploymentManifest) -> Option<Vec<&ServiceName>> {
         let mut path: Vec<(&ServiceName, usize)> = vec![(start, 0)];
         marks.insert(start, Mark::Open);
         while let Some((name, next)) = path.last_mut() {
-            let needs = manifest.services.get(*name).map(|service| service.needs.as_slice()).unwrap_or_default();
+            let needs = manifest
+                .services
+                .get(*name)
+                .map(|service| service.needs.as_slice())
+                .unwrap_or_default();
             let Some(need) = needs.get(*next) else {
                 marks.insert(*name, Mark::Done);
                 path.pop();
@@ -427,7 +629,8 @@ fn cycle(manifest: &DeploymentManifest) -> Option<Vec<&ServiceName>> {
             match marks.get(need) {
                 Some(Mark::Open) => {
                     let from = path.iter().position(|(name, _)| *name == need)?;
-                    let mut cycle: Vec<&ServiceName> = path[from..].iter().map(|(name, _)| *name).collect();
+                    let mut cycle: Vec<&ServiceName> =
+                        path[from..].iter().map(|(name, _)| *name).collect();
                     cycle.push(need);
                     return Some(cycle);
                 }

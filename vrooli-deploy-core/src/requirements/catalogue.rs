@@ -71,7 +71,8 @@ pub struct Size {
     pub gpu_vram_mb: Option<u64>,
 }
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| embedded(include_str!("data/catalogue.json")));
+static CATALOGUE: LazyLock<Catalogue> =
+    LazyLock::new(|| embedded(include_str!("data/catalogue.json")));
 
 /// The catalogue that is part of this library.
 #[must_use]
@@ -85,7 +86,9 @@ impl Catalogue {
     pub fn find(&self, name: &str) -> Option<&KnownResource> {
         let lower = name.trim().to_ascii_lowercase();
         let exact = |name: &str| {
-            self.resources.iter().find(|known| known.name == name || known.aliases.iter().any(|alias| alias == name))
+            self.resources
+                .iter()
+                .find(|known| known.name == name || known.aliases.iter().any(|alias| alias == name))
         };
         exact(&lower).or_else(|| exact(lower.strip_prefix(self.alias_prefix.as_str())?))
     }
@@ -136,8 +139,14 @@ mod tests {
 
     #[test]
     fn aliases_and_prefixes_are_understood() {
-        assert_eq!(catalogue().find("resource-claude-code").unwrap().name, "claude-code");
-        assert_eq!(catalogue().find("unstructured_io").unwrap().name, "unstructured-io");
+        assert_eq!(
+            catalogue().find("resource-claude-code").unwrap().name,
+            "claude-code"
+        );
+        assert_eq!(
+            catalogue().find("unstructured_io").unwrap().name,
+            "unstructured-io"
+        );
         assert!(catalogue().find("n8n").unwrap().dead.is_some());
         assert!(catalogue().find("nothing").is_none());
         assert_eq!(catalogue().nearest("postgre"), Some("postgres"));

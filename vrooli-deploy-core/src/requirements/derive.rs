@@ -7,7 +7,7 @@ use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
 use crate::manifest::{Command, DeploymentManifest, ResourceDependency, Tier};
 use crate::names::DependencyName;
 
-/// The knobs of [`derive`].
+/// The knobs of [`derive()`].
 #[derive(Debug, Clone, Default)]
 pub struct DeriveOptions {
     /// Provide optional resources too.
@@ -43,25 +43,43 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
         let (verdict, diagnostic) = judge(name, dependency, &asked, tier, options.include_optional);
         diagnostics.extend(diagnostic);
         match verdict {
-            Some(reason) => requirements.dropped.push(DroppedDependency { name: name.clone(), reason }),
-            None => requirements.resources.push(requirement(manifest, name, dependency)),
+            Some(reason) => requirements.dropped.push(DroppedDependency {
+                name: name.clone(),
+                reason,
+            }),
+            None => requirements
+                .resources
+                .push(requirement(manifest, name, dependency)),
         }
     }
     for name in &options.drop {
-        let known = manifest.dependencies.resources.contains_key(name) || manifest.dependencies.scenarios.contains_key(name);
+        let known = manifest.dependencies.resources.contains_key(name)
+            || manifest.dependencies.scenarios.contains_key(name);
         if !known {
             let near = crate::manifest::shape::nearest(
                 name.as_str(),
-                manifest.dependencies.resources.keys().map(DependencyName::as_str),
+                manifest
+                    .dependencies
+                    .resources
+                    .keys()
+                    .map(DependencyName::as_str),
             );
             diagnostics.push(
                 rules::DROP_WITHOUT_TARGET
-                    .diagnostic(format!("`{name}` is to be dropped, but the app does not declare it"))
-                    .help(near.map_or_else(|| "check the name".to_owned(), |near| format!("did you mean `{near}`?"))),
+                    .diagnostic(format!(
+                        "`{name}` is to be dropped, but the app does not declare it"
+                    ))
+                    .help(near.map_or_else(
+                        || "check the name".to_owned(),
+                        |near| format!("did you mean `{near}`?"),
+                    )),
             );
         }
     }
-    Checked { value: Some(requirements), diagnostics }
+    Checked {
+        value: Some(requirements),
+        diagnostics,
+    }
 }
 
 fn judge(
@@ -87,17 +105,25 @@ fn judge(
     }
     if dependency.heuristic {
         let diagnostic = rules::HEURISTIC_RESOURCE
-            .diagnostic(format!("`{name}` is left out: a tool guessed it, and nothing confirms it"))
-            .help(format!("if the app does use it, declare `{name}` with a purpose of your own"));
+            .diagnostic(format!(
+                "`{name}` is left out: a tool guessed it, and nothing confirms it"
+            ))
+            .help(format!(
+                "if the app does use it, declare `{name}` with a purpose of your own"
+            ));
         return (Some(DropReason::Heuristic), Some(diagnostic));
     }
     if let Some(why) = known.and_then(|known| known.dead.as_deref()) {
-        let mut diagnostic = rules::DEAD_RESOURCE.diagnostic(format!("`{name}` cannot be provided: {why}"));
+        let mut diagnostic =
+            rules::DEAD_RESOURCE.diagnostic(format!("`{name}` cannot be provided: {why}"));
         if tier == Tier::Local || !dependency.required {
             diagnostic.severity = Severity::Warning;
-            diagnostic = diagnostic.help("the app runs without it; what it does through it will fail");
+            diagnostic =
+                diagnostic.help("the app runs without it; what it does through it will fail");
         } else {
-            diagnostic = diagnostic.help(format!("accept that with `--drop {name}`, or remove the dependency"));
+            diagnostic = diagnostic.help(format!(
+                "accept that with `--drop {name}`, or remove the dependency"
+            ));
         }
         return (Some(DropReason::Dead), Some(diagnostic));
     }
@@ -112,11 +138,16 @@ fn judge(
     (None, diagnostic)
 }
 
-fn requirement(manifest: &DeploymentManifest, name: &DependencyName, dependency: &ResourceDependency) -> ResourceRequirement {
+fn requirement(
+    manifest: &DeploymentManifest,
+    name: &DependencyName,
+    dependency: &ResourceDependency,
+) -> ResourceRequirement {
     let kind = dependency.kind.as_deref().unwrap_or(name.as_str());
     let known = catalogue().find(kind);
     let primitive = known.map_or(super::Primitive::Service, |known| known.primitive);
-    let has_database = known.is_some_and(|known| known.env.values().any(|output| output == "database"));
+    let has_database =
+        known.is_some_and(|known| known.env.values().any(|output| output == "database"));
     ResourceRequirement {
         name: name.clone(),
         resource: known.map_or_else(|| kind.to_owned(), |known| known.name.clone()),
@@ -137,12 +168,21 @@ fn requirement(manifest: &DeploymentManifest, name: &DependencyName, dependency:
 fn keeps_data(manifest: &DeploymentManifest) -> bool {
     let steps = manifest.build.steps.iter().map(|step| &step.run);
     let services = manifest.services.values();
-    let service_steps = services.clone().flat_map(|service| service.build.iter().map(|step| &step.run));
+    let service_steps = services
+        .clone()
+        .flat_map(|service| service.build.iter().map(|step| &step.run));
     let runs = services.map(|service| &service.run);
-    steps.chain(service_steps).chain(runs).any(|command| match command {
-        Command::Shell(line) => line.split(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\'' | ';')).any(names_data),
-        Command::Exec(arguments) => arguments.iter().any(|argument| argument.split('=').any(names_data)),
-    })
+    steps
+        .chain(service_steps)
+        .chain(runs)
+        .any(|command| match command {
+            Command::Shell(line) => line
+                .split(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\'' | ';'))
+                .any(names_data),
+            Command::Exec(arguments) => arguments
+                .iter()
+                .any(|argument| argument.split('=').any(names_data)),
+        })
 }
 
 fn names_data(word: &str) -> bool {
@@ -166,14 +206,32 @@ mod tests {
         .unwrap()
     }
 
-    fn derived(manifest: &DeploymentManifest, options: &DeriveOptions) -> (Vec<String>, Vec<(String, DropReason)>, Vec<(Code, Severity)>) {
+    struct Derived {
+        needed: Vec<String>,
+        dropped: Vec<(String, DropReason)>,
+        found: Vec<(Code, Severity)>,
+    }
+
+    fn derived(manifest: &DeploymentManifest, options: &DeriveOptions) -> Derived {
         let checked = derive(manifest, options);
         let value = checked.value.unwrap();
-        (
-            value.resources.iter().map(|resource| resource.name.to_string()).collect(),
-            value.dropped.iter().map(|dropped| (dropped.name.to_string(), dropped.reason)).collect(),
-            checked.diagnostics.iter().map(|diagnostic| (diagnostic.code, diagnostic.severity)).collect(),
-        )
+        let needed = value
+            .resources
+            .iter()
+            .map(|resource| resource.name.to_string());
+        let dropped = value
+            .dropped
+            .iter()
+            .map(|dropped| (dropped.name.to_string(), dropped.reason));
+        let found = checked
+            .diagnostics
+            .iter()
+            .map(|diagnostic| (diagnostic.code, diagnostic.severity));
+        Derived {
+            needed: needed.collect(),
+            dropped: dropped.collect(),
+            found: found.collect(),
+        }
     }
 
     #[test]
@@ -186,7 +244,11 @@ mod tests {
             "n8n": {},
             "strange": {},
         }));
-        let (needed, dropped, found) = derived(&manifest, &DeriveOptions::default());
+        let Derived {
+            needed,
+            dropped,
+            found,
+        } = derived(&manifest, &DeriveOptions::default());
         assert_eq!(needed, ["postgres", "strange"]);
         let expected = [
             ("n8n", DropReason::Dead),
@@ -194,7 +256,10 @@ mod tests {
             ("qdrant", DropReason::Heuristic),
             ("redis", DropReason::Optional),
         ];
-        assert_eq!(dropped, expected.map(|(name, reason)| (name.to_owned(), reason)));
+        assert_eq!(
+            dropped,
+            expected.map(|(name, reason)| (name.to_owned(), reason))
+        );
         assert!(found.contains(&(rules::DEAD_RESOURCE, Severity::Warning)));
         assert!(found.contains(&(rules::UNKNOWN_RESOURCE, Severity::Warning)));
     }
@@ -202,22 +267,35 @@ mod tests {
     #[test]
     fn a_dead_resource_is_an_error_away_from_home_unless_it_is_dropped() {
         let manifest = manifest(serde_json::json!({ "n8n": {} }));
-        let mut options = DeriveOptions { tier: Some(Tier::Saas), ..DeriveOptions::default() };
+        let mut options = DeriveOptions {
+            tier: Some(Tier::Saas),
+            ..DeriveOptions::default()
+        };
         assert!(derive(&manifest, &options).has_errors());
         options.drop = vec![DependencyName::new("n8n").unwrap()];
-        let (_, dropped, found) = derived(&manifest, &options);
+        let Derived { dropped, found, .. } = derived(&manifest, &options);
         assert_eq!(dropped, [("n8n".to_owned(), DropReason::Asked)]);
         assert!(found.is_empty());
     }
 
     #[test]
     fn the_contract_of_a_database_is_complete() {
-        let checked = derive(&manifest(serde_json::json!({ "db": { "type": "postgresql" } })), &DeriveOptions::default());
+        let checked = derive(
+            &manifest(serde_json::json!({ "db": { "type": "postgresql" } })),
+            &DeriveOptions::default(),
+        );
         let database = checked.value.unwrap().resources.remove(0);
         assert_eq!(database.resource, "postgres");
         assert_eq!(database.database.as_deref(), Some("vrooli_a_b"));
-        let env: Vec<_> = database.env.iter().map(|(variable, output)| (variable.as_str(), output.as_str())).collect();
-        assert!(env.contains(&("POSTGRES_URL", "url")) && env.contains(&("POSTGRES_SSLMODE", "sslmode")));
+        let env: Vec<_> = database
+            .env
+            .iter()
+            .map(|(variable, output)| (variable.as_str(), output.as_str()))
+            .collect();
+        assert!(
+            env.contains(&("POSTGRES_URL", "url"))
+                && env.contains(&("POSTGRES_SSLMODE", "sslmode"))
+        );
     }
 
     #[test]
@@ -228,7 +306,7 @@ mod tests {
             drop: vec![DependencyName::new("reddis").unwrap()],
             tier: None,
         };
-        let (needed, _, found) = derived(&manifest, &options);
+        let Derived { needed, found, .. } = derived(&manifest, &options);
         assert_eq!(needed, ["redis"]);
         assert_eq!(found, [(rules::DROP_WITHOUT_TARGET, Severity::Warning)]);
     }
@@ -236,13 +314,23 @@ mod tests {
     #[test]
     fn a_data_folder_is_noticed() {
         let mut manifest = manifest(serde_json::json!({}));
-        assert!(!derive(&manifest, &DeriveOptions::default()).value.unwrap().data_volume);
+        assert!(
+            !derive(&manifest, &DeriveOptions::default())
+                .value
+                .unwrap()
+                .data_volume
+        );
         manifest.build.steps.push(crate::manifest::BuildStep {
             name: "dirs".into(),
             run: Command::Shell("mkdir -p data/keys logs".into()),
             if_exists: Vec::new(),
             unless_exists: Vec::new(),
         });
-        assert!(derive(&manifest, &DeriveOptions::default()).value.unwrap().data_volume);
+        assert!(
+            derive(&manifest, &DeriveOptions::default())
+                .value
+                .unwrap()
+                .data_volume
+        );
     }
 }

@@ -43,17 +43,30 @@ pub(super) fn read(
             .enumerate()
             .filter_map(|(index, check)| {
                 let variable = check.variable.as_deref()?;
-                let port = ports.iter().find(|(_, port)| port.env_var.as_ref().is_some_and(|name| name.as_str() == variable));
+                let port = ports.iter().find(|(_, port)| {
+                    port.env_var
+                        .as_ref()
+                        .is_some_and(|name| name.as_str() == variable)
+                });
                 port.map(|(name, _)| (index, check, name))
             })
             .collect();
         let main = of_service
             .iter()
             .find(|(_, check, _)| endpoint.as_ref().is_some_and(|path| *path == check.path))
-            .or_else(|| of_service.iter().find(|(_, check, _)| endpoint.is_none() && !check.path.is_empty()))
+            .or_else(|| {
+                of_service
+                    .iter()
+                    .find(|(_, check, _)| endpoint.is_none() && !check.path.is_empty())
+            })
             .or_else(|| of_service.first().filter(|_| endpoint.is_none()));
         let declared = reader.get(HEALTH).is_some();
-        let conventional = declared && PATTERNS.health.default_for.iter().any(|name| name == service.as_str());
+        let conventional = declared
+            && PATTERNS
+                .health
+                .default_for
+                .iter()
+                .any(|name| name == service.as_str());
         let path = endpoint
             .or_else(|| main.map(|(_, check, _)| check.path.clone()))
             .or_else(|| conventional.then(|| PATTERNS.health.default_path.clone()));
@@ -71,8 +84,14 @@ pub(super) fn read(
                 *mark = true;
             }
             let at = &check.at;
-            config.timeout = reader.number(&format!("{at}/timeout")).map(Duration::from_millis).or(config.timeout);
-            config.interval = reader.number(&format!("{at}/interval")).map(Duration::from_millis).or(config.interval);
+            config.timeout = reader
+                .number(&format!("{at}/timeout"))
+                .map(Duration::from_millis)
+                .or(config.timeout);
+            config.interval = reader
+                .number(&format!("{at}/interval"))
+                .map(Duration::from_millis)
+                .or(config.interval);
             config.critical = reader.flag(&format!("{at}/critical")).unwrap_or(true);
         }
         // A probe that may take no time at all could never succeed.
@@ -94,17 +113,29 @@ pub(super) fn read(
 }
 
 /// The port that is asked, where the service has several: the first by name may be a side port.
-fn main_port(service: &ServiceName, ports: &BTreeMap<PortName, PortConfig>, checked: Option<&PortName>) -> Option<PortName> {
+fn main_port(
+    service: &ServiceName,
+    ports: &BTreeMap<PortName, PortConfig>,
+    checked: Option<&PortName>,
+) -> Option<PortName> {
     if ports.len() < 2 {
         return None;
     }
-    checked.or_else(|| ports.keys().find(|name| name.as_str() == service.as_str())).or_else(|| ports.keys().next()).cloned()
+    checked
+        .or_else(|| ports.keys().find(|name| name.as_str() == service.as_str()))
+        .or_else(|| ports.keys().next())
+        .cloned()
 }
 
-fn endpoint(reader: &Reader<'_>, service: &ServiceName, ports: &BTreeMap<PortName, PortConfig>) -> Option<String> {
+fn endpoint(
+    reader: &Reader<'_>,
+    service: &ServiceName,
+    ports: &BTreeMap<PortName, PortConfig>,
+) -> Option<String> {
     let keys = reader.keys(&format!("{HEALTH}/endpoints"));
     let key = keys.into_iter().find(|key| {
-        *key == service.as_str() || (*key != "metrics" && ports.keys().any(|port| port.as_str() == *key))
+        *key == service.as_str()
+            || (*key != "metrics" && ports.keys().any(|port| port.as_str() == *key))
     })?;
     let at = child(&format!("{HEALTH}/endpoints"), key);
     let path = reader.full_text(&at)?;
@@ -114,7 +145,12 @@ fn endpoint(reader: &Reader<'_>, service: &ServiceName, ports: &BTreeMap<PortNam
     match target(&path) {
         Some((_, path)) => Some(path),
         None => {
-            reader.note(rules::HEALTH_IMPORT, &at, format!("the health path `{path}` does not start with `/`; `/{path}` is asked"), "add the `/`");
+            reader.note(
+                rules::HEALTH_IMPORT,
+                &at,
+                format!("the health path `{path}` does not start with `/`; `/{path}` is asked"),
+                "add the `/`",
+            );
             Some(format!("/{path}"))
         }
     }
@@ -155,7 +191,9 @@ fn checks(reader: &Reader<'_>) -> Vec<HttpCheck> {
 
 /// Takes `http://localhost:${API_PORT}/health` apart: variable and path.
 fn target(text: &str) -> Option<(Option<String>, String)> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"))?;
     // A `/` inside `${…}` does not end the authority.
     let mut depth = 0_u32;
     let end = rest
@@ -170,23 +208,50 @@ fn target(text: &str) -> Option<(Option<String>, String)> {
         })
         .map_or(rest.len(), |(at, _)| at);
     let (authority, path) = rest.split_at(end);
-    let port = authority.rsplit_once(":$").map(|(_, port)| port.trim_start_matches('{'));
-    let variable = port.map(|port| port.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>());
-    let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-    Some((variable.filter(|name| !name.is_empty() && name != "RESOURCE_PORTS"), path))
+    let port = authority
+        .rsplit_once(":$")
+        .map(|(_, port)| port.trim_start_matches('{'));
+    let variable = port.map(|port| {
+        port.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
+    });
+    let path = if path.is_empty() {
+        "/".to_owned()
+    } else {
+        path.to_owned()
+    };
+    Some((
+        variable.filter(|name| !name.is_empty() && name != "RESOURCE_PORTS"),
+        path,
+    ))
 }
 
-fn startup_grace(reader: &Reader<'_>, service: &ServiceName, needs_database: bool) -> Option<Duration> {
+fn startup_grace(
+    reader: &Reader<'_>,
+    service: &ServiceName,
+    needs_database: bool,
+) -> Option<Duration> {
     let patterns = &PATTERNS.health;
-    let declared = reader.number(&format!("{HEALTH}/startup_grace_period")).unwrap_or(0);
+    let declared = reader
+        .number(&format!("{HEALTH}/startup_grace_period"))
+        .unwrap_or(0);
     let is_ui = service.as_str() == PATTERNS.routes.ui;
-    let least = if needs_database && !is_ui { patterns.database_startup_grace_ms } else { patterns.default_startup_grace_ms };
+    let least = if needs_database && !is_ui {
+        patterns.database_startup_grace_ms
+    } else {
+        patterns.default_startup_grace_ms
+    };
     let grace = declared.max(least);
     if needs_database && !is_ui && declared < least && service.as_str() == PATTERNS.routes.api {
         reader.note(
             rules::HEALTH_IMPORT,
             &format!("{HEALTH}/startup_grace_period"),
-            format!("`{service}` may take {} to start: {}", crate::duration::format(Duration::from_millis(least)), patterns.database_startup_why),
+            format!(
+                "`{service}` may take {} to start: {}",
+                crate::duration::format(Duration::from_millis(least)),
+                patterns.database_startup_why
+            ),
             "nothing to do; a start that is well earlier is taken earlier",
         );
     }
@@ -200,11 +265,23 @@ mod tests {
     #[test]
     fn targets_are_taken_apart() {
         let some = |variable: &str, path: &str| Some((Some(variable.to_owned()), path.to_owned()));
-        assert_eq!(target("http://localhost:${API_PORT}/health"), some("API_PORT", "/health"));
-        assert_eq!(target("http://${ORCHESTRATOR_HOST}:$P/a?b"), some("P", "/a?b"));
+        assert_eq!(
+            target("http://localhost:${API_PORT}/health"),
+            some("API_PORT", "/health")
+        );
+        assert_eq!(
+            target("http://${ORCHESTRATOR_HOST}:$P/a?b"),
+            some("P", "/a?b")
+        );
         assert_eq!(target("http://h:${API_PORT:-8080}"), some("API_PORT", "/"));
-        assert_eq!(target("http://localhost:3252/health"), Some((None, "/health".to_owned())));
-        assert_eq!(target("http://localhost:${RESOURCE_PORTS[qdrant]}/x"), Some((None, "/x".to_owned())));
+        assert_eq!(
+            target("http://localhost:3252/health"),
+            Some((None, "/health".to_owned()))
+        );
+        assert_eq!(
+            target("http://localhost:${RESOURCE_PORTS[qdrant]}/x"),
+            Some((None, "/x".to_owned()))
+        );
         assert_eq!(target("postgres"), None);
     }
 }

@@ -16,7 +16,11 @@ pub(super) struct Metadata {
 
 pub(super) fn read(reader: &Reader<'_>) -> Metadata {
     let mut metadata = Metadata::default();
-    for key in reader.get(DEPLOYMENT).map(|_| reader.keys(DEPLOYMENT)).unwrap_or_default() {
+    for key in reader
+        .get(DEPLOYMENT)
+        .map(|_| reader.keys(DEPLOYMENT))
+        .unwrap_or_default()
+    {
         let at = format!("{DEPLOYMENT}/{}", key.replace('~', "~0").replace('/', "~1"));
         match key {
             "strategy" => strategy(reader, &at, &mut metadata),
@@ -24,8 +28,16 @@ pub(super) fn read(reader: &Reader<'_>) -> Metadata {
             // When and by what the block was written.
             "metadata_version" | "last_analyzed_at" | "analyzer" => {}
             // Known to the analysis of fitness, which reads the file itself.
-            "aggregate_requirements" | "tiers" | "dependencies" | "overrides" | "supported_tiers" | "platforms"
-            | "desktop_ready" | "minimal_resources" | "offline_capable" | "complexity" => {
+            "aggregate_requirements"
+            | "tiers"
+            | "dependencies"
+            | "overrides"
+            | "supported_tiers"
+            | "platforms"
+            | "desktop_ready"
+            | "minimal_resources"
+            | "offline_capable"
+            | "complexity" => {
                 reader.note(rules::METADATA_NOT_USED, &at, format!("`deployment.{key}` describes fitness; it changes nothing about how the app is deployed"), "nothing to do");
             }
             "cloud" => reader.note(
@@ -34,14 +46,21 @@ pub(super) fn read(reader: &Reader<'_>) -> Metadata {
                 "`deployment.cloud` is a wish; where the app goes is said when it is deployed",
                 "choose with `--provider`",
             ),
-            other => reader.note(rules::METADATA_NOT_USED, &at, format!("`deployment.{other}` is not used"), "nothing to do"),
+            other => reader.note(
+                rules::METADATA_NOT_USED,
+                &at,
+                format!("`deployment.{other}` is not used"),
+                "nothing to do",
+            ),
         }
     }
     metadata
 }
 
 fn strategy(reader: &Reader<'_>, at: &str, metadata: &mut Metadata) {
-    let Some(word) = reader.full_text(at) else { return };
+    let Some(word) = reader.full_text(at) else {
+        return;
+    };
     match crosswalk::strategy(&word) {
         Ok(kind) => metadata.strategy.kind = kind,
         Err(_) if word == "recreate" => reader.note(
@@ -55,14 +74,28 @@ fn strategy(reader: &Reader<'_>, at: &str, metadata: &mut Metadata) {
 }
 
 fn scaling(reader: &Reader<'_>, at: &str, metadata: &mut Metadata) {
-    let number = |key: &str| reader.number(&format!("{at}/{key}")).and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
-    let (min, max) = (number("min").or_else(|| number("minReplicas")), number("max").or_else(|| number("maxReplicas")));
+    let number = |key: &str| {
+        reader
+            .number(&format!("{at}/{key}"))
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| *number > 0)
+    };
+    let (min, max) = (
+        number("min").or_else(|| number("minReplicas")),
+        number("max").or_else(|| number("maxReplicas")),
+    );
     if let Some(min) = min.or(max.map(|_| 1)) {
-        metadata.scaling = Some(ScalingConfig { min, max: max.unwrap_or(min).max(min) });
+        metadata.scaling = Some(ScalingConfig {
+            min,
+            max: max.unwrap_or(min).max(min),
+        });
         reader.note(
             rules::METADATA_NOT_USED,
             at,
-            format!("of `deployment.scaling` the counts are kept, for the service `{}`", PATTERNS.routes.api),
+            format!(
+                "of `deployment.scaling` the counts are kept, for the service `{}`",
+                PATTERNS.routes.api
+            ),
             "targets of processor and memory are the provider's",
         );
     }

@@ -14,6 +14,8 @@ pub(super) struct Patterns {
     pub never_run_phases: Vec<String>,
     pub run_phases: Vec<String>,
     pub dropped_steps: Vec<StepPattern>,
+    /// Names are parts of commands here.
+    pub dropped_commands: Vec<StepPattern>,
     pub resource_steps: StepPattern,
     pub resource_commands: Vec<String>,
     pub printing_commands: Vec<String>,
@@ -77,7 +79,8 @@ pub(super) struct LayoutPatterns {
     pub include: Vec<String>,
 }
 
-pub(super) static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| embedded(include_str!("lifecycle.json")));
+pub(super) static PATTERNS: LazyLock<Patterns> =
+    LazyLock::new(|| embedded(include_str!("lifecycle.json")));
 
 /// Does the word match a pattern with `*` at either end?
 pub(super) fn matches(pattern: &str, word: &str) -> bool {

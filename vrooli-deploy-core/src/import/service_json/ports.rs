@@ -21,7 +21,11 @@ pub(super) struct DeclaredPort {
 
 /// Reads `ports`.
 pub(super) fn read(reader: &Reader<'_>) -> Vec<DeclaredPort> {
-    reader.keys("/ports").into_iter().filter_map(|key| port(reader, key)).collect()
+    reader
+        .keys("/ports")
+        .into_iter()
+        .filter_map(|key| port(reader, key))
+        .collect()
 }
 
 fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
@@ -29,7 +33,13 @@ fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
     let name = match PortName::new(key) {
         Ok(name) => name,
         Err(error) => {
-            reader.note_as(Severity::Warning, rules::ODD_SHAPE, &at, format!("{error}; the port is ignored"), "rename it");
+            reader.note_as(
+                Severity::Warning,
+                rules::ODD_SHAPE,
+                &at,
+                format!("{error}; the port is ignored"),
+                "rename it",
+            );
             return None;
         }
     };
@@ -37,13 +47,22 @@ fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
     let value = reader.get(&at)?;
     if !value.is_object() {
         // `"api": 8080`
-        config.port = reader.number(&at).and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0);
+        config.port = reader
+            .number(&at)
+            .and_then(|number| u16::try_from(number).ok())
+            .filter(|number| *number > 0);
     } else {
         let variable_at = format!("{at}/env_var");
         if let Some(text) = reader.full_text(&variable_at) {
             match VariableName::new(text.trim_start_matches('$')) {
                 Ok(variable) => config.env_var = Some(variable),
-                Err(error) => reader.note_as(Severity::Warning, rules::PORT_IMPORT, &variable_at, error.to_string(), "give a variable's name, e.g. `API_PORT`"),
+                Err(error) => reader.note_as(
+                    Severity::Warning,
+                    rules::PORT_IMPORT,
+                    &variable_at,
+                    error.to_string(),
+                    "give a variable's name, e.g. `API_PORT`",
+                ),
             }
         }
         let range_at = format!("{at}/range");
@@ -51,7 +70,12 @@ fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
             if parse_range(&range).is_some() {
                 config.range = Some(range);
             } else {
-                reader.note(rules::PORT_IMPORT, &range_at, format!("`{range}` is not a range of ports; it is ignored"), "write e.g. `15000-19999`");
+                reader.note(
+                    rules::PORT_IMPORT,
+                    &range_at,
+                    format!("`{range}` is not a range of ports; it is ignored"),
+                    "write e.g. `15000-19999`",
+                );
             }
         }
         let port_at = format!("{at}/port");
@@ -59,11 +83,17 @@ fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
         if let Some(text) = fixed {
             match text.trim().parse::<u16>() {
                 Ok(number) if number > 0 => config.port = Some(number),
-                _ => reader.note(rules::PORT_IMPORT, &port_at, format!("`{text}` is not a port; it is ignored"), "write a number between 1 and 65535"),
+                _ => reader.note(
+                    rules::PORT_IMPORT,
+                    &port_at,
+                    format!("`{text}` is not a port; it is ignored"),
+                    "write a number between 1 and 65535",
+                ),
             }
         }
     }
-    if config.env_var.is_none() && config.port.is_none()
+    if config.env_var.is_none()
+        && config.port.is_none()
         && let Some(variable) = PATTERNS.ports.conventional_variables.get(key)
     {
         reader.note(
@@ -101,8 +131,13 @@ pub(super) fn assign(
     let mut owned: BTreeMap<ServiceName, BTreeMap<PortName, PortConfig>> = BTreeMap::new();
     for port in ports {
         let at = child("/ports", port.name.as_str());
-        let Some((owner, certain)) = owner(port, services) else {
-            reader.note(rules::PORT_IMPORT, &at, format!("no service listens on the port `{}`", port.name), "remove it");
+        let Some((owner, certain)) = owner(port, services, ports.len() == 1) else {
+            reader.note(
+                rules::PORT_IMPORT,
+                &at,
+                format!("no service listens on the port `{}`", port.name),
+                "remove it",
+            );
             continue;
         };
         if !certain {
@@ -113,22 +148,36 @@ pub(super) fn assign(
                 "name the variable in the step's command, or call the step `start-` and the port's name",
             );
         }
-        owned.entry(owner.clone()).or_default().insert(port.name.clone(), port.config.clone());
+        owned
+            .entry(owner.clone())
+            .or_default()
+            .insert(port.name.clone(), port.config.clone());
     }
     owned
 }
 
-fn owner<'a>(port: &DeclaredPort, services: &'a BTreeMap<ServiceName, ServiceStep>) -> Option<(&'a ServiceName, bool)> {
+/// The owner, and whether that is sure enough to say nothing.
+fn owner<'a>(
+    port: &DeclaredPort,
+    services: &'a BTreeMap<ServiceName, ServiceStep>,
+    only_port: bool,
+) -> Option<(&'a ServiceName, bool)> {
     let key = port.name.as_str().to_ascii_lowercase().replace('_', "-");
     let none = Vec::new();
-    let aliases = PATTERNS.ports.aliases.get(port.name.as_str()).unwrap_or(&none);
+    let aliases = PATTERNS
+        .ports
+        .aliases
+        .get(port.name.as_str())
+        .unwrap_or(&none);
     let by_name = |wanted: &str| services.keys().find(|name| name.as_str() == wanted);
     if let Some(name) = by_name(&key).or_else(|| aliases.iter().find_map(|alias| by_name(alias))) {
         return Some((name, true));
     }
     let by_folder: Vec<&ServiceName> = services
         .iter()
-        .filter(|(_, step)| folder(&step.run).is_some_and(|folder| folder.trim_start_matches("./") == key))
+        .filter(|(_, step)| {
+            folder(&step.run).is_some_and(|folder| folder.trim_start_matches("./") == key)
+        })
         .map(|(name, _)| name)
         .collect();
     if let [name] = by_folder.as_slice() {
@@ -145,17 +194,18 @@ fn owner<'a>(port: &DeclaredPort, services: &'a BTreeMap<ServiceName, ServiceSte
         }
     }
     if services.len() == 1 {
-        return services.keys().next().map(|name| (name, true));
+        return services.keys().next().map(|name| (name, only_port));
     }
-    by_name(&PATTERNS.ports.fallback).or_else(|| services.keys().next()).map(|name| (name, aliases.contains(&PATTERNS.ports.fallback)))
+    by_name(&PATTERNS.ports.fallback)
+        .or_else(|| services.keys().next())
+        .map(|name| (name, aliases.contains(&PATTERNS.ports.fallback)))
 }
 
 /// Does the command name the variable as a whole word?
 pub(super) fn mentions(run: &str, variable: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    run.match_indices(variable).any(|(at, _)| {
-        !run[..at].ends_with(part) && !run[at + variable.len()..].starts_with(part)
-    })
+    run.match_indices(variable)
+        .any(|(at, _)| !run[..at].ends_with(part) && !run[at + variable.len()..].starts_with(part))
 }
 
 #[cfg(test)]

@@ -92,9 +92,18 @@ fn entries(reader: &Reader<'_>) -> Vec<Entry> {
                 if required.is_some() && !value.is_boolean() {
                     entries.extend(group(reader, &at, required));
                 } else if key == "details" && value.is_object() {
-                    reader.note(rules::METADATA_NOT_USED, &at, "the `details` of resources are not used", "put them into the entries themselves");
+                    reader.note(
+                        rules::METADATA_NOT_USED,
+                        &at,
+                        "the `details` of resources are not used",
+                        "put them into the entries themselves",
+                    );
                 } else if !value.is_null() {
-                    entries.push(Entry { name: key.clone(), at, required: None });
+                    entries.push(Entry {
+                        name: key.clone(),
+                        at,
+                        required: None,
+                    });
                 }
             }
             entries
@@ -122,7 +131,13 @@ fn group(reader: &Reader<'_>, at: &str, required: Option<bool>) -> Vec<Entry> {
                     _ => None,
                 };
                 if name.is_none() {
-                    reader.note_as(Severity::Warning, rules::ODD_SHAPE, &at, "an entry without a name is ignored", "give it a `name`");
+                    reader.note_as(
+                        Severity::Warning,
+                        rules::ODD_SHAPE,
+                        &at,
+                        "an entry without a name is ignored",
+                        "give it a `name`",
+                    );
                 }
                 name.map(|name| Entry { name, at, required })
             })
@@ -130,7 +145,11 @@ fn group(reader: &Reader<'_>, at: &str, required: Option<bool>) -> Vec<Entry> {
         Some(Value::Object(map)) => map
             .iter()
             .filter(|(_, value)| !value.is_null())
-            .map(|(key, _)| Entry { name: key.clone(), at: child(at, key), required })
+            .map(|(key, _)| Entry {
+                name: key.clone(),
+                at: child(at, key),
+                required,
+            })
             .collect(),
         Some(_) => {
             reader.keys(at);
@@ -153,7 +172,13 @@ fn name(reader: &Reader<'_>, entry: &Entry) -> Option<DependencyName> {
     match DependencyName::new(entry.name.trim()) {
         Ok(name) => Some(name),
         Err(error) => {
-            reader.note_as(Severity::Warning, rules::ODD_SHAPE, &entry.at, format!("{error}; the entry is ignored"), "rename it");
+            reader.note_as(
+                Severity::Warning,
+                rules::ODD_SHAPE,
+                &entry.at,
+                format!("{error}; the entry is ignored"),
+                "rename it",
+            );
             None
         }
     }
@@ -181,7 +206,10 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
     // `"redis": true`
     let switched = reader.get(&entry.at).and_then(Value::as_bool);
     let enabled = flag("enabled").or(switched).unwrap_or(true);
-    let required = flag("required").or(entry.required).or(switched).unwrap_or(false);
+    let required = flag("required")
+        .or(entry.required)
+        .or(switched)
+        .unwrap_or(false);
     if !enabled && flag("required") == Some(true) {
         reader.note(
             rules::CONTRADICTION,
@@ -191,10 +219,16 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
         );
     }
     let purpose = text("purpose").or_else(|| text("description"));
-    let heuristic = ["description", "purpose"].iter().filter_map(|key| text(key)).any(|text| {
-        let text = text.to_ascii_lowercase();
-        PATTERNS.heuristic_marks.iter().any(|mark| text.contains(mark.as_str()))
-    });
+    let heuristic = ["description", "purpose"]
+        .iter()
+        .filter_map(|key| text(key))
+        .any(|text| {
+            let text = text.to_ascii_lowercase();
+            PATTERNS
+                .heuristic_marks
+                .iter()
+                .any(|mark| text.contains(mark.as_str()))
+        });
     let kind = kind(&name, declared_type.as_deref(), text("name").as_deref());
     let known = catalogue().find(kind.as_deref().unwrap_or(name.as_str()));
     let mut resource = ResourceDependency {
@@ -211,10 +245,14 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
         kind,
     };
     if object {
-        let is_database = known.is_some_and(|known| known.env.values().any(|output| output == "database"));
+        let is_database =
+            known.is_some_and(|known| known.env.values().any(|output| output == "database"));
         if is_database {
             resource.database = database(reader, &entry.at);
-            resource.extensions = [field("extensions"), field("config/extensions")].iter().flat_map(|at| reader.texts(at)).collect();
+            resource.extensions = [field("extensions"), field("config/extensions")]
+                .iter()
+                .flat_map(|at| reader.texts(at))
+                .collect();
         }
         resource.models = models(reader, &entry.at, &name, enabled);
         resource.buckets = buckets(reader, &entry.at);
@@ -228,7 +266,11 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
 fn kind(name: &DependencyName, declared: Option<&str>, inner_name: Option<&str>) -> Option<String> {
     let generic = |word: &&str| !PATTERNS.generic_types.iter().any(|generic| generic == word);
     let candidates = [declared.filter(generic), Some(name.as_str()), inner_name];
-    let known = candidates.into_iter().flatten().find_map(|word| catalogue().find(word)).map(|known| known.name.clone());
+    let known = candidates
+        .into_iter()
+        .flatten()
+        .find_map(|word| catalogue().find(word))
+        .map(|known| known.name.clone());
     let kind = known.or_else(|| declared.filter(generic).map(str::to_owned));
     kind.filter(|kind| kind != name.as_str())
 }
@@ -240,27 +282,43 @@ fn is_scenario(root: Option<&Path>, name: &DependencyName, declared: Option<&str
     if declared.is_some_and(is_type) {
         return true;
     }
-    if catalogue().find(name.as_str()).is_some() || declared.is_some_and(|kind| catalogue().find(kind).is_some()) {
+    if catalogue().find(name.as_str()).is_some()
+        || declared.is_some_and(|kind| catalogue().find(kind).is_some())
+    {
         return false;
     }
-    if declared.is_some_and(|kind| kind != name.as_str() && !PATTERNS.generic_types.iter().any(|generic| generic == kind)) {
+    if declared.is_some_and(|kind| {
+        kind != name.as_str() && !PATTERNS.generic_types.iter().any(|generic| generic == kind)
+    }) {
         return false;
     }
     let word = name.as_str();
     word.starts_with(PATTERNS.scenario_prefix.as_str())
         || PATTERNS.known_scenarios.iter().any(|known| known == word)
-        || root
-            .and_then(Path::parent)
-            .is_some_and(|siblings| siblings.join(word).join(".vrooli").join("service.json").is_file())
+        || root.and_then(Path::parent).is_some_and(|siblings| {
+            siblings
+                .join(word)
+                .join(".vrooli")
+                .join("service.json")
+                .is_file()
+        })
 }
 
 fn database(reader: &Reader<'_>, at: &str) -> Option<String> {
-    let at = [format!("{at}/database"), format!("{at}/config/database")].into_iter().find(|at| reader.get(at).is_some())?;
+    let at = [format!("{at}/database"), format!("{at}/config/database")]
+        .into_iter()
+        .find(|at| reader.get(at).is_some())?;
     let name = reader.full_text(&at)?;
     match check_database_name(&name) {
         Ok(()) => Some(name),
         Err(rule) => {
-            reader.note_as(Severity::Error, rules::INVALID_VALUE, &at, format!("`{name}` cannot be the name of a database: {rule}"), "rename it");
+            reader.note_as(
+                Severity::Error,
+                rules::INVALID_VALUE,
+                &at,
+                format!("`{name}` cannot be the name of a database: {rule}"),
+                "rename it",
+            );
             None
         }
     }
@@ -268,8 +326,13 @@ fn database(reader: &Reader<'_>, at: &str) -> Option<String> {
 
 /// Names that need no quoting tricks anywhere.
 pub(super) fn check_database_name(name: &str) -> Result<(), &'static str> {
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    let start = name.as_bytes().first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let start = name
+        .as_bytes()
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
     if name.len() <= 63 && plain && start {
         Ok(())
     } else {
@@ -279,12 +342,24 @@ pub(super) fn check_database_name(name: &str) -> Result<(), &'static str> {
 
 fn models(reader: &Reader<'_>, at: &str, name: &DependencyName, enabled: bool) -> Vec<String> {
     let mut models = Vec::new();
-    for at in [format!("{at}/models"), format!("{at}/model"), format!("{at}/config/model"), format!("{at}/config/models")] {
+    for at in [
+        format!("{at}/models"),
+        format!("{at}/model"),
+        format!("{at}/config/model"),
+        format!("{at}/config/models"),
+    ] {
         for model in reader.texts(&at) {
-            let placeholder = PATTERNS.placeholder_models.iter().any(|mark| model.contains(mark.as_str()))
+            let placeholder = PATTERNS
+                .placeholder_models
+                .iter()
+                .any(|mark| model.contains(mark.as_str()))
                 || crate::manifest::placeholder(&model).is_some();
             if placeholder {
-                let severity = if enabled { Severity::Warning } else { Severity::Info };
+                let severity = if enabled {
+                    Severity::Warning
+                } else {
+                    Severity::Info
+                };
                 reader.note_as(
                     severity,
                     rules::PLACEHOLDER,
@@ -292,11 +367,16 @@ fn models(reader: &Reader<'_>, at: &str, name: &DependencyName, enabled: bool) -
                     format!("`{name}` still holds the placeholder `{model}` instead of a model; it is ignored"),
                     "name the model, e.g. `llama3.2`",
                 );
-            } else if catalogue().find(&model).is_some_and(|known| known.name != name.as_str()) {
+            } else if catalogue()
+                .find(&model)
+                .is_some_and(|known| known.name != name.as_str())
+            {
                 reader.note(
                     rules::ODD_SHAPE,
                     &at,
-                    format!("`{model}` is a resource of its own, not a model of `{name}`; it is ignored"),
+                    format!(
+                        "`{model}` is a resource of its own, not a model of `{name}`; it is ignored"
+                    ),
                     format!("declare `{model}` under `dependencies.resources`"),
                 );
             } else if !model.trim().is_empty() && !models.contains(&model) {
@@ -314,7 +394,11 @@ fn buckets(reader: &Reader<'_>, at: &str) -> Vec<String> {
         Some(_) => reader.texts(&buckets),
         None => Vec::new(),
     };
-    for at in [format!("{at}/bucket"), format!("{at}/config/bucket"), format!("{at}/config/buckets")] {
+    for at in [
+        format!("{at}/bucket"),
+        format!("{at}/config/bucket"),
+        format!("{at}/config/buckets"),
+    ] {
         found.extend(reader.texts(&at));
     }
     let mut seen = BTreeSet::new();
@@ -324,7 +408,11 @@ fn buckets(reader: &Reader<'_>, at: &str) -> Vec<String> {
 
 /// Two entries of one resource: each field from the one that a person wrote, else from the other.
 fn merge(first: ResourceDependency, second: ResourceDependency) -> ResourceDependency {
-    let (better, other) = if first.heuristic && !second.heuristic { (second, first) } else { (first, second) };
+    let (better, other) = if first.heuristic && !second.heuristic {
+        (second, first)
+    } else {
+        (first, second)
+    };
     let list = |a: Vec<String>, b: Vec<String>| if a.is_empty() { b } else { a };
     ResourceDependency {
         kind: better.kind.or(other.kind),
@@ -337,7 +425,11 @@ fn merge(first: ResourceDependency, second: ResourceDependency) -> ResourceDepen
         extensions: list(better.extensions, other.extensions),
         models: list(better.models, other.models),
         buckets: list(better.buckets, other.buckets),
-        initialization: if better.initialization.is_empty() { other.initialization } else { better.initialization },
+        initialization: if better.initialization.is_empty() {
+            other.initialization
+        } else {
+            better.initialization
+        },
     }
 }
 
@@ -345,7 +437,15 @@ fn merge(first: ResourceDependency, second: ResourceDependency) -> ResourceDepen
 pub(super) fn scenarios(reader: &Reader<'_>) -> BTreeMap<DependencyName, ScenarioDependency> {
     let entries: Vec<Entry> = match reader.get(SCENARIOS) {
         Some(Value::Array(_)) => group(reader, SCENARIOS, None),
-        _ => reader.keys(SCENARIOS).into_iter().map(|key| Entry { name: key.to_owned(), at: child(SCENARIOS, key), required: None }).collect(),
+        _ => reader
+            .keys(SCENARIOS)
+            .into_iter()
+            .map(|key| Entry {
+                name: key.to_owned(),
+                at: child(SCENARIOS, key),
+                required: None,
+            })
+            .collect(),
     };
     entries
         .into_iter()
@@ -364,11 +464,17 @@ pub(super) fn scenarios(reader: &Reader<'_>) -> BTreeMap<DependencyName, Scenari
                     }
                 }
                 // `"other": ">=1.0"` and `"other": true`
-                Value::Bool(required) => ScenarioDependency { enabled: true, required: *required, ..ScenarioDependency::default() },
+                Value::Bool(required) => ScenarioDependency {
+                    enabled: true,
+                    required: *required,
+                    ..ScenarioDependency::default()
+                },
                 _ => ScenarioDependency {
                     enabled: true,
                     required: true,
-                    version_range: reader.full_text(&entry.at).filter(|text| *text != entry.name),
+                    version_range: reader
+                        .full_text(&entry.at)
+                        .filter(|text| *text != entry.name),
                     ..ScenarioDependency::default()
                 },
             };
@@ -379,28 +485,45 @@ pub(super) fn scenarios(reader: &Reader<'_>) -> BTreeMap<DependencyName, Scenari
 
 /// Looks for proof that the app uses what a tool only guessed: one of its own sources reads
 /// a variable of the resource's contract.
-pub(super) fn confirm_heuristics(reader: &Reader<'_>, root: &Path, dependencies: &mut DependenciesConfig) {
+pub(super) fn confirm_heuristics(
+    reader: &Reader<'_>,
+    root: &Path,
+    dependencies: &mut DependenciesConfig,
+) {
     let guessed: Vec<(DependencyName, Vec<String>)> = dependencies
         .resources
         .iter()
         .filter(|(_, resource)| resource.heuristic && resource.enabled)
         .filter_map(|(name, resource)| {
             let known = catalogue().find(resource.kind.as_deref().unwrap_or(name.as_str()))?;
-            Some((name.clone(), known.env.keys().map(ToString::to_string).collect()))
+            Some((
+                name.clone(),
+                known.env.keys().map(ToString::to_string).collect(),
+            ))
         })
         .collect();
     if guessed.is_empty() {
         return;
     }
     let mut proofs: BTreeMap<DependencyName, (String, String)> = BTreeMap::new();
-    super::files::visit(root, &["api", "ui", "cli"], &PATTERNS.confirming_sources, &mut |path, text| {
-        for (name, variables) in &guessed {
-            if let Some(variable) = variables.iter().find(|variable| super::ports::mentions(text, variable)) {
-                proofs.entry(name.clone()).or_insert_with(|| (path.to_owned(), variable.clone()));
+    super::files::visit(
+        root,
+        &["api", "ui", "cli"],
+        &PATTERNS.confirming_sources,
+        &mut |path, text| {
+            for (name, variables) in &guessed {
+                if let Some(variable) = variables
+                    .iter()
+                    .find(|variable| super::ports::mentions(text, variable))
+                {
+                    proofs
+                        .entry(name.clone())
+                        .or_insert_with(|| (path.to_owned(), variable.clone()));
+                }
             }
-        }
-        proofs.len() < guessed.len()
-    });
+            proofs.len() < guessed.len()
+        },
+    );
     for (name, (path, variable)) in proofs {
         if let Some(resource) = dependencies.resources.get_mut(&name) {
             resource.heuristic = false;

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::commands::{self, redact};
+use super::commands;
 use super::patterns::{PATTERNS, matches_any};
 use super::reader::Reader;
 use crate::diagnostics::{Severity, rules};
+use crate::manifest::redaction::redact;
 use crate::manifest::semantics::stays_inside;
 use crate::manifest::{BuildStep, Command};
 
@@ -34,9 +35,17 @@ pub(super) struct Steps {
 /// Is a resource declared and enabled? Conditions of steps ask.
 pub(super) type ResourceEnabled<'a> = &'a dyn Fn(&str) -> bool;
 
-pub(super) fn read(reader: &Reader<'_>, root: Option<&std::path::Path>, resource_enabled: ResourceEnabled<'_>) -> Steps {
+pub(super) fn read(
+    reader: &Reader<'_>,
+    root: Option<&std::path::Path>,
+    resource_enabled: ResourceEnabled<'_>,
+) -> Steps {
     let mut steps = Steps::default();
-    let phase = Phase { reader, root, resource_enabled };
+    let phase = Phase {
+        reader,
+        root,
+        resource_enabled,
+    };
     for at in phase.steps("/lifecycle/setup") {
         if let Some(step) = phase.build_step(&at, false) {
             steps.build.push(step);
@@ -46,7 +55,12 @@ pub(super) fn read(reader: &Reader<'_>, root: Option<&std::path::Path>, resource
         .run_phases
         .iter()
         .map(|name| format!("/lifecycle/{name}"))
-        .find(|at| phase.steps(at).iter().any(|at| reader.get(&format!("{at}/run")).is_some()))
+        .find(|at| {
+            phase
+                .steps(at)
+                .iter()
+                .any(|at| reader.get(&format!("{at}/run")).is_some())
+        })
         .unwrap_or_else(|| "/lifecycle/develop".to_owned());
     steps.run_phase.clone_from(&run_phase);
     let (background, foreground): (Vec<String>, Vec<String>) = phase
@@ -60,7 +74,10 @@ pub(super) fn read(reader: &Reader<'_>, root: Option<&std::path::Path>, resource
     for at in foreground {
         let name = reader.full_text(&format!("{at}/name")).unwrap_or_default();
         let run = reader.full_text(&format!("{at}/run")).unwrap_or_default();
-        let starts = PATTERNS.service_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        let starts = PATTERNS
+            .service_prefixes
+            .iter()
+            .any(|prefix| name.starts_with(prefix.as_str()));
         if nothing_in_background && starts && !commands::only_prints(&run) && !run.is_empty() {
             reader.note(
                 rules::ODD_SHAPE,
@@ -91,22 +108,33 @@ impl Phase<'_> {
         match self.reader.get(phase) {
             Some(Value::Object(_)) => {
                 let at = format!("{phase}/steps");
-                (0..self.reader.count(&at)).map(|index| format!("{at}/{index}")).collect()
+                (0..self.reader.count(&at))
+                    .map(|index| format!("{at}/{index}"))
+                    .collect()
             }
-            Some(Value::Array(items)) => (0..items.len()).map(|index| format!("{phase}/{index}")).collect(),
+            Some(Value::Array(items)) => (0..items.len())
+                .map(|index| format!("{phase}/{index}"))
+                .collect(),
             _ => Vec::new(),
         }
     }
 
     fn name(&self, at: &str) -> String {
-        self.reader.full_text(&format!("{at}/name")).unwrap_or_else(|| {
-            let index = at.rsplit('/').next().unwrap_or_default();
-            format!("step-{index}")
-        })
+        self.reader
+            .full_text(&format!("{at}/name"))
+            .unwrap_or_else(|| {
+                let index = at.rsplit('/').next().unwrap_or_default();
+                format!("step-{index}")
+            })
     }
 
     fn dropped(&self, at: &str, name: &str, reason: &str) {
-        self.reader.note(rules::STEP_DROPPED, at, format!("the step `{name}` is left out: {reason}"), "nothing to do");
+        self.reader.note(
+            rules::STEP_DROPPED,
+            at,
+            format!("the step `{name}` is left out: {reason}"),
+            "nothing to do",
+        );
     }
 
     /// A step of the build, or `None` if it is none; says why.
@@ -118,7 +146,19 @@ impl Phase<'_> {
             self.dropped(at, &name, "it runs nothing");
             return None;
         };
-        if let Some(pattern) = PATTERNS.dropped_steps.iter().find(|pattern| matches_any(&pattern.names, &name)) {
+        if let Some(pattern) = PATTERNS
+            .dropped_steps
+            .iter()
+            .find(|pattern| matches_any(&pattern.names, &name))
+        {
+            self.dropped(at, &name, &pattern.reason);
+            return None;
+        }
+        let command = PATTERNS
+            .dropped_commands
+            .iter()
+            .find(|pattern| pattern.names.iter().any(|part| run.contains(part.as_str())));
+        if let Some(pattern) = command {
             self.dropped(at, &name, &pattern.reason);
             return None;
         }
@@ -139,8 +179,14 @@ impl Phase<'_> {
             let reason = if prepares && what.is_empty() {
                 PATTERNS.resource_steps.reason.clone()
             } else {
-                let what = what.iter().map(|what| format!("`{what}`")).collect::<Vec<_>>().join(", ");
-                format!("it uses {what}, and neither the platform nor a resource runs while the app is built")
+                let what = what
+                    .iter()
+                    .map(|what| format!("`{what}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                format!(
+                    "it uses {what}, and neither the platform nor a resource runs while the app is built"
+                )
             };
             reader.note(
                 rules::STEP_NEEDS_PLATFORM,
@@ -152,7 +198,9 @@ impl Phase<'_> {
         }
         if foreground {
             let programs = commands::programs(&run);
-            let builds = programs.iter().any(|program| PATTERNS.foreground_build_commands.contains(program));
+            let builds = programs
+                .iter()
+                .any(|program| PATTERNS.foreground_build_commands.contains(program));
             if !builds {
                 reader.note_as(
                     Severity::Warning,
@@ -167,7 +215,12 @@ impl Phase<'_> {
         self.remark(&run_at, &name, &run);
         let redacted = redact(&run);
         self.credentials(&run_at, &name, &redacted.variables);
-        let mut step = BuildStep { name, run: Command::Shell(redacted.line), if_exists: Vec::new(), unless_exists: Vec::new() };
+        let mut step = BuildStep {
+            name,
+            run: Command::Shell(redacted.line),
+            if_exists: Vec::new(),
+            unless_exists: Vec::new(),
+        };
         self.condition(at, &mut step).then_some(step)
     }
 
@@ -219,14 +272,19 @@ impl Phase<'_> {
     }
 
     fn inside(&self, at: &str) -> Vec<String> {
-        let (inside, outside): (Vec<String>, Vec<String>) =
-            self.reader.texts(at).into_iter().partition(|path| stays_inside(path));
+        let (inside, outside): (Vec<String>, Vec<String>) = self
+            .reader
+            .texts(at)
+            .into_iter()
+            .partition(|path| stays_inside(path));
         for path in outside {
             self.reader.note_as(
                 Severity::Warning,
                 rules::PATH_OUTSIDE,
                 at,
-                format!("the condition on `{path}` is not kept: the path leaves the scenario's folder"),
+                format!(
+                    "the condition on `{path}` is not kept: the path leaves the scenario's folder"
+                ),
                 "write a relative path that stays inside",
             );
         }
@@ -235,9 +293,15 @@ impl Phase<'_> {
 
     /// Without the files at hand the answer is yes.
     fn json_path_exists(&self, file: &str, path: &str) -> bool {
-        let Some(root) = self.root.filter(|_| stays_inside(file)) else { return true };
-        let Ok(text) = std::fs::read_to_string(root.join(file)) else { return false };
-        let Ok(value) = serde_json::from_str::<Value>(&text) else { return false };
+        let Some(root) = self.root.filter(|_| stays_inside(file)) else {
+            return true;
+        };
+        let Ok(text) = std::fs::read_to_string(root.join(file)) else {
+            return false;
+        };
+        let Ok(value) = serde_json::from_str::<Value>(&text) else {
+            return false;
+        };
         path.trim_start_matches('.')
             .split('.')
             .filter(|part| !part.is_empty())
@@ -267,7 +331,10 @@ impl Phase<'_> {
             );
         }
         let templates = commands::template_references(&run);
-        for reference in templates.iter().filter(|reference| !reference.starts_with("$(")) {
+        for reference in templates
+            .iter()
+            .filter(|reference| !reference.starts_with("$("))
+        {
             reader.note(
                 rules::TEMPLATE_REFERENCE,
                 &run_at,
@@ -276,9 +343,16 @@ impl Phase<'_> {
             );
         }
         let condition = format!("{at}/condition");
-        for key in reader.get(&condition).map(|_| reader.keys(&condition)).unwrap_or_default() {
+        for key in reader
+            .get(&condition)
+            .map(|_| reader.keys(&condition))
+            .unwrap_or_default()
+        {
             // That what was built is there, the release itself guarantees.
-            if !matches!(key, "file_exists" | "binary_exists" | "description" | "note" | "always") {
+            if !matches!(
+                key,
+                "file_exists" | "binary_exists" | "description" | "note" | "always"
+            ) {
                 reader.note(
                     rules::CONDITION_NOT_KEPT,
                     &condition,
@@ -289,7 +363,12 @@ impl Phase<'_> {
         }
         let redacted = redact(&run);
         self.credentials(&run_at, &name, &redacted.variables);
-        Some(ServiceStep { name, run: redacted.line, secrets: redacted.variables, at: at.to_owned() })
+        Some(ServiceStep {
+            name,
+            run: redacted.line,
+            secrets: redacted.variables,
+            at: at.to_owned(),
+        })
     }
 
     fn remark(&self, at: &str, name: &str, run: &str) {
@@ -305,7 +384,9 @@ impl Phase<'_> {
             self.reader.note(
                 rules::KILLS_BY_PATTERN,
                 at,
-                format!("`{name}` calls `{killer}`, which can end processes of other releases and apps"),
+                format!(
+                    "`{name}` calls `{killer}`, which can end processes of other releases and apps"
+                ),
                 "remove it: the old release is stopped for you",
             );
         }
@@ -325,7 +406,11 @@ impl Phase<'_> {
     fn name_what_never_runs(&self) {
         for phase in PATTERNS.never_run_phases.iter() {
             let at = format!("/lifecycle/{phase}");
-            let names: Vec<String> = self.steps(&at).iter().map(|at| format!("`{}`", self.name(at))).collect();
+            let names: Vec<String> = self
+                .steps(&at)
+                .iter()
+                .map(|at| format!("`{}`", self.name(at)))
+                .collect();
             if !names.is_empty() {
                 self.reader.note(
                     rules::STEP_DROPPED,
