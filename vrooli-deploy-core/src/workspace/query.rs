@@ -52,8 +52,12 @@ impl Workspace {
         }
         notes.extend(seen.problem.clone());
         Ok(StatusReport {
+            units: seen
+                .units
+                .into_iter()
+                .filter(|u| u.state != UnitState::Stopped || Some(u.release) == summary.release)
+                .collect(),
             summary,
-            units: seen.units,
             routing: seen.routing,
             resources: state
                 .resources
