@@ -2,7 +2,7 @@
 //! supervisor, shim, launcher or edge. It must be passed first in `main`, before threads
 //! are made and arguments are read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use vrooli_deploy_core::secrets::SecretError;
@@ -65,7 +65,10 @@ pub fn run_if_child(hooks: ChildHooks) {
             Some(root) => supervise(Path::new(&root), hooks),
             None => 64,
         },
-        Some(EDGE) => crate::process::run_edge(arguments.map(PathBuf::from).collect()),
+        Some(EDGE) => match (arguments.next(), arguments.next()) {
+            (Some(state), Some(sockets)) => crate::process::run_edge(state.into(), sockets.into()),
+            _ => 64,
+        },
         _ => 64,
     };
     std::process::exit(i32::from(status));

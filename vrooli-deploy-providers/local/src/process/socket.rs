@@ -84,11 +84,20 @@ pub(crate) async fn connect(layout: &Layout, name: &str) -> io::Result<Option<Un
     let open: OwnedFd = open.into();
     let stream = match UnixStream::connect(through(&open, &folder, name)).await {
         Ok(stream) => stream,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(e) if is_nobody(&e) => return Ok(None),
         Err(e) => return Err(e),
     };
-    check_peer(&stream)?;
+    match check_peer(&stream) {
+        Err(e) if is_nobody(&e) => return Ok(None),
+        other => other?,
+    }
     Ok(Some(stream))
+}
+
+/// Does nobody listen, or did whoever listened die this moment?
+fn is_nobody(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected, NotFound};
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | NotConnected)
 }
 
 /// Refuses a peer that is another user. Root may do all this anyway.

@@ -1,9 +1,14 @@
 //! Real processes, killed for real. The binary is its own supervisor, shim, edge and app.
 
 #[cfg(target_os = "linux")]
+#[macro_use]
+mod trials;
+#[cfg(target_os = "linux")]
 mod app;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod serving;
 #[cfg(target_os = "linux")]
 mod world;
 
@@ -16,6 +21,7 @@ fn main() -> std::process::ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(process::trials());
+    trials.extend(serving::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -4,7 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 use vrooli_deploy_core::provider::{ErrorKind, UnitState};
 use vrooli_deploy_provider_local::process::{Program, SupervisorClient, observe};
@@ -12,15 +11,8 @@ use vrooli_deploy_provider_local::process::{Program, SupervisorClient, observe};
 use crate::app;
 use crate::world::{World, cx, eventually, files, is_alive, is_marked, kill_hard, processes, stack, unit_id};
 
-macro_rules! trials {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) fn trials() -> Vec<Trial> {
-            vec![$(Trial::test(concat!("process::", stringify!($name)), || { $name(); Ok(()) })),*]
-        }
-    };
-}
-
 trials![
+    "process":
     starts_lists_and_stops,
     environment_is_clean_and_complete,
     killed_supervisor_is_replaced_without_a_restart,

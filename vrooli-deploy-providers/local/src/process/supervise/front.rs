@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Notify};
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result};
 use vrooli_deploy_edge as edge;
-use vrooli_deploy_edge::link::EdgeLink;
+use vrooli_deploy_edge::EdgeLink;
 
 use super::super::sockets;
 use super::Supervisor;
@@ -20,6 +21,9 @@ use super::route::site;
 
 /// Between tries to bring a dead edge back.
 const RESPAWN: Duration = Duration::from_millis(200);
+
+/// How long an edge that was replaced may finish what it is busy with.
+const REPLACED_GRACE: Duration = Duration::from_secs(30);
 
 /// The sockets and the edge.
 #[derive(Debug, Default)]
@@ -33,7 +37,29 @@ pub(super) struct Front {
 struct State {
     link: Option<Arc<EdgeLink>>,
     listeners: BTreeMap<edge::ListenerId, TcpListener>,
-    sites: BTreeMap<edge::SiteId, edge::SiteTable>,
+    sites: BTreeMap<edge::SiteId, Told>,
+}
+
+/// A table, and when the edge was told it.
+#[derive(Debug, Clone)]
+struct Told {
+    table: edge::SiteTable,
+    at: Instant,
+}
+
+impl Told {
+    fn now(table: edge::SiteTable) -> Self {
+        Self { table, at: Instant::now() }
+    }
+
+    /// The table for another edge: what is left of its time runs on.
+    fn again(&self) -> edge::SiteTable {
+        let mut table = self.table.clone();
+        if let Some(revert) = &mut table.revert {
+            revert.after = revert.after.saturating_sub(self.at.elapsed());
+        }
+        table
+    }
 }
 
 impl State {
@@ -43,22 +69,35 @@ impl State {
 }
 
 impl Front {
-    /// Finds the edge of a predecessor, and takes the sockets back from it.
+    /// Finds the edge of a predecessor, and takes the sockets back from it. An edge of another
+    /// program is replaced: the sockets stay open, what it is busy with it finishes.
     pub(super) async fn reattach(&self, supervisor: &Supervisor) {
         let mut state = self.state.lock().await;
-        match EdgeLink::reattach(&supervisor.layout().run()).await {
-            Ok(None) => {}
-            Ok(Some(link)) => match link.take_listeners().await {
-                Ok(sockets) => {
-                    state.listeners = sockets.into_iter().map(|(id, socket)| (id, TcpListener::from(socket))).collect();
-                    state.link = Some(Arc::new(link));
-                    supervisor.note("reattached to the edge");
-                }
-                Err(e) => supervisor.note(&format!("the edge does not give its sockets back: {}", chain(&e))),
-            },
+        match self.try_reattach(supervisor, &mut state).await {
+            Ok(true) => supervisor.note("reattached to the edge"),
+            Ok(false) => {}
             Err(e) => supervisor.note(&format!("cannot reattach to the edge: {}", chain(&e))),
         }
         self.changed.notify_one();
+    }
+
+    async fn try_reattach(
+        &self,
+        supervisor: &Supervisor,
+        state: &mut State,
+    ) -> std::result::Result<bool, edge::EdgeError> {
+        let Some(mut link) = EdgeLink::reattach(&supervisor.layout().run()).await? else { return Ok(false) };
+        state.listeners =
+            link.listeners()?.into_iter().map(|(id, socket)| (id, TcpListener::from(socket))).collect();
+        let is_ours = supervisor.runs_our_program(link.status().pid);
+        if (!is_ours || link.ping().await.is_err())
+            && let Ok(command) = command(supervisor)
+        {
+            supervisor.note("the edge is of another version and is replaced");
+            link = link.replace(command, REPLACED_GRACE).await?;
+        }
+        state.link = Some(Arc::new(link));
+        Ok(true)
     }
 
     /// Listens where an app is reached. Listening there already is fine; elsewhere is given up
@@ -111,14 +150,13 @@ impl Front {
     /// Tells the edge what goes where.
     pub(super) async fn set_site(&self, supervisor: &Supervisor, table: edge::SiteTable) -> Result<()> {
         let mut state = self.state.lock().await;
-        let before = state.sites.insert(table.site.clone(), table.clone());
+        let before = state.sites.insert(table.site.clone(), Told::now(table.clone()));
         if !state.is_needed() && state.link.is_none() {
             // Told when the first socket is opened.
             return Ok(());
         }
         let told = match self.link(supervisor, &mut state).await {
-            Ok((link, true)) => link.set_site(table.clone()).await.map(drop).map_err(|e| failed(&e)),
-            Ok((_, false)) => Ok(()),
+            Ok((link, _)) => link.set_site(table.clone()).await.map(drop).map_err(|e| failed(&e)),
             Err(e) => Err(e),
         };
         if told.is_err() {
@@ -192,16 +230,18 @@ impl Front {
         if let Some(link) = &state.link {
             return Ok((Arc::clone(link), true));
         }
-        let named = supervisor.named()?;
-        let command = supervisor
-            .program
-            .command(crate::child::EDGE, [named.edge_record().into_os_string(), named.run().into_os_string()]);
-        let link = EdgeLink::spawn(command).await.map_err(|e| failed(&e))?;
+        let mut listeners = Vec::new();
         for (id, socket) in &state.listeners {
-            lend(&link, id, Some(socket)).await?;
+            listeners.push((id.clone(), copy(id, socket)?));
         }
-        for table in state.sites.values() {
-            link.set_site(table.clone()).await.map_err(|e| failed(&e))?;
+        let link = EdgeLink::spawn(command(supervisor)?, listeners).await.map_err(|e| failed(&e))?;
+        for told in state.sites.values() {
+            match link.set_site(told.again()).await {
+                Ok(_) => {}
+                // One site's table must not keep the others from being served.
+                Err(e @ edge::EdgeError::Refused(_)) => supervisor.note(&chain(&e)),
+                Err(e) => return Err(failed(&e)),
+            }
         }
         supervisor.note("started the edge");
         let link = Arc::new(link);
@@ -259,10 +299,23 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>) {
 
 async fn lend(link: &EdgeLink, id: &edge::ListenerId, socket: Option<&TcpListener>) -> Result<()> {
     let Some(socket) = socket else { return Ok(()) };
-    let copy = socket
+    link.add_listener(id.clone(), copy(id, socket)?).await.map_err(|e| failed(&e))
+}
+
+fn copy(id: &edge::ListenerId, socket: &TcpListener) -> Result<OwnedFd> {
+    socket
         .try_clone()
-        .map_err(|e| ProviderError::new(ErrorKind::Unexpected, format!("cannot pass the socket of {id}: {e}")))?;
-    link.add_listener(id, OwnedFd::from(copy)).await.map_err(|e| failed(&e))
+        .map(OwnedFd::from)
+        .map_err(|e| ProviderError::new(ErrorKind::Unexpected, format!("cannot pass the socket of {id}: {e}")))
+}
+
+/// How the edge is run: where its state is, and where its sockets.
+fn command(supervisor: &Supervisor) -> Result<Command> {
+    let named = supervisor.named()?;
+    let arguments = [named.edge_record().into_os_string(), named.run().into_os_string()];
+    let mut command = supervisor.program.command(crate::child::EDGE, arguments);
+    command.current_dir("/").stdout(Stdio::null());
+    Ok(command)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -304,8 +357,13 @@ fn chain(error: &edge::EdgeError) -> String {
     text
 }
 
-/// Runs the edge. Its arguments are its state file and the folder of its sockets.
-pub(crate) fn run_edge(arguments: Vec<PathBuf>) -> u8 {
-    let _ = arguments;
-    1
+/// Runs the edge.
+pub(crate) fn run_edge(state_file: PathBuf, socket_folder: PathBuf) -> u8 {
+    match edge::run(edge::EdgeOptions::new(state_file, socket_folder)) {
+        Ok(()) => 0,
+        Err(e) => {
+            super::write_note("edge", &chain(&e));
+            1
+        }
+    }
 }

@@ -142,7 +142,7 @@ pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
         }
         Err(error) => {
             say(&Birth::Failed(Failure::from(&error)));
-            write_note(&format!("did not start: {}", error.message()));
+            write_note("supervisor", &format!("did not start: {}", error.message()));
             return 1;
         }
     };
@@ -170,9 +170,10 @@ fn say(birth: &Birth) {
     let _ = out.write_all(&line).and_then(|()| out.flush());
 }
 
-fn write_note(what: &str) {
+/// Standard error is our log.
+fn write_note(who: &str, what: &str) {
     let now = jiff::Timestamp::now();
-    let _ = writeln!(io::stderr(), "{now:.3} supervisor {}: {what}", std::process::id());
+    let _ = writeln!(io::stderr(), "{now:.3} {who} {}: {what}", std::process::id());
 }
 
 impl Supervisor {
@@ -389,10 +390,16 @@ impl Supervisor {
         fs::read_link("/proc/self/exe").is_ok_and(|now| now.to_string_lossy() != self.called)
     }
 
+    /// Does a process run the same file as we do?
+    fn runs_our_program(&self, pid: u32) -> bool {
+        let of = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino())).ok();
+        of(&pid.to_string()) == of("self")
+    }
+
     /// A line in our own log. Never holds a value of a variable.
     fn note(&self, what: &str) {
         if !self.is_deleted() {
-            write_note(what);
+            write_note("supervisor", what);
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn table(supervisor: &Supervisor, stack: &Stack, serving: &Serving) -
     let named: BTreeSet<ReleaseNumber> =
         routing.weights.keys().chain(routing.revert_to.keys()).copied().chain(stack.releases()).collect();
     let mut rules: BTreeMap<(Option<String>, String), edge::ServiceName> = BTreeMap::new();
+    let nothing_serves = routing.weights.values().all(|w| *w == 0);
     // The newest first: where two releases route the same differently, it decides.
     for number in named.into_iter().rev() {
         let weight = routing.weights.get(&number).copied().unwrap_or(0);
@@ -46,6 +47,10 @@ pub(super) fn table(supervisor: &Supervisor, stack: &Stack, serving: &Serving) -
                 )
                 .with_help("give one service `routes: [{path: /}]` in the manifest"));
             }
+        }
+        // Where nothing gets traffic the rules stay, so that the edge says "unavailable", not
+        // "not found".
+        if weight > 0 || nothing_serves {
             for route in &routes {
                 rules.entry((route.host.clone(), route.path.clone())).or_insert(route.backend.clone());
             }
