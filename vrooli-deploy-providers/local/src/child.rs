@@ -87,6 +87,11 @@ fn supervise(root: &Path, hooks: ChildHooks) -> u8 {
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 
+/// Was this process started as a hidden subcommand?
+pub(crate) fn is_child() -> bool {
+    std::env::args_os().nth(1).is_some_and(|first| first == MARKER)
+}
+
 /// Is the process a shim of ours (or of another workspace)?
 pub(crate) fn is_shim(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {

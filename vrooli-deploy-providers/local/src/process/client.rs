@@ -1,6 +1,6 @@
 //! The client of a workspace's supervisor.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use vrooli_deploy_core::provider::{
 
 use super::config::Program;
 use super::failure::{self, at};
-use super::files::{Durability, create_dir, write_json};
+use super::files::{Durability, create_dir, write_shared};
 use super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
 use super::supervise::{BUILD, Birth};
 use super::{lock, log, socket, variables};
@@ -353,9 +353,13 @@ impl SupervisorClient {
         }
         let mut base = variables::of_this_process();
         base.retain(|_, value| variables::may_be_kept(value));
-        create_dir(&self.layout.release_units(stack, release))
-            .and_then(|()| write_json(&path, &base, Durability::Synced))
-            .map_err(at("write", &path))
+        let text = serde_json::to_vec_pretty(&base).unwrap_or_default();
+        let write = || {
+            create_dir(&self.layout.release_units(stack, release))?;
+            write_shared(&path, &text, Durability::Synced)
+        };
+        // A supervisor that starts sweeps drafts away, ours perhaps among them.
+        write().or_else(|_| write()).map_err(at("write", &path))
     }
 }
 
@@ -386,6 +390,11 @@ fn spawn(layout: &Layout, program: &Program) -> Result<()> {
     if !cfg!(target_os = "linux") {
         return Err(super::supervise::unsupported());
     }
+    if crate::child::is_child() {
+        // Without this it would start itself again and again.
+        return Err(ProviderError::new(ErrorKind::Config, "this program was started as a supervisor and did not become one")
+            .with_help("call `run_if_child` first in `main`"));
+    }
     let root = layout.root();
     create_dir(root).map_err(at("make", root))?;
     layout.workspace_id().map_err(at("use", root))?;
@@ -407,18 +416,24 @@ fn spawn(layout: &Layout, program: &Program) -> Result<()> {
                 format!("cannot run the supervisor ({}): {e}", program.path.display()),
             )
         })?;
-    let mut line = String::new();
-    let read = child.stdout.take().map(|out| BufReader::new(out.take(64 * 1024)).read_line(&mut line));
+    let born = match child.stdout.take() {
+        Some(out) => super::pipe::line(out, PATIENCE),
+        None => Ok(Vec::new()),
+    };
+    let birth = born.as_ref().ok().and_then(|line| serde_json::from_slice(line).ok());
+    if birth.is_none() {
+        let _ = child.kill();
+    }
     // Buried when it ends, whenever that is, as long as we are here.
     std::thread::spawn(move || drop(child.wait()));
-    match serde_json::from_str(&line) {
-        Ok(Birth::Ready | Birth::Taken) => Ok(()),
-        Ok(Birth::Failed(failure)) => Err(failure.into()),
-        Err(_) => {
-            let why = match read {
-                Some(Err(e)) => e.to_string(),
-                _ if line.is_empty() => "it ended without a word".to_owned(),
-                _ => "it is another program".to_owned(),
+    match birth {
+        Some(Birth::Ready | Birth::Taken) => Ok(()),
+        Some(Birth::Failed(failure)) => Err(failure.into()),
+        None => {
+            let why = match born {
+                Err(e) => e.to_string(),
+                Ok(line) if line.is_empty() => "it ended without a word".to_owned(),
+                Ok(_) => "it is another program".to_owned(),
             };
             Err(ProviderError::new(
                 ErrorKind::Unexpected,

@@ -1,6 +1,7 @@
 //! The numbers of supervision, in one place.
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -100,6 +101,12 @@ impl Program {
     /// A hidden subcommand with nothing of this process's environment.
     pub(crate) fn command(&self, role: &str, arguments: impl IntoIterator<Item = OsString>) -> Command {
         let mut command = Command::new(&self.path);
+        // For people who look at a list of processes.
+        if self.path.starts_with("/proc/self")
+            && let Ok(name) = std::env::current_exe()
+        {
+            command.arg0(name);
+        }
         command.arg(crate::child::MARKER).arg(role).args(arguments).env_clear();
         command
     }

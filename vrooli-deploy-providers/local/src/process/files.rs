@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,14 +40,30 @@ pub(crate) fn write_atomic(path: &Path, content: &[u8], durability: Durability) 
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
     };
-    // Always the same draft: one that a crash left is overwritten by the next write.
-    let draft = dir.join(format!(".{name}.tmp"));
-    let written = write_new(&draft, content, durability).and_then(|()| fs::rename(&draft, path));
+    // Always the same draft, because a file has one writer: what a crash left is overwritten by
+    // the next write.
+    write_by(&dir.join(format!(".{name}.tmp")), path, content, durability)
+}
+
+/// The same for a file that several processes may write at once: the last one counts.
+pub(crate) fn write_shared(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    static DRAFTS: AtomicU32 = AtomicU32::new(0);
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
+    };
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    write_by(&dir.join(format!(".{name}.{}-{number}.tmp", std::process::id())), path, content, durability)
+}
+
+fn write_by(draft: &Path, path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    let written = write_new(draft, content, durability).and_then(|()| fs::rename(draft, path));
     if let Err(error) = written {
-        let _ = fs::remove_file(&draft);
+        let _ = fs::remove_file(draft);
         return Err(error);
     }
-    if durability == Durability::Synced {
+    if durability == Durability::Synced
+        && let Some(dir) = path.parent()
+    {
         sync_dir(dir)?;
     }
     Ok(())

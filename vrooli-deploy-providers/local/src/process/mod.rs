@@ -17,6 +17,7 @@ mod launch;
 mod lock;
 mod log;
 mod paths;
+mod pipe;
 mod ports;
 mod protocol;
 mod record;

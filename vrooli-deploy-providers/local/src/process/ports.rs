@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use vrooli_deploy_core::names::{PortName, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::Release;
@@ -60,6 +61,7 @@ pub(crate) fn read(layout: &Layout, stack: &StackId, release: ReleaseNumber) -> 
 /// meanwhile it gets another.
 pub(crate) fn allocate(
     layout: &Layout,
+    workspace: Uuid,
     stack: &StackId,
     release: &Release,
     also: &UnitId,
@@ -84,7 +86,7 @@ pub(crate) fn allocate(
                     .with_help("leave the number out of the manifest, or set `scaling.min` to 1"));
                 }
                 (None, Some(had)) if !taken.contains(&had) && (!idle || is_free(had)) => had,
-                (None, _) => choose(&format!("{stack}/{}/{unit}/{name}", release.number), &taken)?,
+                (None, _) => choose(&format!("{workspace}/{stack}/{}/{unit}/{name}", release.number), &taken)?,
             };
             taken.insert(number);
             ports.insert(name.clone(), number);

@@ -72,7 +72,7 @@ pub(crate) fn unlink(layout: &Layout) {
 }
 
 /// Where the sockets are.
-fn folder(layout: &Layout) -> io::Result<PathBuf> {
+pub(crate) fn folder(layout: &Layout) -> io::Result<PathBuf> {
     let elsewhere: Option<Elsewhere> = read_json(&layout.socket_record())?;
     Ok(elsewhere.map_or_else(|| layout.run(), |e| e.folder))
 }

@@ -39,6 +39,17 @@ pub fn listeners(pid: u32) -> Vec<SocketAddr> {
     found.into_iter().collect()
 }
 
+/// The loopback address at which a port is reached. Some servers take `localhost` for the
+/// IPv6 one alone.
+pub(crate) fn loopback(port: u16) -> IpAddr {
+    let at: Vec<IpAddr> = listening().filter(|(at, _)| at.port() == port).map(|(at, _)| at.ip()).collect();
+    if !at.is_empty() && at.iter().all(|ip| *ip == Ipv6Addr::LOCALHOST) {
+        Ipv6Addr::LOCALHOST.into()
+    } else {
+        Ipv4Addr::LOCALHOST.into()
+    }
+}
+
 /// Inodes of the sockets that a process has open.
 fn open_sockets(pid: u32) -> impl Iterator<Item = u64> {
     fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().filter_map(|entry| {
@@ -94,6 +105,7 @@ mod tests {
             assert!(listening().any(|(a, _)| a == at), "{at}");
             assert!(listeners(std::process::id()).contains(&at));
             assert_eq!(holder(at.port()).unwrap().pid, std::process::id());
+            assert_eq!(loopback(at.port()), at.ip());
         }
     }
 }

@@ -4,6 +4,9 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 #[cfg(target_os = "linux")]
+#[macro_use]
+mod trials;
+#[cfg(target_os = "linux")]
 mod app;
 mod building;
 mod migrating;
@@ -13,6 +16,8 @@ mod postgres;
 mod process;
 mod redis;
 mod small_kinds;
+#[cfg(target_os = "linux")]
+mod serving;
 #[cfg(target_os = "linux")]
 mod world;
 
@@ -50,6 +55,8 @@ fn main() -> std::process::ExitCode {
     trials.extend(migrating::trials());
     #[cfg(target_os = "linux")]
     trials.extend(process::trials());
+    #[cfg(target_os = "linux")]
+    trials.extend(serving::trials());
     #[cfg(not(target_os = "linux"))]
     println!("skipped: supervising processes needs Linux");
     libtest_mimic::run(&arguments, trials).exit_code()

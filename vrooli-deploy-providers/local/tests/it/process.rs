@@ -3,24 +3,18 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use libtest_mimic::Trial;
 use serde_json::json;
 use vrooli_deploy_core::provider::{ErrorKind, UnitState};
 use vrooli_deploy_provider_local::process::{Program, SupervisorClient, observe};
 
 use crate::app;
-use crate::world::{World, cx, eventually, files, is_alive, is_marked, kill_hard, processes, stack, unit_id};
-
-macro_rules! trials {
-    ($($name:ident),* $(,)?) => {
-        pub(crate) fn trials() -> Vec<Trial> {
-            vec![$(Trial::test(concat!("process::", stringify!($name)), || { $name(); Ok(()) })),*]
-        }
-    };
-}
+use crate::world::{World, cx, eventually, files, is_alive, is_marked, kill, kill_hard, processes, stack, unit_id};
 
 trials![
+    "process":
     starts_lists_and_stops,
     environment_is_clean_and_complete,
     killed_supervisor_is_replaced_without_a_restart,
@@ -47,6 +41,8 @@ trials![
     another_boot_starts_anew,
     damaged_records_make_nothing_worse,
     log_is_rotated_while_it_is_written,
+    starts_and_stops_under_fire,
+    program_that_forgets_to_become_a_child_is_told,
     ordinary_user_can_do_it_too,
 ];
 
@@ -554,6 +550,51 @@ fn log_is_rotated_while_it_is_written() {
     for part in [part(1), part(2)] {
         let text = fs::read_to_string(&part).unwrap();
         assert!(text.len() > 200_000 && !text.contains('\0'), "{}", part.display());
+    }
+}
+
+/// The supervisor is killed at ever other moments of a start and of a stop.
+fn starts_and_stops_under_fire() {
+    let world = World::new();
+    let release = world.stage_shell(1, "setsid sleep 1000 & trap 'exit 0' TERM; while :; do sleep 0.02; done");
+    let client = world.client();
+    let unit = unit_id("app.0");
+    for round in 0..24_u64 {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let pause = Duration::from_millis(1 + round * 2);
+                while !done.load(Ordering::SeqCst) {
+                    std::thread::sleep(pause);
+                    let victims = world.children("supervisor");
+                    if let (Some(victim), false) = (victims.first(), done.load(Ordering::SeqCst)) {
+                        kill(*victim, "KILL");
+                        return;
+                    }
+                }
+            });
+            let started = world.wait(client.start(&cx(1), release, &unit));
+            let stopped = if round % 2 == 0 { None } else { Some(world.wait(client.stop(&cx(1), release, &unit))) };
+            done.store(true, Ordering::SeqCst);
+            started.unwrap();
+            stopped.transpose().unwrap();
+        });
+        let seen = world.only();
+        if round % 2 == 0 {
+            assert_eq!(seen.state, UnitState::Running, "{seen:?}");
+            assert_eq!(world.children("shim").len(), 1);
+        } else {
+            assert_eq!(seen.state, UnitState::Stopped, "{seen:?}");
+            assert!(world.marked().is_empty(), "round {round}");
+        }
+    }
+}
+
+fn program_that_forgets_to_become_a_child_is_told() {
+    let world = World::new();
+    for (program, words) in [("/bin/true", "without a word"), ("/bin/echo", "another program"), ("/no/such/program", "/no/such/program")] {
+        let error = world.wait(SupervisorClient::connect_or_spawn(&world.layout, Program::at(program))).unwrap_err();
+        assert!(error.message().contains(words), "{error}");
     }
 }
 

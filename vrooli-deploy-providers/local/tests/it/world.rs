@@ -59,7 +59,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join(path));
         let id = layout.workspace_id().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { dir, layout, id, runtime }
     }
 
@@ -128,15 +128,15 @@ impl World {
         fs::read_to_string(self.layout.unit_log(&stack(), release, &unit_id(unit))).unwrap_or_default()
     }
 
-    /// Pids of our hidden subcommands of a role that were given this state folder or mark.
+    /// Pids of our hidden subcommands of a role that were given a path of this world (also one
+    /// that was moved since), or its mark.
     pub(crate) fn children(&self, role: &str) -> Vec<u32> {
-        let run = self.layout.run();
-        let roots = [self.layout.root().to_string_lossy().into_owned(), run.to_string_lossy().into_owned()];
+        let root = self.dir.path().to_string_lossy().into_owned();
         processes()
             .filter(|pid| {
                 let line = arguments(*pid);
                 line.get(2).is_some_and(|r| r == role)
-                    && (line.iter().any(|a| roots.contains(a)) || is_marked(*pid, &self.id.to_string()))
+                    && (line.iter().any(|a| a.starts_with(&root)) || is_marked(*pid, &self.id.to_string()))
             })
             .collect()
     }

@@ -15,7 +15,9 @@ use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result
 use vrooli_deploy_edge as edge;
 use vrooli_deploy_edge::EdgeLink;
 
-use super::super::sockets;
+use super::super::failure::at;
+use super::super::{socket, sockets};
+use crate::layout::Layout;
 use super::Supervisor;
 use super::route::site;
 
@@ -86,7 +88,8 @@ impl Front {
         supervisor: &Supervisor,
         state: &mut State,
     ) -> std::result::Result<bool, edge::EdgeError> {
-        let Some(mut link) = EdgeLink::reattach(&supervisor.layout().run()).await? else { return Ok(false) };
+        let Ok(folder) = socket_folder(supervisor.layout()) else { return Ok(false) };
+        let Some(mut link) = EdgeLink::reattach(&folder).await? else { return Ok(false) };
         state.listeners =
             link.listeners()?.into_iter().map(|(id, socket)| (id, TcpListener::from(socket))).collect();
         let is_ours = supervisor.runs_our_program(link.status().pid);
@@ -309,10 +312,15 @@ fn copy(id: &edge::ListenerId, socket: &TcpListener) -> Result<OwnedFd> {
         .map_err(|e| ProviderError::new(ErrorKind::Unexpected, format!("cannot pass the socket of {id}: {e}")))
 }
 
+/// The edge's sockets lie beside ours.
+fn socket_folder(layout: &Layout) -> Result<PathBuf> {
+    socket::folder(layout).map_err(at("read", &layout.socket_record()))
+}
+
 /// How the edge is run: where its state is, and where its sockets.
 fn command(supervisor: &Supervisor) -> Result<Command> {
     let named = supervisor.named()?;
-    let arguments = [named.edge_record().into_os_string(), named.run().into_os_string()];
+    let arguments = [named.edge_record().into_os_string(), socket_folder(&named)?.into_os_string()];
     let mut command = supervisor.program.command(crate::child::EDGE, arguments);
     command.current_dir("/").stdout(Stdio::null());
     Ok(command)

@@ -1,10 +1,9 @@
 //! One running instance, seen from the supervisor: how it is launched, waited for and ended.
 
-use std::io::{self, Read};
+use std::io;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,6 +16,7 @@ use super::super::files::{create_dir, read_json};
 use super::super::identity::Handle;
 use super::super::launch::{Launch, Report};
 use super::super::log;
+use super::super::pipe;
 use super::super::record::ExitRecord;
 use super::super::table::{Ending, MARKER, Mark, Table};
 use super::super::paths::UnitLayout;
@@ -108,7 +108,9 @@ pub(super) fn launch(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &
         })?;
     // A shim that does not take the launch says why, or ends.
     let written = child.stdin.take().map(|to| launch.write_to(to));
-    let answer = child.stdout.take().map(|from| answer(from, supervisor.config.launch));
+    let answer = child.stdout.take().map(|from| {
+        pipe::line(from, supervisor.config.launch).map(|line| serde_json::from_slice::<Report>(&line).ok())
+    });
     match answer {
         Some(Ok(Some(Report::Started(app)))) => Ok(Launched::Runs { id: launch.target.instance, app, child }),
         Some(Ok(Some(Report::Taken))) => {
@@ -129,29 +131,6 @@ pub(super) fn launch(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &
             };
             Err(ProviderError::new(ErrorKind::Unexpected, format!("the shim of `{name}` did not start: {why}"))
                 .with_help(format!("the supervisor's log may say more: {}", failure::real(&supervisor_log).display())))
-        }
-    }
-}
-
-/// Reads the shim's one line.
-fn answer(mut from: std::process::ChildStdout, patience: Duration) -> io::Result<Option<Report>> {
-    let until = Instant::now() + patience;
-    let mut line = Vec::new();
-    let mut part = [0; 4096];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let ready = match rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
-            Err(rustix::io::Errno::INTR) => continue,
-            other => other?,
-        };
-        if ready == 0 {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing was heard for {patience:?}")));
-        }
-        let read = from.read(&mut part)?;
-        line.extend_from_slice(part.get(..read).unwrap_or_default());
-        if read == 0 || line.ends_with(b"\n") {
-            return Ok(serde_json::from_slice(&line).ok());
         }
     }
 }

@@ -187,8 +187,6 @@ impl Supervisor {
         create_dir(&layout.run()).map_err(at("make", &layout.run()))?;
         let Some(lock) = take_lock(layout).map_err(at("lock", &layout.supervisor_lock()))? else { return Ok(None) };
         std::env::set_current_dir("/").map_err(at("enter", Path::new("/")))?;
-        sweep_drafts(layout.root());
-        sweep_drafts(&layout.run());
         let called = fs::read_link("/proc/self/exe").unwrap_or_default().to_string_lossy().into_owned();
         let record = layout.supervisor_record();
         let me = ProcessIdentity::of(std::process::id()).map_err(at("look at", Path::new("/proc")))?;
@@ -291,7 +289,7 @@ impl Supervisor {
                 stack.revert_if_due(self).await;
             }
             let _ = log::rotate(&self.layout().supervisor_log(), OWN_LOG);
-            if self.is_active().await {
+            if self.is_active() {
                 self.touch();
             } else if self.busy.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.config.idle {
                 return End::Idle;
@@ -309,16 +307,11 @@ impl Supervisor {
         }
     }
 
-    async fn is_active(&self) -> bool {
+    fn is_active(&self) -> bool {
         if self.clients.load(Ordering::SeqCst) > 0 {
             return true;
         }
-        for stack in self.all_stacks() {
-            if stack.is_active().await {
-                return true;
-            }
-        }
-        false
+        self.all_stacks().iter().any(|stack| stack.is_active())
     }
 
     fn all_stacks(&self) -> Vec<Arc<Stack>> {

@@ -16,11 +16,14 @@ use super::super::SecretResolver;
 use super::super::failure::{self, at};
 use super::super::files::{create_dir, read_json};
 use super::super::launch::{Launch, Target};
-use super::super::ports;
+use super::super::ports::{self, UnitPorts};
 use super::super::table::Mark;
 use super::super::variables::{self, Origin};
 use super::Supervisor;
 use super::unit::UnitKey;
+
+/// How often other ports are chosen when somebody takes them before we do.
+const PORT_TRIES: u32 = 3;
 
 /// Puts together what the unit is launched with. Reads files and secrets: blocks.
 pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Result<Launch> {
@@ -30,13 +33,7 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
 
     let folder = layout.units(&key.stack);
     create_dir(&layout.release_units(&key.stack, key.release)).map_err(at("make", &folder))?;
-    let ports = {
-        let _one = supervisor.allocating();
-        ports::allocate(layout, &key.stack, &release, &key.unit, supervisor.is_idle(key))?
-    };
-    if let Some(own) = ports.of(&key.unit) {
-        ports::check_free(&key.unit, own)?;
-    }
+    let ports = free_ports(supervisor, key, &release)?;
 
     // From here on paths are for other processes.
     let named = supervisor.named()?;
@@ -76,6 +73,26 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
         },
         environment,
     })
+}
+
+/// The ports of the release, those of the unit free. While nothing of the release runs one
+/// that somebody took this moment is given up for another.
+fn free_ports(supervisor: &Supervisor, key: &UnitKey, release: &Release) -> Result<UnitPorts> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let idle = supervisor.is_idle(key);
+        let ports = {
+            let _one = supervisor.allocating();
+            ports::allocate(supervisor.layout(), supervisor.workspace, &key.stack, release, &key.unit, idle)?
+        };
+        let own = ports.of(&key.unit).cloned().unwrap_or_default();
+        match ports::check_free(&key.unit, &own) {
+            Ok(()) => return Ok(ports),
+            Err(e) if tries >= PORT_TRIES || !idle => return Err(e),
+            Err(_) => {}
+        }
+    }
 }
 
 /// The record of a staged release.

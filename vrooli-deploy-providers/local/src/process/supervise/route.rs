@@ -1,7 +1,7 @@
 //! From weights of releases to a table for the edge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use vrooli_deploy_core::manifest::RouteConfig;
@@ -11,11 +11,24 @@ use vrooli_deploy_core::release::Release;
 use vrooli_deploy_edge as edge;
 
 use super::super::ports::{self, UnitPorts};
+use super::super::sockets;
 use super::Supervisor;
 use super::stack::{Serving, Stack};
 
+/// May a release that gets traffic have a service of which nothing runs?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    Allowed,
+    Refused,
+}
+
 /// The table of a stack: every release that has units, and the rules of those with traffic.
-pub(super) fn table(supervisor: &Supervisor, stack: &Stack, serving: &Serving) -> Result<edge::SiteTable> {
+pub(super) fn table(
+    supervisor: &Supervisor,
+    stack: &Stack,
+    serving: &Serving,
+    absent: Absent,
+) -> Result<edge::SiteTable> {
     let routing = &serving.routing;
     let mut table = edge::SiteTable::new(site(&stack.id)?, serving.fence);
     let named: BTreeSet<ReleaseNumber> =
@@ -34,7 +47,9 @@ pub(super) fn table(supervisor: &Supervisor, stack: &Stack, serving: &Serving) -
         let routes = routes(&release);
         let backends = backends(&release, &ports, &stack.wanted(number), &routes)?;
         if weight > 0 {
-            if let Some((service, _)) = backends.iter().find(|(_, addresses)| addresses.is_empty()) {
+            if absent == Absent::Refused
+                && let Some((service, _)) = backends.iter().find(|(_, addresses)| addresses.is_empty())
+            {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,
                     format!("release {number} of {} cannot get traffic: nothing of `{service}` runs", stack.id),
@@ -64,6 +79,11 @@ pub(super) fn table(supervisor: &Supervisor, stack: &Stack, serving: &Serving) -
         .into_iter()
         .map(|((host, path), service)| edge::Rule { host, path, service })
         .collect();
+    if table.rules.is_empty() {
+        // Nothing is known of the app's routes: everything is answered with "unavailable".
+        let nobody = edge::ServiceName::new("app").map_err(|e| name(&e))?;
+        table.rules.push(edge::Rule::any_host("/", nobody));
+    }
     table.bridge_assets = routing.weights.values().filter(|w| **w > 0).count() > 1;
     if let Some(at) = routing.revert_at {
         let left = at.duration_since(jiff::Timestamp::now());
@@ -152,7 +172,7 @@ fn backends(
                     format!("a route of release {} names the port `{}` of `{}`, which it does not have", release.number, route.port, route.service),
                 )
             })?;
-            addresses.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), *number));
+            addresses.push(SocketAddr::new(sockets::loopback(*number), *number));
         }
         all.insert(route.backend.clone(), addresses);
     }

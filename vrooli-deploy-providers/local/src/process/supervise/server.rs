@@ -83,7 +83,7 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool)
                 (refused("this socket only reads"), Then::HangUp)
             }
             Ok(Some(Request::StepDown)) => (Answer::Done, Then::End(End::StepDown)),
-            Ok(Some(Request::Shutdown)) => match nothing_left(supervisor).await {
+            Ok(Some(Request::Shutdown)) => match nothing_left(supervisor) {
                 Ok(()) => (Answer::Done, Then::End(End::Idle)),
                 Err(e) => (Answer::Failed(Failure::from(&e)), Then::GoOn),
             },
@@ -125,13 +125,11 @@ fn greeting(supervisor: &Supervisor) -> Greeting {
     }
 }
 
-async fn nothing_left(supervisor: &Supervisor) -> Result<()> {
-    for stack in supervisor.all_stacks() {
-        if stack.is_active().await {
-            return Err(ProviderError::new(ErrorKind::Conflict, format!("{} still runs", stack.id)));
-        }
+fn nothing_left(supervisor: &Supervisor) -> Result<()> {
+    match supervisor.all_stacks().iter().find(|stack| stack.is_active()) {
+        Some(stack) => Err(ProviderError::new(ErrorKind::Conflict, format!("{} still runs", stack.id))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer> {

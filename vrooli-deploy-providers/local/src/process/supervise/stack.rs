@@ -9,11 +9,12 @@ use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result, Routing, UnitObserved};
 
 use super::super::failure::{at, real};
-use super::super::files::{Durability, create_dir, read_json, remove_file, remove_tree, write_json};
+use super::super::files::{Durability, create_dir, read_json, remove_file, remove_tree, sweep_drafts, write_json};
 use super::super::ports;
 use super::instance::end_leftovers;
 use super::unit::{UnitHandle, UnitKey};
-use super::{Supervisor, route};
+use super::route::{self, Absent};
+use super::Supervisor;
 use super::super::table::Mark;
 
 /// `serving.json`: what is served of a stack.
@@ -61,6 +62,7 @@ impl Stack {
         let layout = supervisor.layout();
         let folder = layout.units(&self.id);
         for release in layout.supervised_releases(&self.id).map_err(at("read", &folder))? {
+            sweep_drafts(&layout.release_units(&self.id, release));
             for unit in layout.supervised_units(&self.id, release).map_err(at("read", &folder))? {
                 self.unit(supervisor, release, &unit);
             }
@@ -146,7 +148,7 @@ impl Stack {
         let mut serving = self.serving.lock().await;
         self.admit_locked(supervisor, &mut serving, fence)?;
         let next = Serving { routing, ..serving.clone() };
-        let table = route::table(supervisor, self, &next)?;
+        let table = route::table(supervisor, self, &next, Absent::Refused)?;
         // On disk first: a supervisor that is killed between has a successor that finishes it.
         self.save(supervisor, &next)?;
         if let Err(error) = supervisor.front.set_site(supervisor, table).await {
@@ -166,12 +168,9 @@ impl Stack {
         if !serving.routing.weights.contains_key(&release) {
             return Ok(());
         }
-        match route::table(supervisor, self, &serving) {
-            Ok(table) => supervisor.front.set_site(supervisor, table).await,
-            // Its last unit was stopped: the edge answers that nobody is there.
-            Err(e) if e.kind() == ErrorKind::Conflict => Ok(()),
-            Err(e) => Err(e),
-        }
+        // Its last unit may have been stopped: then the edge answers that nobody is there.
+        let table = route::table(supervisor, self, &serving, Absent::Allowed)?;
+        supervisor.front.set_site(supervisor, table).await
     }
 
     /// Brings edge and socket to what is on disk, after the supervisor was started.
@@ -183,7 +182,7 @@ impl Stack {
             supervisor.note(&format!("{}: {}", self.id, e.message()));
         }
         if !serving.routing.weights.is_empty() {
-            let told = match route::table(supervisor, self, &serving) {
+            let told = match route::table(supervisor, self, &serving, Absent::Allowed) {
                 Ok(table) => supervisor.front.set_site(supervisor, table).await,
                 Err(e) => Err(e),
             };
@@ -195,7 +194,8 @@ impl Stack {
 
     /// Goes back if nobody came in time.
     pub(super) async fn revert_if_due(&self, supervisor: &Supervisor) {
-        let mut serving = self.serving.lock().await;
+        // Who holds the lock is about to change it: looked at again at the next tick.
+        let Ok(mut serving) = self.serving.try_lock() else { return };
         let due = serving.routing.revert_at.is_some_and(|at| at <= jiff::Timestamp::now());
         if !due {
             return;
@@ -203,7 +203,7 @@ impl Stack {
         let back = Routing { weights: serving.routing.revert_to.clone(), ..Routing::default() };
         let next = Serving { routing: back, ..serving.clone() };
         supervisor.note(&format!("{}: nobody renewed the routing, so it goes back", self.id));
-        let done = match route::table(supervisor, self, &next) {
+        let done = match route::table(supervisor, self, &next, Absent::Allowed) {
             Ok(table) => match self.save(supervisor, &next) {
                 Ok(()) => supervisor.front.set_site(supervisor, table).await,
                 Err(e) => Err(e),
@@ -310,8 +310,9 @@ impl Stack {
     }
 
     /// Is there anything to look after?
-    pub(super) async fn is_active(&self) -> bool {
-        self.units().iter().any(|u| u.view().is_active()) || self.serving.lock().await.open
+    pub(super) fn is_active(&self) -> bool {
+        // Whoever holds the lock is at work.
+        self.units().iter().any(|u| u.view().is_active()) || self.serving.try_lock().map_or(true, |s| s.open)
     }
 
     /// Is the app's port meant to be open?

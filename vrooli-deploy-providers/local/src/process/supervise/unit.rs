@@ -69,16 +69,27 @@ impl UnitHandle {
     /// Makes the task. It first looks what is there, and brings back what is wanted.
     pub(super) fn spawn(supervisor: &Arc<Supervisor>, key: UnitKey) -> Self {
         let files = supervisor.layout().unit(&key.stack, key.release, &key.unit);
+        // Looked at before anybody can ask.
+        let last = adopt::last(&files);
+        let pids = match &last {
+            Ok(Last::Lives(found)) => Some((found.record.shim.pid, found.record.app)),
+            _ => None,
+        };
+        let runs = matches!(last, Ok(Last::Lives(_) | Last::Starting));
         // A damaged record is rebuilt from what runs: nothing is stopped or started because of it.
         let record = match read_json::<UnitRecord>(&files.record()) {
             Ok(record) => record.unwrap_or_default(),
             Err(e) => {
                 supervisor.note(&format!("{key}: {e}"));
-                let wanted = matches!(adopt::last(&files), Ok(Last::Lives(_) | Last::Starting));
-                UnitRecord { wanted, ..UnitRecord::default() }
+                UnitRecord { wanted: runs, ..UnitRecord::default() }
             }
         };
-        let view = View { state: UnitState::Stopped, pids: None, record: record.clone() };
+        let state = match (runs, record.wanted) {
+            (true, _) => UnitState::Running,
+            (false, true) => UnitState::Restarting,
+            (false, false) => UnitState::Stopped,
+        };
+        let view = View { state, pids, record: record.clone() };
         let (view, seen) = watch::channel(view);
         let (commands, received) = mpsc::channel(16);
         let unit = Unit {
