@@ -1,5 +1,6 @@
 //! From what an app needs to what this machine makes. Pure.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -233,19 +234,20 @@ impl Lowering {
                 ))
             });
         match made {
-            Ok((key, resource)) => {
-                if self.resources.contains_key(&key) {
-                    let message = format!("two dependencies are both called `{key}`");
+            Ok((key, resource)) => match self.resources.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(resource);
+                }
+                Entry::Occupied(entry) => {
+                    let message = format!("two dependencies are both called `{}`", entry.key());
                     self.say(
                         UNUSABLE,
                         Severity::Error,
                         message,
                         Some("rename one of them".to_owned()),
                     );
-                } else {
-                    self.resources.insert(key, resource);
                 }
-            }
+            },
             Err(message) => self.say(UNUSABLE, Severity::Error, message, None),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
-use super::VersionWish;
+use super::version::VersionWish;
 use crate::environment;
 use crate::kinds::numbers::PortRange;
 use crate::programs;
