@@ -180,8 +180,8 @@ impl Lowering {
                     .or_else(|| requirement.env.iter().next())
                     .map(|(variable, _)| variable.to_string());
                 let point = variable.map_or_else(
-                    || "point the app to one that is there by a variable under `env`".to_owned(),
-                    |variable| format!("point the app to one that is there: set `{variable}` under `env` in the manifest"),
+                    || "point the app to one that is there by a variable under `env` or `secrets`".to_owned(),
+                    |variable| format!("point the app to one that is there: set `{variable}` under `env` or `secrets` in the manifest"),
                 );
                 self.say(
                     NOT_HERE,
