@@ -48,6 +48,7 @@ pub fn run_if_child() {
 
 /// Reads one of the data files that are compiled in. A test reads every one of them, so
 /// the default is never met.
+#[cfg(feature = "native")]
 pub(crate) fn knowledge<T: serde::de::DeserializeOwned + Default>(text: &str, name: &str) -> T {
     serde_json::from_str(text).unwrap_or_else(|error| {
         tracing::error!(name, %error, "a data file of this program cannot be read");
@@ -56,7 +57,8 @@ pub(crate) fn knowledge<T: serde::de::DeserializeOwned + Default>(text: &str, na
 }
 
 /// A data file, read strictly: for the test beside each use.
-#[cfg(test)]
+#[cfg(all(test, feature = "native"))]
+#[expect(clippy::unwrap_used, reason = "a test's own check")]
 pub(crate) fn check_knowledge<T: serde::de::DeserializeOwned>(text: &str) {
     serde_json::from_str::<T>(text).unwrap();
 }

@@ -1,5 +1,6 @@
 //! From what an app needs to what this machine makes. Pure.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -179,8 +180,8 @@ impl Lowering {
                     .or_else(|| requirement.env.iter().next())
                     .map(|(variable, _)| variable.to_string());
                 let point = variable.map_or_else(
-                    || "point the app to one that is there by a variable under `env`".to_owned(),
-                    |variable| format!("point the app to one that is there: set `{variable}` under `env` in the manifest"),
+                    || "point the app to one that is there by a variable under `env` or `secrets`".to_owned(),
+                    |variable| format!("point the app to one that is there: set `{variable}` under `env` or `secrets` in the manifest"),
                 );
                 self.say(
                     NOT_HERE,
@@ -233,19 +234,20 @@ impl Lowering {
                 ))
             });
         match made {
-            Ok((key, resource)) => {
-                if self.resources.contains_key(&key) {
-                    let message = format!("two dependencies are both called `{key}`");
+            Ok((key, resource)) => match self.resources.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(resource);
+                }
+                Entry::Occupied(entry) => {
+                    let message = format!("two dependencies are both called `{}`", entry.key());
                     self.say(
                         UNUSABLE,
                         Severity::Error,
                         message,
                         Some("rename one of them".to_owned()),
                     );
-                } else {
-                    self.resources.insert(key, resource);
                 }
-            }
+            },
             Err(message) => self.say(UNUSABLE, Severity::Error, message, None),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -145,15 +145,6 @@ impl Tool {
     }
 }
 
-impl ToolOutput {
-    /// Everything that was said, trimmed, the errors last.
-    pub(crate) fn said(&self) -> String {
-        format!("{}\n{}", self.stdout.trim(), self.stderr.trim())
-            .trim()
-            .to_owned()
-    }
-}
-
 async fn read<R: AsyncRead + Unpin>(from: Option<R>) -> String {
     let Some(mut from) = from else {
         return String::new();
@@ -183,9 +174,4 @@ pub(crate) fn whole_input(bytes: &[u8], folder: &Path) -> Result<File> {
         Ok(file)
     };
     make().map_err(|error| failure::io("write a temporary file in", folder, &error))
-}
-
-/// The folder of a path, for messages and working directories.
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
-    path.parent().map(Path::to_path_buf).unwrap_or_default()
 }

@@ -159,7 +159,7 @@ impl Builder {
         let folder = self.layout.logs(&cx.stack);
         files::make_private(&folder).map_err(failure::at("make", &folder))?;
         let path = build_log(&self.layout, &cx.stack);
-        files::absent_is_ok(fs::rename(&path, folder.join("build.1.log")))
+        files::absent_is_ok(fs::rename(&path, path.with_extension("1.log")))
             .map_err(failure::at("rename", &path))?;
         let log = File::options()
             .create(true)
@@ -175,6 +175,28 @@ impl Builder {
 #[must_use]
 pub fn build_log(layout: &Layout, stack: &StackId) -> PathBuf {
     layout.logs(stack).join("build.log")
+}
+
+/// Removes everything that builds of a stack left: work copy, memory, artefacts, logs.
+///
+/// # Errors
+/// When something cannot be removed.
+pub fn forget(layout: &Layout, stack: &StackId) -> Result<()> {
+    let work = layout.work(stack);
+    let log = build_log(layout, stack);
+    let all = [
+        work.with_extension("list"),
+        work.with_extension("pending"),
+        work.with_extension("packages"),
+        work,
+        layout.stack(stack).join("hashes"),
+        layout.built(stack),
+        layout.artefacts(stack),
+        log.with_extension("1.log"),
+        log,
+    ];
+    all.iter()
+        .try_for_each(|path| files::remove_tree(path).map_err(failure::at("remove", path)))
 }
 
 /// Does a step's condition hold, as it would in a fresh copy? What earlier builds left

@@ -84,17 +84,18 @@ impl Check<'_> {
             return;
         }
         match self.find(path, from) {
-            Some(file) => {
-                if is_script && self.seen.len() < FILES && self.seen.insert(file.clone()) {
-                    let Some(text) = read(&file) else { return };
-                    for specifier in imports(&text)
-                        .into_iter()
-                        .filter(|specifier| is_path(specifier))
-                    {
-                        self.follow(specifier, &file, true);
-                    }
+            Some(file)
+                if is_script && self.seen.len() < FILES && self.seen.insert(file.clone()) =>
+            {
+                let Some(text) = read(&file) else { return };
+                for specifier in imports(&text)
+                    .into_iter()
+                    .filter(|specifier| is_path(specifier))
+                {
+                    self.follow(specifier, &file, true);
                 }
             }
+            Some(_) => {}
             // Something that a server makes has no ending of a script or a style.
             None if [".js", ".mjs", ".css"]
                 .iter()

@@ -37,8 +37,10 @@ pub(super) fn update(source: &Source, work: &Path, cancellation: &Cancellation) 
         .map(|(entry, _)| entry.path.as_path())
         .collect();
 
-    let mut note = Written::default();
-    note.others = wanted.iter().map(|path| path.to_path_buf()).collect();
+    let note = Written {
+        others: wanted.iter().map(|path| path.to_path_buf()).collect(),
+        ..Written::default()
+    };
     write(&pending, &note)?;
 
     let ours = [&before, &begun]
@@ -352,8 +354,10 @@ mod tests {
         fs::write(place.tree().join("a"), "a").unwrap();
         place.update();
         // As a kill after the note and one file leaves it.
-        let mut note = Written::default();
-        note.others = [PathBuf::from("a"), PathBuf::from("b")].into();
+        let note = Written {
+            others: [PathBuf::from("a"), PathBuf::from("b")].into(),
+            ..Written::default()
+        };
         write(&place.work().with_extension("pending"), &note).unwrap();
         fs::write(place.work().join("b"), "half").unwrap();
         place.update();

@@ -10,12 +10,12 @@ use libtest_mimic::Trial;
 use vrooli_deploy_core::manifest::{BuildStep, Command};
 use vrooli_deploy_core::names::VariableName;
 use vrooli_deploy_core::provider::{Artefact, BuildRequest, ErrorKind, OpCtx, OutputSink, Result};
-use vrooli_deploy_provider_local::build::{Builder, Guard, build_log, prune};
+use vrooli_deploy_provider_local::build::{Builder, Guard, build_log, forget, prune};
 use vrooli_deploy_provider_local::layout::Layout;
 
 use crate::place::{context, kill_after, processes_in, stack, trial, until, wait};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "build_makes_an_artefact_and_leaves_the_sources_alone",
@@ -458,7 +458,7 @@ const SLOW: [(&str, &str); 2] = [
 ];
 
 /// The child that is killed.
-pub fn child(rest: &[String]) -> i32 {
+pub(crate) fn child(rest: &[String]) -> i32 {
     let request = request(Path::new(&rest[1]), &SLOW);
     i32::from(wait(builder(Path::new(&rest[0])).build(&context(&stack()), &request)).is_err())
 }
@@ -620,4 +620,11 @@ fn pruning() {
     assert_eq!(app.build(&[]).unwrap(), second);
     app.write("a", "1");
     assert_eq!(app.build(&[]).unwrap(), first);
+    forget(&app.layout(), &stack()).unwrap();
+    let mut left: Vec<_> = fs::read_dir(app.layout().stack(&stack()))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["locks", "logs"]);
 }

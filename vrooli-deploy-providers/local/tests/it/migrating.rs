@@ -14,7 +14,7 @@ use vrooli_deploy_provider_local::migrate::{self, FILE_CHANGED, FILE_SKIPPED, Mi
 use crate::place::{Place, context, key, kill_after, machine_at, stack, trial, wait};
 use crate::postgres::{ask, spec};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("migrate_applies_each_file_once", &["postgres"], once),
         trial(
@@ -283,7 +283,7 @@ fn two_at_once() {
 }
 
 /// The child that is killed.
-pub fn child(rest: &[String]) -> i32 {
+pub(crate) fn child(rest: &[String]) -> i32 {
     let machine = machine_at(Path::new(&rest[0]));
     let root = Path::new(&rest[1]);
     i32::from(

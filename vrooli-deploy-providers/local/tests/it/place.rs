@@ -16,7 +16,7 @@ use vrooli_deploy_provider_local::kinds::{Machine, Postgres, Redis};
 use vrooli_deploy_provider_local::layout::Layout;
 
 /// A test that says why it does nothing where a tool is absent.
-pub fn trial(
+pub(crate) fn trial(
     name: &str,
     needs: &'static [&'static str],
     run: impl FnOnce() + Send + 'static,
@@ -46,7 +46,7 @@ fn on_path(tool: &str) -> bool {
         .any(|folder| folder.join(tool).is_file())
 }
 
-pub fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -55,11 +55,11 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-pub fn key(text: &str) -> ResourceKey {
+pub(crate) fn key(text: &str) -> ResourceKey {
     ResourceKey::new(text).unwrap()
 }
 
-pub fn context(stack: &StackId) -> OpCtx {
+pub(crate) fn context(stack: &StackId) -> OpCtx {
     OpCtx::new(
         stack.clone(),
         Uuid::nil(),
@@ -69,15 +69,15 @@ pub fn context(stack: &StackId) -> OpCtx {
     )
 }
 
-pub struct Place {
+pub(crate) struct Place {
     /// Holds the folder.
     folder: tempfile::TempDir,
-    pub machine: Arc<Machine>,
-    pub stack: StackId,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) stack: StackId,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let machine = Arc::new(machine_at(&folder.path().join("state")));
         Self {
@@ -87,20 +87,20 @@ impl Place {
         }
     }
 
-    pub fn cx(&self) -> OpCtx {
+    pub(crate) fn cx(&self) -> OpCtx {
         context(&self.stack)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
     /// This program again, as a child that may be killed.
-    pub fn child(&self, mode: &str, rest: &[&str]) -> Child {
+    pub(crate) fn child(&self, mode: &str, rest: &[&str]) -> Child {
         Command::new(std::env::current_exe().unwrap())
             .args([super::CHILD, mode])
             .arg(self.state())
@@ -141,14 +141,14 @@ impl Drop for Place {
     }
 }
 
-pub fn stack() -> StackId {
+pub(crate) fn stack() -> StackId {
     StackId {
         app: AppName::new("wheel").unwrap(),
         environment: EnvironmentName::new("default").unwrap(),
     }
 }
 
-pub fn machine_at(state: &Path) -> Machine {
+pub(crate) fn machine_at(state: &Path) -> Machine {
     fs::create_dir_all(state).unwrap();
     Machine {
         layout: Layout::new(state),
@@ -157,7 +157,7 @@ pub fn machine_at(state: &Path) -> Machine {
 }
 
 /// Kills a child at an instant and reaps it. `true` when it had not ended by itself.
-pub fn kill_after(mut child: Child, delay: Duration) -> bool {
+pub(crate) fn kill_after(mut child: Child, delay: Duration) -> bool {
     let until = Instant::now() + delay;
     while Instant::now() < until {
         if child.try_wait().unwrap().is_some() {
@@ -171,7 +171,7 @@ pub fn kill_after(mut child: Child, delay: Duration) -> bool {
 }
 
 /// Waits for a condition, generously.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -180,7 +180,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Processes that work in a folder or below it.
-pub fn processes_in(folder: &Path) -> Vec<u32> {
+pub(crate) fn processes_in(folder: &Path) -> Vec<u32> {
     let Ok(folder) = fs::canonicalize(folder) else {
         return Vec::new();
     };
@@ -195,7 +195,7 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
 }
 
 /// All files under a folder whose bytes hold a text.
-pub fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
+pub(crate) fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     walk(folder)
         .into_iter()
         .filter(|file| {

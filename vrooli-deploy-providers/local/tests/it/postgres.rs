@@ -20,7 +20,7 @@ use crate::place::{
 
 const KEY: &str = "database/postgres";
 
-pub fn spec() -> PostgresSpec {
+pub(crate) fn spec() -> PostgresSpec {
     PostgresSpec {
         database: SqlName::new("vrooli_wheel").unwrap(),
         version: Some(">=12".to_owned()),
@@ -28,7 +28,7 @@ pub fn spec() -> PostgresSpec {
     }
 }
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "postgres_is_made_kept_changed_and_removed",
@@ -70,7 +70,7 @@ fn read(created: Created<PostgresObserved>) -> (PostgresObserved, String, String
     }
 }
 
-pub fn psql() -> String {
+pub(crate) fn psql() -> String {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -85,7 +85,7 @@ pub fn psql() -> String {
 }
 
 /// As an app would: by the URL alone.
-pub fn ask(url: &str, statement: &str) -> String {
+pub(crate) fn ask(url: &str, statement: &str) -> String {
     let answer = Command::new(psql())
         .args(["-X", "-A", "-t", "-c", statement, url])
         .output()
@@ -217,14 +217,14 @@ fn lifecycle() {
 }
 
 /// The child that is killed.
-pub fn child(rest: &[String]) -> i32 {
+pub(crate) fn child(rest: &[String]) -> i32 {
     let machine = machine_at(Path::new(&rest[0]));
     i32::from(wait(Postgres.create(&machine, &context(&stack()), &key(KEY), &spec())).is_err())
 }
 
 fn killed() {
     // From before the first byte to after the last; a create takes one to three seconds.
-    for delay in [0, 30, 100, 250, 500, 800, 1100, 1400, 1800, 2500] {
+    for delay in [0, 60, 300, 700, 1100, 1500, 2000] {
         let place = Place::new();
         let machine = &place.machine;
         kill_after(

@@ -17,7 +17,7 @@ use crate::place::{
 
 const KEY: &str = "cache/redis";
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial(
             "redis_is_made_kept_and_removed",
@@ -141,7 +141,7 @@ fn lifecycle() {
     });
 }
 
-pub fn child(rest: &[String]) -> i32 {
+pub(crate) fn child(rest: &[String]) -> i32 {
     let machine = machine_at(Path::new(&rest[0]));
     i32::from(
         wait(Redis.create(

@@ -13,7 +13,7 @@ use crate::place::{Place, context, key, stack, trial, wait};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("port_is_chosen_once_and_kept", &[], chosen),
         trial("port_that_is_taken_is_refused_with_who_has_it", &[], taken),

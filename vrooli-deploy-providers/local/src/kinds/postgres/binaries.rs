@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
-use super::VersionWish;
+use super::version::VersionWish;
 use crate::environment;
 use crate::kinds::numbers::PortRange;
 use crate::programs;
@@ -193,7 +193,7 @@ pub(super) fn for_data(major: u32, what_for: &str) -> Result<Binaries> {
 
 fn missing(what_for: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Missing, format!("{what_for} needs a PostgreSQL server, and none is installed here")).with_help(format!(
-        "{}; or use a database that is there already: set `POSTGRES_URL` under `env` in the manifest; or leave it out with `--drop postgres`",
+        "{}; or use a server that runs elsewhere, in a container too: set `POSTGRES_URL` under `secrets` in the manifest; or do without: `--drop postgres`",
         programs::install("postgres")
     ))
 }

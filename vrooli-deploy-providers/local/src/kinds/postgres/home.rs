@@ -133,9 +133,10 @@ pub(super) fn of(layout: &Layout, stack: &StackId, key: &ResourceKey) -> Result<
 
 /// Removes what is left above a home when it was the last one.
 pub(super) fn remove_empty_parents(home: &Home) {
-    let stop = if home.folder.starts_with(FOR_ROOT) {
-        Path::new(FOR_ROOT)
-    } else {
+    if !home.folder.starts_with(FOR_ROOT) {
+        return;
+    }
+    let Some(stop) = Path::new(FOR_ROOT).parent() else {
         return;
     };
     if let Some(parent) = home.folder.parent() {

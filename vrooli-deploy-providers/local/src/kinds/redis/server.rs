@@ -391,7 +391,7 @@ fn program(what_for: &str) -> Result<PathBuf> {
     };
     on_path.or_else(elsewhere).ok_or_else(|| {
         ProviderError::new(ErrorKind::Missing, format!("{what_for} needs a Redis server, and none is installed here")).with_help(format!(
-            "{}; or use a server that is there already: set `REDIS_URL` under `env` in the manifest; or leave it out with `--drop redis`",
+            "{}; or use a server that runs elsewhere, in a container too: set `REDIS_URL` under `secrets` in the manifest; or do without: `--drop redis`",
             programs::install("redis-server")
         ))
     })
