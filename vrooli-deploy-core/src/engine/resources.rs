@@ -70,21 +70,22 @@ impl Calls<'_> {
         let mut looked = false;
         let mut last = None;
         for _ in 0..ROUNDS {
-            let error = match self.create_once(subject).await {
+            match self.create_once(subject).await {
                 Ok(created) => {
                     let output = self.finish(subject, created).await?;
-                    if looked {
-                        self.remove_twins(subject, &output).await;
+                    if output_covers(subject, &output) {
+                        if looked {
+                            self.remove_twins(subject, &output).await;
+                        }
+                        return Ok(output);
                     }
-                    return Ok(output);
+                    // Found, not made: by an attempt that died before it had stored the secret.
+                    last = Some(secret_lost(subject, "the next run makes it anew"));
                 }
-                Err(error) => error,
-            };
-            if error.retry() != Retryability::LookUpFirst {
-                return Err(self.step_error(&subject.step, &error));
+                Err(error) if error.retry() == Retryability::LookUpFirst => last = Some(self.failure(&error)),
+                Err(error) => return Err(self.step_error(&subject.step, &error)),
             }
             looked = true;
-            last = Some(self.failure(&error));
             match self.look_up(subject, support, started.elapsed()).await? {
                 Lookup::There(output) => return Ok(*output),
                 Lookup::Removed if support.create_token == CreateToken::Native => {
@@ -423,6 +424,10 @@ impl Calls<'_> {
     pub(super) async fn is_gone(&self, subject: &Subject, id: &PhysicalId) -> StepResult<bool> {
         Ok(!self.find(subject, Some(id)).await?.iter().any(|found| found.id == *id))
     }
+}
+
+fn output_covers(subject: &Subject, output: &StepOutput) -> bool {
+    matches!(output, StepOutput::Resource { outputs, .. } if covers(subject, outputs))
 }
 
 fn covers(subject: &Subject, outputs: &Outputs) -> bool {
