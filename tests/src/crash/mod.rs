@@ -32,6 +32,8 @@ pub struct Scenario {
     pub wish: Wish,
     /// What it comes to when nobody kills it.
     pub outcome: OutcomeKind,
+    /// Data may be deleted.
+    pub delete_data: bool,
 }
 
 struct KillAt {
@@ -81,7 +83,8 @@ pub fn on_virtual_time<T>(future: impl Future<Output = T>) -> T {
 /// # Panics
 /// When what comes before fails.
 pub async fn prepared(scenario: &Scenario, options: FakeCloudOptions) -> Session {
-    let session = Session::new(FakeCloud::new(options));
+    let mut session = Session::new(FakeCloud::new(options));
+    session.options.delete_data = scenario.delete_data;
     for wish in &scenario.before {
         let outcome = session.run(wish).await;
         assert!(matches!(&outcome, Ok(o) if o.kind == OutcomeKind::Applied), "before: {outcome:?}");

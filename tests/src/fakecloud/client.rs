@@ -14,8 +14,11 @@ use super::cloud::FakeCloud;
 use super::fault::CallRecord;
 use super::world::{Marks, NewObject, Object};
 
-/// How often a client looks whether something is there yet.
+/// How soon a client looks again whether something is there yet; then half as often each time.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How often it looks at least.
+const SLOW_POLL: Duration = Duration::from_secs(30);
 
 /// What a handler wants to make.
 pub(super) struct Make {
@@ -117,6 +120,7 @@ impl FakeCloud {
     /// Waits until an object is listed and ready.
     async fn settled(&self, cx: &OpCtx, object: &Object) -> Result<Object> {
         let deadline = Instant::from_std(cx.deadline);
+        let mut pause = POLL;
         loop {
             let id = object.id.clone();
             let seen = self.describe(cx, object.kind, &object.marks.key, move |o| o.id == id).await?;
@@ -129,7 +133,7 @@ impl FakeCloud {
                 return Err(ProviderError::new(ErrorKind::Timeout, format!("{} is not ready yet", object.id)));
             }
             tokio::select! {
-                () = sleep(POLL) => {}
+                () = sleep(pause) => pause = (pause * 2).min(SLOW_POLL),
                 () = cx.cancellation.cancelled() => {
                     return Err(ProviderError::new(ErrorKind::Ambiguous, "cancelled while it came up"));
                 }

@@ -106,8 +106,9 @@ impl Calls<'_> {
     }
 
     /// Resolves a create that an interrupted run left behind, `ago` after it was written down.
-    /// With a token or a unique name it is simply made again, which settles it; with marks
-    /// alone its absence is believed only once a lost create can no longer land.
+    /// With a token it is simply made again, which settles it: the provider remembers the token.
+    /// Without one its absence is believed only once a lost create can no longer land. A unique
+    /// name is no token: it is free again after a delete, and a late create would take it.
     pub(super) async fn recover_create(&self, subject: &Subject, ago: Duration) -> StepResult<StepOutput> {
         let support = self.support(&subject.kind);
         match self.look_up(subject, support, ago).await? {
@@ -115,7 +116,7 @@ impl Calls<'_> {
             Lookup::Removed => Err(StepError::Failed(interrupted(
                 "it had been made, but its secret was lost with the run: it is deleted and made anew",
             ))),
-            Lookup::Absent if support.create_token == CreateToken::Marks => {
+            Lookup::Absent if support.create_token != CreateToken::Native => {
                 Err(StepError::Failed(interrupted("it was never made")))
             }
             Lookup::Absent => match self.create(subject).await {
@@ -130,7 +131,7 @@ impl Calls<'_> {
     /// Looks for what a create may have made.
     async fn look_up(&self, subject: &Subject, support: KindSupport, ago: Duration) -> StepResult<Lookup> {
         let mut mine = self.mine(subject).await?;
-        if mine.is_empty() && support.create_token == CreateToken::Marks {
+        if mine.is_empty() && support.create_token != CreateToken::Native {
             let wait = support.settle.saturating_sub(ago);
             if !wait.is_zero() {
                 self.events.send(&Event::Note {
