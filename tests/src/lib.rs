@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What tests of the engine and of providers are built on: [`fakecloud`], a [`session`] that
+//! deploys to it, and the [`crash`] matrix.
+
+pub mod crash;
+pub mod fakecloud;
+pub mod session;

@@ -70,21 +70,22 @@ impl Calls<'_> {
         let mut looked = false;
         let mut last = None;
         for _ in 0..ROUNDS {
-            let error = match self.create_once(subject).await {
+            match self.create_once(subject).await {
                 Ok(created) => {
                     let output = self.finish(subject, created).await?;
-                    if looked {
-                        self.remove_twins(subject, &output).await;
+                    if output_covers(subject, &output) {
+                        if looked {
+                            self.remove_twins(subject, &output).await;
+                        }
+                        return Ok(output);
                     }
-                    return Ok(output);
+                    // Found, not made: by an attempt that died before it had stored the secret.
+                    last = Some(secret_lost(subject, "the next run makes it anew"));
                 }
-                Err(error) => error,
-            };
-            if error.retry() != Retryability::LookUpFirst {
-                return Err(self.step_error(&subject.step, &error));
+                Err(error) if error.retry() == Retryability::LookUpFirst => last = Some(self.failure(&error)),
+                Err(error) => return Err(self.step_error(&subject.step, &error)),
             }
             looked = true;
-            last = Some(self.failure(&error));
             match self.look_up(subject, support, started.elapsed()).await? {
                 Lookup::There(output) => return Ok(*output),
                 Lookup::Removed if support.create_token == CreateToken::Native => {
@@ -105,8 +106,9 @@ impl Calls<'_> {
     }
 
     /// Resolves a create that an interrupted run left behind, `ago` after it was written down.
-    /// With a token or a unique name it is simply made again, which settles it; with marks
-    /// alone its absence is believed only once a lost create can no longer land.
+    /// With a token it is simply made again, which settles it: the provider remembers the token.
+    /// Without one its absence is believed only once a lost create can no longer land. A unique
+    /// name is no token: it is free again after a delete, and a late create would take it.
     pub(super) async fn recover_create(&self, subject: &Subject, ago: Duration) -> StepResult<StepOutput> {
         let support = self.support(&subject.kind);
         match self.look_up(subject, support, ago).await? {
@@ -114,7 +116,7 @@ impl Calls<'_> {
             Lookup::Removed => Err(StepError::Failed(interrupted(
                 "it had been made, but its secret was lost with the run: it is deleted and made anew",
             ))),
-            Lookup::Absent if support.create_token == CreateToken::Marks => {
+            Lookup::Absent if support.create_token != CreateToken::Native => {
                 Err(StepError::Failed(interrupted("it was never made")))
             }
             Lookup::Absent => match self.create(subject).await {
@@ -129,7 +131,7 @@ impl Calls<'_> {
     /// Looks for what a create may have made.
     async fn look_up(&self, subject: &Subject, support: KindSupport, ago: Duration) -> StepResult<Lookup> {
         let mut mine = self.mine(subject).await?;
-        if mine.is_empty() && support.create_token == CreateToken::Marks {
+        if mine.is_empty() && support.create_token != CreateToken::Native {
             let wait = support.settle.saturating_sub(ago);
             if !wait.is_zero() {
                 self.events.send(&Event::Note {
@@ -423,6 +425,10 @@ impl Calls<'_> {
     pub(super) async fn is_gone(&self, subject: &Subject, id: &PhysicalId) -> StepResult<bool> {
         Ok(!self.find(subject, Some(id)).await?.iter().any(|found| found.id == *id))
     }
+}
+
+fn output_covers(subject: &Subject, output: &StepOutput) -> bool {
+    matches!(output, StepOutput::Resource { outputs, .. } if covers(subject, outputs))
 }
 
 fn covers(subject: &Subject, outputs: &Outputs) -> bool {

@@ -1,0 +1,138 @@
+//! The crash matrix.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+use vrooli_deploy_core::engine::OutcomeKind;
+use vrooli_deploy_tests::crash::{Scenario, count, points, survive};
+use vrooli_deploy_tests::crash::Point;
+use vrooli_deploy_tests::fakecloud::{FakeCloudOptions, Fault};
+use vrooli_deploy_tests::session::{ReleaseWish, Wish};
+
+fn quick() -> FakeCloudOptions {
+    FakeCloudOptions { slow: Duration::from_secs(10), ..FakeCloudOptions::default() }
+}
+
+fn exhaust(scenario: &Scenario) {
+    let options = quick();
+    let (entries, calls) = count(scenario, &options);
+    for point in points(entries, calls) {
+        survive(scenario, &[point], &options);
+    }
+}
+
+fn scenario(name: &'static str, before: Vec<Wish>, wish: Wish, outcome: OutcomeKind) -> Scenario {
+    Scenario { name, before, wish, outcome, delete_data: false }
+}
+
+#[test]
+fn first_deployment() {
+    exhaust(&scenario("first", vec![], Wish::small(), OutcomeKind::Applied));
+}
+
+#[test]
+fn first_deployment_of_everything() {
+    exhaust(&scenario("full", vec![], Wish::full(), OutcomeKind::Applied));
+}
+
+#[test]
+fn upgrade() {
+    let wish = Wish::small().release(ReleaseWish::version("2"));
+    exhaust(&scenario("upgrade", vec![Wish::small()], wish, OutcomeKind::Applied));
+}
+
+#[test]
+fn first_deployment_that_is_not_well() {
+    let wish = Wish::small().release(ReleaseWish::version("1-unhealthy"));
+    exhaust(&scenario("first unhealthy", vec![], wish, OutcomeKind::RolledBack));
+}
+
+#[test]
+fn upgrade_that_is_not_well() {
+    let wish = Wish::small().release(ReleaseWish::version("2-unhealthy"));
+    exhaust(&scenario("upgrade unhealthy", vec![Wish::small()], wish, OutcomeKind::RolledBack));
+}
+
+#[test]
+fn upgrade_that_fails_its_smoke_tests() {
+    let wish = Wish::small().release(ReleaseWish::version("2-unsmoked"));
+    exhaust(&scenario("upgrade unsmoked", vec![Wish::small()], wish, OutcomeKind::RolledBack));
+}
+
+#[test]
+fn replacement_update_and_delete_at_once() {
+    let wish = Wish::full()
+        .without("bucket/files")
+        .with("instance/main", "size", json!("large"))
+        .with("network/main", "label", json!("renamed"))
+        .with("record/main", "name", json!("www.shop.example"))
+        .release(ReleaseWish::version("2"));
+    exhaust(&scenario("change", vec![Wish::full()], wish, OutcomeKind::Applied));
+}
+
+#[test]
+fn resources_alone() {
+    let wish = Wish::full().bare().with("bucket/files", "versioned", json!(true)).without("record/main");
+    exhaust(&scenario("bare", vec![Wish::full().bare()], wish, OutcomeKind::Applied));
+}
+
+#[test]
+fn end_of_a_stack() {
+    let mut scenario = scenario("destroy", vec![Wish::full()], Wish::gone(), OutcomeKind::Applied);
+    scenario.delete_data = true;
+    exhaust(&scenario);
+}
+
+#[test]
+fn upgrade_whose_build_fails() {
+    let release = ReleaseWish { build_fails: true, ..ReleaseWish::version("2") };
+    let wish = Wish::small().release(release);
+    exhaust(&scenario("upgrade unbuilt", vec![Wish::small()], wish, OutcomeKind::RolledBack));
+}
+
+#[test]
+fn upgrade_that_dies_while_it_is_watched() {
+    let release = ReleaseWish { watch: Some(10), ..ReleaseWish::version("2-dying") };
+    let wish = Wish::small().release(release);
+    exhaust(&scenario("upgrade dying", vec![Wish::small()], wish, OutcomeKind::RolledBack));
+}
+
+fn change() -> Scenario {
+    let wish = Wish::full()
+        .without("bucket/files")
+        .with("instance/main", "size", json!("large"))
+        .with("record/main", "name", json!("www.shop.example"))
+        .release(ReleaseWish::version("2"));
+    scenario("change, killed often", vec![Wish::full()], wish, OutcomeKind::Applied)
+}
+
+fn unwell() -> Scenario {
+    let wish = Wish::full().release(ReleaseWish::version("1-unhealthy"));
+    scenario("first unhealthy, killed often", vec![], wish, OutcomeKind::RolledBack)
+}
+
+fn point() -> impl Strategy<Value = Point> {
+    let fault = prop_oneof![
+        Just(Fault::BeforeSend),
+        Just(Fault::AfterSend),
+        Just(Fault::LostReply),
+        (1_u64..25).prop_map(|s| Fault::Forwarded(Duration::from_secs(s))),
+    ];
+    prop_oneof![
+        (0_u64..60).prop_map(Point::BeforeAppend),
+        (0_u64..60).prop_map(Point::AfterAppend),
+        (0_u64..90, fault).prop_map(|(n, fault)| Point::Call(n, fault)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Killed while recovering from being killed while recovering.
+    #[test]
+    fn killed_again_and_again(points in proptest::collection::vec(point(), 1..5), bad in any::<bool>()) {
+        let scenario = if bad { unwell() } else { change() };
+        survive(&scenario, &points, &quick());
+    }
+}

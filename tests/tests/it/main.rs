@@ -1,0 +1,4 @@
+//! Tests of planner, engine and recovery on the fake cloud.
+
+mod crash;
+mod deploy;
