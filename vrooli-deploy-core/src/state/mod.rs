@@ -96,6 +96,14 @@ pub enum StateError {
         /// How that was seen.
         message: String,
     },
+    /// The entries cannot follow what the journal says; nothing was written.
+    #[error("the journal of `{stack}` refuses an entry: {message}")]
+    Refused {
+        /// The stack.
+        stack: StackId,
+        /// Why.
+        message: String,
+    },
     /// The file cannot be read or written (read-only folder, full disk).
     #[error("cannot use the state at {place}: {message}")]
     Io {
