@@ -1,6 +1,10 @@
 //! Where state lives. SQLite is the embedded default, one file a workspace; teams use the
 //! same traits on other stores.
 
+mod sqlite;
+
+pub use sqlite::{SqliteOptions, SqliteStore};
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
