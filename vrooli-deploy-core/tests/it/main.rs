@@ -10,4 +10,6 @@
 #[cfg(feature = "engine")]
 mod process;
 #[cfg(feature = "engine")]
+mod secrets;
+#[cfg(feature = "engine")]
 mod state;

@@ -67,7 +67,7 @@ fn a_flipped_bit_anywhere_is_told_or_without_effect() {
     let file = dir.path().join("state.db");
     let (mut told, mut without_effect) = (0, 0);
     // A prime, so that all kinds of places in a page are met; and all of the file's header.
-    for place in (0..100).chain((100..bytes.len()).step_by(61)) {
+    for place in (0..100).chain((100..bytes.len()).step_by(127)) {
         let mut flipped = bytes.clone();
         flipped[place] ^= 1 << (place % 8);
         std::fs::write(&file, &flipped).unwrap();
