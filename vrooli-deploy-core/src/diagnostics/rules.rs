@@ -140,7 +140,21 @@ rules! {
     PROVIDER_FENCED "0717" "provider-fenced" Error;
     PROVIDER_UNEXPECTED "0718" "provider-unexpected" Error;
 
+    // 074x: this machine
+    RESOURCE_NOT_HERE "0741" "resource-not-here" Error;
+    RESOURCE_ELSEWHERE "0742" "resource-pointed-elsewhere" Info;
+    RESOURCE_UNUSABLE "0743" "unusable-name" Error;
+    APPLIED_FILE_CHANGED "0744" "applied-file-changed" Warning;
+    APPLIED_FILE_MISSING "0745" "initialization-file-missing" Warning;
+    STATEMENTS_LEFT_OUT "0746" "statements-left-out" Info;
+    DATABASE_NOT_OURS "0747" "database-not-ours" Warning;
+
     // 08: secrets
+    SECRET_STORE_FILE "0801" "secret-store-cannot-be-used" Error;
+    SECRET_STORE_DAMAGED "0802" "secret-store-is-damaged" Error;
+    SECRET_STORE_KEY "0803" "secret-store-key" Error;
+    SECRET_STORE_VERSION "0804" "secret-store-is-newer" Error;
+    SECRET_NOT_FOUND "0805" "no-such-secret" Error;
     SECRET_MISSING "0810" "secret-missing" Error;
 
     // 10: state and lease
@@ -149,6 +163,7 @@ rules! {
     STATE_VERSION "1003" "state-is-newer" Error;
     LEASE_HELD "1010" "lease-is-held" Error;
     LEASE_LOST "1011" "lease-was-lost" Error;
+    ENTRY_REFUSED "1012" "entry-cannot-follow" Error;
 }
 
 impl Code {

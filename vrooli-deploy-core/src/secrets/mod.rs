@@ -4,13 +4,15 @@
 mod file_store;
 #[cfg(feature = "engine")]
 mod generate;
+#[cfg(feature = "engine")]
 mod redact;
 mod store;
 
 #[cfg(feature = "engine")]
 pub use file_store::{FileStore, KeySource};
 #[cfg(feature = "engine")]
-pub use generate::generate;
+pub use generate::{Charset, generate, generate_from};
+#[cfg(feature = "engine")]
 pub use redact::Redactor;
 pub use store::{SecretError, SecretStore};
 
@@ -22,6 +24,20 @@ use zeroize::Zeroize;
 
 /// A value that must not be seen. Has no `Serialize` and no `Display`; `Debug` hides it;
 /// the memory is wiped when it is dropped.
+///
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// println!("{secret}");
+/// ```
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// serde_json::to_string(&secret);
+/// ```
+/// ```
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// assert_eq!(format!("{secret:?}"), "Secret(…)");
+/// assert!(serde_json::to_string(secret.expose()).is_ok());
+/// ```
 pub struct Secret<T: Zeroize>(T);
 
 impl<T: Zeroize> Secret<T> {

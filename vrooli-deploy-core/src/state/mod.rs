@@ -4,6 +4,8 @@
 mod memory;
 mod sqlite;
 
+pub use sqlite::{SqliteOptions, SqliteStore};
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,6 @@ use crate::engine::{Entry, JournalRecord, StackState};
 use crate::names::StackId;
 
 pub use memory::MemoryStore;
-pub use sqlite::SqliteStore;
 
 /// A store of journals, stacks and settings. Each append is one durable transaction.
 #[async_trait]
@@ -100,6 +101,14 @@ pub enum StateError {
         /// The stack.
         stack: StackId,
         /// How that was seen.
+        message: String,
+    },
+    /// The entries cannot follow what the journal says; nothing was written.
+    #[error("the journal of `{stack}` refuses an entry: {message}")]
+    Refused {
+        /// The stack.
+        stack: StackId,
+        /// Why.
         message: String,
     },
     /// The file cannot be read or written (read-only folder, full disk).

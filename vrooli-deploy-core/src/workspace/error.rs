@@ -175,6 +175,7 @@ fn state_code(error: &StateError) -> Code {
         StateError::Io { .. } => Code(1001),
         StateError::Damaged { .. } => Code(1002),
         StateError::Version { .. } => Code(1003),
+        StateError::Refused { .. } => Code(1012),
     }
 }
 

@@ -1,13 +1,20 @@
-//! Integration tests of the library, one binary.
+//! Integration tests of the library, in one binary.
 #![allow(
+    missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    missing_docs
+    reason = "tests say what went wrong by panicking, and what they skip by printing"
 )]
 
 mod corpus;
 mod manifest;
+#[cfg(feature = "engine")]
+mod process;
 mod properties;
+#[cfg(feature = "engine")]
+mod secrets;
 mod service_json;
+#[cfg(feature = "engine")]
+mod state;
