@@ -255,6 +255,7 @@ impl ReleaseWish {
             root: PathBuf::from("/src"),
             context: PathBuf::from("/src"),
             exclude: vec![self.version.clone()],
+            env: std::collections::BTreeMap::new(),
             include: Vec::new(),
             steps: if self.build_fails {
                 vec![BuildStep {
