@@ -62,7 +62,7 @@ pub(crate) fn plan(paint: Paint, plan: &Plan) -> String {
                 *count += 1;
             }
             text.push_str(&format!("\n  {symbol} {}", harmless(&line)));
-            if !step.reason.is_empty() {
+            if !step.reason.is_empty() && !line.starts_with(&step.reason) {
                 text.push_str(&paint.dim(&format!("  — {}", harmless(&step.reason))));
             }
             // That a delete deletes need not be said.
@@ -143,10 +143,7 @@ fn described(step: &Step, replaced: &BTreeSet<&ResourceKey>) -> (Mark, String) {
                 Mark::Change,
                 "apply schema, migrations and seeds".to_owned(),
             ),
-            ReleaseAction::Yield { old, unit } => (
-                Mark::Remove,
-                format!("stop {unit} of {old} (it must not run twice)"),
-            ),
+            ReleaseAction::Yield { old, unit } => (Mark::Remove, format!("stop {unit} of {old}")),
             ReleaseAction::Start { unit } => (Mark::Add, format!("start {unit} of {release}")),
             ReleaseAction::Probe { unit } => (Mark::Neutral, format!("wait until {unit} is well")),
             ReleaseAction::Smoke {
