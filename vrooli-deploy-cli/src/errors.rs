@@ -133,6 +133,16 @@ impl Failure {
         .with_help("save one with `vrooli-deploy plan APP --out FILE`")
     }
 
+    /// A plan would be saved where it changes what it is the plan of.
+    pub(crate) fn plan_in_source(file: &Path) -> Self {
+        Self::new(
+            Some(Code(534)),
+            1,
+            format!("{} lies in the app's own folder: saved there, the plan would be a part of the source", file.display()),
+        )
+        .with_help("save it outside the app's folder")
+    }
+
     /// A file or folder that was asked for cannot be written.
     pub(crate) fn write(path: &Path, error: &std::io::Error) -> Self {
         Self::new(
@@ -179,8 +189,13 @@ impl Failure {
         Self::new(None, 2, message)
     }
 
-    /// Stopped by the user.
+    /// Stopped by the user, before anything came of it.
     pub(crate) fn interrupted() -> Self {
+        Self::new(None, 130, "interrupted")
+    }
+
+    /// Stopped by the user while something was being changed.
+    pub(crate) fn interrupted_change() -> Self {
         Self::new(
             None,
             130,

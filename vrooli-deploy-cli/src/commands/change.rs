@@ -37,6 +37,9 @@ pub(crate) fn say(console: &Console, command: &str, report: &Report) {
         OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::OnHold
     ) {
         console.result(&output::report(console.out, command, report));
+        if command == "stop" {
+            return;
+        }
         for url in &report.urls {
             console.result(&format!("  {}", console.out.link(url)));
         }

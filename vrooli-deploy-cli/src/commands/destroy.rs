@@ -20,9 +20,8 @@ pub(crate) async fn run(context: &Context, args: &Destroy) -> Result<Done, Failu
                 .await?,
         ),
         Some("") => {
-            let whole = retyped("")
-                .trim_end()
-                .replace(" --data", &format!(" --data={}", target.stack.app));
+            let named = format!("--data={}", target.stack.app);
+            let whole = retyped("--yes").replacen("--data", &named, 1);
             return Err(Failure::nobody_to_ask("destroy --data", &whole));
         }
         name => name.map(ToOwned::to_owned),

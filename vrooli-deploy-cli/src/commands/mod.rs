@@ -64,7 +64,8 @@ fn operate(console: Console, arguments: Arguments, registry: Registry) -> Result
         .build()
         .map_err(|e| Failure::system("cannot start", &e))?;
     let result = runtime.block_on(async {
-        let interrupt = Interrupt::listen(&console, changes(&arguments.command))?;
+        let changes = changes(&arguments.command);
+        let interrupt = Interrupt::listen(&console, changes)?;
         let context = Context {
             console,
             global: arguments.global,
@@ -77,6 +78,7 @@ fn operate(console: Console, arguments: Arguments, registry: Registry) -> Result
         };
         match result {
             // Whatever else it says: it was told to stop.
+            Err(_) if interrupt.is_asked() && changes => Err(Failure::interrupted_change()),
             Err(_) if interrupt.is_asked() => Err(Failure::interrupted()),
             result => result,
         }

@@ -2,7 +2,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use vrooli_deploy_core::plan::Plan;
+use vrooli_deploy_core::plan::{Plan, ReleaseSource};
 
 use super::change;
 use super::context::Context;
@@ -14,6 +14,9 @@ use crate::output::{self, json::Line};
 pub(crate) async fn run(context: &Context, args: &arguments::Plan) -> Result<Done, Failure> {
     let plan = show(context, &args.app.app, &args.choices).await?;
     if let Some(file) = &args.out {
+        if in_source(file, &plan) {
+            return Err(Failure::plan_in_source(file));
+        }
         save(file, &plan).map_err(|e| Failure::write(file, &e))?;
         context.console.note(&format!(
             "saved; to apply exactly this: vrooli-deploy deploy {} --plan {}",
@@ -37,6 +40,22 @@ pub(crate) async fn show(context: &Context, app: &str, choices: &Choices) -> Res
     console.line(&Line::Plan((&plan).into()));
     console.result(&output::plan(console.out, &plan));
     Ok(plan)
+}
+
+/// Would the file be a part of what the plan builds? Then saving it would change the plan.
+fn in_source(file: &Path, plan: &Plan) -> bool {
+    let Some(ReleaseSource::Build { request, .. }) = plan.release.as_ref().map(|r| &r.source)
+    else {
+        return false;
+    };
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // A folder that is not there is told of when the file is written.
+    folder
+        .canonicalize()
+        .is_ok_and(|folder| folder.starts_with(&request.root))
 }
 
 /// Writes it whole or not at all, for its owner alone.

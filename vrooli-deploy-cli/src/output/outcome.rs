@@ -63,7 +63,9 @@ pub(crate) fn report(paint: Paint, command: &str, report: &Report) -> String {
     if let Some(cause) = Failure::outcome(&report.outcome) {
         text = format!("{}\n{text}", failure(paint, &cause));
     }
-    for left in &report.outcome.left_behind {
+    // The next run goes on: what was not begun is not left behind.
+    let interrupted = report.outcome.kind == OutcomeKind::Interrupted;
+    for left in report.outcome.left_behind.iter().filter(|_| !interrupted) {
         text.push_str(&format!(
             "\n  {} {}: {}",
             paint.yellow("stays:"),
@@ -97,9 +99,9 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
                 (_, None) => "done".to_owned(),
             };
             format!(
-                "{} {name}: {what} ({} steps)",
+                "{} {name}: {what} ({})",
                 paint.green("✓"),
-                report.steps
+                steps(report.steps)
             )
         }
         OutcomeKind::OnHold => format!(
@@ -130,6 +132,14 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
                 paint.yellow("!")
             )
         }
+    }
+}
+
+fn steps(count: usize) -> String {
+    if count == 1 {
+        "1 step".to_owned()
+    } else {
+        format!("{count} steps")
     }
 }
 

@@ -62,14 +62,15 @@ pub(crate) fn plan(paint: Paint, plan: &Plan) -> String {
                 *count += 1;
             }
             text.push_str(&format!("\n  {symbol} {}", harmless(&line)));
-            if !step.reason.is_empty() {
+            if !step.reason.is_empty() && !line.starts_with(&step.reason) {
                 text.push_str(&paint.dim(&format!("  — {}", harmless(&step.reason))));
             }
-            if let Undo::Keep { reason } = &step.undo {
-                text.push_str(&paint.yellow(&format!(
-                    "\n      stays if this fails: {}",
-                    harmless(reason)
-                )));
+            // That a delete deletes need not be said.
+            let deletes = matches!(step.action, StepAction::Delete { .. });
+            if let Undo::Keep { reason } = &step.undo
+                && !deletes
+            {
+                text.push_str(&paint.yellow(&format!("\n      not undone: {}", harmless(reason))));
             }
         }
     }
@@ -142,10 +143,7 @@ fn described(step: &Step, replaced: &BTreeSet<&ResourceKey>) -> (Mark, String) {
                 Mark::Change,
                 "apply schema, migrations and seeds".to_owned(),
             ),
-            ReleaseAction::Yield { old, unit } => (
-                Mark::Remove,
-                format!("stop {unit} of {old} (it must not run twice)"),
-            ),
+            ReleaseAction::Yield { old, unit } => (Mark::Remove, format!("stop {unit} of {old}")),
             ReleaseAction::Start { unit } => (Mark::Add, format!("start {unit} of {release}")),
             ReleaseAction::Probe { unit } => (Mark::Neutral, format!("wait until {unit} is well")),
             ReleaseAction::Smoke {
@@ -237,7 +235,7 @@ mod tests {
             plan(Paint(false), &example()),
             "deploy of wheel/default on local\n\n  first, beside what runs\n  \
              ± local.postgres database/main (new)  — port changes\n\n  the change of release\n  \
-             ~ apply schema, migrations and seeds\n      stays if this fails: SQL\n  \
+             ~ apply schema, migrations and seeds\n      not undone: SQL\n  \
              ~ traffic: r1 25 %, r2 75 %\n\n  after the commit\n  \
              ± local.postgres database/main (old: old)  — port changes\n\n  note: mind the gap\n\n  \
              0 to add, 2 to change, 1 to replace, 0 to remove; plan aaaaaaaaaaaa"
