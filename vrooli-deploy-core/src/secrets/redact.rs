@@ -128,7 +128,7 @@ impl Redactor {
         let ranges = match &self.0 {
             Hides::Nothing => return None,
             Hides::Values(patterns) => patterns.find(bytes),
-            Hides::Everything => vec![0..bytes.len()],
+            Hides::Everything => std::iter::once(0..bytes.len()).collect(),
         };
         if ranges.is_empty() {
             return None;

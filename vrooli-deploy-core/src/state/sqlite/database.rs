@@ -255,7 +255,7 @@ fn fill(new: &Path) -> Result<(), Fault> {
     }
     let id = Uuid::new_v4().to_string();
     connection.execute(
-        "INSERT INTO meta (id, guard, schema) VALUES (?1, ?2, ?3)",
+        "INSERT INTO meta (id, guard, schema, settings) VALUES (?1, ?2, ?3, 0)",
         (&id, checksum(&[id.as_bytes()]), SCHEMA),
     )?;
     connection.pragma_update(None, "application_id", APPLICATION)?;

@@ -19,6 +19,7 @@ mod fault;
 mod lease;
 mod lock;
 mod read;
+mod settings;
 mod worker;
 mod writer;
 
@@ -43,7 +44,7 @@ use crate::engine::{JournalRecord, StackState};
 use crate::names::StackId;
 use crate::state::{Holder, Lease, LeaseInfo, StateError, StateStore};
 
-type Read = Box<dyn FnOnce(&mut Connection) + Send>;
+type Read = Box<dyn FnOnce(Result<&Connection, Fault>) + Send>;
 
 /// Knobs of a [`SqliteStore`].
 #[derive(Debug, Clone)]
@@ -113,7 +114,11 @@ impl SqliteStore {
         let place = layout.database();
         let reader = Worker::spawn("state-reader", &place, move |requests: Receiver<Read>| {
             for read in requests {
-                read(&mut connection);
+                // Each sees one moment: that of its first statement.
+                match connection.transaction() {
+                    Ok(transaction) => read(Ok(&transaction)),
+                    Err(error) => read(Err(error.into())),
+                }
             }
         })?;
         let writer = match writer {
@@ -154,23 +159,30 @@ impl SqliteStore {
     /// # Errors
     /// [`StateError::Damaged`] with the first thing that does not fit.
     pub async fn verify(&self) -> Result<(), StateError> {
-        let layout = self.shared.layout.clone();
-        self.shared
-            .read(move |connection| {
+        let stacks = self
+            .shared
+            .read(|connection| {
                 writer::check(connection)?;
-                for stack in read::stacks(connection)? {
-                    let witness = Witness::read(&layout.lock(&stack));
-                    let transaction = connection.transaction()?;
-                    let whole = read::replay(&transaction, &stack, witness)?;
-                    if read::fold(&transaction, &stack, witness)?.state != whole.state {
-                        return Err(Fault::Damaged(format!(
-                            "the snapshot of `{stack}` is not what its journal says"
-                        )));
-                    }
-                }
-                Ok(())
+                settings::check(connection)?;
+                read::stacks(connection)
             })
-            .await
+            .await?;
+        for stack in stacks {
+            let lock = self.shared.layout.lock(&stack);
+            self.shared
+                .read(move |connection| {
+                    let witness = Witness::read(&lock);
+                    let whole = read::replay(connection, &stack, witness)?;
+                    if read::fold(connection, &stack, witness)?.state == whole.state {
+                        return Ok(());
+                    }
+                    Err(Fault::Damaged(format!(
+                        "the snapshot of `{stack}` is not what its journal says"
+                    )))
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     /// What the holder of a lock that is taken wrote about itself.
@@ -228,13 +240,15 @@ impl Shared {
         gone(&self.place())
     }
 
+    /// Reads in one transaction. It begins with the first statement of `job`: a witness that
+    /// is read before that is never newer than the journal.
     async fn read<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Connection) -> Result<T, Fault> + Send + 'static,
+        job: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StateError> {
         let (reply, answer) = oneshot::channel();
         self.reader.send(Box::new(move |connection| {
-            let _ = reply.send(job(connection));
+            let _ = reply.send(connection.and_then(job));
         }))?;
         answer
             .await
@@ -284,17 +298,15 @@ impl StateStore for SqliteStore {
         let (stack, lock) = (stack.clone(), self.shared.layout.lock(stack));
         self.shared
             .read(move |connection| {
-                // Before the transaction begins: it must not be newer than what is read.
                 let witness = Witness::read(&lock);
-                let transaction = connection.transaction()?;
-                Ok(read::fold(&transaction, &stack, witness)?.state)
+                Ok(read::fold(connection, &stack, witness)?.state)
             })
             .await
     }
 
     async fn stacks(&self) -> Result<Vec<StackId>, StateError> {
         self.shared
-            .read(|connection| read::stacks(connection))
+            .read(read::stacks)
             .await
     }
 
@@ -339,8 +351,7 @@ impl StateStore for SqliteStore {
         self.shared
             .read(move |connection| {
                 let witness = Witness::read(&lock);
-                let transaction = connection.transaction()?;
-                read::records(&transaction, &stack, from, witness)
+                read::records(connection, &stack, from, witness)
             })
             .await
     }
@@ -352,7 +363,7 @@ impl StateStore for SqliteStore {
     ) -> Result<Option<serde_json::Value>, StateError> {
         let (stack, name) = (stack.clone(), name.to_owned());
         self.shared
-            .read(move |connection| read::setting(connection, &stack, &name))
+            .read(move |connection| settings::read(connection, &stack, &name))
             .await
     }
 

@@ -110,52 +110,27 @@ pub(super) fn records(
     Ok(records)
 }
 
-/// Stacks that have a journal.
+/// Stacks that have a journal. `connection` must be in a transaction.
 pub(super) fn stacks(connection: &Connection) -> Result<Vec<StackId>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT stack FROM stacks WHERE EXISTS (SELECT 1 FROM journal WHERE journal.stack = stacks.stack) \
-         ORDER BY stack",
+        "SELECT stack, seq,
+                EXISTS (SELECT 1 FROM journal WHERE journal.stack = stacks.stack),
+                EXISTS (SELECT 1 FROM tombstones WHERE tombstones.stack = stacks.stack)
+         FROM stacks ORDER BY stack",
     )?;
     let mut rows = statement.query([])?;
     let mut stacks = Vec::new();
     while let Some(row) = rows.next()? {
-        let text: String = row.get(0)?;
-        stacks.push(parse(&text)?);
+        let (text, seq): (String, i64) = (row.get(0)?, row.get(1)?);
+        let (has_journal, was_forgotten): (bool, bool) = (row.get(2)?, row.get(3)?);
+        let stack = parse(&text)?;
+        if has_journal {
+            stacks.push(stack);
+        } else if seq != 0 && !was_forgotten {
+            return Err(missing(&stack, 1));
+        }
     }
     Ok(stacks)
-}
-
-/// A setting, checked.
-pub(super) fn setting(
-    connection: &Connection,
-    stack: &StackId,
-    name: &str,
-) -> Result<Option<serde_json::Value>, Fault> {
-    let key = stack.to_string();
-    let found: Option<(String, i64)> = connection
-        .prepare_cached("SELECT value, checksum FROM settings WHERE stack = ?1 AND name = ?2")?
-        .query_row((&key, name), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((value, sum)) = found else {
-        return Ok(None);
-    };
-    if i64::from(setting_checksum(&key, name, &value)) != sum {
-        return Err(Fault::Damaged(format!(
-            "the setting `{name}` of `{stack}` does not fit its checksum"
-        )));
-    }
-    serde_json::from_str(&value)
-        .map(Some)
-        .map_err(|error| Fault::Damaged(format!("the setting `{name}` of `{stack}`: {error}")))
-}
-
-pub(super) fn setting_checksum(stack: &str, name: &str, value: &str) -> u32 {
-    checksum(&[
-        b"setting",
-        stack.as_bytes(),
-        name.as_bytes(),
-        value.as_bytes(),
-    ])
 }
 
 /// Where a stack's journal begins: at nothing, or where it was forgotten.

@@ -1,8 +1,10 @@
--- One row: whose state this is, and in which shape. `guard` is the checksum of `id`.
+-- One row: whose state this is, and in which shape. `guard` is the checksum of `id`,
+-- `settings` the exclusive or of the checksums of all settings.
 CREATE TABLE meta (
-    id     TEXT    NOT NULL,
-    guard  INTEGER NOT NULL,
-    schema INTEGER NOT NULL
+    id       TEXT    NOT NULL,
+    guard    INTEGER NOT NULL,
+    schema   INTEGER NOT NULL,
+    settings INTEGER NOT NULL
 ) STRICT;
 
 -- The head of each journal: a journal that ends before its head has lost records.

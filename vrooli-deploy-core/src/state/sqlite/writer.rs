@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::append::append;
 use super::fault::Fault;
 use super::lock::{LockFile, Witness};
-use super::read::{Fold, fold, setting_checksum, to_sql, tombstone_checksum};
+use super::read::{Fold, fold, to_sql, tombstone_checksum};
+use super::settings;
 use crate::engine::{Entry, JournalRecord};
 use crate::names::StackId;
 use crate::state::{Holder, LeaseInfo, StateError};
@@ -280,23 +281,11 @@ impl Writer {
         value: Option<&serde_json::Value>,
     ) -> Result<(), Fault> {
         self.ensure_sound()?;
-        let key = stack.to_string();
-        match value {
-            None => {
-                self.connection.execute(
-                    "DELETE FROM settings WHERE stack = ?1 AND name = ?2",
-                    (&key, name),
-                )?;
-            }
-            Some(value) => {
-                let value = value.to_string();
-                self.connection.execute(
-                    "INSERT INTO settings (stack, name, value, checksum) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (stack, name) DO UPDATE SET value = excluded.value, checksum = excluded.checksum",
-                    (&key, name, &value, setting_checksum(&key, name, &value)),
-                )?;
-            }
-        }
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        settings::write(&transaction, stack, name, value)?;
+        transaction.commit()?;
         Ok(())
     }
 
@@ -315,9 +304,9 @@ impl Writer {
         if fold.state.seq > 0 {
             entomb(&transaction, &key, &fold)?;
         }
-        for table in ["journal", "snapshots", "settings"] {
-            transaction.execute(&format!("DELETE FROM {table} WHERE stack = ?1"), [&key])?;
-        }
+        transaction.execute("DELETE FROM journal WHERE stack = ?1", [&key])?;
+        transaction.execute("DELETE FROM snapshots WHERE stack = ?1", [&key])?;
+        settings::forget(&transaction, stack)?;
         transaction.commit()?;
         self.folds.remove(stack);
         Ok(())

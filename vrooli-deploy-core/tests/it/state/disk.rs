@@ -111,7 +111,7 @@ fn child_in_a_read_only_folder() {
     block_on(async {
         let store = SqliteStore::open(&dir).unwrap();
         assert!(store.is_read_only());
-        assert_eq!(store.stacks().await.unwrap(), [app.clone()]);
+        assert_eq!(store.stacks().await.unwrap(), std::slice::from_ref(&app));
         assert_eq!(store.load(&app).await.unwrap().seq, 16);
         assert_eq!(store.journal(&app, 1).await.unwrap().len(), 16);
         assert!(store.setting(&app, "source").await.unwrap().is_some());

@@ -59,7 +59,7 @@ fn what_is_appended_is_loaded_and_listed() {
         assert_eq!(store.journal(&app, 70).await.unwrap(), []);
         let state = store.load(&app).await.unwrap();
         assert_eq!((state.seq, state.resources.len(), state.open), (6, 2, None));
-        assert_eq!(store.stacks().await.unwrap(), [app.clone()]);
+        assert_eq!(store.stacks().await.unwrap(), std::slice::from_ref(&app));
         assert!(lease.append(6, &[]).await.unwrap().is_empty());
         store.verify().await.unwrap();
     });
