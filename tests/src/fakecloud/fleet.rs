@@ -143,7 +143,7 @@ impl Fleet for FakeFleet {
         let (number, unit) = (release.number, unit.clone());
         let sick = release.bundle.version.contains("unhealthy");
         self.call(cx, "probe", format!("{number}/{unit}"), false, move |world, cx| {
-            let runs = world.fleet(cx)?.units.contains_key(&(number, unit));
+            let runs = world.fleet_seen(cx).units.contains_key(&(number, unit));
             let healthy = runs && !sick;
             Ok(ProbeReport {
                 healthy,
@@ -159,7 +159,7 @@ impl Fleet for FakeFleet {
     async fn smoke(&self, cx: &OpCtx, release: &Release, _through_edge: bool) -> Result<SmokeReport> {
         let fails = release.bundle.version.contains("unsmoked");
         self.call(cx, "smoke", release.number, false, move |world, cx| {
-            world.fleet(cx)?;
+            world.fleet_seen(cx);
             Ok(SmokeReport {
                 passed: u32::from(!fails),
                 failed: if fails { vec!["GET / answered 500".to_owned()] } else { Vec::new() },
@@ -177,13 +177,13 @@ impl Fleet for FakeFleet {
     }
 
     async fn routing(&self, cx: &OpCtx) -> Result<Routing> {
-        self.call(cx, "routing", "", false, |world, cx| Ok(world.fleet(cx)?.routing.clone())).await
+        self.call(cx, "routing", "", false, |world, cx| Ok(world.fleet_seen(cx).routing.clone())).await
     }
 
     async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
         sleep(deadline.min(Duration::from_secs(1))).await;
         self.call(cx, "drain", release, false, |world, cx| {
-            world.fleet(cx)?;
+            world.fleet_seen(cx);
             Ok(DrainReport::default())
         })
         .await
@@ -212,7 +212,7 @@ impl Fleet for FakeFleet {
 
     async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
         self.call(cx, "list", "", false, |world, cx| {
-            let fleet = world.fleet(cx)?;
+            let fleet = world.fleet_seen(cx);
             let mut units: Vec<UnitObserved> = fleet.units.values().cloned().collect();
             for unit in &mut units {
                 let dying = fleet.staged.get(&unit.release).is_some_and(|r| r.bundle.version.contains("dying"));
@@ -227,7 +227,7 @@ impl Fleet for FakeFleet {
     }
 
     async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>> {
-        self.call(cx, "staged", "", false, |world, cx| Ok(world.fleet(cx)?.staged.values().cloned().collect())).await
+        self.call(cx, "staged", "", false, |world, cx| Ok(world.fleet_seen(cx).staged.values().cloned().collect())).await
     }
 
     async fn forget(&self, cx: &OpCtx, _data: bool) -> Result<()> {
@@ -244,7 +244,7 @@ impl Fleet for FakeFleet {
 
     async fn logs(&self, cx: &OpCtx, _query: &LogQuery) -> Result<LogPage> {
         self.call(cx, "logs", "", false, |world, cx| {
-            world.fleet(cx)?;
+            world.fleet_seen(cx);
             Ok(LogPage::default())
         })
         .await

@@ -241,6 +241,13 @@ impl World {
         Ok(fleet)
     }
 
+    /// The fleet of a call's stack, for reading: nobody is refused, a new lease holder is noticed.
+    pub(super) fn fleet_seen(&mut self, cx: &OpCtx) -> &FleetWorld {
+        let fleet = self.fleets.entry(cx.stack.clone()).or_default();
+        fleet.fence = fleet.fence.max(cx.fence);
+        fleet
+    }
+
     /// Notes what must never be.
     pub(super) fn watch(&mut self, stack: &StackId, after: &str) {
         let Some(fleet) = self.fleets.get(stack) else { return };

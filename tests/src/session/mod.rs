@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use vrooli_deploy_core::engine::{
     ApplyError, ApplyOptions, Engine, EngineHooks, EngineOptions, Event, EventSink, Outcome, OutcomeKind,
-    RecoverOptions, ReleaseStatus, StackState,
+    RecoverOptions, ReleaseStatus, StackState, Survey,
 };
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::plan::{
-    self, AssembleInput, DestroyInput, Inventory, Plan, PlanError, PlannedRelease, ReleaseAction, ReleaseSource,
+    self, AssembleInput, DestroyInput, Plan, PlanError, PlannedRelease, ReleaseAction, ReleaseSource,
     ResourceInput, ResourceOptions, Stage, Step, StepAction, StepId, Undo,
 };
-use vrooli_deploy_core::provider::{Cancellation, Fleet, OpCtx, Provider, ProviderError, Routing, UnitObserved, UnitState};
+use vrooli_deploy_core::provider::{Cancellation, OpCtx, Provider, ProviderError, Routing, UnitState};
 use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::release::strategy::{BlueGreen, Situation, Strategy as _, StrategyError, units};
 use vrooli_deploy_core::state::{Holder, Lease, MemoryStore, StateError, StateStore as _};
@@ -67,14 +67,6 @@ pub enum SessionError {
     /// A look at the world.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-}
-
-/// What is there, before a plan is made.
-struct Situated {
-    inventory: Inventory,
-    units: Vec<UnitObserved>,
-    routing: Routing,
-    staged: Vec<Release>,
 }
 
 impl Session {
@@ -140,18 +132,6 @@ impl Session {
         OpCtx::new(stack_id(), self.store.id(), fence, deadline, self.cancellation.clone())
     }
 
-    async fn look(&self, engine: &Engine, fence: u64, state: &StackState) -> Result<Situated, SessionError> {
-        let provider = self.cloud.provider();
-        let cx = self.context(fence);
-        let fleet = fleet(&*provider);
-        Ok(Situated {
-            inventory: engine.observe(&cx, &stack_id(), state).await?,
-            units: fleet.list(&cx).await?,
-            routing: fleet.routing(&cx).await?,
-            staged: fleet.staged(&cx).await?,
-        })
-    }
-
     /// Plans and applies what is wanted, after whatever was left is resolved.
     ///
     /// # Errors
@@ -167,8 +147,8 @@ impl Session {
         {
             return Ok(outcome);
         }
-        let situated = self.look(&engine, lease.info().fence, &state).await?;
-        let plan = self.plan_from(wish, &state, &situated)?;
+        let survey = engine.survey(&self.context(lease.info().fence), &state).await?;
+        let plan = self.plan_from(wish, &state, &survey)?;
         let findings = plan::check(&plan, &state);
         assert!(findings.is_empty(), "the planner made a plan with findings: {findings:#?}");
         let apply = ApplyOptions { cancellation: self.cancellation.clone() };
@@ -184,19 +164,11 @@ impl Session {
     /// When none can be made.
     pub async fn plan(&self, wish: &Wish) -> Result<Plan, SessionError> {
         let state = self.state().await?;
-        let situated = self.look(&self.engine(), 0, &state).await;
-        // A look without a lease has fence 0, which a fleet that has seen a lease refuses.
-        let situated = match situated {
-            Ok(situated) => situated,
-            Err(_) => {
-                let lease = self.lease().await?;
-                self.look(&self.engine(), lease.info().fence, &state).await?
-            }
-        };
-        self.plan_from(wish, &state, &situated)
+        let survey = self.engine().survey(&self.context(0), &state).await?;
+        self.plan_from(wish, &state, &survey)
     }
 
-    fn plan_from(&self, wish: &Wish, state: &StackState, seen: &Situated) -> Result<Plan, SessionError> {
+    fn plan_from(&self, wish: &Wish, state: &StackState, seen: &Survey) -> Result<Plan, SessionError> {
         let provider = self.cloud.provider();
         let incarnation = if state.incarnation.is_nil() { Uuid::from_u128(7) } else { state.incarnation };
         if wish.gone {
@@ -265,13 +237,8 @@ impl Session {
     }
 }
 
-#[expect(clippy::expect_used, reason = "the fake cloud has a fleet")]
-fn fleet(provider: &dyn Provider) -> Arc<dyn Fleet> {
-    provider.fleet().expect("the fake cloud has a fleet")
-}
-
 /// Does the release serve, and nothing else?
-fn serves(release: &Release, seen: &Situated) -> bool {
+fn serves(release: &Release, seen: &Survey) -> bool {
     let wanted: BTreeSet<_> =
         release.bundle.services.iter().flat_map(|(name, config)| units(name, config)).collect();
     let running: BTreeSet<_> = seen
@@ -287,7 +254,7 @@ fn serves(release: &Release, seen: &Situated) -> bool {
 
 fn destroy(
     state: &StackState,
-    seen: &Situated,
+    seen: &Survey,
     provider: &dyn Provider,
     incarnation: Uuid,
     delete_data: bool,

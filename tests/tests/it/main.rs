@@ -2,3 +2,7 @@
 
 mod crash;
 mod deploy;
+mod failure;
+mod plan;
+mod properties;
+mod specs;

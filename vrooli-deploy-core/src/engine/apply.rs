@@ -18,7 +18,7 @@ use super::journal::Journal;
 use super::options::ApplyOptions;
 use super::outcome::{Outcome, OutcomeKind};
 use super::release_steps::Given;
-use super::run::{Ending, Opened, Task, cause, close, leave_open, left_behind, not_done, only_waits, say_failed};
+use super::run::{Ending, Opened, Task, close, leave_open, left_behind, not_done, only_waits, say_failed};
 use super::schedule::Schedule;
 use super::stack_state::StackState;
 use super::undo::{Undone, undo};
@@ -84,7 +84,7 @@ impl Engine {
                 let open = journal.state.open.as_ref();
                 let ending = Ending {
                     kind: OutcomeKind::Partial,
-                    cause: open.and_then(cause),
+                    cause: open.and_then(|open| open.cause.clone()),
                     left_behind: open.map(not_done).unwrap_or_default(),
                 };
                 close(&mut journal, &calls, ending).await
@@ -110,7 +110,7 @@ pub(super) fn interrupted_ending(journal: &Journal<'_>) -> Ending {
     let open = journal.state.open.as_ref();
     Ending {
         kind: OutcomeKind::Interrupted,
-        cause: open.and_then(cause),
+        cause: open.and_then(|open| open.cause.clone()),
         left_behind: open.map(not_done).unwrap_or_default(),
     }
 }
@@ -124,7 +124,7 @@ pub(super) async fn roll_back(
 ) -> Result<Outcome, ApplyError> {
     let done = undo(journal, calls, opened, |step, state| super::undo::after_failure(opened.first, step, state)).await?;
     let open = journal.state.open.as_ref();
-    let cause = unknown.clone().or_else(|| open.and_then(cause));
+    let cause = unknown.clone().or_else(|| open.and_then(|open| open.cause.clone()));
     let left_behind = open.map(left_behind).unwrap_or_default();
     match done {
         Undone::Cancelled => Ok(leave_open(journal, calls, interrupted_ending(journal))),
@@ -136,6 +136,24 @@ pub(super) async fn roll_back(
         }
         Undone::All => close(journal, calls, Ending { kind: OutcomeKind::RolledBack, cause, left_behind }).await,
     }
+}
+
+/// What is written down with a step: its resolved spec, or the traffic before a shift.
+async fn written_with(
+    calls: &Calls<'_>,
+    step: &StepId,
+    action: &StepAction,
+    spec: Option<serde_json::Value>,
+) -> StepResult<Option<serde_json::Value>> {
+    if !matches!(action, StepAction::Release { action: ReleaseAction::Shift { .. }, .. }) {
+        return Ok(spec);
+    }
+    let before = tokio::select! {
+        before = calls.routing(step) => before?,
+        () = calls.cancellation.cancelled() => return Err(StepError::Cancelled),
+    };
+    // A time at which an older shift would have gone back by itself is no state to go back to.
+    Ok(serde_json::to_value(Routing { weights: before.weights, ..Routing::default() }).ok())
 }
 
 /// How the forward half ended.
@@ -227,7 +245,7 @@ impl<'a> Forward<'a> {
                 continue;
             }
             let prepared = match opened.task(step, journal.state) {
-                Ok((task, spec)) => self.spec_of(&step.id, &step.action, spec).await.map(|spec| (task, spec)),
+                Ok((task, spec)) => written_with(calls, &step.id, &step.action, spec).await.map(|spec| (task, spec)),
                 Err(failure) => Err(StepError::Failed(failure)),
             };
             match prepared {
@@ -244,25 +262,6 @@ impl<'a> Forward<'a> {
         }
         journal.append(&entries).await?;
         Ok(tasks)
-    }
-
-    /// What is written down with a step: its resolved spec, or the traffic before a shift.
-    async fn spec_of(
-        &self,
-        step: &StepId,
-        action: &StepAction,
-        spec: Option<serde_json::Value>,
-    ) -> StepResult<Option<serde_json::Value>> {
-        if !matches!(action, StepAction::Release { action: ReleaseAction::Shift { .. }, .. }) {
-            return Ok(spec);
-        }
-        let calls = self.calls;
-        let before = tokio::select! {
-            before = calls.routing(step) => before?,
-            () = calls.cancellation.cancelled() => return Err(StepError::Cancelled),
-        };
-        // A time at which an older shift would have gone back by itself is no state to go back to.
-        Ok(serde_json::to_value(Routing { weights: before.weights, ..Routing::default() }).ok())
     }
 
     fn launch(&mut self, at: usize, task: Task) {

@@ -54,7 +54,7 @@ pub use self::{
     error::ApplyError,
     events::EventStream,
     hooks::{EngineHooks, Hook},
-    observe::observe,
+    observe::{Survey, observe},
     options::{ApplyOptions, Deadlines, EngineOptions, RecoverOptions, Redact, RetryOptions},
     recover::{RecoveryReport, Resolution},
 };

@@ -1,32 +1,47 @@
+use std::time::Duration;
+
 use super::Engine;
 use super::stack_state::StackState;
 use crate::names::StackId;
 use crate::plan::{Inventory, Observed};
-use crate::provider::{OpCtx, Provider, ProviderError, Result, Retryability, Scope};
+use crate::provider::{OpCtx, Provider, ProviderError, Result, Retryability, Routing, Scope, UnitObserved};
+use crate::release::Release;
 
-/// How often a listing that certainly failed is tried again.
-const ATTEMPTS: u32 = 4;
+/// How often a look that certainly failed is taken again.
+const ATTEMPTS: u32 = 6;
 
-/// What a stack has, seen now: one listing a kind, and a look by id at what the state knows
-/// and no listing shows. Changes nothing and needs no lease.
+/// The first pause between looks; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A stack as it is, all that a plan is made from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Survey {
+    /// Its resources.
+    pub inventory: Inventory,
+    /// Its units, of whatever release.
+    pub units: Vec<UnitObserved>,
+    /// Its traffic.
+    pub routing: Routing,
+    /// Releases that are staged, by their own records.
+    pub staged: Vec<Release>,
+}
+
+/// What resources a stack has, seen now: one listing a kind, and a look by id at what the
+/// state knows and no listing shows. Changes nothing and needs no lease.
 ///
 /// # Errors
 /// When the provider cannot be asked. What is not known is never taken for absent.
-pub async fn observe(
-    provider: &dyn Provider,
-    cx: &OpCtx,
-    stack: &StackId,
-    state: &StackState,
-) -> Result<Inventory> {
+pub async fn observe(provider: &dyn Provider, cx: &OpCtx, stack: &StackId, state: &StackState) -> Result<Inventory> {
     let scope = Scope { stack: stack.clone(), page: None };
-    let found = again(|| provider.inventory(cx, &scope)).await?;
+    let found = patiently(|| provider.inventory(cx, &scope)).await?;
     let mut inventory = Inventory::seen(found);
     for (key, known) in &state.resources {
         if inventory.objects(key).iter().any(|(_, found)| found.id == known.id) {
             continue;
         }
         // A listing may lag behind; the object itself does not.
-        let found = again(|| provider.find(cx, &known.kind, key, Some(&known.id))).await?;
+        let found = patiently(|| provider.find(cx, &known.kind, key, Some(&known.id))).await?;
         if let Some(found) = found.into_iter().find(|found| found.id == known.id) {
             let mut all = inventory.objects(key).to_vec();
             all.insert(0, (known.kind.clone(), found));
@@ -36,15 +51,16 @@ pub async fn observe(
     Ok(inventory)
 }
 
-async fn again<T, F>(make: impl Fn() -> F) -> std::result::Result<T, ProviderError>
+/// Looks again while the provider says that the look failed and may be taken again.
+async fn patiently<T, F>(look: impl Fn() -> F) -> std::result::Result<T, ProviderError>
 where
     F: Future<Output = Result<T>>,
 {
-    let mut attempt = 1;
+    let mut attempt = 0;
     loop {
-        match make().await {
+        match look().await {
             Err(error) if error.retry() != Retryability::Never && attempt < ATTEMPTS => {
-                tokio::time::sleep(std::time::Duration::from_millis(200 << attempt)).await;
+                tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
                 attempt += 1;
             }
             answer => return answer,
@@ -53,11 +69,20 @@ where
 }
 
 impl Engine {
-    /// See [`observe`].
+    /// Looks at everything that a plan is made from. Changes nothing.
     ///
     /// # Errors
     /// When the provider cannot be asked.
-    pub async fn observe(&self, cx: &OpCtx, stack: &StackId, state: &StackState) -> Result<Inventory> {
-        observe(&*self.provider, cx, stack, state).await
+    pub async fn survey(&self, cx: &OpCtx, state: &StackState) -> Result<Survey> {
+        let inventory = observe(&*self.provider, cx, &cx.stack, state).await?;
+        let Some(fleet) = self.provider.fleet() else {
+            return Ok(Survey { inventory, units: Vec::new(), routing: Routing::default(), staged: Vec::new() });
+        };
+        Ok(Survey {
+            inventory,
+            units: patiently(|| fleet.list(cx)).await?,
+            routing: patiently(|| fleet.routing(cx)).await?,
+            staged: patiently(|| fleet.staged(cx)).await?,
+        })
     }
 }

@@ -19,7 +19,7 @@ use super::failure::{StepError, StepResult, interrupted, is_real};
 use super::journal::Journal;
 use super::options::RecoverOptions;
 use super::outcome::{Outcome, OutcomeKind};
-use super::run::{Ending, Opened, cause, close, leave_open, left_behind, not_done};
+use super::run::{Ending, Opened, close, leave_open, left_behind, not_done};
 use super::stack_state::{OpenPlan, StackState, StepState};
 use super::undo::{Undone, after_interruption, undo};
 use crate::plan::{ReleaseAction, Stage, Step, StepAction, StepId};
@@ -97,7 +97,7 @@ fn stuck(journal: &Journal<'_>, known: Option<(StepId, StepFailure)>) -> Ending 
     let open = journal.state.open.as_ref();
     Ending {
         kind: OutcomeKind::Stuck,
-        cause: known.or_else(|| open.and_then(cause)),
+        cause: known.or_else(|| open.and_then(|open| open.cause.clone())),
         left_behind: open.map(left_behind).unwrap_or_default(),
     }
 }
@@ -114,7 +114,7 @@ async fn finish(
     if all_done {
         return close(journal, calls, Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() }).await;
     }
-    if rolling_back(open, &opened.plan.steps) {
+    if rolling_back(open, opened) {
         let outcome = roll_back(journal, calls, opened, None).await?;
         return abandon(journal, calls, options, outcome).await;
     }
@@ -134,7 +134,7 @@ async fn finish(
     }
     let open = journal.state.open.as_ref();
     let left = open.map(if take_back { left_behind } else { not_done }).unwrap_or_default();
-    close(journal, calls, Ending { kind: OutcomeKind::Interrupted, cause: open.and_then(cause), left_behind: left }).await
+    close(journal, calls, Ending { kind: OutcomeKind::Interrupted, cause: open.and_then(|open| open.cause.clone()), left_behind: left }).await
 }
 
 /// Closes a plan that is stuck, if the caller wants to go on without it.
@@ -152,13 +152,10 @@ async fn abandon(
 }
 
 /// Was the run already on its way back when it was interrupted? Steps that were only left
-/// behind say nothing: recovery itself marks them.
-fn rolling_back(open: &OpenPlan, steps: &[Step]) -> bool {
-    let failed = |step: &Step| match open.steps.get(&step.id) {
-        Some(StepState::Failed { failure }) => is_real(failure) && step.stage != Stage::Contract,
-        _ => false,
-    };
-    !open.committed && steps.iter().any(failed)
+/// behind are no cause.
+fn rolling_back(open: &OpenPlan, opened: &Opened) -> bool {
+    let failed = open.cause.as_ref().and_then(|(step, _)| opened.index.get(step));
+    !open.committed && failed.is_some_and(|at| opened.plan.steps[*at].stage != Stage::Contract)
 }
 
 enum Stopped {

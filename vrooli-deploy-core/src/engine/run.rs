@@ -215,16 +215,6 @@ pub(super) fn leave_open(journal: &Journal<'_>, calls: &Calls<'_>, ending: Endin
     outcome
 }
 
-/// The first step that failed by itself, in the order of the plan.
-pub(super) fn cause(open: &OpenPlan) -> Option<(StepId, StepFailure)> {
-    open.plan.steps.iter().find_map(|step| match open.steps.get(&step.id) {
-        Some(StepState::Failed { failure }) if super::failure::is_real(failure) => {
-            Some((step.id.clone(), failure.clone()))
-        }
-        _ => None,
-    })
-}
-
 /// What stays of a plan whose release did not come to be.
 pub(super) fn left_behind(open: &OpenPlan) -> Vec<LeftBehind> {
     let mut left = Vec::new();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::codes;
 use super::entry::{Entry, JournalRecord, StepFailure, StepOutput};
 use super::outcome::{Outcome, OutcomeKind};
 use crate::names::{ReleaseNumber, ResourceKey, ResourceKind};
@@ -103,6 +104,9 @@ pub struct OpenPlan {
     pub committed: bool,
     /// What steps gave. A shift of traffic is here from its start on: what was routed before.
     pub outputs: BTreeMap<StepId, StepOutput>,
+    /// The first step that failed by itself, and why: what an undo does to the step hides it.
+    #[serde(default)]
+    pub cause: Option<(StepId, StepFailure)>,
     /// Resources as they were before the plan touched them, for undo.
     #[serde(default)]
     pub previous: BTreeMap<ResourceKey, ResourceState>,
@@ -174,6 +178,7 @@ impl StackState {
                     steps: BTreeMap::new(),
                     committed: false,
                     outputs: BTreeMap::new(),
+                    cause: None,
                     previous: BTreeMap::new(),
                 });
             }
@@ -202,6 +207,9 @@ impl StackState {
             }
             Entry::Failed { step, failure } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                if failure.code != codes::INTERRUPTED && open.cause.is_none() {
+                    open.cause = Some((step.clone(), failure.clone()));
+                }
                 open.steps.insert(step.clone(), StepState::Failed { failure: failure.clone() });
             }
             Entry::UndoStarted { step } => {
