@@ -104,3 +104,98 @@ fn one_instance(bench: &Bench) {
     assert!(units.iter().all(|u| u["release"] == status["release"]), "{status}");
     assert_eq!(units.len(), 1, "{status}");
 }
+
+/// Kills one of our processes of the workspace, by its role.
+fn kill(bench: &Bench, role: &str) -> usize {
+    let mut killed = 0;
+    for line in bench.processes() {
+        let mut words = line.split_whitespace();
+        let pid = words.next().and_then(|p| p.parse().ok()).and_then(rustix::process::Pid::from_raw);
+        // `PID program __vrooli-deploy-child ROLE …`
+        if words.nth(2) == Some(role)
+            && let Some(pid) = pid
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            killed += 1;
+        }
+    }
+    killed
+}
+
+#[test]
+fn killed_supervisor_and_edge_and_the_same_command_at_once() {
+    let bench = Bench::new();
+    let app = bench.app("healthy");
+    let path = app.to_str().unwrap();
+    let url = bench.run(&["deploy", path]).expect(0)["urls"][0].as_str().unwrap().to_owned();
+    let before = bench.get(&url, "/").unwrap().1;
+
+    assert_eq!(kill(&bench, "supervisor"), 1);
+    assert_eq!(bench.get(&url, "/").unwrap().1, before, "edge and app do not need the supervisor to serve");
+    assert_eq!(bench.run(&["deploy", path]).expect(0)["kind"], "no_change");
+    assert_eq!(bench.get(&url, "/").unwrap().1, before, "the app was adopted, not started again");
+
+    assert_eq!(kill(&bench, "edge"), 1);
+    // The supervisor holds the socket: a new connection waits for the next edge.
+    assert_eq!(bench.get(&url, "/").unwrap().1, before);
+
+    kill(&bench, "supervisor");
+    kill(&bench, "edge");
+    bench.run(&["deploy", path]).expect(0);
+    assert_eq!(bench.get(&url, "/").unwrap().1, before, "both gone: the next command brings them back");
+
+    assert_eq!(kill(&bench, "shim"), 1);
+    bench.set_version(&app, "two");
+    bench.run(&["deploy", path]).expect(0);
+    assert!(bench.get(&url, "/").unwrap().1.contains("two"));
+    one_instance(&bench);
+    bench.run(&["destroy", path, "--data", "healthy"]).expect(0);
+    bench.expect_no_process();
+}
+
+/// More with `VROOLI_DEPLOY_KILLS=200`; the moments follow from `VROOLI_DEPLOY_SEED`.
+#[test]
+fn at_random_moments() {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+    };
+    let (kills, seed) = (number("VROOLI_DEPLOY_KILLS", 12), number("VROOLI_DEPLOY_SEED", 1));
+    let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let bench = Bench::new();
+    let app = bench.app("healthy");
+    let path = app.to_str().unwrap();
+    // The first build takes its time; from here on it is the engine that is hit.
+    bench.run(&["deploy", path]).expect(0);
+    let mut version = "1".to_owned();
+    for round in 0..kills {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let next = format!("v{round}");
+        crate::bench::replace(&app, &format!("APP_VERSION: \"{version}\""), &format!("APP_VERSION: \"{next}\""));
+        version = next;
+        let mut child = bench
+            .command(&["deploy", path])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(random % 1200));
+        let _ = child.kill();
+        let _ = child.wait();
+        match random % 5 {
+            0 => drop(kill(&bench, "supervisor")),
+            1 => drop(kill(&bench, "edge")),
+            _ => {}
+        }
+        let report = bench.run(&["deploy", path]);
+        let report = report.expect(0);
+        let url = report["urls"][0].as_str().unwrap();
+        let body = bench.get(url, "/").unwrap().1;
+        assert!(body.contains(&format!("\"{version}\"")), "seed {seed}, round {round}: {body}");
+        one_instance(&bench);
+        no_drafts(&bench, &format!("seed {seed}, round {round}"));
+    }
+    bench.run(&["destroy", path, "--data", "healthy"]).expect(0);
+    bench.expect_no_process();
+}
