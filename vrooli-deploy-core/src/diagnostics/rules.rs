@@ -113,12 +113,41 @@ rules! {
     SCENARIO_CYCLE "0306" "scenario-cycle" Error;
     DROP_WITHOUT_TARGET "0307" "drop-without-target" Warning;
 
+    // 050x: plans
+    SPEC_NOT_TAKEN "0501" "spec-not-taken" Error;
+    RESOURCE_CYCLE "0502" "resource-cycle" Error;
+    RESOURCE_REFERENCE "0503" "resource-reference" Error;
+    RESOURCE_UNSEEN "0504" "resource-unseen" Error;
+    RESOURCE_PROTECTED "0505" "resource-protected" Error;
+    RESOURCE_DOWNTIME "0506" "resource-downtime" Error;
+    RESOURCE_OWNERSHIP "0507" "resource-ownership" Error;
+    PLAN_UNSOUND "0508" "plan-unsound" Error;
+    PLAN_SECRET "0509" "plan-holds-secret" Error;
+
     // 053x: gates and saved plans
     DATA_PROTECTED "0530" "data-is-protected" Error;
     PLAN_CHANGED "0531" "plan-has-changed" Error;
     STRATEGY "0532" "strategy-cannot-be-followed" Error;
     NOBODY_TO_ASK "0533" "nobody-to-ask" Error;
     SAVED_PLAN "0534" "saved-plan-cannot-be-used" Error;
+
+    // 06: runs and the journal
+    JOURNAL_UNWRITABLE "0601" "journal-unwritable" Error;
+    RUN_FENCED "0602" "run-fenced" Error;
+    PLAN_OPEN "0603" "plan-open" Error;
+    PLAN_REFUSED "0604" "plan-refused" Error;
+    CALL_UNANSWERED "0605" "call-unanswered" Error;
+    STEP_UNKNOWN "0606" "step-unknown" Error;
+    SECRET_LOST "0607" "secret-lost" Error;
+    UNIT_UNHEALTHY "0608" "unit-unhealthy" Error;
+    SMOKE_FAILED "0609" "smoke-failed" Error;
+    WATCH_FAILED "0610" "watch-failed" Error;
+    STEP_INTERRUPTED "0611" "step-interrupted" Error;
+    OUTPUT_MISSING "0612" "output-missing" Error;
+    OBJECT_GONE "0613" "object-gone" Error;
+    SECRET_UNSTORED "0614" "secret-unstored" Error;
+    JOURNAL_DAMAGED "0615" "journal-damaged" Error;
+    UNDO_FAILED "0616" "undo-failed" Error;
 
     // 07: providers, by the kind of their error
     PROVIDER_MISSING "0701" "provider-not-in-this-build" Error;
