@@ -1,5 +1,12 @@
 //! Real processes, killed for real. The binary is its own supervisor, shim, edge and app.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "all of it is a test, which clippy cannot see without the usual harness"
+)]
+
 #[cfg(target_os = "linux")]
 #[macro_use]
 mod trials;
