@@ -20,7 +20,10 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { max_bytes: 10 * 1024 * 1024, keep: 3 }
+        Self {
+            max_bytes: 10 * 1024 * 1024,
+            keep: 3,
+        }
     }
 }
 
@@ -80,7 +83,10 @@ impl Default for Program {
         } else {
             std::env::current_exe().unwrap_or_default()
         };
-        Self { path, pass: Vec::new() }
+        Self {
+            path,
+            pass: Vec::new(),
+        }
     }
 }
 
@@ -88,7 +94,10 @@ impl Program {
     /// Another program.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), pass: Vec::new() }
+        Self {
+            path: path.into(),
+            pass: Vec::new(),
+        }
     }
 
     /// Lets the supervisor see a variable.
@@ -99,7 +108,11 @@ impl Program {
     }
 
     /// A hidden subcommand with nothing of this process's environment.
-    pub(crate) fn command(&self, role: &str, arguments: impl IntoIterator<Item = OsString>) -> Command {
+    pub(crate) fn command(
+        &self,
+        role: &str,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Command {
         let mut command = Command::new(&self.path);
         // For people who look at a list of processes.
         if self.path.starts_with("/proc/self")
@@ -107,7 +120,11 @@ impl Program {
         {
             command.arg0(name);
         }
-        command.arg(crate::child::MARKER).arg(role).args(arguments).env_clear();
+        command
+            .arg(crate::child::MARKER)
+            .arg(role)
+            .args(arguments)
+            .env_clear();
         command
     }
 }

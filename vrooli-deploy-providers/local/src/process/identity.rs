@@ -23,7 +23,11 @@ impl ProcessIdentity {
     /// The identity of a process that runs.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let stat = table::stat(pid)?;
-        Ok(Self { pid, started: stat.started, boot: boot_id()? })
+        Ok(Self {
+            pid,
+            started: stat.started,
+            boot: boot_id()?,
+        })
     }
 
     /// Opens the process; `None` when it is gone.
@@ -31,7 +35,9 @@ impl ProcessIdentity {
         if boot_id()? != self.boot {
             return Ok(None);
         }
-        let Some(handle) = Handle::open(self.pid)? else { return Ok(None) };
+        let Some(handle) = Handle::open(self.pid)? else {
+            return Ok(None);
+        };
         // Looked at after the open: the descriptor keeps the pid from meaning another one.
         match table::stat(self.pid) {
             Ok(stat) if stat.started == self.started && stat.state != 'Z' => Ok(Some(handle)),
@@ -55,7 +61,9 @@ pub(crate) struct Handle(OwnedFd);
 impl Handle {
     /// Opens a process; `None` when there is none with this pid.
     pub(crate) fn open(pid: u32) -> io::Result<Option<Self>> {
-        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
         match os::open(pid) {
             Ok(fd) => Ok(Some(Self(fd))),
             Err(rustix::io::Errno::SRCH) => Ok(None),
@@ -121,8 +129,24 @@ mod tests {
     fn a_process_that_ended_or_never_was_is_not_opened() {
         let me = ProcessIdentity::of(std::process::id()).unwrap();
         assert!(me.open().unwrap().is_some());
-        assert!(ProcessIdentity { started: me.started + 1, ..me.clone() }.open().unwrap().is_none());
-        assert!(ProcessIdentity { boot: "another".into(), ..me }.open().unwrap().is_none());
+        assert!(
+            ProcessIdentity {
+                started: me.started + 1,
+                ..me.clone()
+            }
+            .open()
+            .unwrap()
+            .is_none()
+        );
+        assert!(
+            ProcessIdentity {
+                boot: "another".into(),
+                ..me
+            }
+            .open()
+            .unwrap()
+            .is_none()
+        );
 
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let gone = ProcessIdentity::of(child.id());

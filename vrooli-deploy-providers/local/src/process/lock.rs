@@ -10,7 +10,13 @@ use super::files::absent_ok;
 
 /// Opens a lock file (0600), making it if it is missing.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Takes a lock if nobody has it.
@@ -26,7 +32,9 @@ pub(crate) fn try_take(path: &Path) -> io::Result<Option<File>> {
 /// Does anybody have the lock? A file that is not there is free. Asked with a shared lock,
 /// so that those who ask do not take each other for a holder.
 pub(crate) fn is_held(path: &Path) -> io::Result<bool> {
-    let Some(file) = absent_ok(File::open(path))? else { return Ok(false) };
+    let Some(file) = absent_ok(File::open(path))? else {
+        return Ok(false);
+    };
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),

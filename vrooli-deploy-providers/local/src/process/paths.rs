@@ -85,7 +85,9 @@ impl Layout {
     /// What the supervisor keeps about one unit.
     #[must_use]
     pub fn unit(&self, stack: &StackId, number: ReleaseNumber, unit: &UnitId) -> UnitLayout {
-        UnitLayout { root: self.release_units(stack, number).join(unit.to_string()) }
+        UnitLayout {
+            root: self.release_units(stack, number).join(unit.to_string()),
+        }
     }
     /// What is served: routing, whether the port is open, the highest fence seen.
     #[must_use]
@@ -100,7 +102,10 @@ impl Layout {
         let mut all = Vec::new();
         for app in names::<AppName>(&self.apps())? {
             for environment in names::<EnvironmentName>(&self.apps().join(app.as_str()))? {
-                all.push(StackId { app: app.clone(), environment });
+                all.push(StackId {
+                    app: app.clone(),
+                    environment,
+                });
             }
         }
         Ok(all)
@@ -116,7 +121,11 @@ impl Layout {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn supervised_units(&self, stack: &StackId, number: ReleaseNumber) -> io::Result<Vec<UnitId>> {
+    pub fn supervised_units(
+        &self,
+        stack: &StackId,
+        number: ReleaseNumber,
+    ) -> io::Result<Vec<UnitId>> {
         names(&self.release_units(stack, number))
     }
 }
@@ -161,7 +170,9 @@ impl UnitLayout {
 
 /// Entries of a folder whose names are of a kind, in order. No folder, no entries.
 fn names<T: std::str::FromStr + Ord>(dir: &Path) -> io::Result<Vec<T>> {
-    let Some(entries) = absent_ok(fs::read_dir(dir))? else { return Ok(Vec::new()) };
+    let Some(entries) = absent_ok(fs::read_dir(dir))? else {
+        return Ok(Vec::new());
+    };
     let mut all = Vec::new();
     for entry in entries {
         if let Some(name) = entry?.file_name().to_str().and_then(|n| n.parse().ok()) {
@@ -185,14 +196,20 @@ impl Pinned {
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         let dir = File::open(root)?;
         if !dir.metadata()?.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no folder", root.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!("{} is no folder", root.display()),
+            ));
         }
         let root = if cfg!(target_os = "linux") {
             PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()))
         } else {
             std::path::absolute(root)?
         };
-        Ok(Self { dir, layout: Layout::new(root) })
+        Ok(Self {
+            dir,
+            layout: Layout::new(root),
+        })
     }
 
     /// Paths that are right in this process only.
@@ -208,7 +225,6 @@ impl Pinned {
             Ok(self.layout.clone())
         }
     }
-
 
     /// Was the folder deleted?
     pub(crate) fn is_deleted(&self) -> bool {
@@ -240,10 +256,20 @@ mod tests {
     fn stacks_pass_over_what_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        for path in ["apps/demo/default", "apps/demo/staging", "apps/.trash/x", "apps/UPPER/default"] {
+        for path in [
+            "apps/demo/default",
+            "apps/demo/staging",
+            "apps/.trash/x",
+            "apps/UPPER/default",
+        ] {
             fs::create_dir_all(dir.path().join(path)).unwrap();
         }
-        let names: Vec<_> = layout.stacks().unwrap().iter().map(ToString::to_string).collect();
+        let names: Vec<_> = layout
+            .stacks()
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(names, ["demo/default", "demo/staging"]);
     }
 }

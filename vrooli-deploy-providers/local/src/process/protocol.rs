@@ -21,21 +21,63 @@ pub(crate) const MAX_ANSWER: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
-    Hello { protocol: u32, version: String },
-    Start { stack: StackId, release: ReleaseNumber, unit: UnitId, fence: u64 },
-    Stop { stack: StackId, release: ReleaseNumber, unit: UnitId, fence: u64 },
-    List { stack: StackId },
-    Route { stack: StackId, routing: Routing, fence: u64 },
-    Routing { stack: StackId },
-    Drain { stack: StackId, release: ReleaseNumber, deadline_ms: u64 },
-    OpenPort { stack: StackId, fence: u64 },
-    ClosePort { stack: StackId, fence: u64 },
-    Urls { stack: StackId },
-    Metrics { stack: StackId },
+    Hello {
+        protocol: u32,
+        version: String,
+    },
+    Start {
+        stack: StackId,
+        release: ReleaseNumber,
+        unit: UnitId,
+        fence: u64,
+    },
+    Stop {
+        stack: StackId,
+        release: ReleaseNumber,
+        unit: UnitId,
+        fence: u64,
+    },
+    List {
+        stack: StackId,
+    },
+    Route {
+        stack: StackId,
+        routing: Routing,
+        fence: u64,
+    },
+    Routing {
+        stack: StackId,
+    },
+    Drain {
+        stack: StackId,
+        release: ReleaseNumber,
+        deadline_ms: u64,
+    },
+    OpenPort {
+        stack: StackId,
+        fence: u64,
+    },
+    ClosePort {
+        stack: StackId,
+        fence: u64,
+    },
+    Urls {
+        stack: StackId,
+    },
+    Metrics {
+        stack: StackId,
+    },
     /// Everything of one release.
-    Remove { stack: StackId, release: ReleaseNumber, fence: u64 },
+    Remove {
+        stack: StackId,
+        release: ReleaseNumber,
+        fence: u64,
+    },
     /// Everything of a stack.
-    Forget { stack: StackId, fence: u64 },
+    Forget {
+        stack: StackId,
+        fence: u64,
+    },
     /// Go and leave everything running: a successor is about to start.
     StepDown,
     /// Go if nothing is left to do.
@@ -46,7 +88,11 @@ impl Request {
     /// Does it leave everything as it is?
     pub(crate) fn only_reads(&self) -> bool {
         match self {
-            Self::Hello { .. } | Self::List { .. } | Self::Routing { .. } | Self::Urls { .. } | Self::Metrics { .. } => true,
+            Self::Hello { .. }
+            | Self::List { .. }
+            | Self::Routing { .. }
+            | Self::Urls { .. }
+            | Self::Metrics { .. } => true,
             Self::Start { .. }
             | Self::Stop { .. }
             | Self::Route { .. }
@@ -99,7 +145,11 @@ pub(crate) struct Failure {
 
 impl From<&ProviderError> for Failure {
     fn from(error: &ProviderError) -> Self {
-        Self { kind: error.kind(), message: error.message().to_owned(), help: error.help().map(str::to_owned) }
+        Self {
+            kind: error.kind(),
+            message: error.message().to_owned(),
+            help: error.help().map(str::to_owned),
+        }
     }
 }
 
@@ -123,25 +173,38 @@ pub(crate) async fn receive<T: DeserializeOwned>(
     loop {
         let available = from.fill_buf().await?;
         if available.is_empty() {
-            return if line.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            return if line.is_empty() {
+                Ok(None)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            };
         }
         let end = available.iter().position(|b| *b == b'\n');
         let taken = end.map_or(available.len(), |at| at + 1);
         if line.len() + taken > limit {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message is longer than {limit} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a message is longer than {limit} bytes"),
+            ));
         }
         line.extend_from_slice(&available[..taken]);
         from.consume(taken);
         if end.is_some() {
-            return serde_json::from_slice(&line)
-                .map(Some)
-                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("a message is not understood: {e}")));
+            return serde_json::from_slice(&line).map(Some).map_err(|e| {
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("a message is not understood: {e}"),
+                )
+            });
         }
     }
 }
 
 /// Writes one line.
-pub(crate) async fn send<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
+pub(crate) async fn send<T: Serialize>(
+    to: &mut (impl AsyncWrite + Unpin),
+    message: &T,
+) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     to.write_all(&line).await?;
@@ -153,14 +216,20 @@ mod tests {
     use super::*;
 
     fn now<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(future)
     }
 
     #[test]
     fn messages_come_back_as_they_were_sent() {
         now(async {
             let request = Request::Route {
-                stack: StackId { app: "demo".parse().unwrap(), environment: "default".parse().unwrap() },
+                stack: StackId {
+                    app: "demo".parse().unwrap(),
+                    environment: "default".parse().unwrap(),
+                },
                 routing: Routing::all_to(ReleaseNumber(2)),
                 fence: 7,
             };
@@ -168,19 +237,42 @@ mod tests {
             send(&mut bytes, &request).await.unwrap();
             send(&mut bytes, &Request::Shutdown).await.unwrap();
             let mut from = &bytes[..];
-            assert_eq!(receive(&mut from, MAX_REQUEST).await.unwrap(), Some(request));
-            assert_eq!(receive(&mut from, MAX_REQUEST).await.unwrap(), Some(Request::Shutdown));
-            assert_eq!(receive::<Request>(&mut from, MAX_REQUEST).await.unwrap(), None);
+            assert_eq!(
+                receive(&mut from, MAX_REQUEST).await.unwrap(),
+                Some(request)
+            );
+            assert_eq!(
+                receive(&mut from, MAX_REQUEST).await.unwrap(),
+                Some(Request::Shutdown)
+            );
+            assert_eq!(
+                receive::<Request>(&mut from, MAX_REQUEST).await.unwrap(),
+                None
+            );
         });
     }
 
     #[test]
     fn what_is_too_long_cut_or_unknown_is_refused() {
         now(async {
-            let long = vec![b'x'; 100];
-            assert!(receive::<Request>(&mut &long[..], 50).await.unwrap_err().to_string().contains("longer"));
-            assert!(receive::<Request>(&mut &b"{\"request\":"[..], 50).await.is_err());
-            assert!(receive::<Request>(&mut &b"{\"request\":\"run\",\"command\":\"x\"}\n"[..], 50).await.is_err());
+            let long = [b'x'; 100];
+            assert!(
+                receive::<Request>(&mut &long[..], 50)
+                    .await
+                    .unwrap_err()
+                    .to_string()
+                    .contains("longer")
+            );
+            assert!(
+                receive::<Request>(&mut &b"{\"request\":"[..], 50)
+                    .await
+                    .is_err()
+            );
+            assert!(
+                receive::<Request>(&mut &b"{\"request\":\"run\",\"command\":\"x\"}\n"[..], 50)
+                    .await
+                    .is_err()
+            );
         });
     }
 }

@@ -17,13 +17,13 @@ use rustix::process::{WaitOptions, WaitStatus};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::config::Program;
+use super::files::{Durability, remove_file, through, write_json};
 use super::identity::ProcessIdentity;
 use super::launch::{Launch, LaunchFailure, Report, Target};
 use super::log;
+use super::paths::UnitLayout;
 use super::record::{Ended, ExitRecord, InstanceRecord};
 use super::table::{Ending, MARKER, Table};
-use super::files::{Durability, remove_file, through, write_json};
-use super::paths::UnitLayout;
 
 /// How often it looks at its log and its folder.
 const TICK: Duration = Duration::from_millis(500);
@@ -88,18 +88,25 @@ impl Shim {
 
         let dir: OwnedFd = File::open(&target.unit)?.into();
         let files = UnitLayout::at(through(&dir, &target.unit, ""));
-        let Some(lock) = take(&files)? else { return Ok(None) };
+        let Some(lock) = take(&files)? else {
+            return Ok(None);
+        };
         let (logs, log) = open_log_dir(&target.log)?;
 
         // Registered before the app exists: nothing it does or is sent can be missed.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let signals = {
             let _inside = runtime.enter();
             Signals {
                 child: signal(SignalKind::child())?,
                 stop: signal(SignalKind::terminate())?,
                 now: signal(SignalKind::quit())?,
-                _ignored: [signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?],
+                _ignored: [
+                    signal(SignalKind::hangup())?,
+                    signal(SignalKind::interrupt())?,
+                ],
             }
         };
 
@@ -111,12 +118,32 @@ impl Shim {
             at: Timestamp::now(),
         };
         write_json(&files.instance(), &record, Durability::Volatile)?;
-        let app = spawn(&launch, &log)?;
+        let app = match spawn(&launch, &log) {
+            Ok(app) => app,
+            Err(failure) => {
+                // There was no instance, so nobody has to look for what it left.
+                remove_file(&files.instance())?;
+                return Err(failure);
+            }
+        };
         drop(launch);
         record.app = Some(app);
         write_json(&files.instance(), &record, Durability::Volatile)?;
         answer(&Report::Started(app));
-        Ok(Some((Self { me, app, target, files, log, lock, _dirs: [dir, logs], signals, ended: None }, runtime)))
+        Ok(Some((
+            Self {
+                me,
+                app,
+                target,
+                files,
+                log,
+                lock,
+                _dirs: [dir, logs],
+                signals,
+                ended: None,
+            },
+            runtime,
+        )))
     }
 
     /// Lives as long as any process of the instance.
@@ -125,7 +152,11 @@ impl Shim {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ending: Option<Ending> = None;
         loop {
-            let pause = if ending.is_some() { ENDING } else { Duration::from_secs(3600) };
+            let pause = if ending.is_some() {
+                ENDING
+            } else {
+                Duration::from_secs(3600)
+            };
             tokio::select! {
                 _ = self.signals.child.recv() => {}
                 _ = self.signals.stop.recv() => {
@@ -224,7 +255,10 @@ fn take(files: &UnitLayout) -> io::Result<Option<File>> {
 /// Opens the folder of the log, and names the log through it.
 fn open_log_dir(log: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name().and_then(|n| n.to_str())) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the log has no place"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the log has no place",
+        ));
     };
     super::files::create_dir(dir)?;
     let opened: OwnedFd = File::open(dir)?.into();
@@ -236,7 +270,11 @@ fn open_log_dir(log: &Path) -> io::Result<(OwnedFd, PathBuf)> {
 fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
     let out = log::open(log)?;
     let (ours, theirs) = UnixStream::pair()?;
-    let mark = launch.environment.get(MARKER).unwrap_or_default().to_owned();
+    let mark = launch
+        .environment
+        .get(MARKER)
+        .unwrap_or_default()
+        .to_owned();
     let mut command = Program::default().command(crate::child::LAUNCHER, []);
     command
         .env(MARKER, mark)
@@ -250,7 +288,9 @@ fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
     drop(command);
     let mut ours = ours;
     // If it ended before it read everything, its answer says why.
-    let _ = launch.write_to(&ours).and_then(|()| ours.shutdown(Shutdown::Write));
+    let _ = launch
+        .write_to(&ours)
+        .and_then(|()| ours.shutdown(Shutdown::Write));
     let mut answer = Vec::new();
     ours.read_to_end(&mut answer)?;
     if answer.is_empty() {
@@ -266,11 +306,12 @@ fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
 
 #[cfg(target_os = "linux")]
 fn inherit_orphans() -> io::Result<()> {
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+    Ok(rustix::process::set_child_subreaper(Some(
+        rustix::process::getpid(),
+    ))?)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn inherit_orphans() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
-

@@ -4,19 +4,35 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 
+use vrooli_deploy_provider_local::layout::Layout;
+use vrooli_deploy_provider_local::process::{Program, SupervisorClient};
+
 const MARKER: &str = "__test-app";
 
 /// The command of a service that runs one of the apps below.
 pub(crate) fn command(arguments: &[&str]) -> Vec<String> {
-    let me = std::env::current_exe().unwrap().to_string_lossy().into_owned();
-    [me.as_str(), MARKER].iter().chain(arguments).map(|a| (*a).to_owned()).collect()
+    let me = std::env::current_exe()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
+    [me.as_str(), MARKER]
+        .iter()
+        .chain(arguments)
+        .map(|a| (*a).to_owned())
+        .collect()
 }
 
 pub(crate) fn run_if_app() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [MARKER, "http", answer] => serve(answer),
         [MARKER, "chatter"] => chatter(),
+        [MARKER, "list", root] => list(root),
         _ => return None,
     }
     Some(ExitCode::SUCCESS)
@@ -51,5 +67,23 @@ fn chatter() {
         if number % 100 == 0 {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
+    }
+}
+
+/// What a command of this program says: which processes run in a workspace.
+fn list(root: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let layout = Layout::new(root);
+    let units = runtime.block_on(async {
+        let client = SupervisorClient::connect_or_spawn(&layout, Program::default())
+            .await
+            .unwrap();
+        client.list(&crate::world::cx(1)).await.unwrap()
+    });
+    for unit in units {
+        println!("{} {:?} {:?}", unit.unit, unit.state, unit.pid);
     }
 }

@@ -3,6 +3,13 @@
 //! why it has a `main` of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "all of it is a test, which clippy cannot see without the usual harness"
+)]
+
 #[cfg(target_os = "linux")]
 #[macro_use]
 mod trials;

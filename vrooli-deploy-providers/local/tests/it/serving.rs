@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ trials![
     nothing_is_refused_while_edge_and_supervisor_are_killed,
     both_dead_come_back_with_the_next_command,
     successor_takes_sockets_and_routes,
+    replaced_program_takes_over,
     routing_goes_back_when_nobody_renews_it,
     moved_folder_goes_on_serving,
     deleted_folder_ends_the_edge,
@@ -30,21 +32,33 @@ trials![
 
 /// Chooses a port that is free, as the port kind would, and writes its record.
 fn choose_port(world: &World) -> u16 {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Below the range from which the kernel takes ports for the connections of these tests.
+    let from = u16::from_be_bytes([world.id.as_bytes()[0], world.id.as_bytes()[1]]) % 4000;
+    let port = (0..4000)
+        .map(|step| 20_000 + (from + step) % 4000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap();
     record_port(world, port);
     port
 }
 
 fn record_port(world: &World, port: u16) {
     fs::create_dir_all(world.layout.stack(&stack())).unwrap();
-    fs::write(world.layout.port_file(&stack()), json!({ "key": "port/main", "port": port, "listen": "127.0.0.1" }).to_string()).unwrap();
+    fs::write(
+        world.layout.port_file(&stack()),
+        json!({ "key": "port/main", "port": port, "listen": "127.0.0.1" }).to_string(),
+    )
+    .unwrap();
 }
 
 /// Two releases that answer with their names, the first of them served.
 fn serving() -> (World, u16, ReleaseNumber, ReleaseNumber) {
     let world = World::new();
     let release = |number: u32, word: &str| {
-        let release = world.stage(number, &json!({ "app": { "run": app::command(&["http", word]), "ports": { "http": {} } } }));
+        let release = world.stage(
+            number,
+            &json!({ "app": { "run": app::command(&["http", word]), "ports": { "http": {} } } }),
+        );
         start_listening(&world, release, "app.0");
         release
     };
@@ -52,7 +66,9 @@ fn serving() -> (World, u16, ReleaseNumber, ReleaseNumber) {
     let port = choose_port(&world);
     let client = world.client();
     world.wait(client.open_port(&cx(1))).unwrap();
-    world.wait(client.route(&cx(1), &Routing::all_to(one))).unwrap();
+    world
+        .wait(client.route(&cx(1), &Routing::all_to(one)))
+        .unwrap();
     assert_eq!(get(port, "/").unwrap(), "one");
     (world, port, one, two)
 }
@@ -60,35 +76,69 @@ fn serving() -> (World, u16, ReleaseNumber, ReleaseNumber) {
 fn start_listening(world: &World, release: ReleaseNumber, unit: &str) {
     let seen = world.start(release, unit);
     let port = *seen.ports.values().next().unwrap();
-    eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    eventually("it listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
 }
 
 /// The body of an answer.
 fn get(port: u16, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    match text.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-        Some((head, _)) => Err(io::Error::other(head.to_owned())),
-        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length = head.lines().find_map(|l| {
+        l.to_ascii_lowercase()
+            .strip_prefix("content-length: ")?
+            .parse()
+            .ok()
+    });
+    // Killed half way through an answer.
+    if length.is_some_and(|length: usize| body.len() < length) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    if head.starts_with("HTTP/1.1 200") {
+        Ok(body.to_owned())
+    } else {
+        Err(io::Error::other(head.to_owned()))
     }
 }
 
 fn traffic_moves_from_release_to_release() {
     let (world, port, one, two) = serving();
     let client = world.client();
-    assert_eq!(world.wait(client.urls(&cx(1))).unwrap(), [format!("http://127.0.0.1:{port}/")]);
-    let busy = world.wait(client.drain(&cx(1), one, Duration::from_secs(1))).unwrap_err();
+    assert_eq!(
+        world.wait(client.urls(&cx(1))).unwrap(),
+        [format!("http://127.0.0.1:{port}/")]
+    );
+    let busy = world
+        .wait(client.drain(&cx(1), one, Duration::from_secs(1)))
+        .unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Conflict, "{busy}");
 
-    let before = world.wait(client.route(&cx(1), &Routing::all_to(two))).unwrap();
+    let before = world
+        .wait(client.route(&cx(1), &Routing::all_to(two)))
+        .unwrap();
     assert_eq!(before, Routing::all_to(one));
     assert_eq!(get(port, "/").unwrap(), "two");
-    assert_eq!(world.wait(client.routing(&cx(1))).unwrap(), Routing::all_to(two));
-    assert_eq!(world.wait(client.drain(&cx(1), one, Duration::from_secs(5))).unwrap().cut, 0);
+    assert_eq!(
+        world.wait(client.routing(&cx(1))).unwrap(),
+        Routing::all_to(two)
+    );
+    assert_eq!(
+        world
+            .wait(client.drain(&cx(1), one, Duration::from_secs(5)))
+            .unwrap()
+            .cut,
+        0
+    );
     world.stop(one, "app.0");
     assert_eq!(get(port, "/").unwrap(), "two");
 
@@ -106,15 +156,24 @@ fn what_cannot_serve_is_refused() {
     let (world, port, one, two) = serving();
     let client = world.client();
     world.stop(two, "app.0");
-    let error = world.wait(client.route(&cx(1), &Routing::all_to(two))).unwrap_err();
+    let error = world
+        .wait(client.route(&cx(1), &Routing::all_to(two)))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    let error = world.wait(client.route(&cx(1), &Routing::all_to(ReleaseNumber(9)))).unwrap_err();
+    let error = world
+        .wait(client.route(&cx(1), &Routing::all_to(ReleaseNumber(9))))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let silent = world.stage_shell(3, "exec sleep 1000");
     world.start(silent, "app.0");
-    let error = world.wait(client.route(&cx(1), &Routing::all_to(silent))).unwrap_err();
+    let error = world
+        .wait(client.route(&cx(1), &Routing::all_to(silent)))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-    assert_eq!(world.wait(client.routing(&cx(1))).unwrap(), Routing::all_to(one));
+    assert_eq!(
+        world.wait(client.routing(&cx(1))).unwrap(),
+        Routing::all_to(one)
+    );
     assert_eq!(get(port, "/").unwrap(), "one");
 }
 
@@ -134,9 +193,17 @@ fn routes_go_to_services_and_ports() {
     let port = choose_port(&world);
     let client = world.client();
     // In the other order than usual: the routes are there before the door is.
-    world.wait(client.route(&cx(1), &Routing::all_to(release))).unwrap();
+    world
+        .wait(client.route(&cx(1), &Routing::all_to(release)))
+        .unwrap();
     world.wait(client.open_port(&cx(1))).unwrap();
-    for (path, answer) in [("/", "ui"), ("/x", "ui"), ("/api", "api"), ("/api/x", "api"), ("/apis", "ui")] {
+    for (path, answer) in [
+        ("/", "ui"),
+        ("/x", "ui"),
+        ("/api", "api"),
+        ("/api/x", "api"),
+        ("/apis", "ui"),
+    ] {
         assert_eq!(get(port, path).unwrap(), answer, "{path}");
     }
 }
@@ -162,7 +229,9 @@ fn nothing_is_refused_while_edge_and_supervisor_are_killed() {
         for round in 0..3 {
             let edge = world.children("edge");
             kill_hard(edge[0]);
-            eventually("another edge is there", || world.children("edge").iter().any(|e| !edge.contains(e)));
+            eventually("another edge is there", || {
+                world.children("edge").iter().any(|e| !edge.contains(e))
+            });
             get(port, "/").unwrap();
             let supervisor = world.supervisor();
             kill_hard(supervisor);
@@ -178,7 +247,10 @@ fn nothing_is_refused_while_edge_and_supervisor_are_killed() {
         asking.join().unwrap();
     });
     let (asked, cut) = (asked.into_inner(), cut.into_inner());
-    assert!(asked > 10 && cut <= 6, "{cut} of {asked} were cut by 6 kills");
+    assert!(
+        asked > 10 && cut <= 6,
+        "{cut} of {asked} were cut by 6 kills"
+    );
 }
 
 fn both_dead_come_back_with_the_next_command() {
@@ -189,7 +261,9 @@ fn both_dead_come_back_with_the_next_command() {
     assert!(get(port, "/").is_err());
     assert_eq!(world.list().iter().map(|u| u.pid).collect::<Vec<_>>(), pids);
     assert_eq!(get(port, "/").unwrap(), "one");
-    world.wait(world.client().route(&cx(1), &Routing::all_to(two))).unwrap();
+    world
+        .wait(world.client().route(&cx(1), &Routing::all_to(two)))
+        .unwrap();
     assert_eq!(get(port, "/").unwrap(), "two");
 }
 
@@ -197,11 +271,16 @@ fn successor_takes_sockets_and_routes() {
     let (world, port, one, two) = serving();
     let edge = world.children("edge");
     kill_hard(world.supervisor());
-    world.wait(world.client().route(&cx(1), &Routing::all_to(two))).unwrap();
+    world
+        .wait(world.client().route(&cx(1), &Routing::all_to(two)))
+        .unwrap();
     assert_eq!(get(port, "/").unwrap(), "two");
     assert_eq!(world.children("edge"), edge, "the edge was left alone");
     // Both at once: half the requests each.
-    let both = Routing { weights: BTreeMap::from([(one, 50), (two, 50)]), ..Routing::default() };
+    let both = Routing {
+        weights: BTreeMap::from([(one, 50), (two, 50)]),
+        ..Routing::default()
+    };
     world.wait(world.client().route(&cx(1), &both)).unwrap();
     eventually("one answers", || get(port, "/").unwrap() == "one");
     eventually("two answers", || get(port, "/").unwrap() == "two");
@@ -211,6 +290,46 @@ fn successor_takes_sockets_and_routes() {
     kill_hard(world.supervisor());
     world.list();
     get(port, "/").unwrap();
+}
+
+/// The file of the program is replaced by a newer one while everything runs.
+fn replaced_program_takes_over() {
+    let (world, port, ..) = serving();
+    kill_hard(world.supervisor());
+    let program = world.dir.path().join("program");
+    let install = || {
+        let new = world.dir.path().join("new");
+        fs::copy(std::env::current_exe().unwrap(), &new).unwrap();
+        fs::rename(&new, &program).unwrap();
+    };
+    let run = || {
+        let output = Command::new(&program)
+            .args(["__test-app", "list"])
+            .arg(world.layout.root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        (
+            String::from_utf8(output.stdout).unwrap(),
+            world.supervisor(),
+        )
+    };
+    install();
+    let before = run();
+    assert_eq!(run(), before, "the same program asks the same supervisor");
+    eventually("one edge is left", || world.children("edge").len() == 1);
+    let edge = world.children("edge");
+
+    install();
+    let after = run();
+    assert_eq!(after.0, before.0, "no app was started again");
+    assert_ne!(after.1, before.1, "the supervisor is the new program's");
+    assert_eq!(get(port, "/").unwrap(), "one");
+    eventually("the edge is the new program's", || {
+        let now = world.children("edge");
+        now.len() == 1 && now != edge
+    });
+    assert_eq!(get(port, "/").unwrap(), "one");
 }
 
 fn routing_goes_back_when_nobody_renews_it() {
@@ -223,9 +342,13 @@ fn routing_goes_back_when_nobody_renews_it() {
     world.wait(world.client().route(&cx(1), &routing)).unwrap();
     assert_eq!(world.wait(world.client().routing(&cx(1))).unwrap(), routing);
     kill_hard(world.supervisor());
-    eventually("the edge went back without a supervisor", || get(port, "/").is_ok_and(|a| a == "one"));
+    eventually("the edge went back without a supervisor", || {
+        get(port, "/").is_ok_and(|a| a == "one")
+    });
     let client = world.client();
-    eventually("the supervisor knows", || world.wait(client.routing(&cx(1))).unwrap() == Routing::all_to(one));
+    eventually("the supervisor knows", || {
+        world.wait(client.routing(&cx(1))).unwrap() == Routing::all_to(one)
+    });
     assert_eq!(get(port, "/").unwrap(), "one");
 }
 
@@ -235,10 +358,14 @@ fn moved_folder_goes_on_serving() {
     fs::rename(world.layout.root(), &moved).unwrap();
     world.layout = Layout::new(&moved);
     assert_eq!(get(port, "/").unwrap(), "one");
-    world.wait(world.client().route(&cx(1), &Routing::all_to(two))).unwrap();
+    world
+        .wait(world.client().route(&cx(1), &Routing::all_to(two)))
+        .unwrap();
     assert_eq!(get(port, "/").unwrap(), "two");
     kill_hard(world.children("edge")[0]);
-    eventually("it serves again", || get(port, "/").is_ok_and(|a| a == "two"));
+    eventually("it serves again", || {
+        get(port, "/").is_ok_and(|a| a == "two")
+    });
     kill_hard(world.supervisor());
     world.list();
     assert_eq!(get(port, "/").unwrap(), "two");
@@ -248,9 +375,14 @@ fn deleted_folder_ends_the_edge() {
     let (world, port, ..) = serving();
     let (edge, supervisor) = (world.children("edge")[0], world.supervisor());
     fs::remove_dir_all(world.layout.root()).unwrap();
-    eventually("everything is gone", || !is_alive(edge) && !is_alive(supervisor) && world.marked().is_empty());
+    eventually("everything is gone", || {
+        !is_alive(edge) && !is_alive(supervisor) && world.marked().is_empty()
+    });
     assert!(TcpListener::bind(("127.0.0.1", port)).is_ok());
-    assert!(!world.layout.root().exists(), "nothing of it was made again");
+    assert!(
+        !world.layout.root().exists(),
+        "nothing of it was made again"
+    );
 }
 
 fn taken_port_is_refused_and_another_is_moved_to() {
@@ -260,12 +392,20 @@ fn taken_port_is_refused_and_another_is_moved_to() {
     record_port(&world, taken);
     let error = world.wait(world.client().open_port(&cx(1))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
+    assert!(
+        error
+            .message()
+            .contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
     assert_eq!(get(port, "/").unwrap(), "one", "the old place stays open");
     drop(other);
     world.wait(world.client().open_port(&cx(1))).unwrap();
     assert_eq!(get(taken, "/").unwrap(), "one");
-    assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "the old place is given up");
+    assert!(
+        TcpListener::bind(("127.0.0.1", port)).is_ok(),
+        "the old place is given up"
+    );
 
     fs::remove_file(world.layout.port_file(&stack())).unwrap();
     let error = world.wait(world.client().open_port(&cx(1))).unwrap_err();
@@ -275,7 +415,9 @@ fn taken_port_is_refused_and_another_is_moved_to() {
 fn idle_workspace_ends_the_edge() {
     let (world, port, one, two) = serving();
     let (edge, supervisor) = (world.children("edge")[0], world.supervisor());
-    world.wait(world.client().route(&cx(1), &Routing::default())).unwrap();
+    world
+        .wait(world.client().route(&cx(1), &Routing::default()))
+        .unwrap();
     let error = get(port, "/").unwrap_err().to_string();
     assert!(error.starts_with("HTTP/1.1 503"), "{error}");
     for release in [one, two] {
@@ -283,6 +425,8 @@ fn idle_workspace_ends_the_edge() {
     }
     world.wait(world.client().close_port(&cx(1))).unwrap();
     eventually("both went", || !is_alive(edge) && !is_alive(supervisor));
-    let error = world.wait(world.client().start(&cx(1), one, &unit_id("other.0"))).unwrap_err();
+    let error = world
+        .wait(world.client().start(&cx(1), one, &unit_id("other.0")))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }

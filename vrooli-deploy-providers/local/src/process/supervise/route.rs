@@ -31,8 +31,13 @@ pub(super) fn table(
 ) -> Result<edge::SiteTable> {
     let routing = &serving.routing;
     let mut table = edge::SiteTable::new(site(&stack.id)?, serving.fence);
-    let named: BTreeSet<ReleaseNumber> =
-        routing.weights.keys().chain(routing.revert_to.keys()).copied().chain(stack.releases()).collect();
+    let named: BTreeSet<ReleaseNumber> = routing
+        .weights
+        .keys()
+        .chain(routing.revert_to.keys())
+        .copied()
+        .chain(stack.releases())
+        .collect();
     let mut rules: BTreeMap<(Option<String>, String), edge::ServiceName> = BTreeMap::new();
     let nothing_serves = routing.weights.values().all(|w| *w == 0);
     // The newest first: where two releases route the same differently, it decides.
@@ -48,11 +53,15 @@ pub(super) fn table(
         let backends = backends(&release, &ports, &stack.wanted(number), &routes)?;
         if weight > 0 {
             if absent == Absent::Refused
-                && let Some((service, _)) = backends.iter().find(|(_, addresses)| addresses.is_empty())
+                && let Some((service, _)) =
+                    backends.iter().find(|(_, addresses)| addresses.is_empty())
             {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,
-                    format!("release {number} of {} cannot get traffic: nothing of `{service}` runs", stack.id),
+                    format!(
+                        "release {number} of {} cannot get traffic: nothing of `{service}` runs",
+                        stack.id
+                    ),
                 ));
             }
             if routes.is_empty() {
@@ -67,7 +76,9 @@ pub(super) fn table(
         // "not found".
         if weight > 0 || nothing_serves {
             for route in &routes {
-                rules.entry((route.host.clone(), route.path.clone())).or_insert(route.backend.clone());
+                rules
+                    .entry((route.host.clone(), route.path.clone()))
+                    .or_insert(route.backend.clone());
             }
         }
         table.releases.insert(
@@ -77,7 +88,11 @@ pub(super) fn table(
     }
     table.rules = rules
         .into_iter()
-        .map(|((host, path), service)| edge::Rule { host, path, service })
+        .map(|((host, path), service)| edge::Rule {
+            host,
+            path,
+            service,
+        })
         .collect();
     if table.rules.is_empty() {
         // Nothing is known of the app's routes: everything is answered with "unavailable".
@@ -94,9 +109,14 @@ pub(super) fn table(
                 weights.insert(release, *weight);
             }
         }
-        table.revert = Some(edge::Revert { after: Duration::try_from(left).unwrap_or_default(), weights });
+        table.revert = Some(edge::Revert {
+            after: Duration::try_from(left).unwrap_or_default(),
+            weights,
+        });
     }
-    table.check().map_err(|e| ProviderError::new(ErrorKind::Config, e.to_string()))?;
+    table
+        .check()
+        .map_err(|e| ProviderError::new(ErrorKind::Config, e.to_string()))?;
     Ok(table)
 }
 
@@ -128,11 +148,17 @@ fn routes(release: &Release) -> Vec<Route> {
             all.extend(resolve(service, config.ports.keys(), route));
         }
     }
-    let mut open = services.iter().filter(|(_, config)| !config.ports.is_empty());
+    let mut open = services
+        .iter()
+        .filter(|(_, config)| !config.ports.is_empty());
     if all.is_empty()
         && let (Some((service, config)), None) = (open.next(), open.next())
     {
-        let everything = RouteConfig { host: None, path: "/".to_owned(), port: None };
+        let everything = RouteConfig {
+            host: None,
+            path: "/".to_owned(),
+            port: None,
+        };
         all.extend(resolve(service, config.ports.keys(), &everything));
     }
     all
@@ -145,7 +171,11 @@ fn resolve<'a>(
 ) -> Option<Route> {
     let first = ports.next()?;
     let port = route.port.as_ref().unwrap_or(first);
-    let backend = if port == first { service.to_string() } else { format!("{service}.{port}") };
+    let backend = if port == first {
+        service.to_string()
+    } else {
+        format!("{service}.{port}")
+    };
     Some(Route {
         host: route.host.clone(),
         path: route.path.clone(),

@@ -81,7 +81,10 @@ impl UnitHandle {
             Ok(record) => record.unwrap_or_default(),
             Err(e) => {
                 supervisor.note(&format!("{key}: {e}"));
-                UnitRecord { wanted: runs, ..UnitRecord::default() }
+                UnitRecord {
+                    wanted: runs,
+                    ..UnitRecord::default()
+                }
             }
         };
         let state = match (runs, record.wanted) {
@@ -89,7 +92,11 @@ impl UnitHandle {
             (false, true) => UnitState::Restarting,
             (false, false) => UnitState::Stopped,
         };
-        let view = View { state, pids, record: record.clone() };
+        let view = View {
+            state,
+            pids,
+            record: record.clone(),
+        };
         let (view, seen) = watch::channel(view);
         let (commands, received) = mpsc::channel(16);
         let unit = Unit {
@@ -103,7 +110,11 @@ impl UnitHandle {
             delay: supervisor.config.backoff,
         };
         tokio::spawn(unit.run(received));
-        Self { key, commands, view: seen }
+        Self {
+            key,
+            commands,
+            view: seen,
+        }
     }
 
     pub(super) fn view(&self) -> View {
@@ -111,10 +122,26 @@ impl UnitHandle {
     }
 
     pub(super) fn observed(&self, supervisor: &Supervisor) -> Result<UnitObserved> {
-        let View { state, pids, record } = self.view();
+        let View {
+            state,
+            pids,
+            record,
+        } = self.view();
         let pid = pids.and_then(|(shim, app)| adopt::speaker(shim, app));
-        let UnitKey { stack, release, unit } = &self.key;
-        adopt::describe(supervisor.layout(), stack, *release, unit, &record, state, pid)
+        let UnitKey {
+            stack,
+            release,
+            unit,
+        } = &self.key;
+        adopt::describe(
+            supervisor.layout(),
+            stack,
+            *release,
+            unit,
+            &record,
+            state,
+            pid,
+        )
     }
 
     pub(super) async fn start(&self) -> Result<()> {
@@ -129,10 +156,16 @@ impl UnitHandle {
         self.ask(Command::Abandon).await
     }
 
-    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+    async fn ask(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
+    ) -> Result<()> {
         let (answer, heard) = oneshot::channel();
         let gone = || ProviderError::new(ErrorKind::Ambiguous, "the supervisor is about to end");
-        self.commands.send(command(answer)).await.map_err(|_| gone())?;
+        self.commands
+            .send(command(answer))
+            .await
+            .map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
     }
 }
@@ -209,7 +242,10 @@ impl Unit {
         }
         self.restart_at = None;
         self.delay = self.supervisor.config.backoff;
-        self.record = UnitRecord { wanted: true, ..UnitRecord::default() };
+        self.record = UnitRecord {
+            wanted: true,
+            ..UnitRecord::default()
+        };
         let started = match self.save() {
             Ok(()) => {
                 // Seen before anything is done: who allocates ports asks who is about to run.
@@ -241,7 +277,9 @@ impl Unit {
 
     /// The instance has ended by itself.
     async fn on_end(&mut self) {
-        let Some(instance) = self.instance.take() else { return };
+        let Some(instance) = self.instance.take() else {
+            return;
+        };
         if instance.since.elapsed() >= self.supervisor.config.well_after {
             self.delay = self.supervisor.config.backoff;
         }
@@ -288,7 +326,8 @@ impl Unit {
             match self.last().await? {
                 Last::Lives(found) => {
                     let pid = found.record.shim.pid;
-                    self.instance = Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
+                    self.instance =
+                        Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
                     self.note(&format!("adopted (shim {pid})"));
                     self.show(UnitState::Running);
                     return Ok(());
@@ -320,7 +359,8 @@ impl Unit {
             }
             match self.last().await? {
                 Last::Lives(found) => {
-                    self.instance = Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
+                    self.instance =
+                        Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
                 }
                 Last::Starting => self.wait_for_shim(until).await?,
                 Last::Orphaned => self.clear_leftovers().await?,
@@ -344,7 +384,8 @@ impl Unit {
         .await?;
         match launched {
             Launched::Runs { id, app, child } => {
-                let instance = Instance::launched(id, app, child).map_err(at("wait for", self.files.root()))?;
+                let instance = Instance::launched(id, app, child)
+                    .map_err(at("wait for", self.files.root()))?;
                 self.note(&format!("started (pid {app})"));
                 self.instance = Some(instance);
                 Ok(true)

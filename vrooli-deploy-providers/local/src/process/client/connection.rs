@@ -1,0 +1,306 @@
+//! How the supervisor is reached: found, started, replaced, and asked again when it died.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::io::BufStream;
+use tokio::net::UnixStream;
+use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Retryability};
+
+use super::super::config::Program;
+use super::super::failure::{self, at};
+use super::super::files::create_dir;
+use super::super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
+use super::super::supervise::{BUILD, Birth};
+use super::super::{lock, log, pipe, socket, supervise};
+use super::SupervisorClient;
+use crate::layout::Layout;
+
+/// How long a supervisor may take to come or go.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often the socket is tried while one is awaited.
+const POLL: Duration = Duration::from_millis(10);
+/// A greeting that takes longer is none.
+const GREETING: Duration = Duration::from_secs(30);
+/// How often a request is sent again to a new supervisor when the old one died under it.
+/// Every request has the effect of once.
+const TRIES: u32 = 3;
+
+impl SupervisorClient {
+    /// Sends a request and waits for its answer, until the deadline of the call or its
+    /// cancellation (P4).
+    pub(super) async fn call(&self, cx: &OpCtx, request: Request) -> Result<Answer> {
+        let deadline = tokio::time::Instant::from_std(cx.deadline);
+        tokio::select! {
+            answer = self.call_again(request) => answer,
+            () = cx.cancellation.cancelled() => {
+                Err(ProviderError::new(ErrorKind::Cancelled, "the call was cancelled"))
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                Err(ProviderError::new(ErrorKind::Ambiguous, "the supervisor did not answer in time"))
+            }
+        }
+    }
+
+    async fn call_again(&self, request: Request) -> Result<Answer> {
+        let name = if request.only_reads() {
+            socket::READING
+        } else {
+            socket::CHANGING
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut stream = self.reach(name).await?;
+            match exchange(&mut stream, &request).await {
+                Ok(Answer::Failed(failure)) => {
+                    let error = ProviderError::from(failure);
+                    // It was about to end; its successor is asked.
+                    if error.kind() == ErrorKind::Ambiguous
+                        && tries < TRIES
+                        && self.program.is_some()
+                    {
+                        continue;
+                    }
+                    return Err(error);
+                }
+                Ok(answer) => return Ok(answer),
+                Err(_) if tries < TRIES && self.program.is_some() => {}
+                Err(e) => return Err(lost(e)),
+            }
+        }
+    }
+
+    /// A greeted connection, to a supervisor that is started or replaced if that is needed.
+    pub(super) async fn reach(&self, name: &str) -> Result<BufStream<UnixStream>> {
+        let until = Instant::now() + PATIENCE;
+        let mut replaced = false;
+        loop {
+            match self.dial(name).await {
+                Ok(Some((stream, greeting))) if replaced || !self.is_outdated(&greeting) => {
+                    return Ok(stream);
+                }
+                Ok(Some(_)) => {
+                    replaced = true;
+                    if let Some((mut stream, _)) = self.dial(socket::CHANGING).await? {
+                        // One that ends before it answers has done what it was asked for.
+                        let _ = exchange(&mut stream, &Request::StepDown).await;
+                    }
+                    self.wait_until_gone().await?;
+                }
+                Ok(None) => match &self.program {
+                    Some(program) => self.spawn(program.clone()).await?,
+                    None => {
+                        return Err(ProviderError::new(
+                            ErrorKind::Unavailable,
+                            "no supervisor runs for this workspace",
+                        ));
+                    }
+                },
+                // It died while it greeted us.
+                Err(e) if e.retry() == Retryability::Safe && self.program.is_some() => {}
+                Err(e) => return Err(e),
+            }
+            if Instant::now() >= until {
+                return Err(self.no_answer());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Connects and greets. `None`: nobody listens.
+    pub(super) async fn dial(
+        &self,
+        name: &str,
+    ) -> Result<Option<(BufStream<UnixStream>, Greeting)>> {
+        let run = self.layout.run();
+        let Some(stream) = socket::connect(&self.layout, name)
+            .await
+            .map_err(at("connect to the supervisor in", &run))?
+        else {
+            return Ok(None);
+        };
+        let mut stream = BufStream::new(stream);
+        let hello = Request::Hello {
+            protocol: PROTOCOL,
+            version: BUILD.to_owned(),
+        };
+        let answer = match tokio::time::timeout(GREETING, exchange(&mut stream, &hello)).await {
+            Ok(answer) => answer.map_err(|e| {
+                ProviderError::new(
+                    ErrorKind::Unavailable,
+                    format!("the supervisor went away: {e}"),
+                )
+            })?,
+            Err(_) => return Err(self.no_answer()),
+        };
+        match answer {
+            Answer::Hello(greeting) => Ok(Some((stream, greeting))),
+            Answer::Failed(failure) => Err(ProviderError::from(failure).with_help(
+                "use the program that the workspace was last used with, or a newer one",
+            )),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Is the supervisor older than this program? Of the same version it is when the file of
+    /// its program was replaced since and is ours.
+    fn is_outdated(&self, greeting: &Greeting) -> bool {
+        if self.program.is_none() {
+            return false;
+        }
+        if version(&greeting.version) != version(BUILD) {
+            return version(&greeting.version) < version(BUILD);
+        }
+        greeting.replaced
+            && std::env::current_exe().is_ok_and(|me| me == Path::new(&greeting.program))
+    }
+
+    /// Starts a supervisor, detached from us: own session, own log, the root as its folder.
+    async fn spawn(&self, program: Program) -> Result<()> {
+        let layout = self.layout.clone();
+        match tokio::task::spawn_blocking(move || spawn(&layout, &program)).await {
+            Ok(born) => born,
+            Err(e) => Err(ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("cannot start a supervisor: {e}"),
+            )),
+        }
+    }
+
+    pub(super) async fn wait_until_gone(&self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let path = self.layout.supervisor_lock();
+        while lock::is_held(&path).map_err(at("look at", &path))? {
+            if Instant::now() >= until {
+                return Err(self.no_answer());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn no_answer(&self) -> ProviderError {
+        let log = self.layout.supervisor_log();
+        ProviderError::new(
+            ErrorKind::Ambiguous,
+            "the supervisor of this workspace does not answer",
+        )
+        .with_help(format!("its log may say why: {}", log.display()))
+    }
+}
+
+/// Versions are compared number by number.
+fn version(text: &str) -> Vec<u64> {
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|n| n.parse().ok())
+        .collect()
+}
+
+pub(super) async fn exchange(
+    stream: &mut BufStream<UnixStream>,
+    request: &Request,
+) -> io::Result<Answer> {
+    send(stream, request).await?;
+    receive(stream, MAX_ANSWER)
+        .await?
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+pub(super) fn lost(error: io::Error) -> ProviderError {
+    ProviderError::new(
+        ErrorKind::Ambiguous,
+        format!("the supervisor went away under the call: {error}"),
+    )
+}
+
+pub(super) fn unexpected(answer: &Answer) -> ProviderError {
+    ProviderError::new(
+        ErrorKind::Unexpected,
+        format!("the supervisor answered something else: {answer:?}"),
+    )
+}
+
+/// Blocks until the supervisor is ready, or says why it is not.
+fn spawn(layout: &Layout, program: &Program) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        return Err(supervise::unsupported());
+    }
+    if crate::child::is_child() {
+        // Without this it would start itself again and again.
+        return Err(ProviderError::new(
+            ErrorKind::Config,
+            "this program was started as a supervisor and did not become one",
+        )
+        .with_help("call `run_if_child` first in `main`"));
+    }
+    let root = layout.root();
+    create_dir(root).map_err(at("make", root))?;
+    layout.workspace_id().map_err(at("use", root))?;
+    let run = layout.run();
+    create_dir(&run).map_err(at("make", &run))?;
+    let path = layout.supervisor_log();
+    let errors = log::open(&path).map_err(at("write", &path))?;
+    let mut command = program.command(crate::child::SUPERVISOR, [root.as_os_str().to_owned()]);
+    command.envs(crate::environment::of_this_process(&program.pass));
+    let mut child = command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .map_err(|e| {
+            ProviderError::new(
+                failure::kind(&e),
+                format!(
+                    "cannot run the supervisor ({}): {e}",
+                    program.path.display()
+                ),
+            )
+        })?;
+    let born = match child.stdout.take() {
+        Some(out) => pipe::line(out, PATIENCE),
+        None => Ok(Vec::new()),
+    };
+    let birth = born
+        .as_ref()
+        .ok()
+        .and_then(|line| serde_json::from_slice(line).ok());
+    if birth.is_none() {
+        let _ = child.kill();
+    }
+    // Buried when it ends, whenever that is, as long as we are here.
+    std::thread::spawn(move || drop(child.wait()));
+    match birth {
+        Some(Birth::Ready | Birth::Taken) => Ok(()),
+        Some(Birth::Failed(failure)) => Err(failure.into()),
+        None => {
+            let why = match born {
+                Err(e) => e.to_string(),
+                Ok(line) if line.is_empty() => "it ended without a word".to_owned(),
+                Ok(_) => "it is another program".to_owned(),
+            };
+            Err(ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("the supervisor ({}) did not start: {why}", program.path.display()),
+            )
+            .with_help(format!(
+                "the program that embeds this library must call `run_if_child` first in its `main`; {} may say more",
+                path.display()
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("0.9.0") < version("0.10.0"));
+        assert_eq!(version("0.1.0"), version("0.1.0"));
+    }
+}
