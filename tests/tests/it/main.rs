@@ -1,5 +1,6 @@
 //! Tests of planner, engine and recovery on the fake cloud.
 
+mod conformance;
 mod crash;
 mod deploy;
 mod failure;

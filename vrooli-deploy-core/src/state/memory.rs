@@ -23,9 +23,24 @@ pub struct MemoryStore {
 struct Kept {
     records: Vec<JournalRecord>,
     state: StackState,
+    /// What the records follow on: empty, or what was left when the stack was forgotten.
+    base: StackState,
     settings: BTreeMap<String, Value>,
     lease: Option<LeaseInfo>,
     fence: u64,
+}
+
+impl Kept {
+    fn replayed(&self) -> StackState {
+        let mut state = self.base.clone();
+        for record in &self.records {
+            // They followed each other when they were written.
+            if state.apply(record).is_err() {
+                break;
+            }
+        }
+        state
+    }
 }
 
 impl MemoryStore {
@@ -98,6 +113,7 @@ impl StateStore for MemoryStore {
             kept.settings.clear();
             let (seq, last_release) = (kept.state.seq, kept.state.last_release);
             kept.state = StackState { seq, last_release, ..StackState::default() };
+            kept.base = kept.state.clone();
         }
         Ok(())
     }
@@ -131,24 +147,19 @@ impl Lease for MemoryLease {
         if kept.state.seq != expected {
             return Err(self.lost(format!("expected record {expected} to be the last, but {} is", kept.state.seq)));
         }
-        let mut state = kept.state.clone();
-        let mut records = Vec::with_capacity(entries.len());
+        let before = kept.records.len();
         for entry in entries {
-            let record = JournalRecord {
-                seq: state.seq + 1,
-                fence: self.info.fence,
-                at: Timestamp::now(),
-                entry: entry.clone(),
-            };
-            state.apply(&record).map_err(|e| StateError::Damaged {
-                place: "memory".to_owned(),
-                message: e.to_string(),
-            })?;
-            records.push(record);
+            let seq = kept.state.seq + 1;
+            let record = JournalRecord { seq, fence: self.info.fence, at: Timestamp::now(), entry: entry.clone() };
+            if let Err(e) = kept.state.apply(&record) {
+                // All or nothing: back to what the records before this append say.
+                kept.records.truncate(before);
+                kept.state = kept.replayed();
+                return Err(StateError::Damaged { place: "memory".to_owned(), message: e.to_string() });
+            }
+            kept.records.push(record);
         }
-        kept.state = state;
-        kept.records.extend(records.iter().cloned());
-        Ok(records)
+        Ok(kept.records[before..].to_vec())
     }
 
     async fn release(self: Box<Self>) -> Result<(), StateError> {
