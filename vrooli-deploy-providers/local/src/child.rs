@@ -121,7 +121,7 @@ pub(crate) fn open_secrets(layout: &Layout) -> Result<Arc<SecretResolver>, Secre
         .map_err(|e| SecretError::Io { place, message: format!("the workspace has no id: {e}") })?;
     let key = match std::env::var(crate::KEY_VARIABLE) {
         Ok(key) => KeySource::Given(Secret::new(key)),
-        Err(_) => KeySource::Folder(None),
+        Err(_) => KeySource::Folder(vrooli_deploy_core::workspace::key_folder(layout.root())),
     };
     let store = FileStore::open(layout.root(), id, key)?;
     Ok(Arc::new(move |reference| store.get(reference)))
