@@ -103,9 +103,11 @@ impl OpCtx {
     }
 }
 
+type Sink = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Where a long call sends its lines. The default drops them.
 #[derive(Clone, Default)]
-pub struct OutputSink(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub struct OutputSink(Option<Sink>);
 
 impl OutputSink {
     /// Calls the function with each line.
