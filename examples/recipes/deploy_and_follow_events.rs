@@ -23,8 +23,7 @@ fn main() -> Result<(), Failure> {
         .nth(1)
         .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/picker-wheel").to_owned());
     let folder = tempfile::tempdir()?;
-    let mut options = WorkspaceOptions::new(folder.path().join("state"));
-    options.key_dir = Some(folder.path().join("key"));
+    let options = WorkspaceOptions::new(folder.path().join("state"));
 
     tokio::runtime::Runtime::new()?.block_on(async {
         let workspace = Workspace::open(options, registry).await?;

@@ -64,8 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         std::fs::write(&manifest, text)
     };
-    let mut place = WorkspaceOptions::new(folder.path().join("state"));
-    place.key_dir = Some(folder.path().join("key"));
+    let place = WorkspaceOptions::new(folder.path().join("state"));
     let mut options = DeployOptions::default();
     options.strategy = Some(TenthFirst.name().to_owned());
 

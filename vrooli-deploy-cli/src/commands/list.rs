@@ -1,8 +1,8 @@
 use super::context::Context;
 use super::done::Done;
 use crate::errors::Failure;
-use crate::output::json::{Line, word};
-use crate::output::{name, table};
+use crate::output::json::Line;
+use crate::output::{name, table, word};
 
 pub(crate) async fn run(context: &Context) -> Result<Done, Failure> {
     let workspace = context.workspace().await?;

@@ -4,8 +4,8 @@ use super::context::Context;
 use super::done::Done;
 use crate::arguments::App;
 use crate::errors::Failure;
-use crate::output::json::{Line, word};
-use crate::output::{ago, table};
+use crate::output::json::Line;
+use crate::output::{ago, table, word};
 
 pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> {
     let (workspace, target) = context.target(&args.app).await?;

@@ -2,7 +2,7 @@
 
 use vrooli_deploy_core::engine::{Entry, JournalRecord};
 
-use super::json::word;
+use super::convert::word;
 
 /// A row: number, time, what, which step, more.
 pub(crate) fn record(record: &JournalRecord) -> Vec<String> {

@@ -1,5 +1,6 @@
 //! Where words go: results to stdout, the rest to stderr.
 
+mod convert;
 mod diagnostics;
 mod journal;
 pub(crate) mod json;
@@ -19,6 +20,7 @@ use indicatif::MultiProgress;
 use crate::arguments::{ColourChoice, Global};
 use json::Line;
 
+pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
 pub(crate) use journal::record;
 pub(crate) use outcome::{failure, report};

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use vrooli_deploy_core::workspace::{StackSummary, StatusReport};
 
-use super::json::word;
+use super::convert::word;
 use super::plan::shares;
 use super::style::{Paint, harmless};
 use super::table::table;
