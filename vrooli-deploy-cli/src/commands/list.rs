@@ -23,18 +23,10 @@ pub(crate) async fn run(context: &Context) -> Result<Done, Failure> {
                 word(&stack.health),
                 stack.release.map(|r| r.to_string()).unwrap_or_default(),
                 stack.urls.join(" "),
-                stack
-                    .source
-                    .as_ref()
-                    .map(|s| s.display().to_string())
-                    .unwrap_or_default(),
+                stack.source.as_ref().map(|s| s.display().to_string()).unwrap_or_default(),
             ]
         })
         .collect();
-    console.result(&table(
-        console.out,
-        &["APP", "STATE", "RELEASE", "URL", "FROM"],
-        &rows,
-    ));
+    console.result(&table(console.out, &["APP", "STATE", "RELEASE", "URL", "FROM"], &rows));
     Ok(Done::read())
 }

@@ -20,11 +20,7 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
         .map(|release| {
             vec![
                 release.number.to_string(),
-                if release.current {
-                    "serves".to_owned()
-                } else {
-                    word(&release.status)
-                },
+                if release.current { "serves".to_owned() } else { word(&release.status) },
                 release.version.clone(),
                 ago(now, release.created),
                 release.committed.map(|at| ago(now, at)).unwrap_or_default(),
@@ -34,14 +30,7 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
         .collect();
     console.result(&table(
         console.out,
-        &[
-            "RELEASE",
-            "STATE",
-            "VERSION",
-            "BUILT",
-            "MADE CURRENT",
-            "DIGEST",
-        ],
+        &["RELEASE", "STATE", "VERSION", "BUILT", "MADE CURRENT", "DIGEST"],
         &rows,
     ));
     Ok(Done::read())

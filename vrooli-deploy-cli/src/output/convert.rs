@@ -9,8 +9,8 @@ use vrooli_deploy_core::provider::LogLine;
 use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
 
 use super::json::{
-    AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine,
-    StatusLine, StepLine, UnitLine,
+    AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, StatusLine,
+    StepLine, UnitLine,
 };
 use crate::errors::Failure;
 
@@ -27,58 +27,39 @@ impl Line {
     pub(crate) fn event(event: &Event) -> Option<Self> {
         let failure = |failure: &StepFailure| Failure::step(None, failure);
         Some(match event {
-            Event::Recovering { dangling } => Self::Recovering {
-                dangling: dangling.iter().map(ToString::to_string).collect(),
-            },
+            Event::Recovering { dangling } => {
+                Self::Recovering { dangling: dangling.iter().map(ToString::to_string).collect() }
+            }
             Event::PlanStarted { steps } => Self::PlanStarted { steps: *steps },
-            Event::StepStarted { step, stage, title } => Self::StepStarted {
-                step: step.to_string(),
-                stage: word(stage),
-                title: title.clone(),
-            },
-            Event::StepOutput { step, line } => Self::StepOutput {
-                step: step.to_string(),
-                line: line.clone(),
-            },
-            Event::StepSucceeded { step, millis } => Self::StepSucceeded {
-                step: step.to_string(),
-                millis: *millis,
-            },
-            Event::StepRetried { step, reason } => Self::StepRetried {
-                step: step.to_string(),
-                reason: reason.clone(),
-            },
-            Event::StepFailed { step, failure: f } => Self::StepFailed {
-                step: step.to_string(),
-                error: failure(f),
-            },
-            Event::UndoStarted { step } => Self::UndoStarted {
-                step: step.to_string(),
-            },
-            Event::UndoSucceeded { step } => Self::UndoSucceeded {
-                step: step.to_string(),
-            },
-            Event::UndoFailed { step, failure: f } => Self::UndoFailed {
-                step: step.to_string(),
-                error: failure(f),
-            },
-            Event::Note { message } => Self::Note {
-                message: message.clone(),
-            },
+            Event::StepStarted { step, stage, title } => {
+                Self::StepStarted { step: step.to_string(), stage: word(stage), title: title.clone() }
+            }
+            Event::StepOutput { step, line } => {
+                Self::StepOutput { step: step.to_string(), line: line.clone() }
+            }
+            Event::StepSucceeded { step, millis } => {
+                Self::StepSucceeded { step: step.to_string(), millis: *millis }
+            }
+            Event::StepRetried { step, reason } => {
+                Self::StepRetried { step: step.to_string(), reason: reason.clone() }
+            }
+            Event::StepFailed { step, failure: f } => {
+                Self::StepFailed { step: step.to_string(), error: failure(f) }
+            }
+            Event::UndoStarted { step } => Self::UndoStarted { step: step.to_string() },
+            Event::UndoSucceeded { step } => Self::UndoSucceeded { step: step.to_string() },
+            Event::UndoFailed { step, failure: f } => {
+                Self::UndoFailed { step: step.to_string(), error: failure(f) }
+            }
+            Event::Note { message } => Self::Note { message: message.clone() },
             Event::Finished { .. } => return None,
             // An event that this version of the format has no line for is still worth knowing.
-            other => Self::Note {
-                message: serde_json::to_string(other).ok()?,
-            },
+            other => Self::Note { message: serde_json::to_string(other).ok()? },
         })
     }
 
     pub(crate) fn log(line: &LogLine) -> Self {
-        Self::Log {
-            release: line.release.to_string(),
-            unit: line.unit.to_string(),
-            line: line.line.clone(),
-        }
+        Self::Log { release: line.release.to_string(), unit: line.unit.to_string(), line: line.line.clone() }
     }
 
     pub(crate) fn record(record: &JournalRecord) -> Self {
@@ -115,13 +96,7 @@ impl From<&Plan> for PlanLine {
                         StepAction::Release { .. } => "release",
                     }
                     .to_owned(),
-                    deletes_data: matches!(
-                        step.action,
-                        StepAction::Delete {
-                            holds_data: true,
-                            ..
-                        }
-                    ),
+                    deletes_data: matches!(step.action, StepAction::Delete { holds_data: true, .. }),
                     reason: step.reason.clone(),
                     after: step.after.iter().map(ToString::to_string).collect(),
                 })
@@ -199,20 +174,13 @@ impl From<&StatusReport> for StatusLine {
                 .routing
                 .iter()
                 .flat_map(|routing| {
-                    routing
-                        .weights
-                        .iter()
-                        .map(|(release, weight)| (release.to_string(), *weight))
+                    routing.weights.iter().map(|(release, weight)| (release.to_string(), *weight))
                 })
                 .collect(),
             resources: report
                 .resources
                 .iter()
-                .map(|r| ResourceLine {
-                    key: r.key.clone(),
-                    kind: r.kind.clone(),
-                    id: r.id.clone(),
-                })
+                .map(|r| ResourceLine { key: r.key.clone(), kind: r.kind.clone(), id: r.id.clone() })
                 .collect(),
             notes: report.notes.clone(),
         }

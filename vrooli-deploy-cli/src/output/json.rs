@@ -417,10 +417,7 @@ mod tests {
     fn the_schema_is_the_one_that_is_checked_in() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/cli-output.v1.json");
         let mut schema = schemars::schema_for!(Line);
-        schema.insert(
-            "title".to_owned(),
-            "One line of `vrooli-deploy --json`, version 1".into(),
-        );
+        schema.insert("title".to_owned(), "One line of `vrooli-deploy --json`, version 1".into());
         let text = format!("{:#}\n", schema.as_value());
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(file, &text).unwrap();

@@ -54,10 +54,7 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) fn new(global: &Global) -> Self {
         let able = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let (out, err) = (
-            std::io::stdout().is_terminal(),
-            std::io::stderr().is_terminal(),
-        );
+        let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let paint = |terminal: bool| {
             Paint(match global.color {
@@ -118,11 +115,7 @@ impl Console {
     pub(crate) fn error(&self, text: &str) {
         self.around(|| {
             // See `print`.
-            let _ = writeln!(
-                std::io::stderr().lock(),
-                "{}",
-                text.strip_suffix('\n').unwrap_or(text)
-            );
+            let _ = writeln!(std::io::stderr().lock(), "{}", text.strip_suffix('\n').unwrap_or(text));
         });
     }
 

@@ -67,19 +67,16 @@ impl Workspace {
         hooks: EngineHooks,
     ) -> Result<Self, OperationError> {
         let store = SqliteStore::open(&options.dir)?;
-        let dir = std::fs::canonicalize(&options.dir).map_err(|e| OperationError::Io {
-            path: options.dir.clone(),
-            message: e.to_string(),
-        })?;
+        let dir = std::fs::canonicalize(&options.dir)
+            .map_err(|e| OperationError::Io { path: options.dir.clone(), message: e.to_string() })?;
         name(&dir, store.id())?;
         let key = match options.key {
             Some(key) => KeySource::Given(key),
             None => KeySource::Folder(remember_key_folder(&dir, options.key_dir)?),
         };
         let secrets = FileStore::open(&dir, store.id(), key)?;
-        let host = options
-            .host
-            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        let host =
+            options.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         Ok(Self(Arc::new(Inner {
             dir,
             host,

@@ -44,11 +44,7 @@ impl Running {
     /// The rest of the next line that begins with `word` and a space; `None` at its end.
     pub(crate) fn next(&mut self, word: &str) -> Option<String> {
         for line in self.lines.by_ref() {
-            if let Some(rest) = line
-                .unwrap()
-                .strip_prefix(word)
-                .and_then(|rest| rest.strip_prefix(' '))
-            {
+            if let Some(rest) = line.unwrap().strip_prefix(word).and_then(|rest| rest.strip_prefix(' ')) {
                 return Some(rest.to_owned());
             }
         }

@@ -42,10 +42,7 @@ fn nothing_acknowledged_is_lost() {
         }
         let store = SqliteStore::open(dir.path()).unwrap();
         block_on(async {
-            let error = store
-                .acquire(&app, &super::holder("second"))
-                .await
-                .unwrap_err();
+            let error = store.acquire(&app, &super::holder("second")).await.unwrap_err();
             assert!(matches!(error, StateError::Held { .. }), "{error}");
         });
         if let Some(last) = child.kill("ack").last() {
@@ -82,12 +79,7 @@ fn readers_see_whole_states_while_another_process_writes() {
             assert!(state.seq >= acknowledged.max(last));
             last = state.seq;
             let journal = store.journal(&app, last.max(1)).await.unwrap();
-            assert!(
-                journal
-                    .iter()
-                    .zip(last.max(1)..)
-                    .all(|(record, seq)| record.seq == seq)
-            );
+            assert!(journal.iter().zip(last.max(1)..).all(|(record, seq)| record.seq == seq));
             store.verify().await.unwrap();
         }
     });

@@ -10,10 +10,7 @@ fn a_second_holder_is_told_who_where_and_since_when() {
     let dir = tempfile::tempdir().unwrap();
     let app = stack("shop");
     block_on(async {
-        let (one, two) = (
-            SqliteStore::open(dir.path()).unwrap(),
-            SqliteStore::open(dir.path()).unwrap(),
-        );
+        let (one, two) = (SqliteStore::open(dir.path()).unwrap(), SqliteStore::open(dir.path()).unwrap());
         assert_eq!(one.holder(&app).await.unwrap(), None);
         let lease = one.acquire(&app, &holder("deploy (pid 1)")).await.unwrap();
         for store in [&one, &two] {
@@ -28,10 +25,7 @@ fn a_second_holder_is_told_who_where_and_since_when() {
                 }
                 other => panic!("{other}"),
             }
-            assert_eq!(
-                store.holder(&app).await.unwrap().as_ref(),
-                Some(lease.info())
-            );
+            assert_eq!(store.holder(&app).await.unwrap().as_ref(), Some(lease.info()));
         }
         let elsewhere = acquire(&two, &stack("other")).await;
         lease.release().await.unwrap();
@@ -111,10 +105,7 @@ fn a_holder_that_was_taken_over_writes_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let app = stack("shop");
     block_on(async {
-        let (one, two) = (
-            SqliteStore::open(dir.path()).unwrap(),
-            SqliteStore::open(dir.path()).unwrap(),
-        );
+        let (one, two) = (SqliteStore::open(dir.path()).unwrap(), SqliteStore::open(dir.path()).unwrap());
         let old = acquire(&one, &app).await;
         old.append(0, &[opened(&app, 2)]).await.unwrap();
         // Someone removed the lock file, so the kernel keeps nobody out: the fence does.
@@ -151,16 +142,9 @@ fn no_clock_decides() {
         drop(connection);
         block_on(async {
             let store = SqliteStore::open(dir.path()).unwrap();
-            assert_eq!(
-                store.holder(&app).await.unwrap(),
-                None,
-                "its lock is free, so it is dead"
-            );
+            assert_eq!(store.holder(&app).await.unwrap(), None, "its lock is free, so it is dead");
             let lease = acquire(&store, &app).await;
-            lease
-                .append(store.load(&app).await.unwrap().seq, &[started(1)])
-                .await
-                .unwrap();
+            lease.append(store.load(&app).await.unwrap().seq, &[started(1)]).await.unwrap();
         });
     }
 }
