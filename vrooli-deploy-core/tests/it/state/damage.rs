@@ -8,7 +8,7 @@ use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, filled, holder, plan, stack, started};
-use crate::process::{Running, child_dir};
+use crate::process::{Running, child_dir, folder};
 
 /// What a program sees of a state.
 type Seen = (Vec<StackId>, StackState, Vec<JournalRecord>, Option<serde_json::Value>);
@@ -51,12 +51,12 @@ fn damaged(result: Result<Seen, StateError>) -> String {
 
 #[test]
 fn a_flipped_bit_anywhere_is_told_or_without_effect() {
-    let original = tempfile::tempdir().unwrap();
+    let original = folder();
     let app = filled(original.path());
     let bytes = std::fs::read(original.path().join("state.db")).unwrap();
     let whole = use_it(original.path(), &app).unwrap();
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let lock = "locks/shop~default.lock";
     std::fs::create_dir(dir.path().join("locks")).unwrap();
     let file = dir.path().join("state.db");
@@ -100,7 +100,7 @@ fn a_flipped_bit_anywhere_is_told_or_without_effect() {
 
 #[test]
 fn a_damaged_journal_is_never_appended_to() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = filled(dir.path());
     let file = dir.path().join("state.db");
     // Flips inside the text of the last record and of earlier ones.
@@ -145,7 +145,7 @@ fn rows_that_are_gone_or_changed_are_missed() {
         ("DROP TABLE journal", "journal"),
         ("PRAGMA application_id = 1", "no state of this program"),
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = filled(dir.path());
         Connection::open(dir.path().join("state.db")).unwrap().execute_batch(sql).unwrap();
         let message = damaged(use_it(dir.path(), &app));
@@ -162,7 +162,7 @@ fn a_snapshot_is_only_a_shortcut() {
         "UPDATE snapshots SET head = 4",
         "UPDATE snapshots SET fold = 0, state = '{}'",
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = filled(dir.path());
         let whole = use_it(dir.path(), &app).unwrap();
         Connection::open(dir.path().join("state.db")).unwrap().execute_batch(sql).unwrap();
@@ -172,7 +172,7 @@ fn a_snapshot_is_only_a_shortcut() {
 
 #[test]
 fn a_file_that_is_cut_off_or_foreign_is_damaged() {
-    let original = tempfile::tempdir().unwrap();
+    let original = folder();
     let app = filled(original.path());
     let bytes = std::fs::read(original.path().join("state.db")).unwrap();
     let file = original.path().join("state.db");
@@ -190,7 +190,7 @@ fn a_file_that_is_cut_off_or_foreign_is_damaged() {
 
 #[test]
 fn a_newer_state_is_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = filled(dir.path());
     let file = dir.path().join("state.db");
     // A newer schema may have lost any table but this one.
@@ -246,7 +246,7 @@ fn a_log_that_lost_its_end_does_not_pass_for_a_shorter_journal() {
         |log| std::fs::remove_file(log).unwrap(),
     ];
     for harm in harms {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = stack("shop");
         let mut child = Running::start(CHILD, dir.path());
         assert_eq!(child.next("ready").as_deref(), Some("8"));

@@ -4,11 +4,11 @@ use serde_json::json;
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, filled, holder, opened, plan, stack};
-use crate::process::{Running, child_dir, run_mounted};
+use crate::process::{Running, child_dir, folder, run_mounted};
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let test = "state::disk::child_on_a_small_disk";
     if !run_mounted(test, dir.path(), "mount -t tmpfs -o size=640k none \"$DIR\"") {
         println!("skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow");
@@ -56,7 +56,7 @@ fn child_on_a_small_disk() {
 
 #[test]
 fn a_new_state_on_a_full_disk_leaves_nothing_half_made() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let test = "state::disk::child_without_a_disk";
     if !run_mounted(test, dir.path(), "mount -t tmpfs -o size=16k none \"$DIR\"") {
         println!("skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow");
@@ -79,7 +79,7 @@ const READ_ONLY: &str = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,bind
 
 #[test]
 fn a_read_only_folder_can_be_looked_at() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     filled(dir.path());
     if !run_mounted("state::disk::child_in_a_read_only_folder", dir.path(), READ_ONLY) {
         println!(
@@ -123,7 +123,7 @@ fn child_in_a_read_only_folder() {
 
 #[test]
 fn a_read_only_folder_with_a_log_is_read_whole_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut child = Running::start("state::damage::child_that_leaves_a_log", dir.path());
     child.next("ready").unwrap();
     child.kill("ready");

@@ -8,10 +8,11 @@ use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 use super::{
     acquire, append, block_on, closed, entry, filled, holder, opened, plan, stack, started, succeeded,
 };
+use crate::process::folder;
 
 #[test]
 fn a_state_is_private_and_keeps_its_id_when_it_is_moved() {
-    let parent = tempfile::tempdir().unwrap();
+    let parent = folder();
     let dir = parent.path().join("a folder").join("state");
     let id = SqliteStore::open(&dir).unwrap().id();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -26,7 +27,7 @@ fn a_state_is_private_and_keeps_its_id_when_it_is_moved() {
 
 #[test]
 fn what_is_appended_is_loaded_and_listed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
@@ -52,7 +53,7 @@ fn what_is_appended_is_loaded_and_listed() {
 
 #[test]
 fn an_append_at_another_place_or_out_of_turn_is_refused_whole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
@@ -75,7 +76,7 @@ fn an_append_at_another_place_or_out_of_turn_is_refused_whole() {
 
 #[test]
 fn forgetting_keeps_the_numbers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
@@ -114,7 +115,7 @@ fn forgetting_keeps_the_numbers() {
 
 #[test]
 fn settings_are_read_back_and_removed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let (a, b) = (stack("a"), stack("b"));
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
@@ -130,7 +131,7 @@ fn settings_are_read_back_and_removed() {
 
 #[test]
 fn a_closed_store_leaves_one_file_and_its_locks() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     filled(dir.path());
     let mut left: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
@@ -142,7 +143,7 @@ fn a_closed_store_leaves_one_file_and_its_locks() {
 
 #[test]
 fn what_two_stacks_append_at_once_shares_commits_and_stays_apart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let store = SqliteStore::open(dir.path()).unwrap();
     std::thread::scope(|scope| {
         for name in ["a", "b", "c", "d"] {
@@ -177,7 +178,7 @@ proptest! {
     /// all records, and so is what the next process appends to.
     #[test]
     fn loading_is_replaying(plans in prop::collection::vec((0_usize..4, any::<bool>()), 1..5), cuts in prop::collection::vec(1_usize..5, 1..8)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = stack("shop");
         let entries: Vec<_> = plans.iter().flat_map(|(steps, _)| plan(&app, *steps)).collect();
         block_on(async {

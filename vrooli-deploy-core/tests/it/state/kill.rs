@@ -4,7 +4,7 @@
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, plan, stack};
-use crate::process::{Running, child_dir};
+use crate::process::{Running, child_dir, folder};
 
 const CHILD: &str = "state::kill::child_that_appends";
 
@@ -32,7 +32,7 @@ fn child_that_appends() {
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     for round in 1..=12 {
         let mut child = Running::start(CHILD, dir.path());
@@ -67,7 +67,7 @@ fn nothing_acknowledged_is_lost() {
 
 #[test]
 fn readers_see_whole_states_while_another_process_writes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     let mut child = Running::start(CHILD, dir.path());
     let store = SqliteStore::open(dir.path()).unwrap();
@@ -87,7 +87,7 @@ fn readers_see_whole_states_while_another_process_writes() {
 
 #[test]
 fn two_processes_write_two_stacks() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut child = Running::start(CHILD, dir.path());
     let store = SqliteStore::open(dir.path()).unwrap();
     let mine = stack("mine");
