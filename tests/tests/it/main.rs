@@ -1,4 +1,14 @@
 //! Tests of planner, engine and recovery on the fake cloud.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::manual_async_fn,
+    clippy::field_reassign_with_default,
+    reason = "tests say what went wrong by panicking, and what they skip by printing"
+)]
 
 mod conformance;
 mod crash;

@@ -25,10 +25,7 @@ struct CommonValues {
 static COMMON: LazyLock<CommonValues> = LazyLock::new(|| {
     serde_json::from_str(include_str!("data/common_values.json"))
         // A test reads the file, so this is never reached.
-        .unwrap_or_else(|_| CommonValues {
-            shortest: 4,
-            values: BTreeSet::new(),
-        })
+        .unwrap_or_else(|_| CommonValues { shortest: 4, values: BTreeSet::new() })
 });
 
 /// Hides known secret values in what is shown, copied or logged: as they are, URL-encoded
@@ -85,12 +82,8 @@ impl Redactor {
                 if part.contains(' ') {
                     plain.push(Zeroizing::new(part.replace(' ', "+").into_bytes()));
                 }
-                let json = serde_json::to_string(part)
-                    .map(Zeroizing::new)
-                    .unwrap_or_default();
-                let within = json
-                    .get(1..json.len().saturating_sub(1))
-                    .unwrap_or_default();
+                let json = serde_json::to_string(part).map(Zeroizing::new).unwrap_or_default();
+                let within = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
                 if !within.is_empty() && within != part {
                     plain.push(Zeroizing::new(within.as_bytes().to_vec()));
                 }
@@ -104,12 +97,7 @@ impl Redactor {
         let (Ok(plain), Ok(base64)) = (AhoCorasick::new(&plain), AhoCorasick::new(&forms)) else {
             return Self(Hides::Everything);
         };
-        Self(Hides::Values(Arc::new(Patterns {
-            values: values.len(),
-            plain,
-            base64,
-            shared,
-        })))
+        Self(Hides::Values(Arc::new(Patterns { values: values.len(), plain, base64, shared })))
     }
 
     /// The text with `[secret]` for each value.
@@ -119,8 +107,7 @@ impl Redactor {
             return text.to_owned();
         };
         // A value ends where a character ends, so only text that was cut before differs here.
-        String::from_utf8(hidden)
-            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+        String::from_utf8(hidden).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
     }
 
     /// The same for bytes that may be no text.
@@ -164,17 +151,12 @@ impl fmt::Debug for Redactor {
 impl Patterns {
     /// Where values are, in order, without overlap.
     fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> = self
-            .plain
-            .find_overlapping_iter(bytes)
-            .map(|hit| hit.range())
-            .collect();
+        let mut found: Vec<Range<usize>> =
+            self.plain.find_overlapping_iter(bytes).map(|hit| hit.range()).collect();
         if bytes.contains(&b'%') {
             let (mut decoded, places) = percent_decoded(bytes);
             found.extend(
-                self.plain
-                    .find_overlapping_iter(&decoded)
-                    .map(|hit| places[hit.start()]..places[hit.end()]),
+                self.plain.find_overlapping_iter(&decoded).map(|hit| places[hit.start()]..places[hit.end()]),
             );
             decoded.zeroize();
         }
@@ -211,11 +193,7 @@ const fn is_base64(byte: u8) -> bool {
 /// The text without its percent encoding, and for each byte of it (and its end) where that
 /// was in the original.
 fn percent_decoded(bytes: &[u8]) -> (Vec<u8>, Vec<usize>) {
-    let digit = |at: usize| {
-        bytes
-            .get(at)
-            .and_then(|byte| char::from(*byte).to_digit(16))
-    };
+    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut places = Vec::with_capacity(bytes.len() + 1);
     let mut at = 0;
@@ -246,12 +224,8 @@ fn base64_forms(value: &[u8], forms: &mut Vec<(Zeroizing<String>, Shared)>) {
         // Characters that hold bits of what is before, and those that hold only ours.
         let first = (skipped * 8).div_ceil(6);
         let end = padded.len() * 8 / 6;
-        let shared = Shared {
-            before: skipped > 0,
-            after: !(padded.len() * 8).is_multiple_of(6),
-        };
-        let [standard, url_safe] =
-            [STANDARD, URL_SAFE].map(|engine| Zeroizing::new(engine.encode(&*padded)));
+        let shared = Shared { before: skipped > 0, after: !(padded.len() * 8).is_multiple_of(6) };
+        let [standard, url_safe] = [STANDARD, URL_SAFE].map(|engine| Zeroizing::new(engine.encode(&*padded)));
         let own = |text: &str| Zeroizing::new(text.get(first..end).unwrap_or_default().to_owned());
         if end - first < COMMON.shortest {
             continue;
@@ -270,18 +244,12 @@ mod tests {
     use super::*;
 
     fn redactor(values: &[&str]) -> Redactor {
-        Redactor::new(
-            &values
-                .iter()
-                .map(|value| Secret::new((*value).to_owned()))
-                .collect::<Vec<_>>(),
-        )
+        Redactor::new(&values.iter().map(|value| Secret::new((*value).to_owned())).collect::<Vec<_>>())
     }
 
     #[test]
     fn the_list_of_common_values_can_be_read() {
-        let common: CommonValues =
-            serde_json::from_str(include_str!("data/common_values.json")).unwrap();
+        let common: CommonValues = serde_json::from_str(include_str!("data/common_values.json")).unwrap();
         assert!(common.shortest == 4 && common.values.contains("postgres"));
     }
 
@@ -300,10 +268,7 @@ mod tests {
             assert_eq!(redactor.redact(text), expected);
             assert_eq!(redactor.redact_bytes(text.as_bytes()), expected.as_bytes());
         }
-        assert_eq!(
-            redactor.redact_bytes(b"\xff hunter22 \xfe"),
-            b"\xff [secret] \xfe"
-        );
+        assert_eq!(redactor.redact_bytes(b"\xff hunter22 \xfe"), b"\xff [secret] \xfe");
     }
 
     #[test]
@@ -318,11 +283,7 @@ mod tests {
             "p@ss w/rd+ü",
             "%68unter22",
         ] {
-            assert_eq!(
-                redactor.redact(&format!("x={text}&100%")),
-                "x=[secret]&100%",
-                "{text}"
-            );
+            assert_eq!(redactor.redact(&format!("x={text}&100%")), "x=[secret]&100%", "{text}");
         }
         assert_eq!(redactor.redact("100%zz 5% %4 %"), "100%zz 5% %4 %");
     }
@@ -330,20 +291,12 @@ mod tests {
     #[test]
     fn json_escapes_are_seen_through() {
         let redactor = redactor(&["a\"b\\c\td\""]);
-        assert_eq!(
-            redactor.redact(r#"{"x":"a\"b\\c\td\""}"#),
-            r#"{"x":"[secret]"}"#
-        );
+        assert_eq!(redactor.redact(r#"{"x":"a\"b\\c\td\""}"#), r#"{"x":"[secret]"}"#);
     }
 
     #[test]
     fn base64_is_seen_through_at_every_alignment() {
-        for value in [
-            "hunter22",
-            "abcd",
-            "\u{fb}\u{ff}?>~~",
-            "a longer secret value",
-        ] {
+        for value in ["hunter22", "abcd", "\u{fb}\u{ff}?>~~", "a longer secret value"] {
             let redactor = redactor(&[value]);
             for before in ["", "u", "us", "usr", "usr:"] {
                 for after in ["", ":", ":x", ":xy"] {
@@ -400,9 +353,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_value() {
-        assert_eq!(
-            format!("{:?}", redactor(&["hunter22", "hunter33"])),
-            "Redactor(2)"
-        );
+        assert_eq!(format!("{:?}", redactor(&["hunter22", "hunter33"])), "Redactor(2)");
     }
 }

@@ -9,9 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 /// A new folder, in memory where that is possible: these tests sync thousands of times, and
 /// what survives a killed process does not depend on the disk.
 pub(crate) fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Where a child finds its folder. A test that plays a child does nothing without it.

@@ -53,58 +53,28 @@ fn values_are_kept_by_version() {
 
     let one = store.put("a/default/x", &secret("one")).unwrap();
     let two = store.put("a/default/x", &secret("two")).unwrap();
-    assert_eq!(
-        (one.version, two.version, one.store.as_str()),
-        (1, 2, "file")
-    );
+    assert_eq!((one.version, two.version, one.store.as_str()), (1, 2, "file"));
     assert_ne!(one.hash, two.hash);
-    assert_eq!(
-        store.put("a/default/x", &secret("two")).unwrap(),
-        two,
-        "an equal value is no new version"
-    );
+    assert_eq!(store.put("a/default/x", &secret("two")).unwrap(), two, "an equal value is no new version");
     let back = store.put("a/default/x", &secret("one")).unwrap();
     assert_eq!((back.version, &back.hash), (3, &one.hash));
     let other = store.put("b/default/x", &secret("one")).unwrap();
-    assert_ne!(
-        other.hash, one.hash,
-        "equal values of two paths do not show"
-    );
+    assert_ne!(other.hash, one.hash, "equal values of two paths do not show");
 
     let again = open(dir.path());
-    for (reference, value) in [
-        (&one, "one"),
-        (&two, "two"),
-        (&back, "one"),
-        (&other, "one"),
-    ] {
+    for (reference, value) in [(&one, "one"), (&two, "two"), (&back, "one"), (&other, "one")] {
         assert_eq!(again.get(reference).unwrap().expose(), value);
     }
     assert_eq!(again.latest("a/default/x").unwrap().as_ref(), Some(&back));
-    assert_eq!(
-        again.list("a/").unwrap(),
-        [one.clone(), two.clone(), back.clone()]
-    );
+    assert_eq!(again.list("a/").unwrap(), [one.clone(), two.clone(), back.clone()]);
     assert_eq!(again.list("").unwrap().len(), 4);
 
-    again
-        .remove(&[back.clone(), one.clone(), one.clone(), two.clone()])
-        .unwrap();
-    assert!(matches!(
-        store.get(&two),
-        Err(SecretError::NotFound { version: 2, .. })
-    ));
+    again.remove(&[back.clone(), one.clone(), one.clone(), two.clone()]).unwrap();
+    assert!(matches!(store.get(&two), Err(SecretError::NotFound { version: 2, .. })));
     assert_eq!(store.latest("a/default/x").unwrap(), None);
-    assert_eq!(
-        store.put("a/default/x", &secret("one")).unwrap().version,
-        4,
-        "no version is given twice"
-    );
+    assert_eq!(store.put("a/default/x", &secret("one")).unwrap().version, 4, "no version is given twice");
     assert!(matches!(
-        store.get(&SecretRef {
-            path: "no".to_owned(),
-            ..two
-        }),
+        store.get(&SecretRef { path: "no".to_owned(), ..two }),
         Err(SecretError::NotFound { .. })
     ));
 }
@@ -129,10 +99,7 @@ fn files_are_private_and_hold_no_value() {
     let value = generate(40).unwrap();
     let store = open(dir.path());
     store.put("shop/default/password", &value).unwrap();
-    assert_eq!(
-        names(dir.path()),
-        ["config", "secrets.lock", "secrets.sealed"]
-    );
+    assert_eq!(names(dir.path()), ["config", "secrets.lock", "secrets.sealed"]);
     for file in ["secrets.sealed", "secrets.lock"]
         .map(|name| dir.path().join(name))
         .into_iter()
@@ -146,21 +113,11 @@ fn files_are_private_and_hold_no_value() {
         );
         let bytes = std::fs::read(&file).unwrap();
         for word in [value.expose().as_str(), "password"] {
-            assert!(
-                !bytes
-                    .windows(word.len())
-                    .any(|window| window == word.as_bytes()),
-                "{}",
-                file.display()
-            );
+            assert!(!bytes.windows(word.len()).any(|window| window == word.as_bytes()), "{}", file.display());
         }
     }
     assert_eq!(
-        std::fs::metadata(dir.path().join("config/keys"))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777,
+        std::fs::metadata(dir.path().join("config/keys")).unwrap().permissions().mode() & 0o777,
         0o700
     );
     assert_eq!(names(&dir.path().join("config/keys")).len(), 1);
@@ -173,31 +130,18 @@ fn a_key_that_is_given_is_used_and_written_nowhere() {
     let given = |key: &str| FileStore::open(dir.path(), STATE, KeySource::Given(secret(key)));
     let reference = given(KEY).unwrap().put("p", &secret("one")).unwrap();
     assert_eq!(names(dir.path()), ["secrets.lock", "secrets.sealed"]);
-    assert_eq!(
-        given(&format!(" {KEY}\n"))
-            .unwrap()
-            .get(&reference)
-            .unwrap()
-            .expose(),
-        "one"
-    );
+    assert_eq!(given(&format!(" {KEY}\n")).unwrap().get(&reference).unwrap().expose(), "one");
     for bad in ["", "short", "AAECAwQF", "!!!!", &KEY[1..]] {
         match given(bad) {
             Err(SecretError::Key { message, .. }) => {
-                assert!(
-                    message.contains("VROOLI_DEPLOY_KEY") && !message.contains(&KEY[4..20]),
-                    "{message}"
-                );
+                assert!(message.contains("VROOLI_DEPLOY_KEY") && !message.contains(&KEY[4..20]), "{message}");
             }
             other => panic!("{bad}: {other:?}"),
         }
     }
     match given(&KEY.replace("AA", "BB")).unwrap().get(&reference) {
         Err(SecretError::Key { place, message }) => {
-            assert!(
-                place.ends_with("secrets.sealed") && message.contains("another key"),
-                "{message}"
-            );
+            assert!(place.ends_with("secrets.sealed") && message.contains("another key"), "{message}");
         }
         other => panic!("{other:?}"),
     }
@@ -221,10 +165,7 @@ fn a_key_that_is_gone_open_to_others_or_damaged_is_named_and_never_replaced() {
             match error {
                 SecretError::Key { place, message } => {
                     let both = format!("{place} {message}");
-                    assert!(
-                        both.contains(says) && both.contains(file.to_str().unwrap()),
-                        "{both}"
-                    );
+                    assert!(both.contains(says) && both.contains(file.to_str().unwrap()), "{both}");
                 }
                 other => panic!("{other}"),
             }
@@ -267,16 +208,10 @@ fn a_sealed_file_that_was_changed_is_told_and_left_as_it_is() {
     ]);
     for bytes in harmed {
         std::fs::write(&file, &bytes).unwrap();
-        for error in [
-            store.get(&reference).unwrap_err(),
-            store.put("p", &secret("two")).unwrap_err(),
-        ] {
+        for error in [store.get(&reference).unwrap_err(), store.put("p", &secret("two")).unwrap_err()] {
             match error {
                 SecretError::Damaged { place, message } => {
-                    assert!(
-                        place.ends_with("secrets.sealed") && message.contains("backup"),
-                        "{message}"
-                    );
+                    assert!(place.ends_with("secrets.sealed") && message.contains("backup"), "{message}");
                 }
                 // A flipped version number cannot be told from a newer file before the key is read.
                 SecretError::Version { .. } if bytes[8..12] != whole[8..12] => {}
@@ -299,14 +234,8 @@ fn a_newer_file_is_named_even_without_its_key() {
     bytes[8] = 7;
     std::fs::write(&file, &bytes).unwrap();
     std::fs::remove_file(key_file(dir.path())).unwrap();
-    assert!(matches!(
-        store.latest("p"),
-        Err(SecretError::Version { version: 7, .. })
-    ));
-    assert!(matches!(
-        store.put("p", &secret("two")),
-        Err(SecretError::Version { version: 7, .. })
-    ));
+    assert!(matches!(store.latest("p"), Err(SecretError::Version { version: 7, .. })));
+    assert!(matches!(store.put("p", &secret("two")), Err(SecretError::Version { version: 7, .. })));
     assert!(std::fs::read(&file).unwrap() == bytes);
 }
 
@@ -345,12 +274,7 @@ fn child_that_stores() {
         let reference = store.put("p", &secret(&format!("value {number}"))).unwrap();
         println!("\nack {}", reference.version);
         if reference.version > 20 {
-            store
-                .remove(&[SecretRef {
-                    version: reference.version - 20,
-                    ..reference
-                }])
-                .unwrap();
+            store.remove(&[SecretRef { version: reference.version - 20, ..reference }]).unwrap();
         }
     }
 }
@@ -373,28 +297,17 @@ fn a_kill_loses_no_value_that_was_stored() {
         assert!(store.get(&latest).unwrap().expose().starts_with("value "));
     }
     let left = names(dir.path());
-    assert!(
-        left.iter().all(|name| name != "secrets.sealed.new") || left.len() == 4,
-        "{left:?}"
-    );
+    assert!(left.iter().all(|name| name != "secrets.sealed.new") || left.len() == 4, "{left:?}");
     open(dir.path()).put("q", &secret("one")).unwrap();
-    assert_eq!(
-        names(dir.path()),
-        ["config", "secrets.lock", "secrets.sealed"]
-    );
+    assert_eq!(names(dir.path()), ["config", "secrets.lock", "secrets.sealed"]);
 }
 
 #[test]
 fn a_full_disk_keeps_what_is_there() {
     let dir = folder();
-    if !run_mounted(
-        "secrets::child_on_a_small_disk",
-        dir.path(),
-        "mount -t tmpfs -o size=64k none \"$DIR\"",
-    ) {
-        println!(
-            "skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow"
-        );
+    if !run_mounted("secrets::child_on_a_small_disk", dir.path(), "mount -t tmpfs -o size=64k none \"$DIR\"")
+    {
+        println!("skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow");
     }
 }
 
@@ -434,15 +347,11 @@ fn child_in_a_read_only_folder() {
     let store = open(&dir);
     let reference = store.latest("p").unwrap().unwrap();
     assert_eq!(store.get(&reference).unwrap().expose(), "one");
-    for error in [
-        store.put("p", &secret("two")).unwrap_err(),
-        store.remove(&[reference]).unwrap_err(),
-    ] {
+    for error in [store.put("p", &secret("two")).unwrap_err(), store.remove(&[reference]).unwrap_err()] {
         match error {
-            SecretError::Io { message, .. } => assert!(
-                message.contains("Nothing") || message.contains("nothing was changed"),
-                "{message}"
-            ),
+            SecretError::Io { message, .. } => {
+                assert!(message.contains("Nothing") || message.contains("nothing was changed"), "{message}")
+            }
             other => panic!("{other}"),
         }
     }

@@ -1,12 +1,14 @@
 //! What the local provider does on a real machine: real processes, killed for real. The
 //! program starts itself again as its own supervisor, shim, edge, app and victim, which is
 //! why it has a `main` of its own.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(
+    missing_docs,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "all of it is a test, which clippy cannot see without the usual harness"
+    clippy::print_stderr,
+    reason = "tests say what went wrong by panicking, and what they skip by printing"
 )]
 
 #[cfg(target_os = "linux")]
