@@ -5,7 +5,6 @@ use std::io;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{Result, UnitObserved, UnitState};
 
-use super::failure::at;
 use super::files::read_json;
 use super::identity::Handle;
 use super::lock;
@@ -13,6 +12,7 @@ use super::paths::UnitLayout;
 use super::ports;
 use super::record::{ExitRecord, InstanceRecord, UnitRecord};
 use super::table::{self, Table};
+use crate::failure::at;
 use crate::layout::Layout;
 
 /// An instance whose shim lives.
@@ -134,7 +134,7 @@ pub(crate) fn describe(
         restarts: record.restarts,
         last_exit: record.last_exit.clone(),
         log: Some(
-            super::failure::real(&layout.unit_log(stack, release, unit)).to_string_lossy().into_owned(),
+            crate::failure::real(&layout.unit_log(stack, release, unit)).to_string_lossy().into_owned(),
         ),
     })
 }

@@ -1,14 +1,16 @@
 //! How files get into the state folder: whole or not at all, and for their owner only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub(crate) use crate::files::{make_private as create_dir, remove_tree};
 
 /// A short path to an entry of a folder that is held open.
 pub(crate) fn through(dir: &OwnedFd, plain: &Path, name: &str) -> PathBuf {
@@ -26,11 +28,6 @@ pub(crate) enum Durability {
     Synced,
     /// No: what it speaks of does not survive that either.
     Volatile,
-}
-
-/// Makes a folder with its parents, readable by its owner only.
-pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Replaces a file (0600) so that a reader, and the next start after a crash, sees the old
@@ -111,11 +108,6 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
 /// Removes a file. Not there is fine.
 pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     absent_ok(fs::remove_file(path)).map(drop)
-}
-
-/// Removes a folder with all that is in it. Not there is fine.
-pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    absent_ok(fs::remove_dir_all(path)).map(drop)
 }
 
 /// "Not there" as `None`.

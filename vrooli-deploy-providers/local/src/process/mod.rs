@@ -10,7 +10,6 @@
 mod adopt;
 mod client;
 mod config;
-mod failure;
 mod files;
 mod identity;
 mod launch;

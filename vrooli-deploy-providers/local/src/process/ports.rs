@@ -12,9 +12,9 @@ use vrooli_deploy_core::names::{PortName, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::Release;
 
-use super::failure::at;
 use super::files::{Durability, read_json, write_json};
 use super::sockets;
+use crate::failure::at;
 use crate::layout::Layout;
 
 #[derive(Debug, Default, Deserialize)]

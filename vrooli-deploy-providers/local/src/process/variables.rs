@@ -9,10 +9,10 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::{EnvValue, Release};
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef};
 
-use super::failure;
 use super::launch::Environment;
 use super::ports::UnitPorts;
 use super::table::{MARKER, Mark};
+use crate::failure;
 
 /// [`super::SecretResolver`] for the time of a call.
 pub(crate) type Resolve<'a> = dyn Fn(&SecretRef) -> std::result::Result<Secret<String>, SecretError> + 'a;

@@ -10,12 +10,12 @@ use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Retryability};
 
 use super::super::config::Program;
-use super::super::failure::{self, at};
 use super::super::files::create_dir;
 use super::super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
 use super::super::supervise::{BUILD, Birth};
 use super::super::{lock, log, pipe, socket, supervise};
 use super::SupervisorClient;
+use crate::failure::{self, at};
 use crate::layout::Layout;
 
 /// How long a supervisor may take to come or go.

@@ -8,10 +8,10 @@ use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{DrainReport, OpCtx, Result, Routing, UnitObserved};
 
 use super::config::Program;
-use super::failure::at;
 use super::files::{Durability, create_dir, write_shared};
 use super::protocol::{Answer, Request};
 use super::{socket, variables};
+use crate::failure::at;
 use crate::layout::Layout;
 use connection::{exchange, lost, unexpected};
 

@@ -15,10 +15,10 @@ use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result
 use vrooli_deploy_edge as edge;
 use vrooli_deploy_edge::EdgeLink;
 
-use super::super::failure::at;
 use super::super::{socket, sockets};
 use super::Supervisor;
 use super::route::site;
+use crate::failure::at;
 use crate::layout::Layout;
 
 /// Between tries to bring a dead edge back.

@@ -11,7 +11,6 @@ use uuid::Uuid;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use super::super::adopt::Found;
-use super::super::failure::{self, at};
 use super::super::files::{create_dir, read_json};
 use super::super::identity::Handle;
 use super::super::launch::{Launch, Report};
@@ -21,6 +20,7 @@ use super::super::pipe;
 use super::super::record::ExitRecord;
 use super::super::table::{Ending, MARKER, Mark, Table};
 use super::Supervisor;
+use crate::failure::{self, at};
 
 /// How long past its grace an instance may take to be gone before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -28,7 +28,6 @@ use vrooli_deploy_core::secrets::SecretError;
 
 use super::SecretResolver;
 use super::config::{LogConfig, Program, SupervisorConfig};
-use super::failure::{self, at};
 use super::files::{Durability, create_dir, remove_file, sweep_drafts, write_json};
 use super::identity::ProcessIdentity;
 use super::lock;
@@ -37,6 +36,7 @@ use super::paths::Pinned;
 use super::protocol::Failure;
 use super::socket::Sockets;
 use super::table::Mark;
+use crate::failure::{self, at};
 use crate::layout::Layout;
 
 use front::Front;

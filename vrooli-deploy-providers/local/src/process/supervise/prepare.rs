@@ -13,7 +13,6 @@ use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::secrets::SecretRef;
 
 use super::super::SecretResolver;
-use super::super::failure::{self, at};
 use super::super::files::{create_dir, read_json};
 use super::super::launch::{Launch, Target};
 use super::super::ports::{self, UnitPorts};
@@ -21,6 +20,7 @@ use super::super::table::Mark;
 use super::super::variables::{self, Origin};
 use super::Supervisor;
 use super::unit::UnitKey;
+use crate::failure::{self, at};
 
 /// How often other ports are chosen when somebody takes them before we do.
 const PORT_TRIES: u32 = 3;

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result, Routing, UnitObserved};
 
-use super::super::failure::{at, real};
 use super::super::files::{
     Durability, create_dir, read_json, remove_file, remove_tree, sweep_drafts, write_json,
 };
@@ -18,6 +17,7 @@ use super::Supervisor;
 use super::instance::end_leftovers;
 use super::route::{self, Absent};
 use super::unit::{UnitHandle, UnitKey};
+use crate::failure::{at, real};
 
 /// `serving.json`: what is served of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

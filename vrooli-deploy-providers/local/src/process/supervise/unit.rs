@@ -10,12 +10,12 @@ use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitObserved, UnitState};
 
 use super::super::adopt::{self, Last};
-use super::super::failure::at;
 use super::super::files::{Durability, create_dir, read_json, remove_file, write_json};
 use super::super::paths::UnitLayout;
 use super::super::record::UnitRecord;
 use super::instance::{Instance, Launched, blocking, end_leftovers, launch};
 use super::{Supervisor, prepare};
+use crate::failure::at;
 
 /// How often the files are looked at while a shim is on its way.
 const POLL: Duration = Duration::from_millis(20);
