@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use uuid::Uuid;
 use vrooli_deploy_core::engine::{ApplyOptions, EventSink, Outcome, StackState};
-use vrooli_deploy_core::plan::{AssembleInput, Inventory, ResourceInput, ResourceOptions, assemble, check, resources};
+use vrooli_deploy_core::plan::{
+    AssembleInput, Inventory, ResourceInput, ResourceOptions, assemble, check, resources,
+};
 use vrooli_deploy_tests::crash::on_virtual_time;
 use vrooli_deploy_tests::fakecloud::{FakeCloud, FakeCloudOptions, kinds};
 use vrooli_deploy_tests::session::{Session, Wish, key, resource};
@@ -31,7 +33,11 @@ fn wish(count: usize) -> Wish {
     wish
 }
 
-fn plan(wish: &Wish, state: &StackState, inventory: &Inventory) -> Result<vrooli_deploy_core::plan::Plan, String> {
+fn plan(
+    wish: &Wish,
+    state: &StackState,
+    inventory: &Inventory,
+) -> Result<vrooli_deploy_core::plan::Plan, String> {
     let provider = FakeCloud::default().provider();
     let resources = resources(&ResourceInput {
         stack: &wish.stack(),
@@ -84,7 +90,12 @@ fn main() -> Result<(), String> {
 
     // What it is like once everything is there, and when everything changes.
     let (state, inventory) = on_virtual_time(async {
-        let options = FakeCloudOptions { latency: Duration::ZERO, lag: Duration::ZERO, page: 1000, ..FakeCloudOptions::default() };
+        let options = FakeCloudOptions {
+            latency: Duration::ZERO,
+            lag: Duration::ZERO,
+            page: 1000,
+            ..FakeCloudOptions::default()
+        };
         let mut session = Session::new(FakeCloud::new(options));
         session.concurrency = 256;
         let (lease, mut state) = (session.lease().await?, session.state().await?);
@@ -93,7 +104,10 @@ fn main() -> Result<(), String> {
             .engine()
             .apply(&*lease, &mut state, first.clone(), ApplyOptions::default(), &EventSink::default())
             .await;
-        let outcome = outcome.map_err(|e| vrooli_deploy_core::state::StateError::Io { place: "apply".to_owned(), message: e.to_string() })?;
+        let outcome = outcome.map_err(|e| vrooli_deploy_core::state::StateError::Io {
+            place: "apply".to_owned(),
+            message: e.to_string(),
+        })?;
         say(&format!("apply ({:?}, fake cloud)", outcome.kind), begun.elapsed(), first.steps.len());
         let world = session.cloud.world();
         let seen = world.objects.values().map(|o| {

@@ -37,8 +37,12 @@ impl ProviderFixture for FakeCloudFixture {
                 let (changed, another) = match resource.kind.as_str() {
                     "fake.network" => (with(&spec, "label", json!("other")), Some(spec.clone())),
                     "fake.subnet" => (with(&spec, "public", json!(true)), Some(spec.clone())),
-                    "fake.bucket" => (with(&spec, "versioned", json!(true)), with(&spec, "name", json!("another"))),
-                    "fake.record" => (with(&spec, "target", json!("elsewhere")), with(&spec, "name", json!("another"))),
+                    "fake.bucket" => {
+                        (with(&spec, "versioned", json!(true)), with(&spec, "name", json!("another")))
+                    }
+                    "fake.record" => {
+                        (with(&spec, "target", json!("elsewhere")), with(&spec, "name", json!("another")))
+                    }
                     _ => (with(&spec, "size", json!("large")), Some(spec.clone())),
                 };
                 Sample { kind: resource.kind, key, spec, changed, another, strict: true }

@@ -55,7 +55,8 @@ async fn staged(ground: &Ground, subject: &Subject) -> Result<Release, Failed> {
 
 async fn start_and_stop(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
     let (release, fleet, cx) = (staged(ground, subject).await?, fleet(ground)?, ground.cx());
-    let Some(unit) = release.bundle.services.iter().flat_map(|(name, config)| units(name, config)).next() else {
+    let Some(unit) = release.bundle.services.iter().flat_map(|(name, config)| units(name, config)).next()
+    else {
         return skip("the release has no unit");
     };
     for _ in 0..2 {

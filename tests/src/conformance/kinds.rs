@@ -90,7 +90,9 @@ async fn found(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
         let [one] = &found[..] else { return Err(format!("found {} objects", found.len()).into()) };
         ensure(one.id == made.id && one.key == sample.key, || format!("found {one:?}"))?;
         let token: Option<OpToken> = one.token;
-        ensure(token.is_none() || token == Some(ground.token(&sample.key)), || format!("its token is {token:?}"))?;
+        ensure(token.is_none() || token == Some(ground.token(&sample.key)), || {
+            format!("its token is {token:?}")
+        })?;
     }
     Ok(())
 }
@@ -128,8 +130,11 @@ async fn cancelled(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
 
 async fn read_back(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
     let made = ground.make(sample).await?;
-    let found =
-        ground.provider().find(&ground.cx(), &sample.kind, &sample.key, Some(&made.id)).await.map_err(told)?;
+    let found = ground
+        .provider()
+        .find(&ground.cx(), &sample.kind, &sample.key, Some(&made.id))
+        .await
+        .map_err(told)?;
     let [one] = &found[..] else { return Err("what was made cannot be found".into()) };
     match &made.observed {
         Some(observed) => {
@@ -147,7 +152,9 @@ async fn throttled(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
     let cx = ground.cx().with_token(Some(ground.token(&sample.key)));
     match ground.provider().create(&cx, &sample.kind, &sample.key, &spec).await {
         Err(error) => ensure(
-            error.kind() == ErrorKind::RateLimited && error.retry() == Retryability::Safe && !error.message().is_empty(),
+            error.kind() == ErrorKind::RateLimited
+                && error.retry() == Retryability::Safe
+                && !error.message().is_empty(),
             || format!("it said {:?}, {:?}", error.kind(), error.retry()),
         ),
         // A layer may have waited and tried again.
@@ -162,10 +169,11 @@ async fn ambiguous(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
     }
     let cx = ground.cx().with_token(Some(ground.token(&sample.key)));
     match ground.provider().create(&cx, &sample.kind, &sample.key, &spec).await {
-        Err(error) => ensure(
-            error.kind() == ErrorKind::Ambiguous && error.retry() == Retryability::LookUpFirst,
-            || format!("it said {:?}, {:?}", error.kind(), error.retry()),
-        ),
+        Err(error) => {
+            ensure(error.kind() == ErrorKind::Ambiguous && error.retry() == Retryability::LookUpFirst, || {
+                format!("it said {:?}, {:?}", error.kind(), error.retry())
+            })
+        }
         Ok(_) => Ok(()),
     }
 }
@@ -177,7 +185,8 @@ async fn no_secret(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
     let found = provider.find(&ground.cx(), &sample.kind, &sample.key, None).await.map_err(told)?;
     shown.push_str(&format!("{found:?}"));
     for one in &found {
-        let outputs = provider.kind(&sample.kind).and_then(|k| k.outputs(&one.id, &one.observed)).map_err(told)?;
+        let outputs =
+            provider.kind(&sample.kind).and_then(|k| k.outputs(&one.id, &one.observed)).map_err(told)?;
         shown.push_str(&format!("{outputs:?}"));
     }
     shown.push_str(&format!("{:?}", provider.inventory(&ground.cx(), &ground.scope()).await.map_err(told)?));
@@ -190,7 +199,8 @@ fn silent(ground: &Ground, before: Option<u64>) -> Result<(), Failed> {
 }
 
 async fn unknown_kind(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
-    let kind = ResourceKind::new(format!("{}-unknown", sample.kind)).map_err(|e| Failed::from(e.to_string()))?;
+    let kind =
+        ResourceKind::new(format!("{}-unknown", sample.kind)).map_err(|e| Failed::from(e.to_string()))?;
     let (provider, before) = (ground.provider(), ground.place.calls());
     let Err(error) = provider.create(&ground.cx(), &kind, &sample.key, &sample.spec).await else {
         return Err("it made an unknown kind".into());
@@ -243,12 +253,16 @@ async fn no_diff(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
 }
 
 async fn no_diff_after_update(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
-    let Some(mut changed) = sample.changed.clone() else { return skip("nothing of this kind changes in place") };
+    let Some(mut changed) = sample.changed.clone() else {
+        return skip("nothing of this kind changes in place");
+    };
     let made = ground.make(sample).await?;
     ground.resolve(&mut changed).await?;
     let have = seen(ground, sample).await?;
     let change = differs(ground, sample, &changed, &have)?;
-    ensure(matches!(change, Change::InPlace(_)), || format!("the changed sample should change in place: {change:?}"))?;
+    ensure(matches!(change, Change::InPlace(_)), || {
+        format!("the changed sample should change in place: {change:?}")
+    })?;
     ground
         .provider()
         .update(&ground.cx(), &sample.kind, &sample.key, &made.id, &have, &changed)
@@ -260,8 +274,10 @@ async fn no_diff_after_update(ground: &Ground, sample: &Sample) -> Result<(), Fa
 
 async fn owned(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
     let provider = ground.provider();
-    let ownership =
-        provider.kind(&sample.kind).and_then(|kind| kind.ownership(&sample.key, &sample.spec)).map_err(told)?;
+    let ownership = provider
+        .kind(&sample.kind)
+        .and_then(|kind| kind.ownership(&sample.key, &sample.spec))
+        .map_err(told)?;
     ensure(ownership != Ownership::DerivedName(String::new()), || "its derived name is empty".to_owned())?;
     ground.make(sample).await?;
     let all = provider.inventory(&ground.cx(), &ground.scope()).await.map_err(told)?;

@@ -170,7 +170,10 @@ pub fn survive(scenario: &Scenario, points: &[Point], options: &FakeCloudOptions
             verify(&session, &scenario.wish, &outcome).await;
             if scenario.outcome == OutcomeKind::Applied {
                 let again = session.run(&scenario.wish).await;
-                assert!(matches!(&again, Ok(o) if o.kind == OutcomeKind::NoChange), "not converged: {again:#?}");
+                assert!(
+                    matches!(&again, Ok(o) if o.kind == OutcomeKind::NoChange),
+                    "not converged: {again:#?}"
+                );
                 verify(&session, &scenario.wish, &outcome).await;
             }
         });

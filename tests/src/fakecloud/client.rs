@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 use vrooli_deploy_core::names::{OutputName, ResourceKey};
-use vrooli_deploy_core::provider::{Created, ErrorKind, Found, OpCtx, Page, PhysicalId, ProviderError, Result, Scope};
+use vrooli_deploy_core::provider::{
+    Created, ErrorKind, Found, OpCtx, Page, PhysicalId, ProviderError, Result, Scope,
+};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::cloud::FakeCloud;
@@ -60,19 +62,25 @@ impl FakeCloud {
         let marks = Marks { stack: cx.stack.clone(), owner: cx.owner, key: key.clone(), token: cx.token };
         let by_marks = !make.native && make.name.is_none();
         if by_marks && let Some(object) = self.with_token(cx, kind, key).await? {
-            return Ok(Created::Read { id: object.id.clone(), observed: read(&object)?, secrets: BTreeMap::new() });
+            return Ok(Created::Read {
+                id: object.id.clone(),
+                observed: read(&object)?,
+                secrets: BTreeMap::new(),
+            });
         }
         let new = NewObject {
             kind,
             marks,
             name: make.name.clone(),
-            fields: serde_json::to_value(fields).map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?,
+            fields: serde_json::to_value(fields)
+                .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?,
             stands_on: make.stands_on,
             ready_after: make.ready_after,
             native: make.native,
         };
         let lag = self.options().lag;
-        let answer = self.call(cx, record("create", kind, key, true), move |world| world.create(new, lag)).await;
+        let answer =
+            self.call(cx, record("create", kind, key, true), move |world| world.create(new, lag)).await;
         let (object, secrets) = match answer {
             Ok(object) => (object, secrets),
             // The name is taken: by ourselves, before an answer was lost, or by a stranger.
@@ -130,7 +138,10 @@ impl FakeCloud {
                 return Ok(seen);
             }
             if Instant::now() >= deadline {
-                return Err(ProviderError::new(ErrorKind::Timeout, format!("{} is not ready yet", object.id)));
+                return Err(ProviderError::new(
+                    ErrorKind::Timeout,
+                    format!("{} is not ready yet", object.id),
+                ));
             }
             tokio::select! {
                 () = sleep(pause) => pause = (pause * 2).min(SLOW_POLL),
@@ -209,11 +220,12 @@ impl FakeCloud {
         id: &PhysicalId,
         fields: &T,
     ) -> Result<Created<T>> {
-        let fields =
-            serde_json::to_value(fields).map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?;
+        let fields = serde_json::to_value(fields)
+            .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?;
         let target = id.clone();
-        let object =
-            self.call(cx, record("update", kind, key, true), move |world| world.update(&target, fields)).await?;
+        let object = self
+            .call(cx, record("update", kind, key, true), move |world| world.update(&target, fields))
+            .await?;
         Ok(Created::Read { id: id.clone(), observed: read(&object)?, secrets: BTreeMap::new() })
     }
 

@@ -166,7 +166,9 @@ impl FakeCloud {
         let number = wire.calls.len() as u64;
         let hit = wire.faults.iter().position(|(when, _)| match when {
             When::Number(n) => *n == number,
-            When::Call { name, kind } => *name == record.name && kind.as_ref().is_none_or(|kind| *kind == record.kind),
+            When::Call { name, kind } => {
+                *name == record.name && kind.as_ref().is_none_or(|kind| *kind == record.kind)
+            }
             When::Always { name, about } => *name == record.name && record.about.contains(about.as_str()),
         });
         wire.calls.push(record);
@@ -177,10 +179,13 @@ impl FakeCloud {
         if let Some((burst, refill)) = self.0.options.throttle {
             let now = Instant::now();
             let (left, then) = wire.bucket.unwrap_or((f64::from(burst), now));
-            let left = (left + now.duration_since(then).as_secs_f64() * f64::from(refill)).min(f64::from(burst));
+            let left =
+                (left + now.duration_since(then).as_secs_f64() * f64::from(refill)).min(f64::from(burst));
             wire.bucket = Some((left, now));
             if left < 1.0 {
-                return Err(ProviderError::new(ErrorKind::RateLimited, "too many calls").with_code("Throttling"));
+                return Err(
+                    ProviderError::new(ErrorKind::RateLimited, "too many calls").with_code("Throttling")
+                );
             }
             wire.bucket = Some((left - 1.0, now));
         }
@@ -220,7 +225,10 @@ impl FakeCloud {
             }
             Some(Fault::LostReply) => {
                 drop(effect(&mut self.world()));
-                return Err(ProviderError::new(ErrorKind::Ambiguous, "the connection was lost before the answer came"));
+                return Err(ProviderError::new(
+                    ErrorKind::Ambiguous,
+                    "the connection was lost before the answer came",
+                ));
             }
             Some(Fault::BeforeSend) | None => effect(&mut self.world()),
         };

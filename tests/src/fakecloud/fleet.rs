@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, UnitId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery, MigrationReport,
-    OpCtx, ProbeReport, ProviderError, Result, Routing, SmokeReport, UnitObserved, UnitState,
+    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
+    MigrationReport, OpCtx, ProbeReport, ProviderError, Result, Routing, SmokeReport, UnitObserved,
+    UnitState,
 };
 use vrooli_deploy_core::release::Release;
 
@@ -130,7 +131,10 @@ impl Fleet for FakeFleet {
         self.call(cx, "start", format!("{}/{unit}", release.number), true, move |world, cx| {
             let fleet = world.fleet(cx)?;
             if !fleet.staged.contains_key(&observed.release) {
-                return Err(ProviderError::new(ErrorKind::NotFound, format!("{} is not staged", observed.release)));
+                return Err(ProviderError::new(
+                    ErrorKind::NotFound,
+                    format!("{} is not staged", observed.release),
+                ));
             }
             fleet.starts += 1;
             let key = (observed.release, observed.unit.clone());
@@ -149,7 +153,8 @@ impl Fleet for FakeFleet {
                 healthy,
                 status: runs.then_some(if sick { 503 } else { 200 }),
                 body: sick.then(|| r#"{"status":"unhealthy"}"#.to_owned()),
-                reason: (!healthy).then(|| if runs { "it says `unhealthy`" } else { "it does not run" }.to_owned()),
+                reason: (!healthy)
+                    .then(|| if runs { "it says `unhealthy`" } else { "it does not run" }.to_owned()),
                 log: if sick { vec!["cannot reach the database".to_owned()] } else { Vec::new() },
             })
         })
@@ -215,7 +220,8 @@ impl Fleet for FakeFleet {
             let fleet = world.fleet_seen(cx);
             let mut units: Vec<UnitObserved> = fleet.units.values().cloned().collect();
             for unit in &mut units {
-                let dying = fleet.staged.get(&unit.release).is_some_and(|r| r.bundle.version.contains("dying"));
+                let dying =
+                    fleet.staged.get(&unit.release).is_some_and(|r| r.bundle.version.contains("dying"));
                 if dying {
                     unit.state = UnitState::Failed;
                     unit.last_exit = Some("exit status 1".to_owned());
@@ -227,7 +233,10 @@ impl Fleet for FakeFleet {
     }
 
     async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>> {
-        self.call(cx, "staged", "", false, |world, cx| Ok(world.fleet_seen(cx).staged.values().cloned().collect())).await
+        self.call(cx, "staged", "", false, |world, cx| {
+            Ok(world.fleet_seen(cx).staged.values().cloned().collect())
+        })
+        .await
     }
 
     async fn forget(&self, cx: &OpCtx, _data: bool) -> Result<()> {

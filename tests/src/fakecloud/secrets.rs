@@ -56,10 +56,9 @@ impl SecretStore for MemorySecrets {
     fn get(&self, reference: &SecretRef) -> Result<Secret<String>, SecretError> {
         let at = (reference.version as usize).wrapping_sub(1);
         let value = self.lock().get(&reference.path).and_then(|versions| versions.get(at).cloned());
-        value.map(Secret::new).ok_or_else(|| SecretError::NotFound {
-            path: reference.path.clone(),
-            version: reference.version,
-        })
+        value
+            .map(Secret::new)
+            .ok_or_else(|| SecretError::NotFound { path: reference.path.clone(), version: reference.version })
     }
 
     fn latest(&self, path: &str) -> Result<Option<SecretRef>, SecretError> {

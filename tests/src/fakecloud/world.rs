@@ -138,8 +138,11 @@ impl World {
             && let Some(known) = self.tokens.get(&(new.kind, token))
         {
             if known.parameters != parameters {
-                return Err(ProviderError::new(ErrorKind::Config, "this token was used with other parameters")
-                    .with_code("IdempotentParameterMismatch"));
+                return Err(ProviderError::new(
+                    ErrorKind::Config,
+                    "this token was used with other parameters",
+                )
+                .with_code("IdempotentParameterMismatch"));
             }
             return self.objects.get(&known.id).cloned().ok_or_else(|| {
                 ProviderError::new(ErrorKind::Conflict, "what this token made was deleted")
@@ -154,14 +157,18 @@ impl World {
         }
         let quota = self.quotas.get(new.kind).copied().unwrap_or(usize::MAX);
         if self.objects.values().filter(|o| o.kind == new.kind).count() >= quota {
-            return Err(ProviderError::new(ErrorKind::Quota, format!("no more than {quota} of {}", new.kind))
-                .with_code("LimitExceeded"));
+            return Err(ProviderError::new(
+                ErrorKind::Quota,
+                format!("no more than {quota} of {}", new.kind),
+            )
+            .with_code("LimitExceeded"));
         }
         let mut stands_on = Vec::new();
         for id in new.stands_on {
             let id = PhysicalId(id);
             if !self.objects.contains_key(&id) {
-                return Err(ProviderError::new(ErrorKind::NotFound, format!("there is no {id}")).with_code("NotFound"));
+                return Err(ProviderError::new(ErrorKind::NotFound, format!("there is no {id}"))
+                    .with_code("NotFound"));
             }
             stands_on.push(id);
         }
@@ -191,10 +198,9 @@ impl World {
     }
 
     pub(super) fn update(&mut self, id: &PhysicalId, fields: Value) -> Result<Object> {
-        let object = self
-            .objects
-            .get_mut(id)
-            .ok_or_else(|| ProviderError::new(ErrorKind::NotFound, format!("there is no {id}")).with_code("NotFound"))?;
+        let object = self.objects.get_mut(id).ok_or_else(|| {
+            ProviderError::new(ErrorKind::NotFound, format!("there is no {id}")).with_code("NotFound")
+        })?;
         object.fields = fields;
         Ok(object.clone())
     }

@@ -115,7 +115,8 @@ impl Session {
     /// # Errors
     /// When someone holds it.
     pub async fn lease(&self) -> Result<Box<dyn Lease>, StateError> {
-        let holder = Holder { id: Uuid::nil(), name: "test".to_owned(), host: "here".to_owned(), run_url: None };
+        let holder =
+            Holder { id: Uuid::nil(), name: "test".to_owned(), host: "here".to_owned(), run_url: None };
         self.store.acquire(&stack_id(), &holder).await
     }
 
@@ -271,7 +272,11 @@ fn destroy(
     let mut release_steps = Vec::new();
     let mut after = BTreeSet::new();
     if !seen.routing.weights.is_empty() {
-        let shift = step("shift:none".to_owned(), ReleaseAction::Shift { routing: Routing::default() }, BTreeSet::new());
+        let shift = step(
+            "shift:none".to_owned(),
+            ReleaseAction::Shift { routing: Routing::default() },
+            BTreeSet::new(),
+        );
         after.insert(shift.id.clone());
         release_steps.push(shift);
     }

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use vrooli_deploy_core::engine::StackState;
-use vrooli_deploy_core::manifest::{BuildStep, Command, PortConfig, ServiceConfig, SmokeTest, StrategyConfig};
+use vrooli_deploy_core::manifest::{
+    BuildStep, Command, PortConfig, ServiceConfig, SmokeTest, StrategyConfig,
+};
 use vrooli_deploy_core::names::{
     AppName, Digest, EnvironmentName, OutputName, PortName, ResourceKey, ResourceKind, ServiceName, StackId,
     VariableName,
@@ -102,7 +104,11 @@ impl Wish {
                     "password": {"$ref": "database/main", "output": "password"},
                 }),
             ),
-            ("bucket/files", "fake.bucket", json!({"name": "shop-files", "region": "eu", "versioned": false})),
+            (
+                "bucket/files",
+                "fake.bucket",
+                json!({"name": "shop-files", "region": "eu", "versioned": false}),
+            ),
             (
                 "record/main",
                 "fake.record",
@@ -179,13 +185,17 @@ impl ReleaseWish {
     /// password in the environment.
     #[must_use]
     pub fn version(version: &str) -> Self {
-        let migrations = if version.starts_with('1') { vec!["schema.sql"] } else { vec!["schema.sql", "002.sql"] };
+        let migrations =
+            if version.starts_with('1') { vec!["schema.sql"] } else { vec!["schema.sql", "002.sql"] };
         Self {
             version: version.to_owned(),
             services: BTreeMap::from([("api", 2)]),
             workers: BTreeSet::from(["worker"]),
             migrations,
-            env: vec![("DATABASE_URL", "database/main", "url"), ("DATABASE_PASSWORD", "database/main", "password")],
+            env: vec![
+                ("DATABASE_URL", "database/main", "url"),
+                ("DATABASE_PASSWORD", "database/main", "password"),
+            ],
             smoke: true,
             build_fails: false,
             watch: None,
@@ -234,7 +244,10 @@ impl ReleaseWish {
             env: services.keys().map(|name| (name.clone(), env.clone())).collect(),
             services,
             smoke,
-            strategy: StrategyConfig { watch: self.watch.map(std::time::Duration::from_secs), ..StrategyConfig::default() },
+            strategy: StrategyConfig {
+                watch: self.watch.map(std::time::Duration::from_secs),
+                ..StrategyConfig::default()
+            },
             resources: Vec::new(),
             migrations: self
                 .migrations
@@ -269,7 +282,11 @@ impl ReleaseWish {
             },
             pass_env: Vec::new(),
         };
-        ReleaseSource::Build { source: Digest::of(self.version.as_bytes()), request, draft: Box::new(self.draft()) }
+        ReleaseSource::Build {
+            source: Digest::of(self.version.as_bytes()),
+            request,
+            draft: Box::new(self.draft()),
+        }
     }
 
     /// Is this bundle what is wanted, with outputs as the state has them?

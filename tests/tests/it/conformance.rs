@@ -47,7 +47,11 @@ impl Sabotaged {
     }
 
     fn error(&self, error: ProviderError) -> ProviderError {
-        if self.breaks("P6") { ProviderError::new(ErrorKind::Unexpected, "something went wrong") } else { error }
+        if self.breaks("P6") {
+            ProviderError::new(ErrorKind::Unexpected, "something went wrong")
+        } else {
+            error
+        }
     }
 }
 
@@ -101,7 +105,13 @@ impl Provider for Sabotaged {
         }
         Ok(found)
     }
-    async fn create(&self, cx: &OpCtx, kind: &ResourceKind, key: &ResourceKey, want: &Value) -> Result<Created<Value>> {
+    async fn create(
+        &self,
+        cx: &OpCtx,
+        kind: &ResourceKind,
+        key: &ResourceKey,
+        want: &Value,
+    ) -> Result<Created<Value>> {
         let mut want = want.clone();
         if self.breaks("P8")
             && let Some(fields) = want.as_object_mut()
@@ -132,7 +142,13 @@ impl Provider for Sabotaged {
     ) -> Result<Created<Value>> {
         self.inner.update(cx, kind, key, id, have, want).await
     }
-    async fn delete(&self, cx: &OpCtx, kind: &ResourceKind, key: &ResourceKey, id: &PhysicalId) -> Result<()> {
+    async fn delete(
+        &self,
+        cx: &OpCtx,
+        kind: &ResourceKind,
+        key: &ResourceKey,
+        id: &PhysicalId,
+    ) -> Result<()> {
         if self.breaks("P3") && self.once.swap(true, Ordering::SeqCst) {
             return Err(ProviderError::new(ErrorKind::NotFound, "there is none"));
         }
@@ -186,11 +202,13 @@ fn every_clause_can_be_broken_and_is_found_out() {
     let log = tempfile::NamedTempFile::new().unwrap();
     for (clause, _) in CLAUSES.iter().filter(|(clause, _)| clause.starts_with('P')) {
         let fixture: Arc<dyn ProviderFixture> = Arc::new(SabotagedFixture(clause));
-        let mut arguments = Arguments::default();
-        arguments.filter = Some(format!("{clause}/"));
-        // What fails on purpose should not look like a failure in the log.
-        arguments.logfile = Some(log.path().to_string_lossy().into_owned());
-        arguments.test_threads = Some(1);
+        let arguments = Arguments {
+            filter: Some(format!("{clause}/")),
+            // What fails on purpose should not look like a failure in the log.
+            logfile: Some(log.path().to_string_lossy().into_owned()),
+            test_threads: Some(1),
+            ..Arguments::default()
+        };
         let conclusion = libtest_mimic::run(&arguments, trials(&fixture));
         assert!(conclusion.num_failed > 0, "nobody noticed that {clause} was broken");
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 use vrooli_deploy_core::engine::OutcomeKind;
-use vrooli_deploy_tests::crash::{Scenario, count, points, survive};
 use vrooli_deploy_tests::crash::Point;
+use vrooli_deploy_tests::crash::{Scenario, count, points, survive};
 use vrooli_deploy_tests::fakecloud::{FakeCloudOptions, Fault};
 use vrooli_deploy_tests::session::{ReleaseWish, Wish};
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use vrooli_deploy_core::engine::{ApplyOptions, Engine, Event, EventSink, EventStream, OutcomeKind, StackState};
+use vrooli_deploy_core::engine::{
+    ApplyOptions, Engine, Event, EventSink, EventStream, OutcomeKind, RecoverOptions, StackState,
+};
 use vrooli_deploy_core::plan::{Plan, StepAction};
 use vrooli_deploy_core::state::Lease;
 use vrooli_deploy_tests::crash::on_virtual_time;
@@ -52,9 +54,8 @@ fn a_replacement_stands_beside_the_old_one_until_commit() {
         let session = session();
         applied(&session, &Wish::full()).await;
         let old = session.state().await.unwrap().resources[&key("record/main")].id.clone();
-        let wish = Wish::full()
-            .with("record/main", "name", json!("www.example"))
-            .release(ReleaseWish::version("2"));
+        let wish =
+            Wish::full().with("record/main", "name", json!("www.example")).release(ReleaseWish::version("2"));
         let plan = session.plan(&wish).await.unwrap();
         let position = |id: &str| plan.steps.iter().position(|s| s.id.0 == id).unwrap();
         assert!(position("create:record/main") < position("commit:r2"));
@@ -102,8 +103,12 @@ fn a_lost_state_is_found_again_by_marks_and_secrets_with_it() {
         session.store = vrooli_deploy_core::state::MemoryStore::new(uuid::Uuid::from_u128(1));
         session.cloud.world().fleets.clear();
         let plan = session.plan(&wish).await.unwrap();
-        let made: Vec<_> =
-            plan.steps.iter().filter(|s| matches!(s.action, StepAction::Create { .. })).map(|s| &s.id).collect();
+        let made: Vec<_> = plan
+            .steps
+            .iter()
+            .filter(|s| matches!(s.action, StepAction::Create { .. }))
+            .map(|s| &s.id)
+            .collect();
         assert!(made.is_empty(), "nothing is made twice: {made:?}");
         applied(&session, &wish).await;
     });
@@ -164,7 +169,10 @@ fn steps_that_need_nothing_of_each_other_run_side_by_side() {
         for n in 0..10 {
             wish.resources.insert(
                 key(&format!("network/n{n}")),
-                vrooli_deploy_tests::session::resource(kinds::NETWORK, json!({"cidr": "10.0.0.0/8", "label": ""})),
+                vrooli_deploy_tests::session::resource(
+                    kinds::NETWORK,
+                    json!({"cidr": "10.0.0.0/8", "label": ""}),
+                ),
             );
         }
         let time = |concurrency| {
@@ -230,17 +238,10 @@ fn a_run_that_is_cancelled_comes_back_at_once_and_the_next_one_finishes() {
     });
 }
 
-/// Programs run it as a task: what it gives must be `Send`.
-fn _runs_as_a_task<'a>(
-    engine: &'a Engine,
-    lease: &'a dyn Lease,
-    state: &'a mut StackState,
-    plan: Plan,
-) -> impl Future<Output = ()> + Send + 'a {
-    async move {
-        let _ = engine.apply(lease, state, plan, ApplyOptions::default(), &EventSink::default()).await;
-        let _ = engine
-            .recover(lease, state, &vrooli_deploy_core::engine::RecoverOptions::default(), &EventSink::default())
-            .await;
-    }
+/// Programs run it as a task, so what it gives must be `Send`. Compiled, never run.
+fn _runs_as_a_task(engine: &Engine, lease: &dyn Lease, state: &mut StackState, plan: Plan) {
+    fn sent(_: impl Send) {}
+    let (recover, sink) = (RecoverOptions::default(), EventSink::default());
+    sent(engine.recover(lease, state, &recover, &sink));
+    sent(engine.apply(lease, state, plan, ApplyOptions::default(), &sink));
 }

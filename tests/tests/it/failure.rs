@@ -9,7 +9,9 @@ use vrooli_deploy_core::provider::{Cancellation, ErrorKind};
 use vrooli_deploy_core::state::StateStore as _;
 use vrooli_deploy_tests::crash::{Scenario, count, on_virtual_time};
 use vrooli_deploy_tests::fakecloud::{FakeCloud, FakeCloudOptions, Fault, kinds};
-use vrooli_deploy_tests::session::{ReleaseWish, Session, SessionError, Wish, key, stack_id, untouched, verify};
+use vrooli_deploy_tests::session::{
+    ReleaseWish, Session, SessionError, Wish, key, stack_id, untouched, verify,
+};
 
 fn session() -> Session {
     Session::new(FakeCloud::default())
@@ -38,7 +40,11 @@ fn fail_each(scenario: &Scenario) {
                     }
                     OutcomeKind::Partial => {
                         assert!(!outcome.left_behind.is_empty(), "call {number}: {outcome:#?}");
-                        assert_eq!(outcome.release, Some(ReleaseNumber(2)), "call {number}: committed before");
+                        assert_eq!(
+                            outcome.release,
+                            Some(ReleaseNumber(2)),
+                            "call {number}: committed before"
+                        );
                     }
                     // A call whose failure does no harm: it was made again, or read again.
                     OutcomeKind::Applied => verify(&session, &scenario.wish, &outcome).await,
@@ -49,7 +55,10 @@ fn fail_each(scenario: &Scenario) {
             }
             session.cloud.heal();
             let outcome = session.run(&scenario.wish).await.unwrap();
-            assert!(matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange), "call {number}: {outcome:#?}");
+            assert!(
+                matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange),
+                "call {number}: {outcome:#?}"
+            );
             verify(&session, &scenario.wish, &outcome).await;
         });
     }
@@ -125,10 +134,11 @@ fn a_stack_without_releases_puts_back_what_it_changed() {
         let session = session();
         let before = Wish::full().bare();
         session.run(&before).await.unwrap();
-        let wish = Wish::full()
-            .bare()
-            .with("network/main", "label", json!("other"))
-            .with("subnet/main", "public", json!(true));
+        let wish = Wish::full().bare().with("network/main", "label", json!("other")).with(
+            "subnet/main",
+            "public",
+            json!(true),
+        );
         session.cloud.fail_next("update", Some(kinds::SUBNET), refused());
         let outcome = session.run(&wish).await.unwrap();
         assert_eq!(outcome.kind, OutcomeKind::RolledBack, "{outcome:#?}");
@@ -167,7 +177,8 @@ fn a_stuck_plan_can_be_abandoned() {
         session.run(&Wish::small().release(ReleaseWish::version("2-unsmoked"))).await.unwrap();
         let (lease, mut state) = (session.lease().await.unwrap(), session.state().await.unwrap());
         let options = RecoverOptions { abandon: true, ..RecoverOptions::default() };
-        let report = session.engine().recover(&*lease, &mut state, &options, &EventSink::default()).await.unwrap();
+        let report =
+            session.engine().recover(&*lease, &mut state, &options, &EventSink::default()).await.unwrap();
         assert_eq!(report.outcome.unwrap().kind, OutcomeKind::Stuck);
         assert!(state.open.is_none());
         drop(lease);
@@ -221,7 +232,8 @@ fn a_plan_is_not_run_over_one_that_is_open() {
         let sink = EventSink::default();
         let outcome = engine.apply(&*lease, &mut state, plan.clone(), options, &sink).await.unwrap();
         assert_eq!(outcome.kind, OutcomeKind::Interrupted);
-        let error = engine.apply(&*lease, &mut state, plan, ApplyOptions::default(), &sink).await.unwrap_err();
+        let error =
+            engine.apply(&*lease, &mut state, plan, ApplyOptions::default(), &sink).await.unwrap_err();
         assert!(matches!(error, ApplyError::Open { .. }), "{error}");
         assert_eq!(error.code(), codes::OPEN);
     });
@@ -281,7 +293,8 @@ fn an_interrupted_candidate_can_be_kept_but_gets_no_traffic() {
         session.cancellation = Cancellation::new();
         let (lease, mut state) = (session.lease().await.unwrap(), session.state().await.unwrap());
         let options = RecoverOptions { keep_candidate: true, ..RecoverOptions::default() };
-        let report = session.engine().recover(&*lease, &mut state, &options, &EventSink::default()).await.unwrap();
+        let report =
+            session.engine().recover(&*lease, &mut state, &options, &EventSink::default()).await.unwrap();
         assert_eq!(report.outcome.unwrap().kind, OutcomeKind::Interrupted);
         assert_eq!(state.releases[&ReleaseNumber(2)].status, ReleaseStatus::Candidate);
         {

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use vrooli_deploy_core::engine::{ResourceState, StackState};
 use vrooli_deploy_core::names::ResourceKind;
 use vrooli_deploy_core::plan::{
-    AssembleInput, Inventory, Observed, Plan, PlanError, ResourceInput, ResourceOptions, ResourcePlan, StepAction,
-    assemble, check, codes, compare, resources,
+    AssembleInput, Inventory, Observed, Plan, PlanError, ResourceInput, ResourceOptions, ResourcePlan,
+    StepAction, assemble, check, codes, compare, resources,
 };
 use vrooli_deploy_core::provider::{Found, PhysicalId};
 use vrooli_deploy_tests::fakecloud::{FakeCloud, kinds};
@@ -58,12 +58,8 @@ fn nothing() -> Inventory {
 
 fn seen(objects: &[(&str, &str, &str, serde_json::Value)]) -> Inventory {
     Inventory::seen(objects.iter().map(|(kind, at, id, observed)| {
-        let found = Found {
-            key: key(at),
-            id: PhysicalId((*id).to_owned()),
-            observed: observed.clone(),
-            token: None,
-        };
+        let found =
+            Found { key: key(at), id: PhysicalId((*id).to_owned()), observed: observed.clone(), token: None };
         (ResourceKind::new(*kind).unwrap(), found)
     }))
 }
@@ -129,7 +125,8 @@ fn a_circle_is_refused_with_the_way_around() {
 
 #[test]
 fn a_reference_to_nothing_is_refused() {
-    let missing = plan(&Wish::full().without("network/main"), &StackState::default(), &nothing()).unwrap_err();
+    let missing =
+        plan(&Wish::full().without("network/main"), &StackState::default(), &nothing()).unwrap_err();
     assert!(matches!(missing, PlanError::Missing { .. }), "{missing}");
     let wish = Wish::full().with("subnet/main", "network", json!({"$ref": "network/main", "output": "arn"}));
     let unknown = plan(&wish, &StackState::default(), &nothing()).unwrap_err();
@@ -138,7 +135,8 @@ fn a_reference_to_nothing_is_refused() {
 
 #[test]
 fn a_spec_that_does_not_fit_is_refused() {
-    let wish = alone(kinds::NETWORK, "network/main", json!({"cidr": "10.0.0.0/8", "label": "", "colour": "red"}));
+    let wish =
+        alone(kinds::NETWORK, "network/main", json!({"cidr": "10.0.0.0/8", "label": "", "colour": "red"}));
     let error = plan(&wish, &StackState::default(), &nothing()).unwrap_err();
     assert!(matches!(error, PlanError::Spec { .. }), "{error}");
     let wish = alone("fake.teapot", "teapot/main", json!({}));
@@ -160,7 +158,8 @@ fn not_knowing_is_never_taken_for_absence() {
 #[test]
 fn an_object_in_no_state_is_taken_over_and_never_deleted_by_undo() {
     let wish = alone(kinds::BUCKET, "bucket/a", bucket("a", "eu"));
-    let there = seen(&[(kinds::BUCKET, "bucket/a", "b-1", json!({"name": "a", "region": "eu", "versioned": true}))]);
+    let there =
+        seen(&[(kinds::BUCKET, "bucket/a", "b-1", json!({"name": "a", "region": "eu", "versioned": true}))]);
     let plan = plan(&wish, &StackState::default(), &there).unwrap();
     assert_eq!(ids(&plan), ["adopt:bucket/a", "update:bucket/a"]);
     assert!(plan.steps.iter().all(|s| matches!(s.undo, vrooli_deploy_core::plan::Undo::Keep { .. })));
@@ -178,7 +177,8 @@ fn data_is_kept_with_a_word_unless_asked() {
     let asked = plan_with(&Wish::default(), &known, &there, &options).unwrap();
     assert_eq!(ids(&asked), ["delete:database/main"]);
     // Making it anew would lose it as well.
-    let wish = alone(kinds::DATABASE, "database/main", json!({"subnet": "s", "size": "small", "version": "17"}));
+    let wish =
+        alone(kinds::DATABASE, "database/main", json!({"subnet": "s", "size": "small", "version": "17"}));
     let error = plan(&wish, &known, &there).unwrap_err();
     assert_eq!(error.to_string(), "`database/main` holds data and would have to be made anew (version)");
 }
@@ -233,11 +233,21 @@ fn references_to_what_is_made_anew_are_known_after_apply() {
     let network = json!({"cidr": "10.0.0.0/8", "label": ""});
     let known = state(&[
         (kinds::NETWORK, "network/main", "n-1", network.clone()),
-        (kinds::SUBNET, "subnet/main", "s-1", json!({"network": "n-1", "cidr": "10.1.0.0/16", "public": false})),
+        (
+            kinds::SUBNET,
+            "subnet/main",
+            "s-1",
+            json!({"network": "n-1", "cidr": "10.1.0.0/16", "public": false}),
+        ),
     ]);
     let there = seen(&[
         (kinds::NETWORK, "network/main", "n-1", network),
-        (kinds::SUBNET, "subnet/main", "s-1", json!({"network": "n-1", "cidr": "10.1.0.0/16", "public": false})),
+        (
+            kinds::SUBNET,
+            "subnet/main",
+            "s-1",
+            json!({"network": "n-1", "cidr": "10.1.0.0/16", "public": false}),
+        ),
     ]);
     let mut wish = alone(kinds::NETWORK, "network/main", json!({"cidr": "10.0.0.0/9", "label": ""}));
     wish.resources.insert(
@@ -281,7 +291,8 @@ fn the_digest_covers_decisions_and_nothing_that_moves_by_itself() {
     let counted = whole(&wish, &later, &nothing());
     assert_ne!(plan.steps[0].token, None);
     assert_eq!(plan.digest, counted.digest);
-    let other = whole(&wish.clone().with("network/main", "label", json!("x")), &StackState::default(), &nothing());
+    let other =
+        whole(&wish.clone().with("network/main", "label", json!("x")), &StackState::default(), &nothing());
     assert_ne!(plan.digest, other.digest);
 }
 

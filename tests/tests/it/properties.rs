@@ -10,26 +10,29 @@ use vrooli_deploy_tests::session::{Session, Wish, key, resource, verify};
 /// Networks, subnets in them, machines without a database's password in those, buckets.
 fn stack() -> impl Strategy<Value = Wish> {
     let network = (0_u8..3, any::<bool>(), proptest::collection::vec(any::<bool>(), 0..3));
-    (proptest::collection::vec(network, 0..4), 0_u8..4, any::<bool>()).prop_map(|(networks, buckets, versioned)| {
-        let mut wish = Wish::default();
-        for (n, (cidr, label, subnets)) in networks.into_iter().enumerate() {
-            let spec = json!({"cidr": format!("10.{cidr}.0.0/16"), "label": if label { "a" } else { "b" }});
-            wish.resources.insert(key(&format!("network/n{n}")), resource(kinds::NETWORK, spec));
-            for (s, public) in subnets.into_iter().enumerate() {
-                let spec = json!({
-                    "network": {"$ref": format!("network/n{n}"), "output": "id"},
-                    "cidr": format!("10.0.{s}.0/24"),
-                    "public": public,
-                });
-                wish.resources.insert(key(&format!("subnet/n{n}-{s}")), resource(kinds::SUBNET, spec));
+    (proptest::collection::vec(network, 0..4), 0_u8..4, any::<bool>()).prop_map(
+        |(networks, buckets, versioned)| {
+            let mut wish = Wish::default();
+            for (n, (cidr, label, subnets)) in networks.into_iter().enumerate() {
+                let spec =
+                    json!({"cidr": format!("10.{cidr}.0.0/16"), "label": if label { "a" } else { "b" }});
+                wish.resources.insert(key(&format!("network/n{n}")), resource(kinds::NETWORK, spec));
+                for (s, public) in subnets.into_iter().enumerate() {
+                    let spec = json!({
+                        "network": {"$ref": format!("network/n{n}"), "output": "id"},
+                        "cidr": format!("10.0.{s}.0/24"),
+                        "public": public,
+                    });
+                    wish.resources.insert(key(&format!("subnet/n{n}-{s}")), resource(kinds::SUBNET, spec));
+                }
             }
-        }
-        for b in 0..buckets {
-            let spec = json!({"name": format!("bucket-{b}"), "region": "eu", "versioned": versioned});
-            wish.resources.insert(key(&format!("bucket/{b}")), resource(kinds::BUCKET, spec));
-        }
-        wish
-    })
+            for b in 0..buckets {
+                let spec = json!({"name": format!("bucket-{b}"), "region": "eu", "versioned": versioned});
+                wish.resources.insert(key(&format!("bucket/{b}")), resource(kinds::BUCKET, spec));
+            }
+            wish
+        },
+    )
 }
 
 proptest! {

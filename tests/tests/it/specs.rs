@@ -30,8 +30,10 @@ fn the_document_lists_the_clauses_that_are_tried() {
 #[test]
 fn every_clause_is_tried() {
     let fixture: Arc<dyn ProviderFixture> = Arc::new(FakeCloudFixture);
-    let tried: BTreeSet<String> =
-        trials(&fixture).iter().filter_map(|t| t.name().split_once('/').map(|(id, _)| id.to_owned())).collect();
+    let tried: BTreeSet<String> = trials(&fixture)
+        .iter()
+        .filter_map(|t| t.name().split_once('/').map(|(id, _)| id.to_owned()))
+        .collect();
     let known: BTreeSet<String> = CLAUSES.iter().map(|(id, _)| (*id).to_owned()).collect();
     assert_eq!(tried, known);
 }

@@ -8,6 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::Engine;
 use super::call::Calls;
 use super::entry::{Entry, StepFailure, StepOutput};
 use super::error::ApplyError;
@@ -22,7 +23,6 @@ use super::run::{Ending, Opened, Task, close, leave_open, left_behind, not_done,
 use super::schedule::Schedule;
 use super::stack_state::StackState;
 use super::undo::{Undone, undo};
-use super::Engine;
 use crate::plan::{self, Plan, ReleaseAction, Stage, StepAction, StepId};
 use crate::provider::{Cancellation, Routing};
 use crate::state::Lease;
@@ -57,8 +57,12 @@ impl Engine {
             return Err(ApplyError::Open { stack: plan.stack });
         }
         if plan.is_empty() {
-            let outcome =
-                Outcome { kind: OutcomeKind::NoChange, release: state.current, cause: None, left_behind: Vec::new() };
+            let outcome = Outcome {
+                kind: OutcomeKind::NoChange,
+                release: state.current,
+                cause: None,
+                left_behind: Vec::new(),
+            };
             events.send(&Event::Finished { outcome: outcome.clone() });
             return Ok(outcome);
         }
@@ -67,7 +71,8 @@ impl Engine {
             return Err(ApplyError::Refused { stack: plan.stack, findings });
         }
         let opened = Opened::new(Arc::new(plan));
-        let calls = Calls::new(self, opened.plan.stack.clone(), lease.info().fence, options.cancellation, events);
+        let calls =
+            Calls::new(self, opened.plan.stack.clone(), lease.info().fence, options.cancellation, events);
         let mut journal = Journal::new(lease, state, &self.options.hooks);
         let entry = Entry::PlanOpened { run: Uuid::now_v7(), plan: (*opened.plan).clone() };
         journal.append(&[entry]).await?;
@@ -77,8 +82,12 @@ impl Engine {
         match forward {
             Ended::Cancelled => Ok(leave_open(&journal, &calls, interrupted_ending(&journal))),
             Ended::Done => {
-                close(&mut journal, &calls, Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() })
-                    .await
+                close(
+                    &mut journal,
+                    &calls,
+                    Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() },
+                )
+                .await
             }
             Ended::Failed { unknown: None } if past_undo(&journal, &opened) => {
                 let open = journal.state.open.as_ref();
@@ -122,7 +131,9 @@ pub(super) async fn roll_back(
     opened: &Opened,
     unknown: Option<(StepId, StepFailure)>,
 ) -> Result<Outcome, ApplyError> {
-    let done = undo(journal, calls, opened, |step, state| super::undo::after_failure(opened.first, step, state)).await?;
+    let done =
+        undo(journal, calls, opened, |step, state| super::undo::after_failure(opened.first, step, state))
+            .await?;
     let open = journal.state.open.as_ref();
     let cause = unknown.clone().or_else(|| open.and_then(|open| open.cause.clone()));
     let left_behind = open.map(left_behind).unwrap_or_default();
@@ -134,7 +145,9 @@ pub(super) async fn roll_back(
         Undone::All if unknown.is_some() => {
             Ok(leave_open(journal, calls, Ending { kind: OutcomeKind::Stuck, cause, left_behind }))
         }
-        Undone::All => close(journal, calls, Ending { kind: OutcomeKind::RolledBack, cause, left_behind }).await,
+        Undone::All => {
+            close(journal, calls, Ending { kind: OutcomeKind::RolledBack, cause, left_behind }).await
+        }
     }
 }
 
@@ -209,7 +222,11 @@ impl<'a> Forward<'a> {
                 self.launch(at, task);
             }
             if self.running.is_empty() {
-                return Ok(if self.left == 0 { Ended::Done } else { Ended::Failed { unknown: self.unknown } });
+                return Ok(if self.left == 0 {
+                    Ended::Done
+                } else {
+                    Ended::Failed { unknown: self.unknown }
+                });
             }
             tokio::select! {
                 biased;
@@ -245,7 +262,9 @@ impl<'a> Forward<'a> {
                 continue;
             }
             let prepared = match opened.task(step, journal.state) {
-                Ok((task, spec)) => written_with(calls, &step.id, &step.action, spec).await.map(|spec| (task, spec)),
+                Ok((task, spec)) => {
+                    written_with(calls, &step.id, &step.action, spec).await.map(|spec| (task, spec))
+                }
                 Err(failure) => Err(StepError::Failed(failure)),
             };
             match prepared {
@@ -288,7 +307,12 @@ impl<'a> Forward<'a> {
         );
     }
 
-    fn came_back(&mut self, back: Back, state: &StackState, entries: &mut Vec<Entry>) -> Result<(), ApplyError> {
+    fn came_back(
+        &mut self,
+        back: Back,
+        state: &StackState,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), ApplyError> {
         let step = &self.opened.plan.steps[back.at];
         let output = match back.result {
             Ok(Given::Output(output)) => Ok(match state.routing_before(&step.id) {

@@ -160,7 +160,11 @@ impl<'a> Calls<'a> {
                 return Err(error);
             }
             if tried >= retry.attempts || throttled >= retry.throttled {
-                let left = if error.retry() == Retryability::LookUpFirst { error.retry() } else { Retryability::Exhausted };
+                let left = if error.retry() == Retryability::LookUpFirst {
+                    error.retry()
+                } else {
+                    Retryability::Exhausted
+                };
                 return Err(error.with_retry(left).with_context("attempts", (tried + throttled).to_string()));
             }
             self.events.send(&Event::StepRetried {

@@ -62,10 +62,16 @@ impl ApplyError {
     pub fn help(&self) -> Option<String> {
         Some(
             match self {
-                Self::Journal(_) => "make the state writable again (space, permissions) and run the command again",
-                Self::Lost(_) | Self::Fenced { .. } => "someone else changes this stack; wait for them and run the command again",
+                Self::Journal(_) => {
+                    "make the state writable again (space, permissions) and run the command again"
+                }
+                Self::Lost(_) | Self::Fenced { .. } => {
+                    "someone else changes this stack; wait for them and run the command again"
+                }
                 Self::Open { .. } => "run the command again; what is open is resolved first",
-                Self::Refused { .. } => "this is a fault of the planner or of a strategy; please report it with the plan",
+                Self::Refused { .. } => {
+                    "this is a fault of the planner or of a strategy; please report it with the plan"
+                }
                 Self::Damaged(_) => "restore the state from a backup, or rebuild it from what is there",
             }
             .to_owned(),

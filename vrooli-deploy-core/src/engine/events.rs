@@ -4,7 +4,9 @@ use super::event::Event;
 
 /// Where events go. Called from the engine's task: be quick. The default drops them.
 #[derive(Clone, Default)]
-pub struct EventSink(Option<Arc<dyn Fn(&Event) + Send + Sync>>);
+pub struct EventSink(Option<Arc<Listener>>);
+
+type Listener = dyn Fn(&Event) + Send + Sync;
 
 impl EventSink {
     /// Calls the function with each event, in order.

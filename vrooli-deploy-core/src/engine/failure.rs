@@ -48,7 +48,12 @@ pub(super) fn failure(error: &ProviderError, redact: &Redact) -> StepFailure {
 }
 
 /// A failure of ours.
-pub(super) fn own(code: Code, kind: ErrorKind, message: impl Into<String>, help: Option<&str>) -> StepFailure {
+pub(super) fn own(
+    code: Code,
+    kind: ErrorKind,
+    message: impl Into<String>,
+    help: Option<&str>,
+) -> StepFailure {
     StepFailure {
         code,
         kind,

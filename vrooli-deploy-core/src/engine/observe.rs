@@ -32,7 +32,12 @@ pub struct Survey {
 ///
 /// # Errors
 /// When the provider cannot be asked. What is not known is never taken for absent.
-pub async fn observe(provider: &dyn Provider, cx: &OpCtx, stack: &StackId, state: &StackState) -> Result<Inventory> {
+pub async fn observe(
+    provider: &dyn Provider,
+    cx: &OpCtx,
+    stack: &StackId,
+    state: &StackState,
+) -> Result<Inventory> {
     let scope = Scope { stack: stack.clone(), page: None };
     let found = patiently(|| provider.inventory(cx, &scope)).await?;
     let mut inventory = Inventory::seen(found);
@@ -76,7 +81,12 @@ impl Engine {
     pub async fn survey(&self, cx: &OpCtx, state: &StackState) -> Result<Survey> {
         let inventory = observe(&*self.provider, cx, &cx.stack, state).await?;
         let Some(fleet) = self.provider.fleet() else {
-            return Ok(Survey { inventory, units: Vec::new(), routing: Routing::default(), staged: Vec::new() });
+            return Ok(Survey {
+                inventory,
+                units: Vec::new(),
+                routing: Routing::default(),
+                staged: Vec::new(),
+            });
         };
         Ok(Survey {
             inventory,

@@ -70,7 +70,13 @@ impl Engine {
         let Some(open) = &state.open else { return Ok(RecoveryReport::default()) };
         let opened = Opened::new(Arc::new(open.plan.clone()));
         events.send(&Event::Recovering { dangling: open.dangling() });
-        let calls = Calls::new(self, opened.plan.stack.clone(), lease.info().fence, options.cancellation.clone(), events);
+        let calls = Calls::new(
+            self,
+            opened.plan.stack.clone(),
+            lease.info().fence,
+            options.cancellation.clone(),
+            events,
+        );
         let mut journal = Journal::new(lease, state, &self.options.hooks);
 
         let resolved = match resolve(&mut journal, &calls, &opened).await {
@@ -112,7 +118,12 @@ async fn finish(
     let Some(open) = &journal.state.open else { return Ok(leave_open(journal, calls, stuck(journal, None))) };
     let all_done = opened.plan.steps.iter().all(|s| open.steps.get(&s.id) == Some(&StepState::Succeeded));
     if all_done {
-        return close(journal, calls, Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() }).await;
+        return close(
+            journal,
+            calls,
+            Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() },
+        )
+        .await;
     }
     if rolling_back(open, opened) {
         let outcome = roll_back(journal, calls, opened, None).await?;
@@ -134,7 +145,16 @@ async fn finish(
     }
     let open = journal.state.open.as_ref();
     let left = open.map(if take_back { left_behind } else { not_done }).unwrap_or_default();
-    close(journal, calls, Ending { kind: OutcomeKind::Interrupted, cause: open.and_then(|open| open.cause.clone()), left_behind: left }).await
+    close(
+        journal,
+        calls,
+        Ending {
+            kind: OutcomeKind::Interrupted,
+            cause: open.and_then(|open| open.cause.clone()),
+            left_behind: left,
+        },
+    )
+    .await
 }
 
 /// Closes a plan that is stuck, if the caller wants to go on without it.
@@ -179,7 +199,8 @@ async fn resolve(
     let mut entries = Vec::new();
     let mut running = FuturesUnordered::new();
     let now = Timestamp::now();
-    let dangling: Vec<_> = journal.state.open.iter().flat_map(|open| &open.steps).filter_map(started).collect();
+    let dangling: Vec<_> =
+        journal.state.open.iter().flat_map(|open| &open.steps).filter_map(started).collect();
     for (id, at, spec) in dangling {
         let Some(step) = opened.index.get(&id).and_then(|at| opened.plan.steps.get(*at)) else { continue };
         if let StepAction::Release { action, .. } = &step.action {

@@ -12,7 +12,9 @@ use super::event::Event;
 use super::failure::{StepError, StepResult, own};
 use crate::names::{ReleaseNumber, UnitId};
 use crate::plan::{Draft, ReleaseAction, ReleaseSource, StepId};
-use crate::provider::{Artefact, BuildRequest, ErrorKind, Fleet, ProbeReport, Routing, UnitObserved, UnitState};
+use crate::provider::{
+    Artefact, BuildRequest, ErrorKind, Fleet, ProbeReport, Routing, UnitObserved, UnitState,
+};
 use crate::release::Release;
 
 /// How often a watched release is looked at, at most and at least.
@@ -314,7 +316,9 @@ impl Calls<'_> {
                 .map(|u| (u.unit.to_string(), u.last_exit.clone()));
             if dead.is_some() || restarts(&units) > before {
                 let (unit, exit) = dead.unwrap_or_else(|| ("a unit".to_owned(), None));
-                let exit = exit.map(|exit| format!(" ({})", self.engine.options.redact.apply(&exit))).unwrap_or_default();
+                let exit = exit
+                    .map(|exit| format!(" ({})", self.engine.options.redact.apply(&exit)))
+                    .unwrap_or_default();
                 return Err(StepError::Failed(own(
                     codes::WATCH,
                     ErrorKind::App,

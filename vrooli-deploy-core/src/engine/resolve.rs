@@ -76,8 +76,9 @@ pub(super) fn needed(plan: &Plan) -> BTreeMap<ResourceKey, BTreeSet<OutputName>>
         needed.entry(reference.key).or_default().insert(reference.output);
     };
     for step in &plan.steps {
-        if let StepAction::Create { spec, .. } | StepAction::Update { spec, .. } | StepAction::Adopt { spec, .. } =
-            &step.action
+        if let StepAction::Create { spec, .. }
+        | StepAction::Update { spec, .. }
+        | StepAction::Adopt { spec, .. } = &step.action
         {
             references(spec).into_iter().for_each(&mut note);
         }

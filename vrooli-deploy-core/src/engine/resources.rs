@@ -98,7 +98,8 @@ impl Calls<'_> {
     }
 
     async fn create_once(&self, subject: &Subject) -> crate::provider::Result<Created<Value>> {
-        let call = Call::new(&subject.step, "create", self.engine.options.deadlines.change).token(subject.token);
+        let call =
+            Call::new(&subject.step, "create", self.engine.options.deadlines.change).token(subject.token);
         self.make(call, |cx| async move {
             self.provider().create(&cx, &subject.kind, &subject.key, &subject.spec).await
         })
@@ -204,8 +205,11 @@ impl Calls<'_> {
                 outputs = self.outputs(subject, &found.id, &found.observed, stored)?;
             }
         }
-        Ok(covers(subject, &outputs)
-            .then_some(StepOutput::Resource { id: found.id, observed: found.observed, outputs }))
+        Ok(covers(subject, &outputs).then_some(StepOutput::Resource {
+            id: found.id,
+            observed: found.observed,
+            outputs,
+        }))
     }
 
     /// Stores secrets, reads back what could not be read, and collects outputs.
@@ -339,7 +343,12 @@ impl Calls<'_> {
     }
 
     /// Changes a resource.
-    pub(super) async fn update(&self, subject: &Subject, id: &PhysicalId, have: &Value) -> StepResult<StepOutput> {
+    pub(super) async fn update(
+        &self,
+        subject: &Subject,
+        id: &PhysicalId,
+        have: &Value,
+    ) -> StepResult<StepOutput> {
         let mut last = None;
         for _ in 0..ROUNDS {
             let call = Call::new(&subject.step, "update", self.engine.options.deadlines.change);
@@ -364,15 +373,18 @@ impl Calls<'_> {
     }
 
     /// The output of an update that has taken effect; `None` when it has not.
-    pub(super) async fn recover_update(&self, subject: &Subject, id: &PhysicalId) -> StepResult<Option<StepOutput>> {
+    pub(super) async fn recover_update(
+        &self,
+        subject: &Subject,
+        id: &PhysicalId,
+    ) -> StepResult<Option<StepOutput>> {
         let found = self.find(subject, Some(id)).await?;
         let Some(found) = found.into_iter().find(|f| f.id == *id) else {
             return Err(StepError::Failed(gone(subject, id)));
         };
         let kind = self.provider().kind(&subject.kind).map_err(|e| self.step_error(&subject.step, &e))?;
-        let change = kind
-            .diff(&subject.spec, &found.observed)
-            .map_err(|e| self.step_error(&subject.step, &e))?;
+        let change =
+            kind.diff(&subject.spec, &found.observed).map_err(|e| self.step_error(&subject.step, &e))?;
         if change != Change::None {
             return Ok(None);
         }
@@ -403,8 +415,10 @@ impl Calls<'_> {
         let mut last = None;
         for _ in 0..ROUNDS {
             let call = Call::new(&subject.step, "delete", self.engine.options.deadlines.change);
-            let deleted = self
-                .make(call, |cx| async move { self.provider().delete(&cx, &subject.kind, &subject.key, id).await })
+            let deleted =
+                self.make(call, |cx| async move {
+                    self.provider().delete(&cx, &subject.kind, &subject.key, id).await
+                })
                 .await;
             let error = match deleted {
                 Ok(()) => return Ok(()),
@@ -455,12 +469,22 @@ fn secret_lost(subject: &Subject, help: &str) -> StepFailure {
 
 /// Says no part of a value: [`SecretError`](crate::secrets::SecretError) holds none.
 fn secret_failure(error: &crate::secrets::SecretError) -> StepFailure {
-    own(codes::SECRET_STORE, ErrorKind::Unexpected, error.to_string(), Some("make the secret store usable and run the command again"))
+    own(
+        codes::SECRET_STORE,
+        ErrorKind::Unexpected,
+        error.to_string(),
+        Some("make the secret store usable and run the command again"),
+    )
 }
 
 fn unknown(message: &str) -> StepFailure {
     StepFailure {
         ambiguous: true,
-        ..own(codes::UNKNOWN, ErrorKind::Ambiguous, message, Some("run the command again; it is looked up first"))
+        ..own(
+            codes::UNKNOWN,
+            ErrorKind::Ambiguous,
+            message,
+            Some("run the command again; it is looked up first"),
+        )
     }
 }

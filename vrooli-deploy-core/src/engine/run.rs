@@ -49,12 +49,18 @@ impl Opened {
     }
 
     /// A resource of the plan in a call.
-    pub(super) fn subject(&self, step: &Step, key: &ResourceKey, state: &StackState, spec: Value) -> Option<Subject> {
+    pub(super) fn subject(
+        &self,
+        step: &Step,
+        key: &ResourceKey,
+        state: &StackState,
+        spec: Value,
+    ) -> Option<Subject> {
         let (kind, making) = match &step.action {
             StepAction::Create { kind, .. } => (kind, true),
-            StepAction::Update { kind, .. } | StepAction::Adopt { kind, .. } | StepAction::Delete { kind, .. } => {
-                (kind, false)
-            }
+            StepAction::Update { kind, .. }
+            | StepAction::Adopt { kind, .. }
+            | StepAction::Delete { kind, .. } => (kind, false),
             StepAction::Release { .. } => return None,
         };
         let before = state.resources.get(key);
@@ -65,7 +71,9 @@ impl Opened {
             token: if making {
                 step.token
             } else {
-                before.filter(|r| r.generation > 0).map(|r| OpToken::new(self.plan.incarnation, key, r.generation))
+                before
+                    .filter(|r| r.generation > 0)
+                    .map(|r| OpToken::new(self.plan.incarnation, key, r.generation))
             },
             spec,
             needed: self.needed.get(key).cloned().unwrap_or_default(),
@@ -100,7 +108,9 @@ impl Opened {
             }
             StepAction::Release { release, action } => {
                 let build = match (&self.plan.release, action) {
-                    (Some(planned), ReleaseAction::Build) => draft(&planned.source).map(|(_, r)| Arc::new(r.clone())),
+                    (Some(planned), ReleaseAction::Build) => {
+                        draft(&planned.source).map(|(_, r)| Arc::new(r.clone()))
+                    }
                     _ => None,
                 };
                 let subject = ReleaseSubject {
@@ -229,19 +239,31 @@ pub(super) fn left_behind(open: &OpenPlan) -> Vec<LeftBehind> {
                 left.push(behind(action.title(), format!("it could not be taken back: {}", failure.message)));
             }
             (action, Some(StepState::Started { .. } | StepState::UndoStarted)) => {
-                left.push(behind(action.title(), "it is not known whether it happened; the next run resolves it".to_owned()));
+                left.push(behind(
+                    action.title(),
+                    "it is not known whether it happened; the next run resolves it".to_owned(),
+                ));
             }
             (StepAction::Create { key, .. }, Some(StepState::Succeeded)) => {
-                left.push(behind(key.to_string(), keep.unwrap_or("it was made for the new release; the next deployment uses it").to_owned()));
+                left.push(behind(
+                    key.to_string(),
+                    keep.unwrap_or("it was made for the new release; the next deployment uses it").to_owned(),
+                ));
             }
             (StepAction::Update { key, .. }, Some(StepState::Succeeded)) => {
-                left.push(behind(key.to_string(), keep.unwrap_or("it was changed for the new release, and stays so").to_owned()));
+                left.push(behind(
+                    key.to_string(),
+                    keep.unwrap_or("it was changed for the new release, and stays so").to_owned(),
+                ));
             }
             (StepAction::Adopt { key, .. }, Some(StepState::Succeeded)) => {
                 left.push(behind(key.to_string(), keep.unwrap_or("an earlier attempt made it").to_owned()));
             }
             (StepAction::Delete { key, .. }, Some(StepState::Succeeded)) if step.stage == Stage::Expand => {
-                left.push(behind(key.to_string(), "it was deleted to make room, and its successor failed".to_owned()));
+                left.push(behind(
+                    key.to_string(),
+                    "it was deleted to make room, and its successor failed".to_owned(),
+                ));
             }
             _ => {}
         }
@@ -262,13 +284,17 @@ fn migrations(open: &OpenPlan, left: &mut Vec<LeftBehind>) {
         match (open.steps.get(&step.id), open.outputs.get(&step.id)) {
             (Some(StepState::Succeeded), Some(StepOutput::Migrated { report })) => {
                 for file in &report.applied {
-                    left.push(behind(format!("migration {file}"), "SQL that ran is not taken back".to_owned()));
+                    left.push(behind(
+                        format!("migration {file}"),
+                        "SQL that ran is not taken back".to_owned(),
+                    ));
                 }
             }
             (Some(StepState::Failed { .. } | StepState::Started { .. }), _) => {
                 left.push(behind(
                     format!("migrations of {release}"),
-                    "files that were applied before it stopped stay applied; none is applied twice".to_owned(),
+                    "files that were applied before it stopped stay applied; none is applied twice"
+                        .to_owned(),
                 ));
             }
             _ => {}

@@ -184,7 +184,8 @@ impl StackState {
             }
             Entry::Started { step, token, spec } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
-                let action = open.action(step).ok_or_else(|| illegal(format!("no step `{step}` in the plan")))?;
+                let action =
+                    open.action(step).ok_or_else(|| illegal(format!("no step `{step}` in the plan")))?;
                 match action {
                     StepAction::Create { key, generation, .. } => {
                         let seen = self.generations.entry(key.clone()).or_insert(0);
@@ -199,8 +200,10 @@ impl StackState {
                     }
                     _ => {}
                 }
-                open.steps
-                    .insert(step.clone(), StepState::Started { token: *token, at: record.at, spec: spec.clone() });
+                open.steps.insert(
+                    step.clone(),
+                    StepState::Started { token: *token, at: record.at, spec: spec.clone() },
+                );
             }
             Entry::Succeeded { step, output } => {
                 self.succeeded(step, output, record.at).map_err(illegal)?;
@@ -317,11 +320,11 @@ impl StackState {
                     },
                 );
             }
-            (StepAction::Delete { key, id, .. }, _) => {
-                // A replacement has taken the key over already: then only the old object went.
-                if self.resources.get(&key).is_some_and(|r| r.id == id) {
-                    self.resources.remove(&key);
-                }
+            // When a replacement has taken the key over already, only the old object went.
+            (StepAction::Delete { key, id, .. }, _)
+                if self.resources.get(&key).is_some_and(|r| r.id == id) =>
+            {
+                self.resources.remove(&key);
             }
             (StepAction::Release { action: ReleaseAction::Build, .. }, StepOutput::Release { release }) => {
                 self.last_release = self.last_release.max(release.number.0);
@@ -352,12 +355,16 @@ impl StackState {
         let action = open.action(step).ok_or_else(|| format!("no step `{step}` in the plan"))?.clone();
         open.steps.insert(step.clone(), StepState::Undone);
         match action {
-            StepAction::Create { key, .. } | StepAction::Adopt { key, .. } | StepAction::Update { key, .. } => {
+            StepAction::Create { key, .. }
+            | StepAction::Adopt { key, .. }
+            | StepAction::Update { key, .. } => {
                 let deleted = matches!(open.undo(step), Some(Undo::Delete));
                 match open.previous.get(&key) {
                     // A replacement went: the object before it is there still. An object that
                     // an earlier attempt made went with it.
-                    Some(before) if !deleted || self.resources.get(&key).is_some_and(|r| r.id != before.id) => {
+                    Some(before)
+                        if !deleted || self.resources.get(&key).is_some_and(|r| r.id != before.id) =>
+                    {
                         self.resources.insert(key, before.clone());
                     }
                     _ => {

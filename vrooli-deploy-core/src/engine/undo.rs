@@ -44,7 +44,10 @@ pub(super) fn after_failure(first: bool, step: &Step, state: &StepState) -> bool
         _ => {
             first
                 && matches!(step.undo, Undo::Delete | Undo::Restore { .. })
-                && matches!(state, StepState::Succeeded | StepState::UndoStarted | StepState::UndoFailed { .. })
+                && matches!(
+                    state,
+                    StepState::Succeeded | StepState::UndoStarted | StepState::UndoFailed { .. }
+                )
         }
     }
 }
@@ -55,7 +58,8 @@ pub(super) fn after_interruption(keep_candidate: bool, step: &Step) -> bool {
     match &step.action {
         StepAction::Release { action, .. } => {
             has_undo(step)
-                && (!keep_candidate || matches!(action, ReleaseAction::Shift { .. } | ReleaseAction::Yield { .. }))
+                && (!keep_candidate
+                    || matches!(action, ReleaseAction::Shift { .. } | ReleaseAction::Yield { .. }))
         }
         _ => false,
     }

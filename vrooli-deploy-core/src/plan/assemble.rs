@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::{Inventory, Plan, PlanError, PlannedRelease, ReleaseAction, Stage, Step, StepAction, StepId, digest, graph};
+use super::{
+    Inventory, Plan, PlanError, PlannedRelease, ReleaseAction, Stage, Step, StepAction, StepId, digest, graph,
+};
 use crate::names::{ProviderName, ReleaseNumber, StackId};
 
 /// What a plan is put together from.
@@ -113,13 +115,17 @@ pub(super) fn order(steps: &[Step]) -> Result<Vec<usize>, PlanError> {
             })?;
             if steps[at].stage > step.stage {
                 return Err(PlanError::Unsound {
-                    message: format!("step `{}` waits for `{earlier}`, which comes in a later stage", step.id),
+                    message: format!(
+                        "step `{}` waits for `{earlier}`, which comes in a later stage",
+                        step.id
+                    ),
                 });
             }
             waits.push(at);
         }
         after.push(waits);
     }
-    graph::order(&after)
-        .map_err(|path| PlanError::Cycle { path: path.into_iter().map(|at| steps[at].id.to_string()).collect() })
+    graph::order(&after).map_err(|path| PlanError::Cycle {
+        path: path.into_iter().map(|at| steps[at].id.to_string()).collect(),
+    })
 }

@@ -40,8 +40,9 @@ pub fn check(plan: &Plan, state: &StackState) -> Vec<Finding> {
     for step in &plan.steps {
         undo(step, &mut findings);
         action(plan, step, state, &made, &mut findings);
-        if let StepAction::Create { spec, .. } | StepAction::Update { spec, .. } | StepAction::Adopt { spec, .. } =
-            &step.action
+        if let StepAction::Create { spec, .. }
+        | StepAction::Update { spec, .. }
+        | StepAction::Adopt { spec, .. } = &step.action
             && let Some(place) = patterns.find(spec)
         {
             let message = format!("`{place}` looks like a secret; a plan holds references only");
@@ -56,8 +57,9 @@ pub fn check(plan: &Plan, state: &StackState) -> Vec<Finding> {
                 if let EnvValue::Value(text) = value
                     && patterns.value(text)
                 {
-                    let message =
-                        format!("variable `{name}` of `{service}` looks like a secret; a plan holds references only");
+                    let message = format!(
+                        "variable `{name}` of `{service}` looks like a secret; a plan holds references only"
+                    );
                     findings.push(finding(codes::SECRET, None, message));
                 }
             }
@@ -75,11 +77,19 @@ fn order_of_steps(plan: &Plan, findings: &mut Vec<Finding>) {
     let mut stage = Stage::Expand;
     for step in &plan.steps {
         if step.stage < stage {
-            findings.push(finding(codes::UNSOUND, Some(step), "it stands after a step of a later stage".to_owned()));
+            findings.push(finding(
+                codes::UNSOUND,
+                Some(step),
+                "it stands after a step of a later stage".to_owned(),
+            ));
         }
         stage = stage.max(step.stage);
         if let Some(later) = step.after.iter().find(|id| !seen.contains(id)) {
-            findings.push(finding(codes::UNSOUND, Some(step), format!("it stands before `{later}`, which it waits for")));
+            findings.push(finding(
+                codes::UNSOUND,
+                Some(step),
+                format!("it stands before `{later}`, which it waits for"),
+            ));
         }
         seen.insert(&step.id);
     }
@@ -91,22 +101,42 @@ fn undo(step: &Step, findings: &mut Vec<Finding>) {
         return;
     }
     let wrong = match (&step.action, &step.undo) {
-        (StepAction::Create { .. } | StepAction::Update { .. } | StepAction::Adopt { .. } | StepAction::Delete { .. }, Undo::Nothing)
+        (
+            StepAction::Create { .. }
+            | StepAction::Update { .. }
+            | StepAction::Adopt { .. }
+            | StepAction::Delete { .. },
+            Undo::Nothing,
+        )
         | (
             StepAction::Release {
-                action: ReleaseAction::Start { .. } | ReleaseAction::Shift { .. } | ReleaseAction::Migrate | ReleaseAction::Yield { .. },
+                action:
+                    ReleaseAction::Start { .. }
+                    | ReleaseAction::Shift { .. }
+                    | ReleaseAction::Migrate
+                    | ReleaseAction::Yield { .. },
                 ..
             },
             Undo::Nothing,
         ) => Some("nothing takes it back, and nothing says why it stays"),
         (StepAction::Release { .. }, Undo::Delete | Undo::Restore { .. })
-        | (StepAction::Create { .. } | StepAction::Update { .. } | StepAction::Adopt { .. } | StepAction::Delete { .. }, Undo::Stop | Undo::Unshift | Undo::Release { .. })
+        | (
+            StepAction::Create { .. }
+            | StepAction::Update { .. }
+            | StepAction::Adopt { .. }
+            | StepAction::Delete { .. },
+            Undo::Stop | Undo::Unshift | Undo::Release { .. },
+        )
         | (StepAction::Create { .. } | StepAction::Delete { .. }, Undo::Restore { .. })
         | (StepAction::Delete { .. }, Undo::Delete) => Some("its undo does not fit what it does"),
-        (StepAction::Release { action, .. }, Undo::Stop) if !matches!(action, ReleaseAction::Start { .. }) => {
+        (StepAction::Release { action, .. }, Undo::Stop)
+            if !matches!(action, ReleaseAction::Start { .. }) =>
+        {
             Some("its undo does not fit what it does")
         }
-        (StepAction::Release { action, .. }, Undo::Unshift) if !matches!(action, ReleaseAction::Shift { .. }) => {
+        (StepAction::Release { action, .. }, Undo::Unshift)
+            if !matches!(action, ReleaseAction::Shift { .. }) =>
+        {
             Some("its undo does not fit what it does")
         }
         _ => None,
@@ -125,7 +155,9 @@ fn action(
 ) {
     let mut say = |code, message| findings.push(finding(code, Some(step), message));
     match &step.action {
-        StepAction::Create { spec, .. } | StepAction::Update { spec, .. } | StepAction::Adopt { spec, .. } => {
+        StepAction::Create { spec, .. }
+        | StepAction::Update { spec, .. }
+        | StepAction::Adopt { spec, .. } => {
             for reference in references(spec) {
                 if !made.contains(&reference.key) && !state.resources.contains_key(&reference.key) {
                     say(codes::REFERENCE, format!("it refers to `{}`, which nothing makes", reference.key));
@@ -200,9 +232,10 @@ impl SecretPatterns {
                 }
                 _ => self.find(value).map(|rest| format!("{name}.{rest}")),
             }),
-            Value::Array(items) => {
-                items.iter().enumerate().find_map(|(at, value)| self.find(value).map(|rest| format!("{at}.{rest}")))
-            }
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .find_map(|(at, value)| self.find(value).map(|rest| format!("{at}.{rest}"))),
             Value::String(text) => self.value(text).then(String::new),
             _ => None,
         }

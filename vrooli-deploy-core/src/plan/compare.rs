@@ -22,7 +22,8 @@ pub fn compare(saved: &Plan, fresh: &Plan) -> Vec<String> {
     say("the command", saved.command.clone(), fresh.command.clone());
     let current = |plan: &Plan| plan.current.map_or_else(|| "none".to_owned(), |r| r.to_string());
     say("the current release", current(saved), current(fresh));
-    let next = |plan: &Plan| plan.release.as_ref().map_or_else(|| "none".to_owned(), |r| r.number.to_string());
+    let next =
+        |plan: &Plan| plan.release.as_ref().map_or_else(|| "none".to_owned(), |r| r.number.to_string());
     say("the next release", next(saved), next(fresh));
 
     let (Ok(was), Ok(is)) = (digest::decisions(saved), digest::decisions(fresh)) else {
@@ -66,7 +67,11 @@ fn steps(saved: &Plan, fresh: &Plan, was: &Value, is: &Value, differences: &mut 
             None => differences.push(format!("new: {}{}", step.action.title(), because(step))),
             Some((_, before)) if before != json => {
                 let fields = changed(before, json);
-                differences.push(format!("other than saved: {} ({})", step.action.title(), fields.join(", ")));
+                differences.push(format!(
+                    "other than saved: {} ({})",
+                    step.action.title(),
+                    fields.join(", ")
+                ));
             }
             Some(_) => {}
         }

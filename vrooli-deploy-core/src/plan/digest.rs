@@ -22,7 +22,9 @@ pub(super) fn digest(plan: &Plan, inventory: &Inventory) -> Result<Digest, serde
         .steps
         .iter()
         .filter_map(|step| step.action.key())
-        .map(|key| (key.clone(), inventory.objects(key).iter().map(|(_, found)| found.id.to_string()).collect()))
+        .map(|key| {
+            (key.clone(), inventory.objects(key).iter().map(|(_, found)| found.id.to_string()).collect())
+        })
         .collect();
     Digest::of_json(&Covered { plan: decisions(plan)?, objects })
 }
@@ -41,7 +43,9 @@ pub(super) fn decisions(plan: &Plan) -> Result<Value, serde_json::Error> {
             request.remove("root");
             request.remove("context");
         }
-        if let Some(env) = fields.get_mut("release").and_then(|r| r.get_mut("draft")).and_then(|d| d.get_mut("env")) {
+        if let Some(env) =
+            fields.get_mut("release").and_then(|r| r.get_mut("draft")).and_then(|d| d.get_mut("env"))
+        {
             without_secret_versions(env);
         }
     }
@@ -52,7 +56,9 @@ pub(super) fn decisions(plan: &Plan) -> Result<Value, serde_json::Error> {
         fields.remove("reason");
         let Some(action) = fields.get_mut("action").and_then(Value::as_object_mut) else { continue };
         action.remove("generation");
-        if let StepAction::Update { spec, observed, .. } | StepAction::Adopt { spec, observed, .. } = &step.action {
+        if let StepAction::Update { spec, observed, .. } | StepAction::Adopt { spec, observed, .. } =
+            &step.action
+        {
             action.insert("observed".to_owned(), owned(spec, observed));
         }
     }

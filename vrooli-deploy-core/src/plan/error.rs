@@ -109,10 +109,13 @@ impl PlanError {
         match self {
             Self::Spec { source, .. } => source.help().map(ToOwned::to_owned),
             Self::Unseen { .. } => Some("try again when the provider can be reached".to_owned()),
-            Self::Protected { .. } => {
-                Some("keep these fields as they are, or move the data yourself and remove the resource by name".to_owned())
+            Self::Protected { .. } => Some(
+                "keep these fields as they are, or move the data yourself and remove the resource by name"
+                    .to_owned(),
+            ),
+            Self::Downtime { .. } => {
+                Some("allow the downtime for this change, or keep these fields as they are".to_owned())
             }
-            Self::Downtime { .. } => Some("allow the downtime for this change, or keep these fields as they are".to_owned()),
             Self::Cycle { .. }
             | Self::Missing { .. }
             | Self::Output { .. }

@@ -20,21 +20,25 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::manifest::{ServiceConfig, SmokeTest, StrategyConfig};
-use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, StackId, VariableName};
+use crate::names::{
+    AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, StackId, VariableName,
+};
 use crate::provider::BuildRequest;
 use crate::release::{EnvValue, Migration, Release};
 use crate::requirements::ResourceRequirement;
 
-pub use assemble::{AssembleInput, assemble};
+#[cfg(feature = "engine")]
 pub(crate) use assemble::is_commit;
+pub use assemble::{AssembleInput, assemble};
 pub use check::{Finding, check};
 pub use compare::compare;
 pub use error::PlanError;
 pub use inventory::{Inventory, Observed, Seen};
+#[cfg(feature = "engine")]
+pub(crate) use resources::output_json;
 pub use resources::{
     DestroyInput, DestroyPlan, ResourceInput, ResourceOptions, ResourcePlan, changed_key, destroy, resources,
 };
-pub(crate) use resources::output_json;
 pub use step::{ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 
 /// A plan: everything that will happen, decided.

@@ -13,7 +13,9 @@ use super::reference::{references, substitute};
 use super::{PlanError, Stage, Step, StepAction, StepId, Undo};
 use crate::engine::{ResourceState, StackState};
 use crate::names::{ResourceKey, ResourceKind};
-use crate::provider::{AnyKind, Change, Found, OpToken, Outputs, OutputValue, Ownership, PhysicalId, Provider};
+use crate::provider::{
+    AnyKind, Change, Found, OpToken, OutputValue, Outputs, Ownership, PhysicalId, Provider,
+};
 use crate::stack::{Reference, Resource, Stack};
 
 pub use removal::{DestroyInput, DestroyPlan, destroy};
@@ -180,7 +182,12 @@ impl<'a> Planner<'a> {
         self.input.provider.kind(kind).map_err(|source| PlanError::Spec { key: key.clone(), source })
     }
 
-    fn ownership(&self, key: &ResourceKey, want: &Resource, kind: &dyn AnyKind) -> Result<Ownership, PlanError> {
+    fn ownership(
+        &self,
+        key: &ResourceKey,
+        want: &Resource,
+        kind: &dyn AnyKind,
+    ) -> Result<Ownership, PlanError> {
         kind.ownership(key, &want.spec).map_err(|source| PlanError::Spec { key: key.clone(), source })
     }
 
@@ -195,7 +202,9 @@ impl<'a> Planner<'a> {
         let known = self.input.state.resources.get(key);
         match (known, self.input.inventory.get(key)) {
             (Some(known), Observed::Unknown { why }) => {
-                self.plan.notes.push(format!("`{key}` could not be seen ({why}); planned by what was seen last"));
+                self.plan
+                    .notes
+                    .push(format!("`{key}` could not be seen ({why}); planned by what was seen last"));
                 let last = Found {
                     key: key.clone(),
                     id: known.id.clone(),
@@ -301,7 +310,8 @@ impl<'a> Planner<'a> {
         let (holds_data, needs) = (subject.want.holds_data, subject.needs.clone());
         let mut after = self.after(subject);
         let ours = known.is_some_and(|k| !k.adopted);
-        let first_undo = || if ours { Undo::Delete } else { Undo::Keep { reason: "it was there before".to_owned() } };
+        let first_undo =
+            || if ours { Undo::Delete } else { Undo::Keep { reason: "it was there before".to_owned() } };
         if known.is_none() || (self.input.options.first_release && matches!(change, Change::None)) {
             let reason = if known.is_none() {
                 "it bears our marks and is in no state"
@@ -396,19 +406,24 @@ impl<'a> Planner<'a> {
                 reason: format!("two of it cannot stand side by side; {why}"),
                 token: None,
             });
-            self.plan.notes.push(format!("`{key}` is not there from its delete until it is made anew: downtime"));
+            self.plan
+                .notes
+                .push(format!("`{key}` is not there from its delete until it is made anew: downtime"));
             self.create(subject, why, BTreeSet::from([id]));
         } else {
             self.create(subject, format!("must be made anew: {why}"), BTreeSet::new());
-            self.removal.add(Doomed {
-                key: key.clone(),
-                kind: old_kind.clone(),
-                id: old.id.clone(),
-                needs,
-                holds_data,
-                reason: "replaced".to_owned(),
-                extra: false,
-            }, options);
+            self.removal.add(
+                Doomed {
+                    key: key.clone(),
+                    kind: old_kind.clone(),
+                    id: old.id.clone(),
+                    needs,
+                    holds_data,
+                    reason: "replaced".to_owned(),
+                    extra: false,
+                },
+                options,
+            );
         }
         self.twins(subject, others);
         Ok(())
@@ -517,7 +532,12 @@ impl<'a> Planner<'a> {
     }
 
     /// Outputs of what is there now: plain ones from what was seen, secret ones from the state.
-    fn remember_outputs(&mut self, subject: &Subject<'_>, found: &Found<Value>, known: Option<&ResourceState>) {
+    fn remember_outputs(
+        &mut self,
+        subject: &Subject<'_>,
+        found: &Found<Value>,
+        known: Option<&ResourceState>,
+    ) {
         let mut outputs = known.map(|k| k.outputs.clone()).unwrap_or_default();
         if let Ok(seen) = subject.kind.outputs(&found.id, &found.observed) {
             outputs.extend(seen);

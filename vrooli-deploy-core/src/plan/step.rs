@@ -141,9 +141,10 @@ impl StepAction {
     #[must_use]
     pub fn key(&self) -> Option<&ResourceKey> {
         match self {
-            Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } | Self::Adopt { key, .. } => {
-                Some(key)
-            }
+            Self::Create { key, .. }
+            | Self::Update { key, .. }
+            | Self::Delete { key, .. }
+            | Self::Adopt { key, .. } => Some(key),
             Self::Release { .. } => None,
         }
     }
@@ -176,7 +177,10 @@ impl ReleaseAction {
             Self::Smoke { through_edge: false } => format!("smoke test {release}"),
             Self::Shift { routing } => match routing.weights.len() {
                 0 => "end traffic".to_owned(),
-                1 => format!("move traffic to {}", routing.weights.keys().map(ToString::to_string).collect::<String>()),
+                1 => format!(
+                    "move traffic to {}",
+                    routing.weights.keys().map(ToString::to_string).collect::<String>()
+                ),
                 _ => {
                     let shares: Vec<_> = routing.weights.iter().map(|(r, w)| format!("{r}={w}")).collect();
                     format!("split traffic {}", shares.join(" "))

@@ -105,7 +105,9 @@ impl OpCtx {
 
 /// Where a long call sends its lines. The default drops them.
 #[derive(Clone, Default)]
-pub struct OutputSink(Option<Arc<dyn Fn(&str) + Send + Sync>>);
+pub struct OutputSink(Option<Arc<Listener>>);
+
+type Listener = dyn Fn(&str) + Send + Sync;
 
 impl OutputSink {
     /// Calls the function with each line.

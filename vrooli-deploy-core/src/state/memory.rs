@@ -97,7 +97,12 @@ impl StateStore for MemoryStore {
         Ok(self.lock().get(stack).and_then(|kept| kept.settings.get(name).cloned()))
     }
 
-    async fn set_setting(&self, stack: &StackId, name: &str, value: Option<&Value>) -> Result<(), StateError> {
+    async fn set_setting(
+        &self,
+        stack: &StackId,
+        name: &str,
+        value: Option<&Value>,
+    ) -> Result<(), StateError> {
         let mut stacks = self.lock();
         let settings = &mut stacks.entry(stack.clone()).or_default().settings;
         match value {
@@ -145,12 +150,15 @@ impl Lease for MemoryLease {
             return Err(self.lost(format!("fence {} was passed by {}", self.info.fence, kept.fence)));
         }
         if kept.state.seq != expected {
-            return Err(self.lost(format!("expected record {expected} to be the last, but {} is", kept.state.seq)));
+            return Err(
+                self.lost(format!("expected record {expected} to be the last, but {} is", kept.state.seq))
+            );
         }
         let before = kept.records.len();
         for entry in entries {
             let seq = kept.state.seq + 1;
-            let record = JournalRecord { seq, fence: self.info.fence, at: Timestamp::now(), entry: entry.clone() };
+            let record =
+                JournalRecord { seq, fence: self.info.fence, at: Timestamp::now(), entry: entry.clone() };
             if let Err(e) = kept.state.apply(&record) {
                 // All or nothing: back to what the records before this append say.
                 kept.records.truncate(before);
@@ -215,7 +223,10 @@ mod tests {
                 left_behind: Vec::new(),
             },
         };
-        assert!(matches!(lease.append(1, &[Entry::Destroyed, closed]).await, Err(StateError::Damaged { .. })));
+        assert!(matches!(
+            lease.append(1, &[Entry::Destroyed, closed]).await,
+            Err(StateError::Damaged { .. })
+        ));
         assert_eq!(store.journal(&stack(), 0).await.unwrap().len(), 1);
         assert_eq!(store.load(&stack()).await.unwrap().seq, 1);
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission,
+    PhysicalId, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
 use super::{calls, output};
@@ -75,11 +75,7 @@ impl ResourceKindDef for Bucket {
 }
 
 fn observed(want: &BucketSpec) -> BucketObserved {
-    BucketObserved {
-        name: want.name.clone(),
-        region: want.region.clone(),
-        versioned: want.versioned,
-    }
+    BucketObserved { name: want.name.clone(), region: want.region.clone(), versioned: want.versioned }
 }
 
 impl ResourceHandler for Bucket {

@@ -4,13 +4,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use uuid::Uuid;
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission,
+    PhysicalId, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
-use uuid::Uuid;
 use vrooli_deploy_core::secrets::Secret;
 
 use super::{calls, output};
@@ -77,11 +77,7 @@ impl ResourceKindDef for Database {
 }
 
 fn observed(want: &DatabaseSpec<Known>) -> DatabaseObserved {
-    DatabaseObserved {
-        subnet: want.subnet.clone(),
-        size: want.size.clone(),
-        version: want.version.clone(),
-    }
+    DatabaseObserved { subnet: want.subnet.clone(), size: want.size.clone(), version: want.version.clone() }
 }
 
 impl ResourceHandler for Database {

@@ -96,7 +96,13 @@ macro_rules! calls {
         ) -> Result<Created<Self::Observed>> {
             client.change(cx, KIND, key, id, &observed(want)).await
         }
-        async fn delete(&self, client: &FakeCloud, cx: &OpCtx, key: &ResourceKey, id: &PhysicalId) -> Result<()> {
+        async fn delete(
+            &self,
+            client: &FakeCloud,
+            cx: &OpCtx,
+            key: &ResourceKey,
+            id: &PhysicalId,
+        ) -> Result<()> {
             client.delete(cx, KIND, key, id).await
         }
     };

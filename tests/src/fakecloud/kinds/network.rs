@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission,
+    PhysicalId, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
 use super::{calls, output};
@@ -50,10 +50,7 @@ impl ResourceKindDef for Network {
         &["id"]
     }
     fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Change {
-        Diff::new()
-            .replace("cidr", want.cidr != have.cidr)
-            .update("label", want.label != have.label)
-            .done()
+        Diff::new().replace("cidr", want.cidr != have.cidr).update("label", want.label != have.label).done()
     }
     fn bill(&self, _want: &Self::Spec<Wanted>) -> Vec<BillItem> {
         super::bill(KIND)
@@ -70,10 +67,7 @@ impl ResourceKindDef for Network {
 }
 
 fn observed(want: &NetworkSpec) -> NetworkObserved {
-    NetworkObserved {
-        cidr: want.cidr.clone(),
-        label: want.label.clone(),
-    }
+    NetworkObserved { cidr: want.cidr.clone(), label: want.label.clone() }
 }
 
 impl ResourceHandler for Network {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission,
+    PhysicalId, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
 use super::{calls, output};
@@ -70,10 +70,7 @@ impl ResourceKindDef for Record {
 }
 
 fn observed(want: &RecordSpec<Known>) -> RecordObserved {
-    RecordObserved {
-        name: want.name.clone(),
-        target: want.target.clone(),
-    }
+    RecordObserved { name: want.name.clone(), target: want.target.clone() }
 }
 
 impl ResourceHandler for Record {

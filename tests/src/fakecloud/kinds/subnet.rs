@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    Change, CreateToken, Created, Diff, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission,
+    PhysicalId, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
 use super::{calls, output};
@@ -75,11 +75,7 @@ impl ResourceKindDef for Subnet {
 }
 
 fn observed(want: &SubnetSpec<Known>) -> SubnetObserved {
-    SubnetObserved {
-        network: want.network.clone(),
-        cidr: want.cidr.clone(),
-        public: want.public,
-    }
+    SubnetObserved { network: want.network.clone(), cidr: want.cidr.clone(), public: want.public }
 }
 
 impl ResourceHandler for Subnet {

@@ -59,7 +59,7 @@ impl Removal {
             kind: kind.clone(),
             id: id.clone(),
             needs: known.needs.clone(),
-            holds_data: known.holds_data && !(gone && !extra),
+            holds_data: known.holds_data && (extra || !gone),
             reason,
             extra,
         };
@@ -98,8 +98,10 @@ impl Removal {
     /// Deletes, each after those of what needs it, and what is kept.
     pub(super) fn steps(self) -> (Vec<Step>, Vec<String>) {
         let (steps, kept) = self.finish();
-        let notes =
-            kept.iter().map(|k| format!("`{}` ({}) is not wanted but kept: {}", k.key, k.id, k.reason)).collect();
+        let notes = kept
+            .iter()
+            .map(|k| format!("`{}` ({}) is not wanted but kept: {}", k.key, k.id, k.reason))
+            .collect();
         (steps, notes)
     }
 
