@@ -26,13 +26,9 @@ fn main() -> ExitCode {
         let checked = manifest::load(&path);
         found.extend(checked.diagnostics);
         if let Some(loaded) = checked.value {
-            found.extend(
-                requirements::derive(&loaded.manifest, &DeriveOptions::default()).diagnostics,
-            );
+            found.extend(requirements::derive(&loaded.manifest, &DeriveOptions::default()).diagnostics);
         }
     }
     print!("{}", format::github(&found));
-    ExitCode::from(u8::from(
-        found.iter().any(|d| d.severity == Severity::Error),
-    ))
+    ExitCode::from(u8::from(found.iter().any(|d| d.severity == Severity::Error)))
 }

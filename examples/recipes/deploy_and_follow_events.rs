@@ -23,8 +23,7 @@ fn main() -> Result<(), Failure> {
         .nth(1)
         .unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/picker-wheel").to_owned());
     let folder = tempfile::tempdir()?;
-    let mut options = WorkspaceOptions::new(folder.path().join("state"));
-    options.key_dir = Some(folder.path().join("key"));
+    let options = WorkspaceOptions::new(folder.path().join("state"));
 
     tokio::runtime::Runtime::new()?.block_on(async {
         let workspace = Workspace::open(options, registry).await?;
@@ -40,14 +39,8 @@ fn main() -> Result<(), Failure> {
         run.events = sink;
 
         // Planned, and the app's lease is held: look at it, then apply it or drop it.
-        let change = workspace
-            .deploy(&app, &DeployOptions::default(), &run)
-            .await?;
-        println!(
-            "{} steps, plan {}",
-            change.plan().steps.len(),
-            change.plan().digest.short()
-        );
+        let change = workspace.deploy(&app, &DeployOptions::default(), &run).await?;
+        println!("{} steps, plan {}", change.plan().steps.len(), change.plan().digest.short());
         let report = change.apply().await?;
         drop(run); // the stream ends when nobody can send any more
         follow.await?;
@@ -55,18 +48,12 @@ fn main() -> Result<(), Failure> {
 
         let mut everything = DestroyOptions::default();
         everything.data = Some(app.stack.app.to_string());
-        let gone = workspace
-            .destroy(&app.stack, &everything, &Run::new())
-            .await?
-            .apply()
-            .await?;
+        let gone = workspace.destroy(&app.stack, &everything, &Run::new()).await?.apply().await?;
         println!("destroyed: {:?}", gone.outcome.kind);
 
         match (report.outcome.kind, gone.outcome.kind) {
             (OutcomeKind::Applied, OutcomeKind::Applied) => Ok(()),
-            (deployed, destroyed) => {
-                Err(format!("deployed: {deployed:?}, destroyed: {destroyed:?}").into())
-            }
+            (deployed, destroyed) => Err(format!("deployed: {deployed:?}, destroyed: {destroyed:?}").into()),
         }
     })
 }

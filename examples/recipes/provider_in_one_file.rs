@@ -28,9 +28,9 @@ use vrooli_deploy_core::names::{
 };
 use vrooli_deploy_core::plan::{self, AssembleInput, ResourceInput, ResourceOptions};
 use vrooli_deploy_core::provider::{
-    Cancellation, Change, CreateToken, Created, Diff, ErrorKind, Form, Found, Known, Op, OpCtx,
-    Ownership, Page, Permission, PhysicalId, Provider, ProviderError, ProviderSet, ResourceHandler,
-    ResourceKindDef, Result, Scope, Wanted,
+    Cancellation, Change, CreateToken, Created, Diff, ErrorKind, Form, Found, Known, Op, OpCtx, Ownership,
+    Page, Permission, PhysicalId, Provider, ProviderError, ProviderSet, ResourceHandler, ResourceKindDef,
+    Result, Scope, Wanted,
 };
 use vrooli_deploy_core::secrets::{FileStore, KeySource};
 use vrooli_deploy_core::stack::{Resource, Stack};
@@ -66,23 +66,14 @@ impl ResourceKindDef for File {
         &["path"]
     }
     fn diff(&self, want: &FileSpec<Wanted>, have: &FileObserved) -> Change {
-        Diff::new()
-            .update("text", want.text.differs(&have.text))
-            .done()
+        Diff::new().update("text", want.text.differs(&have.text)).done()
     }
     fn bill(&self, _: &FileSpec<Wanted>) -> Vec<BillItem> {
         Vec::new()
     }
     fn permissions(&self, op: Op, _: &FileSpec<Wanted>) -> Vec<Permission> {
-        let action = if matches!(op, Op::Find | Op::List) {
-            "read"
-        } else {
-            "write"
-        };
-        vec![Permission {
-            action: action.to_owned(),
-            resource: "the folder".to_owned(),
-        }]
+        let action = if matches!(op, Op::Find | Op::List) { "read" } else { "write" };
+        vec![Permission { action: action.to_owned(), resource: "the folder".to_owned() }]
     }
     fn ownership(&self, key: &ResourceKey, _: &FileSpec<Wanted>) -> Ownership {
         // The whole name has the stack in it, too: see `Disk::name`.
@@ -104,12 +95,7 @@ struct Disk {
 impl Disk {
     /// The name says whose it is: app, environment and key. None of them can hold a `+`.
     fn name(stack: &StackId, key: &ResourceKey) -> String {
-        format!(
-            "{}+{}+{}",
-            stack.app,
-            stack.environment,
-            key.as_str().replace('/', "+")
-        )
+        format!("{}+{}+{}", stack.app, stack.environment, key.as_str().replace('/', "+"))
     }
 
     fn key(stack: &StackId, name: &str) -> Option<ResourceKey> {
@@ -135,9 +121,7 @@ impl Disk {
         std::fs::write(path, text).map_err(|e| failed(path, e))?;
         Ok(Created::Read {
             id: PhysicalId(path.display().to_string()),
-            observed: FileObserved {
-                text: text.to_owned(),
-            },
+            observed: FileObserved { text: text.to_owned() },
             secrets: BTreeMap::new(),
         })
     }
@@ -168,21 +152,14 @@ impl ResourceHandler for File {
         key: &ResourceKey,
         id: Option<&PhysicalId>,
     ) -> Result<Vec<Found<FileObserved>>> {
-        let path = id.map_or_else(
-            || disk.folder.join(Disk::name(&cx.stack, key)),
-            |id| PathBuf::from(&id.0),
-        );
+        let path = id.map_or_else(|| disk.folder.join(Disk::name(&cx.stack, key)), |id| PathBuf::from(&id.0));
         Ok(Disk::read(key, &path)?.into_iter().collect())
     }
     async fn list(&self, disk: &Disk, _: &OpCtx, scope: &Scope) -> Result<Page<FileObserved>> {
         let mut items = Vec::new();
         for entry in std::fs::read_dir(&disk.folder).map_err(|e| failed(&disk.folder, e))? {
             let entry = entry.map_err(|e| failed(&disk.folder, e))?;
-            if let Some(key) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| Disk::key(&scope.stack, name))
-            {
+            if let Some(key) = entry.file_name().to_str().and_then(|name| Disk::key(&scope.stack, name)) {
                 items.extend(Disk::read(&key, &entry.path())?);
             }
         }
@@ -224,28 +201,19 @@ fn main() -> std::result::Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let files = folder.path().join("files");
     std::fs::create_dir(&files)?;
-    let disk = Arc::new(Disk {
-        folder: files.clone(),
-    });
+    let disk = Arc::new(Disk { folder: files.clone() });
     let provider = Arc::new(ProviderSet::new(name(ProviderName::new("disk"))).with(File, &disk));
 
     tokio::runtime::Runtime::new()?.block_on(async {
         let store = SqliteStore::open(&folder.path().join("state"))?;
         let key = KeySource::Folder(Some(folder.path().join("key")));
-        let secrets = Arc::new(FileStore::open(
-            &folder.path().join("state"),
-            store.id(),
-            key,
-        )?);
+        let secrets = Arc::new(FileStore::open(&folder.path().join("state"), store.id(), key)?);
         let mut options = EngineOptions::default();
         options.owner = store.id();
         let engine = Engine::new(provider.clone(), secrets, options);
 
         let greeting = |text: &str| ("note/greeting", json!({ "text": text }));
-        let pointer = (
-            "note/pointer",
-            json!({ "text": { "$ref": "note/greeting", "output": "path" } }),
-        );
+        let pointer = ("note/pointer", json!({ "text": { "$ref": "note/greeting", "output": "path" } }));
         let all = [greeting("hello"), pointer.clone()];
         for (what, wanted, steps) in [
             ("make both", &all[..], 2),
@@ -257,9 +225,7 @@ fn main() -> std::result::Result<(), Failure> {
             println!("{what}:");
             let done = converge(&store, &engine, &*provider, wanted).await?;
             if done != steps {
-                return Err(
-                    format!("{what}: {steps} steps were expected, {done} were made").into(),
-                );
+                return Err(format!("{what}: {steps} steps were expected, {done} were made").into());
             }
         }
         match std::fs::read_dir(&files)?.count() {
@@ -276,43 +242,21 @@ async fn converge(
     provider: &dyn Provider,
     wanted: &[(&str, Value)],
 ) -> std::result::Result<usize, Failure> {
-    let id = StackId {
-        app: AppName::new("notes")?,
-        environment: EnvironmentName::new("default")?,
-    };
+    let id = StackId { app: AppName::new("notes")?, environment: EnvironmentName::new("default")? };
     let mut resources = BTreeMap::new();
     for (key, spec) in wanted {
-        let resource: Resource =
-            serde_json::from_value(json!({ "kind": "disk.file", "spec": spec }))?;
+        let resource: Resource = serde_json::from_value(json!({ "kind": "disk.file", "spec": spec }))?;
         resources.insert(ResourceKey::new(*key)?, resource);
     }
-    let stack = Stack {
-        id: id.clone(),
-        resources,
-    };
+    let stack = Stack { id: id.clone(), resources };
 
-    let holder = Holder {
-        id: Uuid::new_v4(),
-        name: "recipe".into(),
-        host: "here".into(),
-        run_url: None,
-    };
+    let holder = Holder { id: Uuid::new_v4(), name: "recipe".into(), host: "here".into(), run_url: None };
     let lease = store.acquire(&id, &holder).await?;
     let mut state = store.load(&id).await?;
     let deadline = Instant::now() + Duration::from_secs(60);
-    let cx = OpCtx::new(
-        id.clone(),
-        store.id(),
-        lease.info().fence,
-        deadline,
-        Cancellation::new(),
-    );
+    let cx = OpCtx::new(id.clone(), store.id(), lease.info().fence, deadline, Cancellation::new());
     let inventory = observe(provider, &cx, &id, &state).await?;
-    let incarnation = if state.incarnation.is_nil() {
-        Uuid::new_v4()
-    } else {
-        state.incarnation
-    };
+    let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
 
     let planned = plan::resources(&ResourceInput {
         stack: &stack,
@@ -342,9 +286,7 @@ async fn converge(
             println!("  ✓ {step}");
         }
     });
-    let outcome = engine
-        .apply(&*lease, &mut state, plan, ApplyOptions::default(), &events)
-        .await?;
+    let outcome = engine.apply(&*lease, &mut state, plan, ApplyOptions::default(), &events).await?;
     lease.release().await?;
     match outcome.kind {
         OutcomeKind::Applied | OutcomeKind::NoChange => Ok(steps),

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use vrooli_deploy_core::diagnostics::Code;
 use vrooli_deploy_core::names::{
-    AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName,
-    VariableName,
+    AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, VariableName,
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
@@ -25,11 +24,7 @@ State lives in one folder: --state-dir, else $VROOLI_DEPLOY_HOME, else the syste
 /// Carries an app from one description to any machine, safely.
 #[derive(Debug, Parser)]
 #[command(name = "vrooli-deploy", version, after_long_help = EXIT_CODES)]
-#[command(
-    arg_required_else_help = true,
-    subcommand_required = true,
-    max_term_width = 100
-)]
+#[command(arg_required_else_help = true, subcommand_required = true, max_term_width = 100)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -69,10 +64,7 @@ pub(crate) struct Global {
 
 impl Global {
     pub(crate) fn target(&self) -> TargetOptions {
-        TargetOptions {
-            environment: self.env.clone(),
-            name: self.name.clone(),
-        }
+        TargetOptions { environment: self.env.clone(), name: self.name.clone() }
     }
 }
 
@@ -393,11 +385,8 @@ mod tests {
 
     #[test]
     fn data_without_a_name_is_not_a_name() {
-        let parsed =
-            Arguments::try_parse_from(["vrooli-deploy", "destroy", "x", "--data"]).unwrap();
-        let Command::Destroy(destroy) = parsed.command else {
-            panic!("not destroy")
-        };
+        let parsed = Arguments::try_parse_from(["vrooli-deploy", "destroy", "x", "--data"]).unwrap();
+        let Command::Destroy(destroy) = parsed.command else { panic!("not destroy") };
         assert_eq!(destroy.data.as_deref(), Some(""));
         assert_eq!(destroy.app.app, "x");
     }

@@ -90,12 +90,7 @@ impl Failure {
         let mut this = Self::new(Some(failure.code), 1, failure.message.clone());
         this.step = step.map(ToString::to_string);
         let facts = failure.context.iter();
-        this.facts = facts
-            .map(|(name, value)| Fact {
-                name: name.clone(),
-                value: value.clone(),
-            })
-            .collect();
+        this.facts = facts.map(|(name, value)| Fact { name: name.clone(), value: value.clone() }).collect();
         this.help.clone_from(&failure.help);
         this
     }
@@ -125,12 +120,8 @@ impl Failure {
 
     /// A saved plan cannot be used.
     pub(crate) fn saved_plan(file: &Path, why: impl std::fmt::Display) -> Self {
-        Self::new(
-            Some(Code(534)),
-            1,
-            format!("cannot use the saved plan {}: {why}", file.display()),
-        )
-        .with_help("save one with `vrooli-deploy plan APP --out FILE`")
+        Self::new(Some(Code(534)), 1, format!("cannot use the saved plan {}: {why}", file.display()))
+            .with_help("save one with `vrooli-deploy plan APP --out FILE`")
     }
 
     /// A plan would be saved where it changes what it is the plan of.
@@ -138,28 +129,23 @@ impl Failure {
         Self::new(
             Some(Code(534)),
             1,
-            format!("{} lies in the app's own folder: saved there, the plan would be a part of the source", file.display()),
+            format!(
+                "{} lies in the app's own folder: saved there, the plan would be a part of the source",
+                file.display()
+            ),
         )
         .with_help("save it outside the app's folder")
     }
 
     /// A file or folder that was asked for cannot be written.
     pub(crate) fn write(path: &Path, error: &std::io::Error) -> Self {
-        Self::new(
-            Some(Code(1001)),
-            1,
-            format!("cannot write {}: {error}", path.display()),
-        )
+        Self::new(Some(Code(1001)), 1, format!("cannot write {}: {error}", path.display()))
     }
 
     /// There is no place for state.
     pub(crate) fn no_state_dir(why: impl std::fmt::Display) -> Self {
-        Self::new(
-            Some(Code(1001)),
-            1,
-            format!("cannot tell where state should live: {why}"),
-        )
-        .with_help("say it with `--state-dir DIR` or VROOLI_DEPLOY_HOME")
+        Self::new(Some(Code(1001)), 1, format!("cannot tell where state should live: {why}"))
+            .with_help("say it with `--state-dir DIR` or VROOLI_DEPLOY_HOME")
     }
 
     /// The program itself cannot go on.
@@ -196,11 +182,7 @@ impl Failure {
 
     /// Stopped by the user while something was being changed.
     pub(crate) fn interrupted_change() -> Self {
-        Self::new(
-            None,
-            130,
-            "interrupted; the next command on the app goes on from here",
-        )
+        Self::new(None, 130, "interrupted; the next command on the app goes on from here")
     }
 
     /// The input cannot be used.
@@ -236,19 +218,14 @@ impl From<OperationError> for Failure {
                     n => format!("the input cannot be used: {n} errors"),
                 };
                 failure.code = errors().next().map(|d| d.code.to_string());
-                failure.help = failure
-                    .code
-                    .as_ref()
-                    .map(|code| format!("`vrooli-deploy explain {code}` says more"));
+                failure.help =
+                    failure.code.as_ref().map(|code| format!("`vrooli-deploy explain {code}` says more"));
                 failure.diagnostics = diagnostics;
             }
             OperationError::PlanChanged { differences } => {
                 failure.facts = differences
                     .into_iter()
-                    .map(|value| Fact {
-                        name: "difference".to_owned(),
-                        value,
-                    })
+                    .map(|value| Fact { name: "difference".to_owned(), value })
                     .collect();
             }
             _ => {}
@@ -260,16 +237,10 @@ impl From<OperationError> for Failure {
 impl Failure {
     fn provider(&mut self, error: &ProviderError) {
         if let Some(id) = error.request_id() {
-            self.facts.push(Fact {
-                name: "request id".to_owned(),
-                value: id.to_owned(),
-            });
+            self.facts.push(Fact { name: "request id".to_owned(), value: id.to_owned() });
         }
         for (name, value) in error.context() {
-            self.facts.push(Fact {
-                name: (*name).to_owned(),
-                value: value.clone(),
-            });
+            self.facts.push(Fact { name: (*name).to_owned(), value: value.clone() });
         }
         if self.help.is_none() {
             self.help = error.help().map(ToOwned::to_owned);
@@ -294,11 +265,7 @@ mod tests {
         assert_eq!(failure.message, "no space left");
         assert_eq!(failure.causes, ["ENOSPC"]);
         assert_eq!(failure.help.as_deref(), Some("make room"));
-        let facts: Vec<_> = failure
-            .facts
-            .iter()
-            .map(|f| (f.name.as_str(), f.value.as_str()))
-            .collect();
+        let facts: Vec<_> = failure.facts.iter().map(|f| (f.name.as_str(), f.value.as_str())).collect();
         assert_eq!(facts, [("request id", "req-1"), ("log", "last line")]);
     }
 }

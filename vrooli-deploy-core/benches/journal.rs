@@ -28,10 +28,7 @@ const APPENDS: usize = 600;
 const BYTES: usize = 600;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match arguments.as_slice() {
         [child, dir] if child == "--append" => {
             append(Path::new(dir), APPENDS, || {});
@@ -46,16 +43,11 @@ fn main() {
 
 fn measure(parent: &Path) {
     let dir = tempfile::tempdir_in(parent).unwrap();
-    println!(
-        "{APPENDS} appends of about {BYTES} bytes each, in {}",
-        parent.display()
-    );
+    println!("{APPENDS} appends of about {BYTES} bytes each, in {}", parent.display());
     // In turn, so that whatever else the disk is doing hits both.
     let mut plain = Plain::new(&dir.path().join("plain"));
     let mut plain_times = Vec::with_capacity(APPENDS);
-    let journal_times = append(&dir.path().join("state"), APPENDS, || {
-        plain_times.push(plain.append())
-    });
+    let journal_times = append(&dir.path().join("state"), APPENDS, || plain_times.push(plain.append()));
     report("plain append + fdatasync", plain_times);
     report("journal append", journal_times);
     for steps in [100, 10_000] {
@@ -78,10 +70,7 @@ struct Plain {
 
 impl Plain {
     fn new(path: &Path) -> Self {
-        Self {
-            file: File::create(path).unwrap(),
-            line: vec![b'x'; BYTES],
-        }
+        Self { file: File::create(path).unwrap(), line: vec![b'x'; BYTES] }
     }
 
     fn append(&mut self) -> Duration {
@@ -107,10 +96,7 @@ fn append(dir: &Path, appends: usize, mut between: impl FnMut()) -> Vec<Duration
         for _ in 0..appends {
             between();
             let start = Instant::now();
-            lease
-                .append(seq, std::slice::from_ref(&entry))
-                .await
-                .unwrap();
+            lease.append(seq, std::slice::from_ref(&entry)).await.unwrap();
             times.push(start.elapsed());
             seq += 1;
         }
@@ -169,34 +155,20 @@ fn fdatasyncs(dir: &Path, child: &str) -> Option<i64> {
     if !run.is_ok_and(|status| status.success()) {
         return None;
     }
-    let calls = std::fs::read_to_string(&log)
-        .unwrap()
-        .matches("fdatasync(")
-        .count();
+    let calls = std::fs::read_to_string(&log).unwrap().matches("fdatasync(").count();
     i64::try_from(calls).ok()
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 fn stack() -> StackId {
-    StackId {
-        app: "bench".parse().unwrap(),
-        environment: "default".parse().unwrap(),
-    }
+    StackId { app: "bench".parse().unwrap(), environment: "default".parse().unwrap() }
 }
 
 async fn acquire(store: &SqliteStore, stack: &StackId) -> Box<dyn Lease> {
-    let holder = Holder {
-        id: Uuid::nil(),
-        name: "bench".to_owned(),
-        host: "here".to_owned(),
-        run_url: None,
-    };
+    let holder = Holder { id: Uuid::nil(), name: "bench".to_owned(), host: "here".to_owned(), run_url: None };
     store.acquire(stack, &holder).await.unwrap()
 }
 
@@ -225,8 +197,6 @@ fn opened(stack: &StackId, steps: usize) -> Entry {
 
 fn started(step: usize) -> Entry {
     let spec = json!({"text": "x".repeat(BYTES - 80)});
-    serde_json::from_value(
-        json!({"entry": "started", "step": format!("create:thing/{step}"), "spec": spec}),
-    )
-    .unwrap()
+    serde_json::from_value(json!({"entry": "started", "step": format!("create:thing/{step}"), "spec": spec}))
+        .unwrap()
 }

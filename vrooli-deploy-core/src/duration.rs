@@ -17,9 +17,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .find(|c: char| !c.is_ascii_digit())
         .ok_or_else(|| format!("`{text}` has no unit; write `{text}s` or `{text}ms`"))?;
     let (number, unit) = text.split_at(split);
-    let number: u64 = number
-        .parse()
-        .map_err(|_| format!("`{text}` is not a duration; write e.g. `30s` or `5m`"))?;
+    let number: u64 =
+        number.parse().map_err(|_| format!("`{text}` is not a duration; write e.g. `30s` or `5m`"))?;
     let factor: u64 = match unit {
         "ms" => 1,
         "s" => 1_000,
@@ -27,15 +26,10 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         "d" => 86_400_000,
         _ => {
-            return Err(format!(
-                "`{unit}` is not a unit of time; use ms, s, m, h or d"
-            ));
+            return Err(format!("`{unit}` is not a unit of time; use ms, s, m, h or d"));
         }
     };
-    number
-        .checked_mul(factor)
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is too long"))
+    number.checked_mul(factor).map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
 }
 
 /// What a duration looks like, as the JSON schema says it.
@@ -62,12 +56,7 @@ impl JsonSchema for Text {
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let ms = duration.as_millis();
-    for (factor, unit) in [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1_000, "s"),
-    ] {
+    for (factor, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
         if ms >= factor && ms.is_multiple_of(factor) {
             return format!("{}{unit}", ms / factor);
         }

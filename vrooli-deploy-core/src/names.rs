@@ -104,9 +104,7 @@ fn word(value: &str, max: usize) -> bool {
     !value.is_empty()
         && value.len() <= max
         && value.as_bytes()[0].is_ascii_alphanumeric()
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.')
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.')
 }
 
 name!(
@@ -233,7 +231,9 @@ impl Digest {
 }
 
 /// One stack: an app in an environment.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct StackId {
     /// The app.
     pub app: AppName,
@@ -281,16 +281,11 @@ impl TryFrom<String> for ReleaseNumber {
 impl FromStr for ReleaseNumber {
     type Err = NameError;
     fn from_str(value: &str) -> Result<Self, NameError> {
-        value
-            .strip_prefix('r')
-            .unwrap_or(value)
-            .parse()
-            .map(ReleaseNumber)
-            .map_err(|_| NameError {
-                what: "release",
-                value: value.to_owned(),
-                rule: "`r` and a number, e.g. `r12`",
-            })
+        value.strip_prefix('r').unwrap_or(value).parse().map(ReleaseNumber).map_err(|_| NameError {
+            what: "release",
+            value: value.to_owned(),
+            rule: "`r` and a number, e.g. `r12`",
+        })
     }
 }
 
@@ -333,16 +328,10 @@ impl TryFrom<String> for UnitId {
 impl FromStr for UnitId {
     type Err = NameError;
     fn from_str(value: &str) -> Result<Self, NameError> {
-        let error = || NameError {
-            what: "unit",
-            value: value.to_owned(),
-            rule: "`<service>.<index>`, e.g. `api.0`",
-        };
+        let error =
+            || NameError { what: "unit", value: value.to_owned(), rule: "`<service>.<index>`, e.g. `api.0`" };
         let (service, index) = value.rsplit_once('.').ok_or_else(error)?;
-        Ok(Self {
-            service: ServiceName::new(service)?,
-            index: index.parse().map_err(|_| error())?,
-        })
+        Ok(Self { service: ServiceName::new(service)?, index: index.parse().map_err(|_| error())? })
     }
 }
 

@@ -150,9 +150,10 @@ async fn run(
     if arguments.command == "list" {
         return Ok((json!(workspace.list().await?), 0));
     }
-    let mut options = TargetOptions::default();
-    options.environment = arguments.environment.as_ref().and_then(|e| e.parse().ok());
-    options.name = arguments.name.as_ref().and_then(|e| e.parse().ok());
+    let options = TargetOptions {
+        environment: arguments.environment.as_ref().and_then(|e| e.parse().ok()),
+        name: arguments.name.as_ref().and_then(|e| e.parse().ok()),
+    };
     let target = workspace.resolve(&arguments.app, &options).await?;
     let mut deploy = DeployOptions::default();
     deploy.force = arguments.force;

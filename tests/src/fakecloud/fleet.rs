@@ -247,6 +247,11 @@ impl Fleet for FakeFleet {
         .await
     }
 
+    async fn revive(&self, _cx: &OpCtx) -> Result<()> {
+        // Nothing of ours runs in this cloud.
+        Ok(())
+    }
+
     async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>> {
         Ok(vec![format!("https://{}.fake.example/", cx.stack.app)])
     }

@@ -133,7 +133,12 @@ fn two_deploys_at_once_one_works_and_the_other_says_who() {
     let bench = Bench::new();
     let app = bench.app("slow-start");
     let path = app.to_str().unwrap().to_owned();
-    let first = bench.command(&["deploy", &path]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let first = bench
+        .command(&["deploy", &path])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     let end = std::time::Instant::now() + crate::bench::PATIENCE;
     let refused = loop {
         let second = bench.run(&["stop", &path]);

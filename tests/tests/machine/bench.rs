@@ -110,7 +110,9 @@ impl Drop for Bench {
             std::thread::sleep(Duration::from_millis(100));
         }
         for line in processes(&[&needle, id.trim()]) {
-            if let Some(pid) = line.split(' ').next().and_then(|p| p.parse().ok()).and_then(rustix::process::Pid::from_raw) {
+            if let Some(pid) =
+                line.split(' ').next().and_then(|p| p.parse().ok()).and_then(rustix::process::Pid::from_raw)
+            {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
@@ -152,11 +154,13 @@ pub(crate) fn get(base: &str, path: &str) -> Result<(u16, String), String> {
     let address = base.trim_start_matches("http://");
     let mut stream = std::net::TcpStream::connect(address).map_err(|e| e.to_string())?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(|e| e.to_string())?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(|e| e.to_string())?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .map_err(|e| e.to_string())?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| format!("no answer: {text:?}"))?;
+    let status =
+        text.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| format!("no answer: {text:?}"))?;
     let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     Ok((status, body))
 }
@@ -189,5 +193,6 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 
 /// Is there a program of that name on the PATH?
 pub(crate) fn program(name: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }

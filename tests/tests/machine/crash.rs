@@ -41,7 +41,11 @@ fn no_drafts(bench: &Bench, kill: &str) {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            assert!(!name.ends_with(".tmp") && !name.ends_with(".draft"), "{kill}: {}", entry.path().display());
+            assert!(
+                !name.ends_with(".tmp") && !name.ends_with(".draft"),
+                "{kill}: {}",
+                entry.path().display()
+            );
             if entry.file_type().is_ok_and(|t| t.is_dir()) {
                 folders.push(entry.path());
             }
@@ -156,9 +160,8 @@ fn killed_supervisor_and_edge_and_the_same_command_at_once() {
 /// More with `VROOLI_DEPLOY_KILLS=200`; the moments follow from `VROOLI_DEPLOY_SEED`.
 #[test]
 fn at_random_moments() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-    };
+    let number =
+        |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let (kills, seed) = (number("VROOLI_DEPLOY_KILLS", 12), number("VROOLI_DEPLOY_SEED", 1));
     let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let bench = Bench::new();
@@ -172,7 +175,11 @@ fn at_random_moments() {
         random ^= random >> 7;
         random ^= random << 17;
         let next = format!("v{round}");
-        crate::bench::replace(&app, &format!("APP_VERSION: \"{version}\""), &format!("APP_VERSION: \"{next}\""));
+        crate::bench::replace(
+            &app,
+            &format!("APP_VERSION: \"{version}\""),
+            &format!("APP_VERSION: \"{next}\""),
+        );
         version = next;
         let mut child = bench
             .command(&["deploy", path])

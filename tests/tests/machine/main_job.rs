@@ -109,8 +109,13 @@ fn two_apps_side_by_side_and_two_environments_of_one() {
     for words in [["destroy", one, "--env", "staging"], ["destroy", one, "--name", "other"]] {
         bench.run(&words).expect(0);
     }
-    assert_eq!(bench.get(urls[0].as_str().unwrap(), "/").is_ok() as u8 + bench.get(urls[1].as_str().unwrap(), "/").is_ok() as u8
-        + bench.get(urls[2].as_str().unwrap(), "/").is_ok() as u8 + bench.get(urls[3].as_str().unwrap(), "/").is_ok() as u8, 2);
+    assert_eq!(
+        bench.get(urls[0].as_str().unwrap(), "/").is_ok() as u8
+            + bench.get(urls[1].as_str().unwrap(), "/").is_ok() as u8
+            + bench.get(urls[2].as_str().unwrap(), "/").is_ok() as u8
+            + bench.get(urls[3].as_str().unwrap(), "/").is_ok() as u8,
+        2
+    );
 }
 
 #[test]

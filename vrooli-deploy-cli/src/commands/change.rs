@@ -9,11 +9,7 @@ use crate::errors::Failure;
 use crate::output::{self, Console, json::Line};
 
 /// Shows what will happen, asks if it takes something away, and does it.
-pub(crate) async fn apply(
-    context: &Context,
-    command: &str,
-    change: Change,
-) -> Result<Report, Failure> {
+pub(crate) async fn apply(context: &Context, command: &str, change: Change) -> Result<Report, Failure> {
     let console = &context.console;
     input(console, change.diagnostics());
     console.line(&Line::Plan(change.plan().into()));
@@ -32,10 +28,7 @@ pub(crate) async fn apply(
 
 /// Says what came of it: to stdout if it is what was asked for.
 pub(crate) fn say(console: &Console, command: &str, report: &Report) {
-    if matches!(
-        report.outcome.kind,
-        OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::OnHold
-    ) {
+    if matches!(report.outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::OnHold) {
         console.result(&output::report(console.out, command, report));
         if command == "stop" {
             return;
@@ -53,11 +46,8 @@ pub(crate) fn input(console: &Console, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         console.line(&Line::Diagnostic(diagnostic.into()));
     }
-    let shown: Vec<_> = diagnostics
-        .iter()
-        .filter(|d| console.verbose > 0 || d.severity != Severity::Info)
-        .cloned()
-        .collect();
+    let shown: Vec<_> =
+        diagnostics.iter().filter(|d| console.verbose > 0 || d.severity != Severity::Info).cloned().collect();
     if !shown.is_empty() {
         console.note(&output::diagnostics(console.err, console.width(), &shown));
     }

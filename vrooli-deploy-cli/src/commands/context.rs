@@ -26,10 +26,7 @@ impl Context {
     /// Opens the workspace.
     pub(crate) async fn workspace(&self) -> Result<Workspace, Failure> {
         let mut options = WorkspaceOptions::new(self.state_dir()?);
-        options.key = std::env::var("VROOLI_DEPLOY_KEY")
-            .ok()
-            .filter(|key| !key.is_empty())
-            .map(Secret::new);
+        options.key = std::env::var("VROOLI_DEPLOY_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new);
         Ok(Workspace::open(options, self.registry.clone()).await?)
     }
 
@@ -47,8 +44,7 @@ impl Context {
         if let Some(dir) = std::env::var_os("VROOLI_DEPLOY_HOME").filter(|dir| !dir.is_empty()) {
             return Ok(dir.into());
         }
-        let strategy =
-            etcetera::base_strategy::choose_native_strategy().map_err(Failure::no_state_dir)?;
+        let strategy = etcetera::base_strategy::choose_native_strategy().map_err(Failure::no_state_dir)?;
         Ok(strategy.data_dir().join("vrooli-deploy"))
     }
 
@@ -67,9 +63,7 @@ impl Context {
         let _ = write!(std::io::stderr(), "{question} ");
         let read = tokio::task::spawn_blocking(|| {
             let mut answer = String::new();
-            std::io::stdin()
-                .read_line(&mut answer)
-                .map(|_| answer.trim().to_owned())
+            std::io::stdin().read_line(&mut answer).map(|_| answer.trim().to_owned())
         });
         let cancellation = self.interrupt.cancellation();
         tokio::select! {
@@ -99,11 +93,7 @@ impl Context {
 /// The command line again, with one more argument, so that it can be copied.
 pub(crate) fn retyped(more: &str) -> String {
     let mut words = vec!["vrooli-deploy".to_owned()];
-    words.extend(
-        std::env::args_os()
-            .skip(1)
-            .map(|word| quoted(&word.to_string_lossy())),
-    );
+    words.extend(std::env::args_os().skip(1).map(|word| quoted(&word.to_string_lossy())));
     words.push(more.to_owned());
     words.join(" ")
 }

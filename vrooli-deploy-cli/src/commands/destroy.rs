@@ -26,9 +26,7 @@ pub(crate) async fn run(context: &Context, args: &Destroy) -> Result<Done, Failu
         }
         name => name.map(ToOwned::to_owned),
     };
-    let change = workspace
-        .destroy(&target.stack, &options, &context.run())
-        .await?;
+    let change = workspace.destroy(&target.stack, &options, &context.run()).await?;
     let report = change::apply(context, "destroy", change).await?;
     change::say(&context.console, "destroy", &report);
     Ok(Done::report(&report))

@@ -18,22 +18,12 @@ pub(crate) struct Done {
 impl Done {
     /// What was asked for was shown.
     pub(crate) const fn read() -> Self {
-        Self {
-            exit: 0,
-            outcome: OutcomeWord::Done,
-            deployment: None,
-            error: None,
-        }
+        Self { exit: 0, outcome: OutcomeWord::Done, deployment: None, error: None }
     }
 
     /// The same, and the exit code says more.
     pub(crate) const fn exit(exit: u8) -> Self {
-        Self {
-            exit,
-            outcome: OutcomeWord::of_exit(exit),
-            deployment: None,
-            error: None,
-        }
+        Self { exit, outcome: OutcomeWord::of_exit(exit), deployment: None, error: None }
     }
 
     /// A change came to this.
@@ -60,10 +50,7 @@ impl Done {
                     .outcome
                     .left_behind
                     .iter()
-                    .map(|left| LeftBehindLine {
-                        what: left.what.clone(),
-                        why: left.why.clone(),
-                    })
+                    .map(|left| LeftBehindLine { what: left.what.clone(), why: left.why.clone() })
                     .collect(),
                 plan: report.plan.to_string(),
             }),

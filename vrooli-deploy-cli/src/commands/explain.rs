@@ -11,24 +11,16 @@ pub(crate) fn run(console: &Console, args: &Explain) -> Result<Done, Failure> {
         console.result(page);
         console.line(&Line::Code {
             code: code.to_string(),
-            name: code
-                .rule()
-                .map_or_else(String::new, |rule| rule.name.to_owned()),
+            name: code.rule().map_or_else(String::new, |rule| rule.name.to_owned()),
             page: Some(page.to_owned()),
         });
         return Ok(Done::read());
     }
     for rule in RULES {
-        console.line(&Line::Code {
-            code: rule.code.to_string(),
-            name: rule.name.to_owned(),
-            page: None,
-        });
+        console.line(&Line::Code { code: rule.code.to_string(), name: rule.name.to_owned(), page: None });
     }
-    let rows: Vec<Vec<String>> = RULES
-        .iter()
-        .map(|rule| vec![rule.code.to_string(), rule.name.to_owned()])
-        .collect();
+    let rows: Vec<Vec<String>> =
+        RULES.iter().map(|rule| vec![rule.code.to_string(), rule.name.to_owned()]).collect();
     console.result(&table(console.out, &["CODE", "NAME"], &rows));
     Ok(Done::read())
 }

@@ -12,10 +12,6 @@ pub(crate) async fn run(context: &Context, args: &History) -> Result<Done, Failu
         console.line(&Line::record(one));
     }
     let rows: Vec<Vec<String>> = records.iter().map(record).collect();
-    console.result(&table(
-        console.out,
-        &["SEQ", "AT", "WHAT", "STEP", "MORE"],
-        &rows,
-    ));
+    console.result(&table(console.out, &["SEQ", "AT", "WHAT", "STEP", "MORE"], &rows));
     Ok(Done::read())
 }

@@ -25,10 +25,7 @@ impl Interrupt {
         let failed = |e: std::io::Error| Failure::system("cannot listen for signals", &e);
         let mut interrupted = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
-        let interrupt = Self {
-            asked: Cancellation::new(),
-            over: Cancellation::new(),
-        };
+        let interrupt = Self { asked: Cancellation::new(), over: Cancellation::new() };
         let (this, console) = (interrupt.clone(), console.clone());
         tokio::spawn(async move {
             tokio::select! {

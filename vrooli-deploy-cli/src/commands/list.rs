@@ -1,8 +1,8 @@
 use super::context::Context;
 use super::done::Done;
 use crate::errors::Failure;
-use crate::output::json::{Line, word};
-use crate::output::{name, table};
+use crate::output::json::Line;
+use crate::output::{name, table, word};
 
 pub(crate) async fn run(context: &Context) -> Result<Done, Failure> {
     let workspace = context.workspace().await?;
@@ -23,18 +23,10 @@ pub(crate) async fn run(context: &Context) -> Result<Done, Failure> {
                 word(&stack.health),
                 stack.release.map(|r| r.to_string()).unwrap_or_default(),
                 stack.urls.join(" "),
-                stack
-                    .source
-                    .as_ref()
-                    .map(|s| s.display().to_string())
-                    .unwrap_or_default(),
+                stack.source.as_ref().map(|s| s.display().to_string()).unwrap_or_default(),
             ]
         })
         .collect();
-    console.result(&table(
-        console.out,
-        &["APP", "STATE", "RELEASE", "URL", "FROM"],
-        &rows,
-    ));
+    console.result(&table(console.out, &["APP", "STATE", "RELEASE", "URL", "FROM"], &rows));
     Ok(Done::read())
 }

@@ -15,25 +15,15 @@ pub(crate) async fn run(context: &Context, args: &Logs) -> Result<Done, Failure>
     let (workspace, target) = context.target(&args.app.app).await?;
     let console = &context.console;
     let terminal = std::io::stdout().is_terminal();
-    let mut query = LogQuery {
-        release: args.release,
-        service: args.service.clone(),
-        lines: args.lines,
-        after: None,
-    };
+    let mut query =
+        LogQuery { release: args.release, service: args.service.clone(), lines: args.lines, after: None };
     loop {
         let page = workspace.logs(&target.stack, &query).await?;
         for line in &page.lines {
             console.line(&Line::log(line));
             // A file gets what the app wrote; a terminal must not obey it.
-            let text = if terminal {
-                harmless(&line.line)
-            } else {
-                line.line.clone()
-            };
-            let who = console
-                .out
-                .dim(&format!("{} {} |", line.release, line.unit));
+            let text = if terminal { harmless(&line.line) } else { line.line.clone() };
+            let who = console.out.dim(&format!("{} {} |", line.release, line.unit));
             console.result(&format!("{who} {text}"));
         }
         if !args.follow {

@@ -17,19 +17,12 @@ pub(crate) fn run(console: &Console, args: &arguments::Man) -> Result<Done, Fail
     program.build();
     let command = match &args.command {
         None => program,
-        Some(name) => program
-            .find_subcommand(name)
-            .ok_or_else(|| Failure::unknown_command(name))?
-            .clone(),
+        Some(name) => program.find_subcommand(name).ok_or_else(|| Failure::unknown_command(name))?.clone(),
     };
     let mut page = Vec::new();
-    Man::new(command)
-        .render(&mut page)
-        .map_err(|e| Failure::system("cannot make the page", &e))?;
+    Man::new(command).render(&mut page).map_err(|e| Failure::system("cannot make the page", &e))?;
     let page = String::from_utf8_lossy(&page);
     console.result(&page);
-    console.line(&Line::Text {
-        text: page.into_owned(),
-    });
+    console.line(&Line::Text { text: page.into_owned() });
     Ok(Done::read())
 }

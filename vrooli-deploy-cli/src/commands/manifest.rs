@@ -4,9 +4,7 @@ use vrooli_deploy_core::requirements::{self, DeriveOptions};
 
 use super::change;
 use super::done::Done;
-use crate::arguments::{
-    DiagnosticFormat, Manifest, ManifestFormat, ManifestShow, ManifestValidate,
-};
+use crate::arguments::{DiagnosticFormat, Manifest, ManifestFormat, ManifestShow, ManifestValidate};
 use crate::errors::Failure;
 use crate::output::{self, Console, json::Line};
 
@@ -25,9 +23,7 @@ pub(crate) fn run(console: &Console, args: &Manifest) -> Result<Done, Failure> {
 }
 
 fn show(console: &Console, args: &ManifestShow) -> Result<Done, Failure> {
-    let (loaded, diagnostics) = manifest::load(&args.path)
-        .into_result()
-        .map_err(Failure::input)?;
+    let (loaded, diagnostics) = manifest::load(&args.path).into_result().map_err(Failure::input)?;
     change::input(console, &diagnostics);
     if console.json {
         let manifest = serde_json::to_value(&loaded.manifest).unwrap_or_default();
@@ -75,10 +71,7 @@ fn validate(console: &Console, args: &ManifestValidate) -> Done {
         return Done::read();
     }
     // Shown above already; the last line of --json says it in short.
-    Done {
-        error: Some(Failure::input(found.to_vec())),
-        ..Done::exit(1)
-    }
+    Done { error: Some(Failure::input(found.to_vec())), ..Done::exit(1) }
 }
 
 fn print(console: &Console, text: &str) {
@@ -88,14 +81,12 @@ fn print(console: &Console, text: &str) {
 }
 
 fn summary(diagnostics: &[Diagnostic]) -> String {
-    let count = |severity, one: &str, many: &str| match diagnostics
-        .iter()
-        .filter(|d| d.severity == severity)
-        .count()
-    {
-        1 => format!("1 {one}"),
-        n => format!("{n} {many}"),
-    };
+    let count =
+        |severity, one: &str, many: &str| match diagnostics.iter().filter(|d| d.severity == severity).count()
+        {
+            1 => format!("1 {one}"),
+            n => format!("{n} {many}"),
+        };
     format!(
         "{}, {}, {}",
         count(Severity::Error, "error", "errors"),

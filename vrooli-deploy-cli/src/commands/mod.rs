@@ -66,12 +66,7 @@ fn operate(console: Console, arguments: Arguments, registry: Registry) -> Result
     let result = runtime.block_on(async {
         let changes = changes(&arguments.command);
         let interrupt = Interrupt::listen(&console, changes)?;
-        let context = Context {
-            console,
-            global: arguments.global,
-            registry,
-            interrupt: interrupt.clone(),
-        };
+        let context = Context { console, global: arguments.global, registry, interrupt: interrupt.clone() };
         let result = tokio::select! {
             result = dispatch(&context, &arguments.command) => result,
             () = interrupt.over() => Err(Failure::interrupted()),
@@ -130,11 +125,7 @@ fn finish(console: &Console, command: &str, result: Result<Done, Failure>) -> Ex
         Ok(done) => done,
         Err(failure) => {
             if !failure.diagnostics.is_empty() {
-                console.error(&output::diagnostics(
-                    console.err,
-                    console.width(),
-                    &failure.diagnostics,
-                ));
+                console.error(&output::diagnostics(console.err, console.width(), &failure.diagnostics));
                 for diagnostic in &failure.diagnostics {
                     console.line(&Line::Diagnostic(diagnostic.into()));
                 }

@@ -24,11 +24,7 @@ pub(crate) async fn run(context: &Context, args: &arguments::Plan) -> Result<Don
             file.display()
         ));
     }
-    Ok(Done::exit(if args.detailed_exitcode && !plan.is_empty() {
-        10
-    } else {
-        0
-    }))
+    Ok(Done::exit(if args.detailed_exitcode && !plan.is_empty() { 10 } else { 0 }))
 }
 
 /// Plans without a lease, and shows it.
@@ -44,18 +40,12 @@ pub(crate) async fn show(context: &Context, app: &str, choices: &Choices) -> Res
 
 /// Would the file be a part of what the plan builds? Then saving it would change the plan.
 fn in_source(file: &Path, plan: &Plan) -> bool {
-    let Some(ReleaseSource::Build { request, .. }) = plan.release.as_ref().map(|r| &r.source)
-    else {
+    let Some(ReleaseSource::Build { request, .. }) = plan.release.as_ref().map(|r| &r.source) else {
         return false;
     };
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A folder that is not there is told of when the file is written.
-    folder
-        .canonicalize()
-        .is_ok_and(|folder| folder.starts_with(&request.root))
+    folder.canonicalize().is_ok_and(|folder| folder.starts_with(&request.root))
 }
 
 /// Writes it whole or not at all, for its owner alone.
@@ -64,11 +54,8 @@ fn save(file: &Path, plan: &Plan) -> std::io::Result<()> {
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = file.with_file_name(name);
     let write = || {
-        let mut out = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut out =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         serde_json::to_writer_pretty(&mut out, plan)?;
         out.write_all(b"\n")?;
         out.sync_all()?;

@@ -4,8 +4,8 @@ use super::context::Context;
 use super::done::Done;
 use crate::arguments::App;
 use crate::errors::Failure;
-use crate::output::json::{Line, word};
-use crate::output::{ago, table};
+use crate::output::json::Line;
+use crate::output::{ago, table, word};
 
 pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> {
     let (workspace, target) = context.target(&args.app).await?;
@@ -20,11 +20,7 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
         .map(|release| {
             vec![
                 release.number.to_string(),
-                if release.current {
-                    "serves".to_owned()
-                } else {
-                    word(&release.status)
-                },
+                if release.current { "serves".to_owned() } else { word(&release.status) },
                 release.version.clone(),
                 ago(now, release.created),
                 release.committed.map(|at| ago(now, at)).unwrap_or_default(),
@@ -34,14 +30,7 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
         .collect();
     console.result(&table(
         console.out,
-        &[
-            "RELEASE",
-            "STATE",
-            "VERSION",
-            "BUILT",
-            "MADE CURRENT",
-            "DIGEST",
-        ],
+        &["RELEASE", "STATE", "VERSION", "BUILT", "MADE CURRENT", "DIGEST"],
         &rows,
     ));
     Ok(Done::read())

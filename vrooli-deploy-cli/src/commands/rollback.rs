@@ -6,9 +6,7 @@ use crate::errors::Failure;
 
 pub(crate) async fn run(context: &Context, args: &Rollback) -> Result<Done, Failure> {
     let (workspace, target) = context.target(&args.app.app).await?;
-    let change = workspace
-        .rollback(&target.stack, args.to, &context.run())
-        .await?;
+    let change = workspace.rollback(&target.stack, args.to, &context.run()).await?;
     let report = change::apply(context, "rollback", change).await?;
     change::say(&context.console, "rollback", &report);
     Ok(Done::report(&report))

@@ -21,11 +21,7 @@ pub(crate) async fn run(context: &Context, args: &Status) -> Result<Done, Failur
         // What does not move is said once; on a terminal "5 min ago" moves too.
         if clear || last.as_ref() != Some(&report) {
             let text = output::status(console.out, Timestamp::now(), &report);
-            console.result(&if clear {
-                format!("\u{1b}[2J\u{1b}[H{text}")
-            } else {
-                text
-            });
+            console.result(&if clear { format!("\u{1b}[2J\u{1b}[H{text}") } else { text });
             console.line(&Line::Status((&report).into()));
         }
         if !args.watch {

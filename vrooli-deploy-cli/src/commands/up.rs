@@ -14,10 +14,7 @@ pub(crate) async fn run(context: &Context, args: &Deploy) -> Result<Done, Failur
     }
     let report = deploy::deploy(context, "up", args).await?;
     let console = &context.console;
-    if matches!(
-        report.outcome.kind,
-        OutcomeKind::Applied | OutcomeKind::NoChange
-    ) {
+    if matches!(report.outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange) {
         console.note(&output::report(console.err, "up", &report));
         if console.live {
             console.note("");

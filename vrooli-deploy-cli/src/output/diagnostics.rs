@@ -10,11 +10,7 @@ use super::style::{Paint, harmless};
 
 /// Draws each diagnostic with the lines it is about.
 pub(crate) fn diagnostics(paint: Paint, width: usize, diagnostics: &[Diagnostic]) -> String {
-    diagnostics
-        .iter()
-        .map(|d| one(paint, width, d))
-        .collect::<Vec<_>>()
-        .join("\n")
+    diagnostics.iter().map(|d| one(paint, width, d)).collect::<Vec<_>>().join("\n")
 }
 
 fn one(paint: Paint, width: usize, diagnostic: &Diagnostic) -> String {
@@ -30,10 +26,7 @@ fn one(paint: Paint, width: usize, diagnostic: &Diagnostic) -> String {
     );
     let mut rest = diagnostic.labels.as_slice();
     while let Some(first) = rest.first() {
-        let same = rest
-            .iter()
-            .take_while(|label| label.span.file == first.span.file)
-            .count();
+        let same = rest.iter().take_while(|label| label.span.file == first.span.file).count();
         let (here, elsewhere) = rest.split_at(same);
         text.push_str(&snippet(paint, width, &first.span.file, here));
         rest = elsewhere;
@@ -47,21 +40,14 @@ fn one(paint: Paint, width: usize, diagnostic: &Diagnostic) -> String {
 fn snippet(paint: Paint, width: usize, file: &Path, labels: &[Label]) -> String {
     drawn(paint, width, file, labels).unwrap_or_else(|| {
         // The file cannot be read (any more): the places alone.
-        labels
-            .iter()
-            .map(|label| format!("  {} {}  {}\n", paint.dim("at"), label.span, label.text))
-            .collect()
+        labels.iter().map(|label| format!("  {} {}  {}\n", paint.dim("at"), label.span, label.text)).collect()
     })
 }
 
 fn drawn(paint: Paint, width: usize, file: &Path, labels: &[Label]) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let fits = |label: &&Label| {
-        label
-            .span
-            .offset
-            .checked_add(label.span.length)
-            .is_some_and(|end| end <= text.len())
+        label.span.offset.checked_add(label.span.length).is_some_and(|end| end <= text.len())
     };
     if labels.iter().filter(fits).count() != labels.len() {
         return None;
@@ -76,11 +62,7 @@ fn drawn(paint: Paint, width: usize, file: &Path, labels: &[Label]) -> Option<St
             .collect(),
         source: NamedSource::new(file.display().to_string(), harmless_lines(&text)?),
     };
-    let theme = if paint.0 {
-        GraphicalTheme::unicode()
-    } else {
-        GraphicalTheme::unicode_nocolor()
-    };
+    let theme = if paint.0 { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut drawn = String::new();
     GraphicalReportHandler::new_themed(theme)
         .with_width(width)
@@ -88,16 +70,12 @@ fn drawn(paint: Paint, width: usize, file: &Path, labels: &[Label]) -> Option<St
         .render_report(&mut drawn, &places)
         .ok()?;
     // Its first line is a message, which is ours to write.
-    drawn
-        .split_once('\n')
-        .map(|(_, snippet)| snippet.to_owned())
+    drawn.split_once('\n').map(|(_, snippet)| snippet.to_owned())
 }
 
 /// The source if a terminal can show it as it is: otherwise places would move.
 fn harmless_lines(text: &str) -> Option<String> {
-    let shown = text
-        .chars()
-        .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
+    let shown = text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
     shown.then(|| text.to_owned())
 }
 
@@ -135,21 +113,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("app.yaml");
         std::fs::write(&file, "app:\n  nmae: x\n").unwrap();
-        let span = Span {
-            file: file.clone(),
-            offset: 7,
-            length: 4,
-            line: 2,
-            column: 3,
-        };
+        let span = Span { file: file.clone(), offset: 7, length: 4, line: 2, column: 3 };
         let diagnostic = Diagnostic::new(Code(201), Severity::Warning, "unknown key `nmae`")
             .at(Some(span), "did you mean `name`?")
             .help("rename it");
         let text = diagnostics(Paint(false), 80, &[diagnostic]);
-        assert!(
-            text.starts_with("warning[VD0201]: unknown key `nmae`\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("warning[VD0201]: unknown key `nmae`\n"), "{text}");
         assert!(
             text.contains("app.yaml:2:3]")
                 && text.contains("nmae: x")
@@ -161,13 +130,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_gone_still_has_a_place() {
-        let span = Span {
-            file: "gone.json".into(),
-            offset: 9,
-            length: 1,
-            line: 3,
-            column: 4,
-        };
+        let span = Span { file: "gone.json".into(), offset: 9, length: 1, line: 3, column: 4 };
         let text = diagnostics(
             Paint(false),
             80,

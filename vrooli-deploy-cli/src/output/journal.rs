@@ -2,7 +2,7 @@
 
 use vrooli_deploy_core::engine::{Entry, JournalRecord};
 
-use super::json::word;
+use super::convert::word;
 
 /// A row: number, time, what, which step, more.
 pub(crate) fn record(record: &JournalRecord) -> Vec<String> {
@@ -17,20 +17,12 @@ pub(crate) fn record(record: &JournalRecord) -> Vec<String> {
         Entry::Failed { step, failure } => ("failed", step.to_string(), failure.message.clone()),
         Entry::UndoStarted { step } => ("undo started", step.to_string(), String::new()),
         Entry::UndoSucceeded { step } => ("undone", step.to_string(), String::new()),
-        Entry::UndoFailed { step, failure } => {
-            ("undo failed", step.to_string(), failure.message.clone())
-        }
+        Entry::UndoFailed { step, failure } => ("undo failed", step.to_string(), failure.message.clone()),
         Entry::Committed { release } => ("committed", release.to_string(), String::new()),
         Entry::PlanClosed { outcome } => ("plan closed", word(&outcome.kind), String::new()),
         Entry::Destroyed => ("destroyed", String::new(), String::new()),
         Entry::Rebuilt { .. } => ("rebuilt", String::new(), String::new()),
     };
     let at = record.at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    vec![
-        record.seq.to_string(),
-        at,
-        what.to_owned(),
-        step,
-        super::harmless(&more),
-    ]
+    vec![record.seq.to_string(), at, what.to_owned(), step, super::harmless(&more)]
 }

@@ -1,5 +1,6 @@
 //! Where words go: results to stdout, the rest to stderr.
 
+mod convert;
 mod diagnostics;
 mod journal;
 pub(crate) mod json;
@@ -19,6 +20,7 @@ use indicatif::MultiProgress;
 use crate::arguments::{ColourChoice, Global};
 use json::Line;
 
+pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
 pub(crate) use journal::record;
 pub(crate) use outcome::{failure, report};
@@ -52,10 +54,7 @@ pub(crate) struct Console {
 impl Console {
     pub(crate) fn new(global: &Global) -> Self {
         let able = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let (out, err) = (
-            std::io::stdout().is_terminal(),
-            std::io::stderr().is_terminal(),
-        );
+        let (out, err) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let paint = |terminal: bool| {
             Paint(match global.color {
@@ -116,11 +115,7 @@ impl Console {
     pub(crate) fn error(&self, text: &str) {
         self.around(|| {
             // See `print`.
-            let _ = writeln!(
-                std::io::stderr().lock(),
-                "{}",
-                text.strip_suffix('\n').unwrap_or(text)
-            );
+            let _ = writeln!(std::io::stderr().lock(), "{}", text.strip_suffix('\n').unwrap_or(text));
         });
     }
 

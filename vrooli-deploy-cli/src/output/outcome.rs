@@ -12,23 +12,10 @@ pub(crate) fn failure(paint: Paint, failure: &Failure) -> String {
         Some(code) => format!("error[{code}]"),
         None => "error".to_owned(),
     };
-    let step = failure
-        .step
-        .as_ref()
-        .map(|step| format!("{step}: "))
-        .unwrap_or_default();
-    let mut text = format!(
-        "{}: {}{}",
-        paint.red(&head),
-        step,
-        paint.bold(&indented(&failure.message))
-    );
+    let step = failure.step.as_ref().map(|step| format!("{step}: ")).unwrap_or_default();
+    let mut text = format!("{}: {}{}", paint.red(&head), step, paint.bold(&indented(&failure.message)));
     for cause in &failure.causes {
-        text.push_str(&format!(
-            "\n  {} {}",
-            paint.dim("caused by:"),
-            indented(cause)
-        ));
+        text.push_str(&format!("\n  {} {}", paint.dim("caused by:"), indented(cause)));
     }
     for fact in &failure.facts {
         if fact.value.contains('\n') || fact.name == "log" {
@@ -51,10 +38,7 @@ pub(crate) fn failure(paint: Paint, failure: &Failure) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines()
-        .map(harmless)
-        .collect::<Vec<_>>()
-        .join("\n    ")
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n    ")
 }
 
 /// What came of a change: one sentence, what stays, what failed.
@@ -98,23 +82,13 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
                 (_, Some(release)) => format!("{release} serves"),
                 (_, None) => "done".to_owned(),
             };
-            format!(
-                "{} {name}: {what} ({})",
-                paint.green("✓"),
-                steps(report.steps)
-            )
+            format!("{} {name}: {what} ({})", paint.green("✓"), steps(report.steps))
         }
-        OutcomeKind::OnHold => format!(
-            "{} {name}: two releases serve; a person decides",
-            paint.yellow("!")
-        ),
+        OutcomeKind::OnHold => format!("{} {name}: two releases serve; a person decides", paint.yellow("!")),
         OutcomeKind::RolledBack => format!(
             "{} {name}: failed and rolled back; {}",
             paint.red("✗"),
-            release.map_or_else(
-                || "nothing serves".to_owned(),
-                |r| format!("{r} serves as before")
-            )
+            release.map_or_else(|| "nothing serves".to_owned(), |r| format!("{r} serves as before"))
         ),
         OutcomeKind::Partial => format!(
             "{} {name}: failed in part{}",
@@ -127,20 +101,13 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
             report.app
         ),
         OutcomeKind::Interrupted => {
-            format!(
-                "{} {name}: interrupted; the next command on it goes on from here",
-                paint.yellow("!")
-            )
+            format!("{} {name}: interrupted; the next command on it goes on from here", paint.yellow("!"))
         }
     }
 }
 
 fn steps(count: usize) -> String {
-    if count == 1 {
-        "1 step".to_owned()
-    } else {
-        format!("{count} steps")
-    }
+    if count == 1 { "1 step".to_owned() } else { format!("{count} steps") }
 }
 
 fn serving(outcome: &Outcome) -> Option<String> {

@@ -22,11 +22,7 @@ impl Plain {
         match event {
             Event::Recovering { dangling } => {
                 let mut lines = vec!["resolving an interrupted run first".to_owned()];
-                lines.extend(
-                    dangling
-                        .iter()
-                        .map(|step| format!("  was under way: {step}")),
-                );
+                lines.extend(dangling.iter().map(|step| format!("  was under way: {step}")));
                 lines
             }
             Event::StepStarted { step, title, .. } => {
@@ -35,11 +31,7 @@ impl Plain {
             }
             Event::StepOutput { line, .. } => vec![format!("  | {line}")],
             Event::StepSucceeded { step, millis } => {
-                vec![format!(
-                    "done   {} ({})",
-                    self.title(step),
-                    elapsed(*millis)
-                )]
+                vec![format!("done   {} ({})", self.title(step), elapsed(*millis))]
             }
             Event::StepRetried { step, reason } => {
                 vec![format!("again  {}: {reason}", self.title(step))]
@@ -50,11 +42,7 @@ impl Plain {
             Event::UndoStarted { step } => vec![format!("undo   {}", self.title(step))],
             Event::UndoSucceeded { step } => vec![format!("undone {}", self.title(step))],
             Event::UndoFailed { step, failure } => {
-                vec![format!(
-                    "failed to undo {}: {}",
-                    self.title(step),
-                    failure.message
-                )]
+                vec![format!("failed to undo {}: {}", self.title(step), failure.message)]
             }
             Event::Note { message } => vec![format!("note   {message}")],
             // The outcome says the rest.
@@ -78,12 +66,6 @@ mod tests {
             stage: Stage::Release,
             title: "build r1".to_owned(),
         });
-        assert_eq!(
-            plain.lines(&Event::StepSucceeded {
-                step,
-                millis: 1_500
-            }),
-            ["done   build r1 (1.5 s)"]
-        );
+        assert_eq!(plain.lines(&Event::StepSucceeded { step, millis: 1_500 }), ["done   build r1 (1.5 s)"]);
     }
 }

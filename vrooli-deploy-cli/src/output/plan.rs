@@ -28,13 +28,8 @@ pub(crate) fn plan(paint: Paint, plan: &Plan) -> String {
     );
     if let Some(release) = &plan.release {
         match plan.current {
-            Some(current) if current == release.number => {
-                text.push_str(&format!(", release {current}"))
-            }
-            Some(current) => text.push_str(&format!(
-                ", release {} ({current} serves now)",
-                release.number
-            )),
+            Some(current) if current == release.number => text.push_str(&format!(", release {current}")),
+            Some(current) => text.push_str(&format!(", release {} ({current} serves now)", release.number)),
             None => text.push_str(&format!(", release {}", release.number)),
         }
     }
@@ -118,50 +113,34 @@ fn described(step: &Step, replaced: &BTreeSet<&ResourceKey>) -> (Mark, String) {
             (Mark::Replace, format!("{kind} {key} (new)"))
         }
         StepAction::Create { key, kind, .. } => (Mark::Add, format!("{kind} {key}")),
-        StepAction::Update {
-            key, kind, fields, ..
-        } => (Mark::Change, format!("{kind} {key}: {}", fields.join(", "))),
+        StepAction::Update { key, kind, fields, .. } => {
+            (Mark::Change, format!("{kind} {key}: {}", fields.join(", ")))
+        }
         StepAction::Delete { key, kind, id, .. } if replaced.contains(key) => {
             (Mark::Replace, format!("{kind} {key} (old: {id})"))
         }
-        StepAction::Delete {
-            key,
-            kind,
-            id,
-            holds_data,
-        } => {
+        StepAction::Delete { key, kind, id, holds_data } => {
             let data = if *holds_data { " WITH ITS DATA" } else { "" };
             (Mark::Remove, format!("{kind} {key}{data} ({id})"))
         }
-        StepAction::Adopt { key, kind, id, .. } => {
-            (Mark::Change, format!("{kind} {key}: taken over ({id})"))
-        }
+        StepAction::Adopt { key, kind, id, .. } => (Mark::Change, format!("{kind} {key}: taken over ({id})")),
         StepAction::Release { release, action } => match action {
             ReleaseAction::Build => (Mark::Add, format!("build {release}")),
             ReleaseAction::Stage => (Mark::Neutral, format!("stage {release}")),
-            ReleaseAction::Migrate => (
-                Mark::Change,
-                "apply schema, migrations and seeds".to_owned(),
-            ),
+            ReleaseAction::Migrate => (Mark::Change, "apply schema, migrations and seeds".to_owned()),
             ReleaseAction::Yield { old, unit } => (Mark::Remove, format!("stop {unit} of {old}")),
             ReleaseAction::Start { unit } => (Mark::Add, format!("start {unit} of {release}")),
             ReleaseAction::Probe { unit } => (Mark::Neutral, format!("wait until {unit} is well")),
-            ReleaseAction::Smoke {
-                through_edge: false,
-            } => (Mark::Neutral, "smoke tests at the instances".to_owned()),
+            ReleaseAction::Smoke { through_edge: false } => {
+                (Mark::Neutral, "smoke tests at the instances".to_owned())
+            }
             ReleaseAction::Smoke { through_edge: true } => {
                 (Mark::Neutral, "smoke tests through the edge".to_owned())
             }
-            ReleaseAction::Shift { routing } => {
-                (Mark::Change, format!("traffic: {}", shares(routing)))
+            ReleaseAction::Shift { routing } => (Mark::Change, format!("traffic: {}", shares(routing))),
+            ReleaseAction::Watch { window } => {
+                (Mark::Neutral, format!("watch for {}", vrooli_deploy_core::duration::format(*window)))
             }
-            ReleaseAction::Watch { window } => (
-                Mark::Neutral,
-                format!(
-                    "watch for {}",
-                    vrooli_deploy_core::duration::format(*window)
-                ),
-            ),
             ReleaseAction::Commit => (Mark::Neutral, format!("commit {release}")),
             ReleaseAction::Drain { old, deadline } => (
                 Mark::Neutral,

@@ -44,10 +44,7 @@ impl Progress {
         } else {
             How::Plain(Mutex::default())
         };
-        Self {
-            console: console.clone(),
-            how,
-        }
+        Self { console: console.clone(), how }
     }
 
     pub(crate) fn event(&self, event: &Event) {
@@ -59,18 +56,12 @@ impl Progress {
             }
             How::Quiet => {}
             How::Plain(plain) => {
-                let lines = plain
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .lines(event);
+                let lines = plain.lock().unwrap_or_else(PoisonError::into_inner).lines(event);
                 for line in lines {
                     self.console.error(&line);
                 }
             }
-            How::Live(terminal) => terminal
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .event(event),
+            How::Live(terminal) => terminal.lock().unwrap_or_else(PoisonError::into_inner).event(event),
         }
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use vrooli_deploy_core::workspace::{StackSummary, StatusReport};
 
-use super::json::word;
+use super::convert::word;
 use super::plan::shares;
 use super::style::{Paint, harmless};
 use super::table::table;
@@ -50,12 +50,7 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
         text.push_str(&paint.dim(&format!("\n  from {}", source.display())));
     }
     if let Some(lease) = &summary.lease {
-        let who = format!(
-            "{} on {}, {}",
-            lease.holder.name,
-            lease.holder.host,
-            ago(now, lease.since)
-        );
+        let who = format!("{} on {}, {}", lease.holder.name, lease.holder.host, ago(now, lease.since));
         text.push_str(&format!("\n  {} {who}", paint.yellow("being changed by")));
     }
     if let Some(routing) = &report.routing {
@@ -81,42 +76,21 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
                 ]
             })
             .collect();
-        let head = [
-            "INSTANCE",
-            "RELEASE",
-            "STATE",
-            "PID",
-            "PORTS",
-            "RESTARTS",
-            "LAST EXIT",
-        ];
+        let head = ["INSTANCE", "RELEASE", "STATE", "PID", "PORTS", "RESTARTS", "LAST EXIT"];
         text.push_str(&format!("\n\n{}", table(paint, &head, &rows)));
     }
     if !report.resources.is_empty() {
-        let rows: Vec<Vec<String>> = report
-            .resources
-            .iter()
-            .map(|r| vec![r.key.clone(), r.kind.clone(), harmless(&r.id)])
-            .collect();
-        text.push_str(&format!(
-            "\n\n{}",
-            table(paint, &["RESOURCE", "KIND", "ID"], &rows)
-        ));
+        let rows: Vec<Vec<String>> =
+            report.resources.iter().map(|r| vec![r.key.clone(), r.kind.clone(), harmless(&r.id)]).collect();
+        text.push_str(&format!("\n\n{}", table(paint, &["RESOURCE", "KIND", "ID"], &rows)));
     }
     if let Some(outcome) = &report.last_outcome {
-        text.push_str(&format!(
-            "\n\n  last change: {}",
-            word(&outcome.kind).replace('_', " ")
-        ));
+        text.push_str(&format!("\n\n  last change: {}", word(&outcome.kind).replace('_', " ")));
         if let Some((step, failure)) = &outcome.cause {
             text.push_str(&format!(" ({step}: {})", harmless(&failure.message)));
         }
         for left in &outcome.left_behind {
-            text.push_str(&format!(
-                "\n  stays: {}: {}",
-                harmless(&left.what),
-                harmless(&left.why)
-            ));
+            text.push_str(&format!("\n  stays: {}: {}", harmless(&left.what), harmless(&left.why)));
         }
     }
     for note in &report.notes {

@@ -6,11 +6,7 @@ pub(crate) struct Paint(pub(crate) bool);
 
 impl Paint {
     fn wrap(self, code: &str, text: &str) -> String {
-        if self.0 {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {
@@ -54,8 +50,7 @@ pub(crate) fn harmless(text: &str) -> String {
                 // OSC: ends with BEL, or with ESC and a backslash.
                 Some(']') => {
                     while let Some(c) = characters.next() {
-                        if c == '\u{7}' || (c == '\u{1b}' && characters.next_if_eq(&'\\').is_some())
-                        {
+                        if c == '\u{7}' || (c == '\u{1b}' && characters.next_if_eq(&'\\').is_some()) {
                             break;
                         }
                     }
@@ -97,10 +92,7 @@ mod tests {
     fn escape_sequences_do_not_reach_a_terminal() {
         assert_eq!(harmless("a\u{1b}[31mred\u{1b}[0m\tb"), "ared    b");
         assert_eq!(harmless("\u{1b}]0;title\u{7}x\r\u{8}y"), "xy");
-        assert_eq!(
-            harmless("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\"),
-            "link"
-        );
+        assert_eq!(harmless("\u{1b}]8;;http://x\u{1b}\\link\u{1b}]8;;\u{1b}\\"), "link");
         assert_eq!(harmless("unfinished\u{1b}["), "unfinished");
     }
 

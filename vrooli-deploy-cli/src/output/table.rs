@@ -36,13 +36,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [
-            vec!["a".to_owned(), "b".to_owned()],
-            vec!["größer".to_owned(), String::new()],
-        ];
-        assert_eq!(
-            table(Paint(false), &["X", "Y"], &rows),
-            "X       Y\na       b\ngrößer"
-        );
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["größer".to_owned(), String::new()]];
+        assert_eq!(table(Paint(false), &["X", "Y"], &rows), "X       Y\na       b\ngrößer");
     }
 }

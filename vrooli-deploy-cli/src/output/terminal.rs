@@ -48,10 +48,7 @@ impl Terminal {
         let paint = self.paint;
         match event {
             Event::Recovering { dangling } => {
-                self.say(&format!(
-                    "{} resolving an interrupted run first",
-                    paint.yellow("↻")
-                ));
+                self.say(&format!("{} resolving an interrupted run first", paint.yellow("↻")));
                 for step in dangling {
                     self.say(&paint.dim(&format!("    was under way: {step}")));
                 }
@@ -62,36 +59,25 @@ impl Terminal {
             }
             Event::StepOutput { step, line } => self.output(step, line),
             Event::StepSucceeded { step, millis } => {
-                self.end(
-                    step,
-                    &paint.green("✓"),
-                    &paint.dim(&format!("  {}", elapsed(*millis))),
-                );
+                self.end(step, &paint.green("✓"), &paint.dim(&format!("  {}", elapsed(*millis))));
             }
             Event::StepRetried { step, reason } => {
-                let line = format!(
-                    "    {}",
-                    paint.yellow(&format!("again: {}", harmless(reason)))
-                );
+                let line = format!("    {}", paint.yellow(&format!("again: {}", harmless(reason))));
                 match self.running.get(step) {
                     Some(running) => running.bar.set_message(format!("\n{line}")),
                     None => self.say(&line),
                 }
             }
             Event::StepFailed { step, failure } => {
-                let why = format!(
-                    "  {}",
-                    shorten(&harmless(&failure.message), self.width.saturating_sub(10))
-                );
+                let why =
+                    format!("  {}", shorten(&harmless(&failure.message), self.width.saturating_sub(10)));
                 self.end(step, &paint.red("✗"), &why);
             }
             Event::UndoStarted { step } => {
                 let title = format!("undo: {}", self.title(step));
                 self.begin(step, &title);
             }
-            Event::UndoSucceeded { step } => {
-                self.end(step, &paint.yellow("↶"), &paint.dim("  undone"))
-            }
+            Event::UndoSucceeded { step } => self.end(step, &paint.yellow("↶"), &paint.dim("  undone")),
             Event::UndoFailed { step, failure } => {
                 self.end(
                     step,
@@ -99,9 +85,7 @@ impl Terminal {
                     &format!("  could not be undone: {}", harmless(&failure.message)),
                 );
             }
-            Event::Note { message } => {
-                self.say(&format!("{} {}", paint.cyan("i"), harmless(message)))
-            }
+            Event::Note { message } => self.say(&format!("{} {}", paint.cyan("i"), harmless(message))),
             Event::Finished { .. } => {
                 for running in std::mem::take(&mut self.running).into_values() {
                     running.bar.finish_and_clear();
@@ -118,22 +102,12 @@ impl Terminal {
     fn begin(&mut self, step: &StepId, title: &str) {
         let bar = self.bars.add(ProgressBar::new_spinner());
         // The template is a constant; without it the default one does.
-        if let Ok(style) =
-            ProgressStyle::with_template("{spinner:.cyan} {prefix}  {elapsed:.dim}{msg}")
-        {
-            bar.set_style(
-                style.tick_strings(&["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏", " "]),
-            );
+        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {prefix}  {elapsed:.dim}{msg}") {
+            bar.set_style(style.tick_strings(&["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏", " "]));
         }
         bar.set_prefix(shorten(&harmless(title), self.width.saturating_sub(12)));
         bar.enable_steady_tick(TICK);
-        self.running.insert(
-            step.clone(),
-            Running {
-                bar,
-                window: VecDeque::new(),
-            },
-        );
+        self.running.insert(step.clone(), Running { bar, window: VecDeque::new() });
     }
 
     fn output(&mut self, step: &StepId, line: &str) {
@@ -152,13 +126,8 @@ impl Terminal {
         if running.window.len() == WINDOW {
             running.window.pop_front();
         }
-        running
-            .window
-            .push_back(paint.dim(&format!("    {}", shorten(&line, width))));
-        let message = running
-            .window
-            .iter()
-            .fold(String::new(), |all, line| all + "\n" + line);
+        running.window.push_back(paint.dim(&format!("    {}", shorten(&line, width))));
+        let message = running.window.iter().fold(String::new(), |all, line| all + "\n" + line);
         running.bar.set_message(message);
     }
 

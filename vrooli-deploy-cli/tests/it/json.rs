@@ -25,37 +25,19 @@ fn every_command_ends_with_a_result_line_that_says_the_exit_code() {
         vec!["nonsense"],
         vec![],
     ] {
-        let output = place
-            .program()
-            .arg("--json")
-            .args(&arguments)
-            .output()
-            .unwrap();
+        let output = place.program().arg("--json").args(&arguments).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<Value> = text
             .lines()
-            .map(|line| {
-                serde_json::from_str(line).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {line}"))
-            })
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {line}")))
             .collect();
-        let (last, rest) = lines
-            .split_last()
-            .unwrap_or_else(|| panic!("{arguments:?} prints nothing"));
+        let (last, rest) = lines.split_last().unwrap_or_else(|| panic!("{arguments:?} prints nothing"));
         assert_eq!(last["type"], "result", "{arguments:?}");
         assert_eq!(last["version"], 1, "{arguments:?}");
-        assert_eq!(
-            last["exit_code"],
-            output.status.code().unwrap(),
-            "{arguments:?}"
-        );
-        assert_eq!(
-            last["error"].is_null(),
-            output.status.success(),
-            "{arguments:?}: {last}"
-        );
+        assert_eq!(last["exit_code"], output.status.code().unwrap(), "{arguments:?}");
+        assert_eq!(last["error"].is_null(), output.status.success(), "{arguments:?}: {last}");
         assert!(
-            rest.iter()
-                .all(|line| line["type"].is_string() && line["type"] != "result"),
+            rest.iter().all(|line| line["type"].is_string() && line["type"] != "result"),
             "{arguments:?}"
         );
     }
@@ -64,23 +46,10 @@ fn every_command_ends_with_a_result_line_that_says_the_exit_code() {
 #[test]
 fn what_only_prints_makes_no_state() {
     let place = Place::new();
-    for arguments in [
-        vec!["--version"],
-        vec!["--help"],
-        vec!["explain"],
-        vec!["manifest", "schema"],
-        vec!["man"],
-    ] {
-        assert!(
-            place
-                .program()
-                .args(&arguments)
-                .output()
-                .unwrap()
-                .status
-                .success(),
-            "{arguments:?}"
-        );
+    for arguments in
+        [vec!["--version"], vec!["--help"], vec!["explain"], vec!["manifest", "schema"], vec!["man"]]
+    {
+        assert!(place.program().args(&arguments).output().unwrap().status.success(), "{arguments:?}");
         assert!(!place.state().exists(), "{arguments:?}");
     }
 }

@@ -1,11 +1,5 @@
 //! The program as a user sees it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod json;
 mod normal;
@@ -16,9 +10,7 @@ use std::path::{Path, PathBuf};
 use script::Script;
 
 fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
 /// Runs every script of a folder, or those whose name holds `$SCRIPT`.
@@ -31,15 +23,8 @@ fn run_all(folder: &Path) {
         .filter(|path| path.display().to_string().contains(&wanted))
         .collect();
     files.sort();
-    assert!(
-        !files.is_empty() || !wanted.is_empty(),
-        "no scripts in {}",
-        folder.display()
-    );
-    let failed: Vec<String> = files
-        .iter()
-        .filter_map(|file| Script::read(file).run().err())
-        .collect();
+    assert!(!files.is_empty() || !wanted.is_empty(), "no scripts in {}", folder.display());
+    let failed: Vec<String> = files.iter().filter_map(|file| Script::read(file).run().err()).collect();
     assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 

@@ -13,9 +13,7 @@ pub(crate) fn normal(text: &str, folders: &[(&str, &str)]) -> String {
     while let Some(character) = rest.chars().next() {
         let begins = !before.is_ascii_alphanumeric();
         if begins
-            && let Some((length, name)) = KINDS
-                .iter()
-                .find_map(|(name, kind)| Some((kind(rest)?, name)))
+            && let Some((length, name)) = KINDS.iter().find_map(|(name, kind)| Some((kind(rest)?, name)))
         {
             out.push_str(name);
             before = ']';
@@ -52,11 +50,7 @@ fn narrow(line: &str) -> String {
 type Kind = fn(&str) -> Option<usize>;
 
 const KINDS: [(&str, Kind); 7] = [
-    ("sha256:[DIGEST]", |text| {
-        shape(text, "sha256:")
-            .filter(|rest| hex(rest) == 64)
-            .map(|_| 71)
-    }),
+    ("sha256:[DIGEST]", |text| shape(text, "sha256:").filter(|rest| hex(rest) == 64).map(|_| 71)),
     ("127.0.0.1:[PORT]", |text| {
         let digits = digits(shape(text, "127.0.0.1:")?);
         (digits >= 4).then_some(10 + digits)
@@ -85,9 +79,7 @@ fn digits(text: &str) -> usize {
 }
 
 fn hex(text: &str) -> usize {
-    text.bytes()
-        .take_while(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b))
-        .count()
+    text.bytes().take_while(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b)).count()
 }
 
 /// `2026-01-02T03:04:05Z`, with or without a fraction.
@@ -98,9 +90,7 @@ fn instant(text: &str) -> Option<usize> {
     let sound = bytes.len() >= 19
         && bytes[4] == b'-'
         && bytes[10] == b'T'
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_digit() || b"-:T.".contains(b));
+        && bytes.iter().all(|b| b.is_ascii_digit() || b"-:T.".contains(b));
     sound.then_some(end + 1)
 }
 

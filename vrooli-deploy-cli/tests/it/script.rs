@@ -28,10 +28,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn read(file: &Path) -> Self {
-        Self {
-            file: file.to_owned(),
-            text: std::fs::read_to_string(file).unwrap(),
-        }
+        Self { file: file.to_owned(), text: std::fs::read_to_string(file).unwrap() }
     }
 
     /// Runs it in a folder of its own. The error says where it differs.
@@ -47,10 +44,7 @@ impl Script {
             }
             match verb {
                 "needs" if !on_path(rest) => {
-                    println!(
-                        "skipped: {}: `{rest}` is not installed",
-                        self.file.display()
-                    );
+                    println!("skipped: {}: `{rest}` is not installed", self.file.display());
                     return Ok(());
                 }
                 "copy" => {
@@ -69,12 +63,8 @@ impl Script {
                 }
                 "remove" => {
                     let path = place.dir().join(rest);
-                    if path.is_dir() {
-                        std::fs::remove_dir_all(path)
-                    } else {
-                        std::fs::remove_file(path)
-                    }
-                    .unwrap();
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+                        .unwrap();
                 }
                 "move" => {
                     let (from, to) = rest.split_once(' ').expect("move FROM TO");
@@ -125,10 +115,7 @@ impl Place {
     /// The program, with nothing of this run's environment but what builds need.
     pub(crate) fn program(&self) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_vrooli-deploy"));
-        program
-            .env_clear()
-            .current_dir(self.dir())
-            .stdin(std::process::Stdio::null());
+        program.env_clear().current_dir(self.dir()).stdin(std::process::Stdio::null());
         for name in ["PATH", "HOME", "USER", "TMPDIR"] {
             if let Some(value) = std::env::var_os(name) {
                 program.env(name, value);
@@ -194,10 +181,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
 fn on_path(tool: &str) -> bool {
@@ -224,12 +208,7 @@ fn copy(from: &Path, to: &Path) {
 fn difference(expected: &str, actual: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let tail = old[same..]
-        .iter()
-        .rev()
-        .zip(new[same..].iter().rev())
-        .take_while(|(a, b)| a == b)
-        .count();
+    let tail = old[same..].iter().rev().zip(new[same..].iter().rev()).take_while(|(a, b)| a == b).count();
     let mut text = format!("from line {}:\n", same + 1);
     for line in &old[same..old.len() - tail] {
         let _ = writeln!(text, "  - {line}");

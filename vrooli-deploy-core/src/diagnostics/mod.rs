@@ -28,15 +28,9 @@ impl fmt::Display for Code {
 impl std::str::FromStr for Code {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text
-            .strip_prefix("VD")
-            .or_else(|| text.strip_prefix("vd"))
-            .unwrap_or(text);
+        let digits = text.strip_prefix("VD").or_else(|| text.strip_prefix("vd")).unwrap_or(text);
         if digits.len() == 4 {
-            digits
-                .parse()
-                .map(Code)
-                .map_err(|_| format!("`{text}` is not a code like VD0203"))
+            digits.parse().map(Code).map_err(|_| format!("`{text}` is not a code like VD0203"))
         } else {
             Err(format!("`{text}` is not a code like VD0203"))
         }
@@ -51,9 +45,7 @@ impl Serialize for Code {
 
 impl<'de> Deserialize<'de> for Code {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        String::deserialize(from)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -132,24 +124,14 @@ impl Diagnostic {
     /// A diagnostic without a place.
     #[must_use]
     pub fn new(code: Code, severity: Severity, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            severity,
-            message: message.into(),
-            labels: Vec::new(),
-            help: None,
-            fix: None,
-        }
+        Self { code, severity, message: message.into(), labels: Vec::new(), help: None, fix: None }
     }
 
     /// Adds a place.
     #[must_use]
     pub fn at(mut self, span: Option<Span>, text: impl Into<String>) -> Self {
         if let Some(span) = span {
-            self.labels.push(Label {
-                span,
-                text: text.into(),
-            });
+            self.labels.push(Label { span, text: text.into() });
         }
         self
     }
@@ -185,18 +167,13 @@ pub struct Checked<T> {
 impl<T> Checked<T> {
     /// A value and nothing to say about it.
     pub fn ok(value: T) -> Self {
-        Self {
-            value: Some(value),
-            diagnostics: Vec::new(),
-        }
+        Self { value: Some(value), diagnostics: Vec::new() }
     }
 
     /// True when a diagnostic is an error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.diagnostics
-            .iter()
-            .any(|d| d.severity == Severity::Error)
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error)
     }
 
     /// The value if there is one and nothing is an error; else the diagnostics.
@@ -205,12 +182,7 @@ impl<T> Checked<T> {
     /// All diagnostics.
     pub fn into_result(self) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
         match self.value {
-            Some(value)
-                if !self
-                    .diagnostics
-                    .iter()
-                    .any(|d| d.severity == Severity::Error) =>
-            {
+            Some(value) if !self.diagnostics.iter().any(|d| d.severity == Severity::Error) => {
                 Ok((value, self.diagnostics))
             }
             _ => Err(self.diagnostics),

@@ -235,18 +235,12 @@ mod tests {
         let mut files = BTreeSet::new();
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            if let Some(code) = name
-                .strip_suffix(".md")
-                .filter(|name| name.starts_with("VD"))
-            {
+            if let Some(code) = name.strip_suffix(".md").filter(|name| name.starts_with("VD")) {
                 files.insert(code.parse::<Code>().unwrap());
             }
         }
         let codes: BTreeSet<_> = RULES.iter().map(|rule| rule.code).collect();
-        assert_eq!(
-            codes, files,
-            "each code has one file in docs/errors, each file a line in the table"
-        );
+        assert_eq!(codes, files, "each code has one file in docs/errors, each file a line in the table");
         for rule in RULES {
             assert!(
                 rule.docs.starts_with(&format!("# {}: ", rule.code)),

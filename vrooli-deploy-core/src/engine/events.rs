@@ -2,11 +2,11 @@ use std::sync::Arc;
 
 use super::event::Event;
 
+type Sink = Arc<dyn Fn(&Event) + Send + Sync>;
+
 /// Where events go. Called from the engine's task: be quick. The default drops them.
 #[derive(Clone, Default)]
-pub struct EventSink(Option<Arc<Listener>>);
-
-type Listener = dyn Fn(&Event) + Send + Sync;
+pub struct EventSink(Option<Sink>);
 
 impl EventSink {
     /// Calls the function with each event, in order.

@@ -320,7 +320,7 @@ impl StackState {
                     },
                 );
             }
-            // When a replacement has taken the key over already, only the old object went.
+            // Unless a replacement has taken the key over already: then only the old object went.
             (StepAction::Delete { key, id, .. }, _)
                 if self.resources.get(&key).is_some_and(|r| r.id == id) =>
             {

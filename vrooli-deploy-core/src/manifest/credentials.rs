@@ -16,8 +16,7 @@ struct Patterns {
     generated: Vec<String>,
 }
 
-static PATTERNS: LazyLock<Patterns> =
-    LazyLock::new(|| embedded(include_str!("data/credentials.json")));
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| embedded(include_str!("data/credentials.json")));
 
 /// Why a value is taken for a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +42,7 @@ impl Suspicion {
 /// Is this the name of a secret?
 pub(crate) fn is_secret_name(variable: &str) -> bool {
     let name = variable.to_ascii_uppercase().replace('-', "_");
-    if PATTERNS
-        .harmless_endings
-        .iter()
-        .any(|ending| name.ends_with(ending.as_str()))
-    {
+    if PATTERNS.harmless_endings.iter().any(|ending| name.ends_with(ending.as_str())) {
         return false;
     }
     PATTERNS.words.iter().any(|word| {
@@ -61,18 +56,12 @@ pub(crate) fn is_secret_name(variable: &str) -> bool {
 /// Is it a secret that the app makes up for itself, so that a random value does?
 pub(crate) fn is_self_made(variable: &str) -> bool {
     let name = variable.to_ascii_uppercase();
-    PATTERNS
-        .generated
-        .iter()
-        .any(|word| name.ends_with(word.as_str()))
+    PATTERNS.generated.iter().any(|word| name.ends_with(word.as_str()))
 }
 
 /// Is the value written out, or does it only refer to something?
 pub(crate) fn is_literal(value: &str) -> bool {
-    !value.is_empty()
-        && !value.starts_with('$')
-        && !value.starts_with('`')
-        && !value.starts_with("{{")
+    !value.is_empty() && !value.starts_with('$') && !value.starts_with('`') && !value.starts_with("{{")
 }
 
 /// Does this look like a credential?
@@ -94,10 +83,7 @@ pub(crate) fn suspect(variable: &str, value: &str) -> Option<Suspicion> {
 /// Has it the format of a known vendor's key?
 pub(crate) fn has_key_format(value: &str) -> bool {
     value.len() >= PATTERNS.shortest_prefixed_value
-        && PATTERNS
-            .value_prefixes
-            .iter()
-            .any(|prefix| value.starts_with(prefix.as_str()))
+        && PATTERNS.value_prefixes.iter().any(|prefix| value.starts_with(prefix.as_str()))
         && value.starts_with("-----BEGIN ") == value.contains(' ')
 }
 
@@ -108,11 +94,7 @@ pub(crate) fn url_password(text: &str) -> Option<std::ops::Range<usize>> {
         let start = from + found + 3;
         let end = text[start..]
             .find(|c: char| {
-                c.is_whitespace()
-                    || matches!(
-                        c,
-                        '/' | '?' | '#' | '"' | '\'' | '`' | '<' | '>' | '|' | ';'
-                    )
+                c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`' | '<' | '>' | '|' | ';')
             })
             .map_or(text.len(), |end| start + end);
         // The last `@` ends the user information; a password may hold one itself.

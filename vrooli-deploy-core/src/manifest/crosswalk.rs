@@ -28,12 +28,7 @@ impl UnknownWord {
     /// What to do about it.
     #[must_use]
     pub fn help(&self) -> String {
-        let known = self
-            .known
-            .iter()
-            .map(|word| format!("`{word}`"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let known = self.known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         match self.nearest {
             Some(nearest) => format!("did you mean `{nearest}`? Known are {known}"),
             None => format!("known are {known}"),
@@ -62,8 +57,7 @@ struct Entry {
     aliases: Vec<String>,
 }
 
-static CROSSWALK: LazyLock<Crosswalk> =
-    LazyLock::new(|| embedded(include_str!("data/crosswalk.json")));
+static CROSSWALK: LazyLock<Crosswalk> = LazyLock::new(|| embedded(include_str!("data/crosswalk.json")));
 
 /// Reads a data file that is part of the program. A unit test of each file proves that it
 /// can be read, so the default is never seen.
@@ -77,16 +71,10 @@ pub(crate) fn embedded<T: DeserializeOwned + Default>(text: &str) -> T {
 /// [`UnknownWord`].
 pub fn tier(word: &str) -> Result<Tier, UnknownWord> {
     let name = look_up("tier", &CROSSWALK.tiers, word)?;
-    [
-        Tier::Local,
-        Tier::Desktop,
-        Tier::Mobile,
-        Tier::Saas,
-        Tier::Enterprise,
-    ]
-    .into_iter()
-    .find(|tier| tier.as_str() == name)
-    .ok_or_else(|| unknown("tier", &CROSSWALK.tiers, word))
+    [Tier::Local, Tier::Desktop, Tier::Mobile, Tier::Saas, Tier::Enterprise]
+        .into_iter()
+        .find(|tier| tier.as_str() == name)
+        .ok_or_else(|| unknown("tier", &CROSSWALK.tiers, word))
 }
 
 /// The provider that is meant by `digitalocean`, `do`, `k8s`, `vps`, …
@@ -104,21 +92,13 @@ pub fn provider(word: &str) -> Result<ProviderName, UnknownWord> {
 /// [`UnknownWord`].
 pub fn strategy(word: &str) -> Result<StrategyKind, UnknownWord> {
     let name = look_up("strategy", &CROSSWALK.strategies, word)?;
-    [
-        StrategyKind::BlueGreen,
-        StrategyKind::Rolling,
-        StrategyKind::Canary,
-    ]
-    .into_iter()
-    .find(|kind| kind.as_str() == name)
-    .ok_or_else(|| unknown("strategy", &CROSSWALK.strategies, word))
+    [StrategyKind::BlueGreen, StrategyKind::Rolling, StrategyKind::Canary]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+        .ok_or_else(|| unknown("strategy", &CROSSWALK.strategies, word))
 }
 
-fn look_up(
-    what: &'static str,
-    entries: &'static [Entry],
-    word: &str,
-) -> Result<&'static str, UnknownWord> {
+fn look_up(what: &'static str, entries: &'static [Entry], word: &str) -> Result<&'static str, UnknownWord> {
     let lower = word.trim().to_ascii_lowercase();
     entries
         .iter()
@@ -128,9 +108,7 @@ fn look_up(
 }
 
 fn unknown(what: &'static str, entries: &'static [Entry], word: &str) -> UnknownWord {
-    let words = entries
-        .iter()
-        .flat_map(|entry| std::iter::once(&entry.name).chain(&entry.aliases));
+    let words = entries.iter().flat_map(|entry| std::iter::once(&entry.name).chain(&entry.aliases));
     let near = nearest(word, words.map(String::as_str));
     UnknownWord {
         what,
@@ -214,21 +192,14 @@ mod tests {
                 assert_eq!(strategy(word).unwrap().as_str(), entry.name);
             }
         }
-        let aliases: usize = CROSSWALK
-            .tiers
-            .iter()
-            .map(|entry| entry.aliases.len())
-            .sum();
+        let aliases: usize = CROSSWALK.tiers.iter().map(|entry| entry.aliases.len()).sum();
         assert!(aliases > 10);
     }
 
     #[test]
     fn an_unknown_word_is_an_error_with_a_suggestion() {
         assert_eq!(tier("sass").unwrap_err().nearest, Some("saas"));
-        assert_eq!(
-            provider("digitalocan").unwrap_err().nearest,
-            Some("digitalocean")
-        );
+        assert_eq!(provider("digitalocan").unwrap_err().nearest, Some("digitalocean"));
         assert_eq!(provider("k8").unwrap_err().nearest, Some("kubernetes"));
         assert_eq!(strategy("cannary").unwrap_err().nearest, Some("canary"));
         assert!(tier("").is_err() && tier("6").is_err());

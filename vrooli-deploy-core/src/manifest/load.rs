@@ -49,12 +49,7 @@ const MANIFEST_NAMES: [&str; 6] = [
 ];
 
 /// Names under which a folder may hold a compose file.
-const COMPOSE_NAMES: [&str; 4] = [
-    "compose.yaml",
-    "compose.yml",
-    "docker-compose.yml",
-    "docker-compose.yaml",
-];
+const COMPOSE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 
 /// Reads the manifest at `path`: a file, or an app's folder. In a folder the first of these
 /// is read, and what else is there is named:
@@ -113,16 +108,9 @@ fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
     let mut ours = ours.into_iter();
     let mut checked = if let Some(first) = ours.next() {
         let chosen = first.path.clone();
-        for other in ours
-            .map(|source| source.path)
-            .chain(has_service_json.then(|| service_json.clone()))
-        {
+        for other in ours.map(|source| source.path).chain(has_service_json.then(|| service_json.clone())) {
             let mut diagnostic = rules::SEVERAL_MANIFESTS
-                .diagnostic(format!(
-                    "`{}` is read, `{}` is not",
-                    chosen.display(),
-                    other.display()
-                ))
+                .diagnostic(format!("`{}` is read, `{}` is not", chosen.display(), other.display()))
                 .help("give the file itself to choose another");
             if other == service_json {
                 // The usual state of a scenario for which somebody wrote a manifest.
@@ -144,12 +132,10 @@ fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
             Err(diagnostic) => refused(*diagnostic),
         }
     } else {
-        let other = foreign.into_iter().next().or_else(|| {
-            COMPOSE_NAMES
-                .iter()
-                .map(|name| folder.join(name))
-                .find(|path| path.is_file())
-        });
+        let other = foreign
+            .into_iter()
+            .next()
+            .or_else(|| COMPOSE_NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file()));
         match other.map(|path| SourceFile::read(&path)) {
             Some(Ok(source)) => read(source, folder.to_owned(), true),
             Some(Err(diagnostic)) => refused(*diagnostic),
@@ -166,10 +152,7 @@ fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
 }
 
 fn refused<T>(diagnostic: Diagnostic) -> Checked<T> {
-    Checked {
-        value: None,
-        diagnostics: vec![diagnostic],
-    }
+    Checked { value: None, diagnostics: vec![diagnostic] }
 }
 
 /// The app's folder for a file: the one it lies in, or the one above `.vrooli`.
@@ -179,11 +162,7 @@ fn folder_of(file: &Path) -> PathBuf {
         Some(name) if name == ".vrooli" => folder.parent().unwrap_or(Path::new("")),
         _ => folder,
     };
-    if folder.as_os_str().is_empty() {
-        PathBuf::from(".")
-    } else {
-        folder.to_owned()
-    }
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }
 
 struct Unreadable;
@@ -215,16 +194,9 @@ fn recognise(value: &Value, path: &Path) -> Result<Dialect, &'static str> {
 }
 
 fn looks_like_compose(value: &Value, path: &Path) -> bool {
-    let named = path
-        .file_name()
-        .is_some_and(|name| COMPOSE_NAMES.iter().any(|compose| name == *compose));
+    let named = path.file_name().is_some_and(|name| COMPOSE_NAMES.iter().any(|compose| name == *compose));
     let services = value.get("services").and_then(Value::as_object);
-    named
-        || services.is_some_and(|services| {
-            services
-                .values()
-                .any(|service| service.get("image").is_some())
-        })
+    named || services.is_some_and(|services| services.values().any(|service| service.get("image").is_some()))
 }
 
 fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManifest> {
@@ -232,10 +204,7 @@ fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManif
     let parsed = Document::parse(source);
     let mut diagnostics = parsed.diagnostics;
     let Some(mut document) = parsed.value else {
-        return Checked {
-            value: None,
-            diagnostics,
-        };
+        return Checked { value: None, diagnostics };
     };
     let dialect = match recognise(&document.value, &file) {
         Ok(dialect) => dialect,
@@ -245,16 +214,11 @@ fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManif
                     .diagnostic(format!("`{}` is {name}, which is not read yet", file.display()))
                     .help("give a scenario's folder, its `.vrooli/service.json`, or a manifest with `schema_version: v0.1`"),
             );
-            return Checked {
-                value: None,
-                diagnostics,
-            };
+            return Checked { value: None, diagnostics };
         }
     };
     // A path that does not exist (a manifest from a text) is taken as it is.
-    let root = std::fs::canonicalize(&root)
-        .or_else(|_| std::path::absolute(&root))
-        .unwrap_or(root);
+    let root = std::fs::canonicalize(&root).or_else(|_| std::path::absolute(&root)).unwrap_or(root);
     let folder = on_disk.then_some(root.as_path());
     let manifest = match dialect {
         Dialect::ServiceJson => {
@@ -273,22 +237,13 @@ fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManif
     };
     let value = manifest.map(|manifest| {
         let context = manifest.build.context.as_deref().unwrap_or(".");
-        let context = Path::new(context)
-            .components()
-            .fold(root.clone(), |mut path, part| {
-                if part == std::path::Component::ParentDir {
-                    path.pop();
-                }
-                path
-            });
-        LoadedManifest {
-            manifest,
-            root,
-            file,
-            dialect,
-            context,
-            spans: document.spans,
-        }
+        let context = Path::new(context).components().fold(root.clone(), |mut path, part| {
+            if part == std::path::Component::ParentDir {
+                path.pop();
+            }
+            path
+        });
+        LoadedManifest { manifest, root, file, dialect, context, spans: document.spans }
     });
     Checked { value, diagnostics }
 }
@@ -300,29 +255,16 @@ fn decode(document: &mut Document) -> Checked<DeploymentManifest> {
         let empty = document.value.is_null();
         diagnostics.push(
             rules::WRONG_TYPE
-                .diagnostic(if empty {
-                    "the manifest is empty"
-                } else {
-                    "a manifest is a map"
-                })
+                .diagnostic(if empty { "the manifest is empty" } else { "a manifest is a map" })
                 .at(document.spans.value(""), "")
                 .help("start with `schema_version: v0.1`, `target`, `provider` and `app`"),
         );
-        return Checked {
-            value: None,
-            diagnostics,
-        };
+        return Checked { value: None, diagnostics };
     }
     diagnostics.extend(schema_version(document));
-    if diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.severity == Severity::Error)
-    {
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         // A manifest of another version would only give misleading errors.
-        return Checked {
-            value: None,
-            diagnostics,
-        };
+        return Checked { value: None, diagnostics };
     }
     crosswalk_words(document, &mut diagnostics);
     diagnostics.extend(placeholders(document));
@@ -335,39 +277,21 @@ fn decode(document: &mut Document) -> Checked<DeploymentManifest> {
     // What the crosswalk or a placeholder explained already is not said a second time.
     diagnostics.extend(shape.into_iter().filter(|diagnostic| {
         diagnostic.severity != Severity::Error
-            || !diagnostic
-                .labels
-                .first()
-                .is_some_and(|label| known_wrong.contains(&label.span))
+            || !diagnostic.labels.first().is_some_and(|label| known_wrong.contains(&label.span))
     }));
-    if diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.severity == Severity::Error)
-    {
-        return Checked {
-            value: None,
-            diagnostics,
-        };
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        return Checked { value: None, diagnostics };
     }
     match serde_json::from_value::<DeploymentManifest>(document.value.clone()) {
         Ok(manifest) => {
             diagnostics.extend(semantics::check(document, &manifest));
-            Checked {
-                value: Some(manifest),
-                diagnostics,
-            }
+            Checked { value: Some(manifest), diagnostics }
         }
         Err(error) => {
             // The schema is made from the same types, so this is a difference between the two.
-            diagnostics.push(
-                rules::INVALID_VALUE
-                    .diagnostic(error.to_string())
-                    .at(document.spans.value(""), ""),
-            );
-            Checked {
-                value: None,
-                diagnostics,
-            }
+            diagnostics
+                .push(rules::INVALID_VALUE.diagnostic(error.to_string()).at(document.spans.value(""), ""));
+            Checked { value: None, diagnostics }
         }
     }
 }
@@ -387,9 +311,7 @@ fn schema_version(document: &Document) -> Option<Diagnostic> {
         let (major, minor) = text.trim_start_matches('v').split_once('.')?;
         Some((major.parse().ok()?, minor.parse().ok()?))
     };
-    let newer = numbers(&written)
-        .zip(numbers(SCHEMA_VERSION))
-        .is_some_and(|(written, ours)| written > ours);
+    let newer = numbers(&written).zip(numbers(SCHEMA_VERSION)).is_some_and(|(written, ours)| written > ours);
     let diagnostic = if newer {
         rules::SCHEMA_VERSION
             .diagnostic(format!(
@@ -403,10 +325,7 @@ fn schema_version(document: &Document) -> Option<Diagnostic> {
     };
     let mut diagnostic = diagnostic.at(span.clone(), "here");
     if let Some(span) = span.filter(|span| !newer && span.length > 0) {
-        diagnostic.fix = Some(Fix {
-            span,
-            replacement: format!("\"{SCHEMA_VERSION}\""),
-        });
+        diagnostic.fix = Some(Fix { span, replacement: format!("\"{SCHEMA_VERSION}\"") });
     }
     Some(diagnostic)
 }
@@ -415,15 +334,9 @@ fn schema_version(document: &Document) -> Option<Diagnostic> {
 fn crosswalk_words(document: &mut Document, diagnostics: &mut Vec<Diagnostic>) {
     type LookUp = fn(&str) -> Result<String, crosswalk::UnknownWord>;
     let words: [(&str, crate::diagnostics::Code, LookUp); 4] = [
-        ("/target", rules::UNKNOWN_TIER, |word| {
-            crosswalk::tier(word).map(|tier| tier.to_string())
-        }),
-        ("/provider", rules::UNKNOWN_PROVIDER, |word| {
-            crosswalk::provider(word).map(String::from)
-        }),
-        ("/strategy", rules::UNKNOWN_STRATEGY, |word| {
-            crosswalk::strategy(word).map(|kind| kind.to_string())
-        }),
+        ("/target", rules::UNKNOWN_TIER, |word| crosswalk::tier(word).map(|tier| tier.to_string())),
+        ("/provider", rules::UNKNOWN_PROVIDER, |word| crosswalk::provider(word).map(String::from)),
+        ("/strategy", rules::UNKNOWN_STRATEGY, |word| crosswalk::strategy(word).map(|kind| kind.to_string())),
         ("/strategy/type", rules::UNKNOWN_STRATEGY, |word| {
             crosswalk::strategy(word).map(|kind| kind.to_string())
         }),
@@ -443,17 +356,10 @@ fn crosswalk_words(document: &mut Document, diagnostics: &mut Vec<Diagnostic>) {
             Ok(name) => *value = Value::String(name),
             Err(_) if word.contains("{{") => {}
             Err(unknown) => {
-                let mut diagnostic = code
-                    .diagnostic(unknown.to_string())
-                    .at(span.clone(), "here")
-                    .help(unknown.help());
-                if let (Some(near), Some(span)) =
-                    (unknown.nearest, span.filter(|span| span.length > 0))
-                {
-                    diagnostic.fix = Some(Fix {
-                        span,
-                        replacement: format!("\"{near}\""),
-                    });
+                let mut diagnostic =
+                    code.diagnostic(unknown.to_string()).at(span.clone(), "here").help(unknown.help());
+                if let (Some(near), Some(span)) = (unknown.nearest, span.filter(|span| span.length > 0)) {
+                    diagnostic.fix = Some(Fix { span, replacement: format!("\"{near}\"") });
                 }
                 diagnostics.push(diagnostic);
             }
@@ -473,16 +379,10 @@ pub(crate) fn placeholders(document: &Document) -> Vec<Diagnostic> {
             let first = places.first().map(String::as_str).unwrap_or_default();
             let more = match places.len() - 1 {
                 0 => String::new(),
-                more => format!(
-                    " (and at {more} more {})",
-                    if more == 1 { "place" } else { "places" }
-                ),
+                more => format!(" (and at {more} more {})", if more == 1 { "place" } else { "places" }),
             };
             rules::PLACEHOLDER
-                .diagnostic(format!(
-                    "{} still holds the placeholder `{name}`{more}",
-                    shape::named(first)
-                ))
+                .diagnostic(format!("{} still holds the placeholder `{name}`{more}", shape::named(first)))
                 .at(document.spans.value(first), "here")
                 .help("this is a template: generate a scenario from it, or put the real value here")
         })
@@ -500,10 +400,7 @@ fn collect_placeholders(
             if let Some(name) = placeholder(text)
                 && !(capitals_only && name.bytes().any(|byte| byte.is_ascii_lowercase()))
             {
-                found
-                    .entry(name.to_owned())
-                    .or_default()
-                    .push(at.to_owned());
+                found.entry(name.to_owned()).or_default().push(at.to_owned());
             }
         }
         Value::Array(items) => {
@@ -514,8 +411,7 @@ fn collect_placeholders(
         Value::Object(map) => {
             for (key, item) in map {
                 if !matches!(key.as_str(), "body" | "json") {
-                    let capitals_only =
-                        capitals_only || matches!(key.as_str(), "run" | "description");
+                    let capitals_only = capitals_only || matches!(key.as_str(), "run" | "description");
                     collect_placeholders(&child(at, key), capitals_only, item, found);
                 }
             }
@@ -530,8 +426,6 @@ pub(crate) fn placeholder(text: &str) -> Option<&str> {
     let end = text[start..].find("}}")? + start + 2;
     let name = text[start + 2..end - 2].trim();
     let plain = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     plain.then(|| &text[start..end])
 }

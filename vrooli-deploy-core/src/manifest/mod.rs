@@ -29,9 +29,7 @@ use crate::names::{AppName, DependencyName, PortName, ProviderName, ServiceName,
 pub const SCHEMA_VERSION: &str = "v0.1";
 
 /// Where an app runs, in Vrooli's five tiers.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// 1: this machine.
@@ -270,11 +268,7 @@ pub struct ServiceConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<ServiceName>,
     /// How long it may take to end by itself once asked to. Default 10 s.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::duration::Text>")]
     pub stop_grace: Option<Duration>,
 }
@@ -303,27 +297,15 @@ pub struct HealthConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<PortName>,
     /// Of one probe. Default 5 s.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::duration::Text>")]
     pub timeout: Option<Duration>,
     /// Between probes of a running release. Default 30 s.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::duration::Text>")]
     pub interval: Option<Duration>,
     /// How long a start may take before it has failed. Default 60 s.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::duration::Text>")]
     pub startup_grace: Option<Duration>,
     /// Take `"status": "degraded"` for healthy.
@@ -449,9 +431,7 @@ pub struct InitializationFile {
 }
 
 /// What an initialization file is.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum InitializationKind {
     /// Makes tables.

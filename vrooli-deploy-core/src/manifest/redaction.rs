@@ -7,9 +7,7 @@ use super::credentials::{has_key_format, is_literal, is_secret_name, suspect, ur
 pub(crate) fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// An assignment in a command line.
@@ -28,21 +26,15 @@ pub(crate) fn assignments(line: &str) -> Vec<Assignment> {
     for (equals, _) in line.match_indices('=') {
         let start = line[..equals]
             .rfind(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
-            .map_or(0, |at| {
-                at + line[at..].chars().next().map_or(1, char::len_utf8)
-            });
+            .map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8));
         let name = &line[start..equals];
         let before = line[..start].chars().next_back();
-        let fresh = before.is_none_or(|c| {
-            c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | '\'' | '"' | '{')
-        });
+        let fresh =
+            before.is_none_or(|c| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | '\'' | '"' | '{'));
         if !fresh || !is_variable(name) || line[equals + 1..].starts_with('=') {
             continue;
         }
-        found.push(Assignment {
-            name: name.to_owned(),
-            value: value_range(line, equals + 1),
-        });
+        found.push(Assignment { name: name.to_owned(), value: value_range(line, equals + 1) });
     }
     found
 }
@@ -125,9 +117,7 @@ pub(crate) fn mask(text: &str) -> String {
             cover(&mut line, 0..length);
         }
         for _ in 0..MAX_CREDENTIALS {
-            let found = find_credential(&line)
-                .map(|(range, _)| range)
-                .or_else(|| in_entry(&line));
+            let found = find_credential(&line).map(|(range, _)| range).or_else(|| in_entry(&line));
             let Some(range) = found else { break };
             cover(&mut line, range);
         }
@@ -170,19 +160,14 @@ const MAX_CREDENTIALS: usize = 64;
 
 /// Replaces credentials by references to variables.
 pub(crate) fn redact(line: &str) -> Redacted {
-    let mut redacted = Redacted {
-        line: line.to_owned(),
-        variables: Vec::new(),
-    };
+    let mut redacted = Redacted { line: line.to_owned(), variables: Vec::new() };
     // Each round puts a reference where a literal was; the bound is for what no rule foresaw.
     for _ in 0..MAX_CREDENTIALS {
         let Some((range, variable)) = find_credential(&redacted.line) else {
             return redacted;
         };
         let mut reference = format!("${{{variable}}}");
-        if quotes_at(&redacted.line, range.start).0
-            && !inside_inner_script(&redacted.line, range.start)
-        {
+        if quotes_at(&redacted.line, range.start).0 && !inside_inner_script(&redacted.line, range.start) {
             reference = format!("'\"{reference}\"'");
         }
         redacted.line.replace_range(range, &reference);
@@ -198,9 +183,7 @@ pub(crate) fn redact(line: &str) -> Redacted {
 /// Is this inside the single-quoted script of `sh -c '…'`, whose shell resolves variables itself?
 fn inside_inner_script(line: &str, position: usize) -> bool {
     let before = &line[..position];
-    before
-        .rfind(" '")
-        .is_some_and(|quote| before[..quote].trim_end().ends_with("-c"))
+    before.rfind(" '").is_some_and(|quote| before[..quote].trim_end().ends_with("-c"))
 }
 
 fn find_credential(line: &str) -> Option<(Range<usize>, String)> {
@@ -215,10 +198,7 @@ fn find_credential(line: &str) -> Option<(Range<usize>, String)> {
 
 fn unquoted(text: &str) -> &str {
     for quote in ['"', '\''] {
-        if let Some(inner) = text
-            .strip_prefix(quote)
-            .and_then(|text| text.strip_suffix(quote))
-        {
+        if let Some(inner) = text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote)) {
             return inner;
         }
     }
@@ -226,13 +206,11 @@ fn unquoted(text: &str) -> &str {
 }
 
 fn in_assignment(line: &str) -> Option<(Range<usize>, String)> {
-    assignments(line)
-        .into_iter()
-        .find_map(|Assignment { name, value }| {
-            let text = unquoted(&line[value.clone()]);
-            let computed = text.contains("$(") || text.contains('`');
-            (!computed && suspect(&name, text).is_some()).then_some((value, name))
-        })
+    assignments(line).into_iter().find_map(|Assignment { name, value }| {
+        let text = unquoted(&line[value.clone()]);
+        let computed = text.contains("$(") || text.contains('`');
+        (!computed && suspect(&name, text).is_some()).then_some((value, name))
+    })
 }
 
 /// `${NAME:-literal}`
@@ -289,10 +267,7 @@ fn in_flag(line: &str) -> Option<(Range<usize>, String)> {
 fn in_query(line: &str) -> Option<(Range<usize>, String)> {
     line.match_indices(['?', '&']).find_map(|(at, _)| {
         let rest = &line[at + 1..];
-        let name: String = rest
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-            .collect();
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
         if !rest[name.len()..].starts_with('=') || !is_secret_name(&name) {
             return None;
         }
@@ -300,26 +275,17 @@ fn in_query(line: &str) -> Option<(Range<usize>, String)> {
         let length = line[start..]
             .find(|c: char| c.is_whitespace() || matches!(c, '&' | '"' | '\'' | '#'))
             .unwrap_or(line.len() - start);
-        is_literal(&line[start..start + length])
-            .then(|| (start..start + length, name.to_ascii_uppercase()))
+        is_literal(&line[start..start + length]).then(|| (start..start + length, name.to_ascii_uppercase()))
     })
 }
 
 /// `"password": "value"`, also with escaped quotes
 fn in_json(line: &str) -> Option<(Range<usize>, String)> {
     line.match_indices(':').find_map(|(colon, _)| {
-        let name = line[..colon]
-            .trim_end()
-            .strip_suffix('"')?
-            .trim_end_matches('\\');
-        let start = name
-            .rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .map_or(0, |at| at + 1);
+        let name = line[..colon].trim_end().strip_suffix('"')?.trim_end_matches('\\');
+        let start = name.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
         let name = name.get(start..)?;
-        let rest = line[colon + 1..]
-            .trim_start()
-            .trim_start_matches('\\')
-            .strip_prefix('"')?;
+        let rest = line[colon + 1..].trim_start().trim_start_matches('\\').strip_prefix('"')?;
         let from = line.len() - rest.len();
         let length = rest.find(['"', '\\'])?;
         // A value that begins with a quote is a reference that was put there.
@@ -332,9 +298,9 @@ fn in_json(line: &str) -> Option<(Range<usize>, String)> {
 fn in_word(line: &str) -> Option<(Range<usize>, String)> {
     let mut start = 0;
     let mut after_bearer = false;
-    for word in line.split(|c: char| {
-        c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ':' | ',' | ';' | '(' | ')')
-    }) {
+    for word in
+        line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ':' | ',' | ';' | '(' | ')'))
+    {
         let range = start..start + word.len();
         start = range.end + line[range.end..].chars().next().map_or(0, char::len_utf8);
         if word.is_empty() {
@@ -343,11 +309,7 @@ fn in_word(line: &str) -> Option<(Range<usize>, String)> {
         if has_key_format(word) {
             return Some((range, "IMPORTED_KEY".to_owned()));
         }
-        if after_bearer
-            && is_literal(word)
-            && word.len() >= 8
-            && !word.starts_with(['{', '<', '%', '\\'])
-        {
+        if after_bearer && is_literal(word) && word.len() >= 8 && !word.starts_with(['{', '<', '%', '\\']) {
             return Some((range, "BEARER_TOKEN".to_owned()));
         }
         after_bearer = word.eq_ignore_ascii_case("bearer");
@@ -362,11 +324,7 @@ mod tests {
     #[test]
     fn credentials_become_references() {
         for (line, expected, variables) in [
-            (
-                "JWT_SECRET=dev-canary ./api",
-                "JWT_SECRET=${JWT_SECRET} ./api",
-                &["JWT_SECRET"] as &[_],
-            ),
+            ("JWT_SECRET=dev-canary ./api", "JWT_SECRET=${JWT_SECRET} ./api", &["JWT_SECRET"] as &[_]),
             (
                 "export DATABASE_URL='postgres://u:canary@h/db'; ./x",
                 "export DATABASE_URL=${DATABASE_URL}; ./x",
@@ -382,31 +340,11 @@ mod tests {
                 "./x --dsn 'postgres://u:'\"${URL_PASSWORD}\"'@h/db'",
                 &["URL_PASSWORD"],
             ),
-            (
-                "mc ${MINIO_ROOT_PASSWORD:-canary} x",
-                "mc ${MINIO_ROOT_PASSWORD} x",
-                &["MINIO_ROOT_PASSWORD"],
-            ),
-            (
-                "./x --api-key canary1 --port 1",
-                "./x --api-key ${API_KEY} --port 1",
-                &["API_KEY"],
-            ),
-            (
-                "./x --password=\"can ary\" y",
-                "./x --password=${PASSWORD} y",
-                &["PASSWORD"],
-            ),
-            (
-                "curl -u ann:canary http://h",
-                "curl -u ${USER_AND_PASSWORD} http://h",
-                &["USER_AND_PASSWORD"],
-            ),
-            (
-                "curl \"http://h/?token=canary&a=1\"",
-                "curl \"http://h/?token=${TOKEN}&a=1\"",
-                &["TOKEN"],
-            ),
+            ("mc ${MINIO_ROOT_PASSWORD:-canary} x", "mc ${MINIO_ROOT_PASSWORD} x", &["MINIO_ROOT_PASSWORD"]),
+            ("./x --api-key canary1 --port 1", "./x --api-key ${API_KEY} --port 1", &["API_KEY"]),
+            ("./x --password=\"can ary\" y", "./x --password=${PASSWORD} y", &["PASSWORD"]),
+            ("curl -u ann:canary http://h", "curl -u ${USER_AND_PASSWORD} http://h", &["USER_AND_PASSWORD"]),
+            ("curl \"http://h/?token=canary&a=1\"", "curl \"http://h/?token=${TOKEN}&a=1\"", &["TOKEN"]),
             (
                 "curl -H 'Authorization: Bearer canary-1234'",
                 "curl -H 'Authorization: Bearer '\"${BEARER_TOKEN}\"''",
@@ -417,21 +355,9 @@ mod tests {
                 "curl -d '{\"password\": \"'\"${PASSWORD}\"'\"}' h",
                 &["PASSWORD"],
             ),
-            (
-                "sh -c \"API_KEY=canary1 ./x\"",
-                "sh -c \"API_KEY=${API_KEY} ./x\"",
-                &["API_KEY"],
-            ),
-            (
-                "./x sk-or-v1-canary0123456789",
-                "./x ${IMPORTED_KEY}",
-                &["IMPORTED_KEY"],
-            ),
-            (
-                "sh -c 'DB_PASSWORD=canary ./x'",
-                "sh -c 'DB_PASSWORD=${DB_PASSWORD} ./x'",
-                &["DB_PASSWORD"],
-            ),
+            ("sh -c \"API_KEY=canary1 ./x\"", "sh -c \"API_KEY=${API_KEY} ./x\"", &["API_KEY"]),
+            ("./x sk-or-v1-canary0123456789", "./x ${IMPORTED_KEY}", &["IMPORTED_KEY"]),
+            ("sh -c 'DB_PASSWORD=canary ./x'", "sh -c 'DB_PASSWORD=${DB_PASSWORD} ./x'", &["DB_PASSWORD"]),
             (
                 "A_TOKEN=canary1 B_TOKEN=canary2 ./x",
                 "A_TOKEN=${A_TOKEN} B_TOKEN=${B_TOKEN} ./x",
@@ -463,16 +389,9 @@ mod tests {
     #[test]
     fn assignments_have_exact_values() {
         let line = "export A=$(./x y) && B='c d' C=\"$D e\";F=g ./h --i=j";
-        let found: Vec<_> = assignments(line)
-            .into_iter()
-            .map(|a| (a.name, line[a.value].to_owned()))
-            .collect();
-        let expected = [
-            ("A", "$(./x y)"),
-            ("B", "'c d'"),
-            ("C", "\"$D e\""),
-            ("F", "g"),
-        ];
+        let found: Vec<_> =
+            assignments(line).into_iter().map(|a| (a.name, line[a.value].to_owned())).collect();
+        let expected = [("A", "$(./x y)"), ("B", "'c d'"), ("C", "\"$D e\""), ("F", "g")];
         assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 

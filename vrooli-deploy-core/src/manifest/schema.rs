@@ -29,9 +29,7 @@ impl DeploymentManifest {
     /// # Errors
     /// The writer's message. No manifest that was read makes it fail.
     pub fn to_json(&self) -> Result<String, String> {
-        serde_json::to_string_pretty(self)
-            .map(|text| text + "\n")
-            .map_err(|error| error.to_string())
+        serde_json::to_string_pretty(self).map(|text| text + "\n").map_err(|error| error.to_string())
     }
 }
 
@@ -45,9 +43,6 @@ mod tests {
             std::fs::write(path, &current).unwrap();
         }
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == current,
-            "{path} is out of date; write it again with VROOLI_DEPLOY_REFRESH=1"
-        );
+        assert!(written == current, "{path} is out of date; write it again with VROOLI_DEPLOY_REFRESH=1");
     }
 }

@@ -6,19 +6,14 @@ use std::path::{Component, Path};
 use super::shape::{named, nearest};
 use super::yaml::{Document, child};
 use super::{
-    BuildStep, Command, DeploymentManifest, PortConfig, SecretSource, ServiceConfig, credentials,
-    redaction,
+    BuildStep, Command, DeploymentManifest, PortConfig, SecretSource, ServiceConfig, credentials, redaction,
 };
 use crate::diagnostics::{Code, Diagnostic, Span, rules};
 use crate::names::{PortName, ServiceName};
 
 /// All checks that need no files.
 pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<Diagnostic> {
-    let mut check = Check {
-        document,
-        manifest,
-        found: Vec::new(),
-    };
+    let mut check = Check { document, manifest, found: Vec::new() };
     check.services();
     check.ports();
     check.routes();
@@ -46,15 +41,9 @@ pub(crate) fn check_files(
                     child("/dependencies/resources", name.as_str())
                 );
                 let mut diagnostic = rules::FILE_MISSING
-                    .diagnostic(format!(
-                        "`{}`, which prepares `{name}`, does not exist",
-                        item.file
-                    ))
+                    .diagnostic(format!("`{}`, which prepares `{name}`, does not exist", item.file))
                     .at(document.spans.value(&at), "here")
-                    .help(format!(
-                        "add the file to `{}`, or remove the entry",
-                        root.display()
-                    ));
+                    .help(format!("add the file to `{}`, or remove the entry", root.display()));
                 diagnostic.severity = crate::diagnostics::Severity::Error;
                 found.push(diagnostic);
             }
@@ -103,8 +92,7 @@ impl Check<'_> {
 
     fn report(&mut self, code: Code, pointer: &str, message: String, help: impl Into<String>) {
         let span = self.value(pointer);
-        self.found
-            .push(code.diagnostic(message).at(span, "here").help(help));
+        self.found.push(code.diagnostic(message).at(span, "here").help(help));
     }
 
     fn services(&mut self) {
@@ -173,12 +161,7 @@ impl Check<'_> {
                     None if known.is_empty() => format!("add `ports:` to `{name}`"),
                     None => format!("its ports are {}", known.join(", ")),
                 };
-                self.report(
-                    rules::UNKNOWN_REFERENCE,
-                    at,
-                    format!("`{name}` has no port `{port}`"),
-                    help,
-                );
+                self.report(rules::UNKNOWN_REFERENCE, at, format!("`{name}` has no port `{port}`"), help);
             }
             None if service.ports.is_empty() => {
                 let at = at.rsplit_once('/').map_or(at, |(parent, _)| parent);
@@ -203,11 +186,7 @@ impl Check<'_> {
                     &format!("{}/ports", child("/services", service_name.as_str())),
                     port_name.as_str(),
                 );
-                let PortConfig {
-                    env_var,
-                    port: number,
-                    range,
-                } = port;
+                let PortConfig { env_var, port: number, range } = port;
                 if let Some(number) = *number {
                     let at = format!("{at}/port");
                     if number == 0 {
@@ -249,9 +228,8 @@ impl Check<'_> {
                             "write e.g. `15000-19999`",
                         ),
                         Some((low, high))
-                            if number.is_some_and(|number| {
-                                number != 0 && !(low..=high).contains(&number)
-                            }) =>
+                            if number
+                                .is_some_and(|number| number != 0 && !(low..=high).contains(&number)) =>
                         {
                             self.report(
                                 rules::PORT,
@@ -269,12 +247,7 @@ impl Check<'_> {
 
     fn twice(&mut self, code: Code, message: String, again: &str, first: &str, help: &str) {
         let (again, first) = (self.value(again), self.value(first));
-        self.found.push(
-            code.diagnostic(message)
-                .at(again, "again here")
-                .at(first, "first here")
-                .help(help),
-        );
+        self.found.push(code.diagnostic(message).at(again, "again here").at(first, "first here").help(help));
     }
 
     fn routes(&mut self) {
@@ -309,13 +282,7 @@ impl Check<'_> {
                         "let each path go to one service",
                     );
                 }
-                self.port_exists(
-                    name,
-                    service,
-                    route.port.as_ref(),
-                    &format!("{at}/port"),
-                    "gets requests",
-                );
+                self.port_exists(name, service, route.port.as_ref(), &format!("{at}/port"), "gets requests");
             }
         }
     }
@@ -338,11 +305,7 @@ impl Check<'_> {
             }
         }
         if let Some(cycle) = cycle(manifest) {
-            let path = cycle
-                .iter()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>()
-                .join(" → ");
+            let path = cycle.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" → ");
             let at = cycle
                 .first()
                 .map(|name| format!("{}/needs", child("/services", name.as_str())))
@@ -365,10 +328,7 @@ impl Check<'_> {
                 None => self.report(
                     rules::UNKNOWN_REFERENCE,
                     &format!("{at}/service"),
-                    format!(
-                        "the smoke test asks `{}`, which is no service",
-                        test.service
-                    ),
+                    format!("the smoke test asks `{}`, which is no service", test.service),
                     reference_help(test.service.as_str(), &known),
                 ),
                 Some(service) => self.port_exists(
@@ -387,8 +347,7 @@ impl Check<'_> {
                     format!("write `/{}`", test.path),
                 );
             }
-            if test.method.is_empty() || !test.method.bytes().all(|byte| byte.is_ascii_uppercase())
-            {
+            if test.method.is_empty() || !test.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
                 self.report(
                     rules::INVALID_VALUE,
                     &format!("{at}/method"),
@@ -396,11 +355,7 @@ impl Check<'_> {
                     "write `GET`, `POST`, …",
                 );
             }
-            if test
-                .expect
-                .status
-                .is_some_and(|status| !(100..=599).contains(&status))
-            {
+            if test.expect.status.is_some_and(|status| !(100..=599).contains(&status)) {
                 self.report(
                     rules::INVALID_VALUE,
                     &format!("{at}/expect/status"),
@@ -408,11 +363,8 @@ impl Check<'_> {
                     "write e.g. `200`",
                 );
             }
-            for pointer in test
-                .expect
-                .json
-                .keys()
-                .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
+            for pointer in
+                test.expect.json.keys().filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
             {
                 let at = child(&format!("{at}/expect/json"), pointer);
                 self.report(
@@ -441,14 +393,13 @@ impl Check<'_> {
                 }
             }
             match &secret.from {
-                SecretSource::Generate {
-                    length: Some(length),
-                } if !(8..=1024).contains(length) => self.report(
-                    rules::INVALID_VALUE,
-                    &format!("{at}/from/generate/length"),
-                    format!("a generated secret has between 8 and 1024 characters, not {length}"),
-                    "leave it out for 32",
-                ),
+                SecretSource::Generate { length: Some(length) } if !(8..=1024).contains(length) => self
+                    .report(
+                        rules::INVALID_VALUE,
+                        &format!("{at}/from/generate/length"),
+                        format!("a generated secret has between 8 and 1024 characters, not {length}"),
+                        "leave it out for 32",
+                    ),
                 SecretSource::Store { path } => self.inside(path, &format!("{at}/from/store/path")),
                 _ => {}
             }
@@ -495,10 +446,7 @@ impl Check<'_> {
 
     fn step(&mut self, step: &BuildStep, at: &str) {
         self.command(&step.run, &format!("{at}/run"));
-        for (field, paths) in [
-            ("if_exists", &step.if_exists),
-            ("unless_exists", &step.unless_exists),
-        ] {
+        for (field, paths) in [("if_exists", &step.if_exists), ("unless_exists", &step.unless_exists)] {
             for (index, path) in paths.iter().enumerate() {
                 self.inside(path, &format!("{at}/{field}/{index}"));
             }
@@ -514,12 +462,7 @@ impl Check<'_> {
             ),
         };
         if empty {
-            self.report(
-                rules::INVALID_VALUE,
-                at,
-                format!("{} is empty", named(at)),
-                "say what to run",
-            );
+            self.report(rules::INVALID_VALUE, at, format!("{} is empty", named(at)), "say what to run");
         }
         let line = match command {
             Command::Shell(line) => line.clone(),
@@ -530,7 +473,9 @@ impl Check<'_> {
                 rules::PLAIN_SECRET,
                 at,
                 format!("{} holds what looks like a secret", named(at)),
-                format!("name it under `secrets:`, e.g. as `{variable}`, and write `${{{variable}}}` in its place"),
+                format!(
+                    "name it under `secrets:`, e.g. as `{variable}`, and write `${{{variable}}}` in its place"
+                ),
             );
         }
         if null {
@@ -615,11 +560,8 @@ fn cycle(manifest: &DeploymentManifest) -> Option<Vec<&ServiceName>> {
         let mut path: Vec<(&ServiceName, usize)> = vec![(start, 0)];
         marks.insert(start, Mark::Open);
         while let Some((name, next)) = path.last_mut() {
-            let needs = manifest
-                .services
-                .get(*name)
-                .map(|service| service.needs.as_slice())
-                .unwrap_or_default();
+            let needs =
+                manifest.services.get(*name).map(|service| service.needs.as_slice()).unwrap_or_default();
             let Some(need) = needs.get(*next) else {
                 marks.insert(*name, Mark::Done);
                 path.pop();
@@ -629,8 +571,7 @@ fn cycle(manifest: &DeploymentManifest) -> Option<Vec<&ServiceName>> {
             match marks.get(need) {
                 Some(Mark::Open) => {
                     let from = path.iter().position(|(name, _)| *name == need)?;
-                    let mut cycle: Vec<&ServiceName> =
-                        path[from..].iter().map(|(name, _)| *name).collect();
+                    let mut cycle: Vec<&ServiceName> = path[from..].iter().map(|(name, _)| *name).collect();
                     cycle.push(need);
                     return Some(cycle);
                 }

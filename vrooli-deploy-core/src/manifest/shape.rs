@@ -7,18 +7,12 @@ use super::credentials::{has_key_format, is_secret_name, url_password};
 use super::yaml::{Document, child};
 use crate::diagnostics::{Diagnostic, Fix, rules};
 use crate::names::{
-    AppName, DependencyName, EnvironmentName, NameError, PortName, ProviderName, ServiceName,
-    VariableName,
+    AppName, DependencyName, EnvironmentName, NameError, PortName, ProviderName, ServiceName, VariableName,
 };
 
 /// Holds a document against a schema. Unknown keys are warnings, everything else an error.
 pub(super) fn check(document: &Document, schema: &Value) -> Vec<Diagnostic> {
-    let mut check = Check {
-        document,
-        root: schema,
-        patterns: patterns(),
-        found: Vec::new(),
-    };
+    let mut check = Check { document, root: schema, patterns: patterns(), found: Vec::new() };
     check.value(&document.value, schema, "");
     check.found
 }
@@ -29,14 +23,10 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     known
         .into_iter()
         .map(|candidate| {
-            (
-                strsim::normalized_damerau_levenshtein(&lower, &candidate.to_ascii_lowercase()),
-                candidate,
-            )
+            (strsim::normalized_damerau_levenshtein(&lower, &candidate.to_ascii_lowercase()), candidate)
         })
         .filter(|(likeness, candidate)| {
-            *likeness >= 0.6
-                || (lower.len() >= 3 && candidate.to_ascii_lowercase().starts_with(&lower))
+            *likeness >= 0.6 || (lower.len() >= 3 && candidate.to_ascii_lowercase().starts_with(&lower))
         })
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
@@ -80,10 +70,7 @@ impl<'a> Check<'a> {
             let Some(target) = schema.get("$ref").and_then(Value::as_str) else {
                 break;
             };
-            let Some(target) = target
-                .strip_prefix('#')
-                .and_then(|pointer| self.root.pointer(pointer))
-            else {
+            let Some(target) = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) else {
                 break;
             };
             schema = target;
@@ -93,11 +80,7 @@ impl<'a> Check<'a> {
 
     fn value(&mut self, value: &Value, schema: &'a Value, at: &str) {
         let schema = self.resolve(schema);
-        if let Some(choices) = schema
-            .get("oneOf")
-            .or_else(|| schema.get("anyOf"))
-            .and_then(Value::as_array)
-        {
+        if let Some(choices) = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array) {
             return self.choice(value, choices, schema, at);
         }
         let types = types(schema);
@@ -158,9 +141,7 @@ impl<'a> Check<'a> {
                 let mut diagnostic = rules::MISSING_FIELD
                     .diagnostic(format!("{} holds none of {}", named(at), list(&keys)))
                     .at(span, "here");
-                let near = map
-                    .keys()
-                    .find_map(|key| nearest(key, keys.iter().copied()));
+                let near = map.keys().find_map(|key| nearest(key, keys.iter().copied()));
                 diagnostic = diagnostic.help(match near {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("give exactly one of {}", list(&keys)),
@@ -169,11 +150,7 @@ impl<'a> Check<'a> {
             }
         }
         let fitting = choices.iter().find(|choice| {
-            if choice
-                .get("oneOf")
-                .or_else(|| choice.get("anyOf"))
-                .is_some()
-            {
+            if choice.get("oneOf").or_else(|| choice.get("anyOf")).is_some() {
                 return matches!(value, Value::String(_));
             }
             let types = types(choice);
@@ -182,8 +159,7 @@ impl<'a> Check<'a> {
         match fitting {
             Some(choice) => self.value(value, choice, at),
             None => {
-                let mut expected: Vec<&str> =
-                    choices.iter().flat_map(|choice| types(choice)).collect();
+                let mut expected: Vec<&str> = choices.iter().flat_map(|choice| types(choice)).collect();
                 if !constants.is_empty() {
                     expected.push("string");
                 }
@@ -196,27 +172,22 @@ impl<'a> Check<'a> {
     fn constants(&self, choices: &[&'a Value]) -> Vec<&'a str> {
         choices
             .iter()
-            .flat_map(
-                |choice| match choice.get("oneOf").and_then(Value::as_array) {
-                    Some(inner) => inner
-                        .iter()
-                        .filter_map(|inner| inner.get("const")?.as_str())
-                        .collect(),
-                    None => choice
-                        .get("const")
-                        .and_then(Value::as_str)
-                        .into_iter()
-                        .chain(
-                            choice
-                                .get("enum")
-                                .and_then(Value::as_array)
-                                .into_iter()
-                                .flatten()
-                                .filter_map(Value::as_str),
-                        )
-                        .collect::<Vec<_>>(),
-                },
-            )
+            .flat_map(|choice| match choice.get("oneOf").and_then(Value::as_array) {
+                Some(inner) => inner.iter().filter_map(|inner| inner.get("const")?.as_str()).collect(),
+                None => choice
+                    .get("const")
+                    .and_then(Value::as_str)
+                    .into_iter()
+                    .chain(
+                        choice
+                            .get("enum")
+                            .and_then(Value::as_array)
+                            .into_iter()
+                            .flatten()
+                            .filter_map(Value::as_str),
+                    )
+                    .collect::<Vec<_>>(),
+            })
             .collect()
     }
 
@@ -231,10 +202,7 @@ impl<'a> Check<'a> {
                 None => format!("known are {}", list(constants)),
             });
         if let (Some(near), Some(span)) = (near, span) {
-            diagnostic.fix = Some(Fix {
-                replacement: self.requote(&span, near),
-                span,
-            });
+            diagnostic.fix = Some(Fix { replacement: self.requote(&span, near), span });
         }
         self.found.push(diagnostic);
     }
@@ -251,37 +219,20 @@ impl<'a> Check<'a> {
             let here = child(at, key);
             if let Some(schema) = properties.and_then(|properties| properties.get(key)) {
                 self.value(value, schema, &here);
-            } else if let Some((pattern, schema)) =
-                patterns.and_then(|patterns| patterns.iter().next())
-            {
+            } else if let Some((pattern, schema)) = patterns.and_then(|patterns| patterns.iter().next()) {
                 if let Err(error) = self.test(pattern, key, at) {
                     let span = self.document.spans.key(&here);
-                    self.found
-                        .push(rules::INVALID_VALUE.diagnostic(error).at(span, "here"));
+                    self.found.push(rules::INVALID_VALUE.diagnostic(error).at(span, "here"));
                 }
                 self.value(value, schema, &here);
             } else if let Some(schema @ Value::Object(_)) = schema.get("additionalProperties") {
                 self.value(value, schema, &here);
             } else if !key.starts_with("x-") && (!open || properties.is_some()) {
-                self.unknown_key(
-                    key,
-                    properties
-                        .into_iter()
-                        .flatten()
-                        .map(|(key, _)| key.as_str()),
-                    at,
-                );
+                self.unknown_key(key, properties.into_iter().flatten().map(|(key, _)| key.as_str()), at);
             }
         }
-        let required = schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        for key in required
-            .filter_map(Value::as_str)
-            .filter(|key| !map.contains_key(*key))
-        {
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        for key in required.filter_map(Value::as_str).filter(|key| !map.contains_key(*key)) {
             let span = self.document.spans.key(at);
             let about = properties
                 .and_then(|properties| properties.get(key))
@@ -309,44 +260,26 @@ impl<'a> Check<'a> {
                 None => format!("known are {}", list(&known)),
             });
         if let (Some(near), Some(span)) = (near, span) {
-            diagnostic.fix = Some(Fix {
-                replacement: self.requote(&span, near),
-                span,
-            });
+            diagnostic.fix = Some(Fix { replacement: self.requote(&span, near), span });
         }
         self.found.push(diagnostic);
     }
 
     fn wrong_type(&mut self, value: &Value, expected: &[&str], schema: &Value, at: &str) {
         let span = self.document.spans.value(at);
-        let mut wanted: Vec<&str> = expected
-            .iter()
-            .filter(|name| **name != "null")
-            .map(|name| phrase(name))
-            .collect();
+        let mut wanted: Vec<&str> =
+            expected.iter().filter(|name| **name != "null").map(|name| phrase(name)).collect();
         wanted.dedup();
         let mut diagnostic = rules::WRONG_TYPE
-            .diagnostic(format!(
-                "{} must be {}, not {}",
-                named(at),
-                wanted.join(" or "),
-                described(value)
-            ))
+            .diagnostic(format!("{} must be {}, not {}", named(at), wanted.join(" or "), described(value)))
             .at(span.clone(), "here");
         let scalar = matches!(value, Value::Number(_) | Value::Bool(_));
         if scalar && expected.contains(&"string") {
             diagnostic = diagnostic.help("put it in quotes");
             let secret = at.rsplit('/').next().is_some_and(is_secret_name);
             if let Some(span) = span.filter(|span| span.length > 0 && !secret) {
-                let text = self
-                    .document
-                    .source
-                    .text
-                    .get(span.offset..span.offset + span.length);
-                diagnostic.fix = text.map(|text| Fix {
-                    replacement: format!("\"{text}\""),
-                    span,
-                });
+                let text = self.document.source.text.get(span.offset..span.offset + span.length);
+                diagnostic.fix = text.map(|text| Fix { replacement: format!("\"{text}\""), span });
             }
         } else if let Some(about) = schema.get("description").and_then(Value::as_str) {
             diagnostic = diagnostic.help(about.to_owned());
@@ -370,25 +303,23 @@ impl<'a> Check<'a> {
             && let Err(error) = self.test(pattern, text, at)
         {
             let span = self.document.spans.value(at);
-            self.found
-                .push(rules::INVALID_VALUE.diagnostic(error).at(span, "here"));
+            self.found.push(rules::INVALID_VALUE.diagnostic(error).at(span, "here"));
         }
     }
 
     /// Tests a text against one of the patterns that the schema uses.
     fn test(&self, pattern: &str, text: &str, at: &str) -> Result<(), String> {
         if pattern == crate::duration::PATTERN {
-            return crate::duration::parse(text)
-                .map(drop)
-                .map_err(|error| format!("{}: {error}", named(at)));
+            return crate::duration::parse(text).map(drop).map_err(|error| format!("{}: {error}", named(at)));
         }
         match self.patterns.iter().find(|(known, _)| known == pattern) {
             // A value in the wrong field may be the secret itself.
             Some((_, check)) if has_key_format(text) || url_password(text).is_some() => {
                 check(text).map_err(|error| format!("{} cannot be used: {}", named(at), error.rule))
             }
-            Some((_, check)) => check(text)
-                .map_err(|error| format!("{}: `{text}` cannot be used: {}", named(at), error.rule)),
+            Some((_, check)) => {
+                check(text).map_err(|error| format!("{}: `{text}` cannot be used: {}", named(at), error.rule))
+            }
             None => Ok(()),
         }
     }
@@ -399,15 +330,8 @@ impl<'a> Check<'a> {
             Some("uint32") => f64::from(u32::MAX),
             _ => f64::INFINITY,
         };
-        let minimum = schema
-            .get("minimum")
-            .and_then(Value::as_f64)
-            .unwrap_or(f64::NEG_INFINITY);
-        let maximum = schema
-            .get("maximum")
-            .and_then(Value::as_f64)
-            .unwrap_or(f64::INFINITY)
-            .min(largest);
+        let minimum = schema.get("minimum").and_then(Value::as_f64).unwrap_or(f64::NEG_INFINITY);
+        let maximum = schema.get("maximum").and_then(Value::as_f64).unwrap_or(f64::INFINITY).min(largest);
         if value < minimum || value > maximum {
             let span = self.document.spans.value(at);
             let range = match (minimum.is_finite(), maximum.is_finite()) {
@@ -425,12 +349,8 @@ impl<'a> Check<'a> {
 
     /// A replacement in the quotes that the original has.
     fn requote(&self, span: &crate::diagnostics::Span, replacement: &str) -> String {
-        let original = self
-            .document
-            .source
-            .text
-            .get(span.offset..span.offset + span.length)
-            .unwrap_or_default();
+        let original =
+            self.document.source.text.get(span.offset..span.offset + span.length).unwrap_or_default();
         match original.chars().next() {
             Some(quote @ ('"' | '\'')) => format!("{quote}{replacement}{quote}"),
             _ => replacement.to_owned(),
@@ -487,18 +407,10 @@ pub(crate) fn named(pointer: &str) -> String {
     if pointer.is_empty() {
         return "the manifest".to_owned();
     }
-    let path = pointer
-        .trim_start_matches('/')
-        .replace('/', ".")
-        .replace("~1", "/")
-        .replace("~0", "~");
+    let path = pointer.trim_start_matches('/').replace('/', ".").replace("~1", "/").replace("~0", "~");
     format!("`{path}`")
 }
 
 fn list(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -18,18 +18,10 @@ pub struct StrategyConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary_percent: Option<u8>,
     /// How long the new release is watched while the old one stays warm. Default: not at all.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub watch: Option<Duration>,
     /// How long requests in flight may take after the switch. Default 30 s.
-    #[serde(
-        default,
-        with = "crate::duration::option",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     pub drain: Option<Duration>,
 }
 
@@ -77,21 +69,10 @@ enum StrategyForm {
 impl From<StrategyForm> for StrategyConfig {
     fn from(form: StrategyForm) -> Self {
         match form {
-            StrategyForm::Name(kind) => Self {
-                kind,
-                ..Self::default()
-            },
-            StrategyForm::Fields(StrategyFields {
-                kind,
-                canary_percent,
-                watch,
-                drain,
-            }) => Self {
-                kind,
-                canary_percent,
-                watch,
-                drain,
-            },
+            StrategyForm::Name(kind) => Self { kind, ..Self::default() },
+            StrategyForm::Fields(StrategyFields { kind, canary_percent, watch, drain }) => {
+                Self { kind, canary_percent, watch, drain }
+            }
         }
     }
 }
@@ -121,9 +102,6 @@ mod tests {
         let short: StrategyConfig = serde_json::from_str("\"canary\"").unwrap();
         let long: StrategyConfig = serde_json::from_str("{\"type\": \"canary\"}").unwrap();
         assert_eq!(short, long);
-        assert_eq!(
-            serde_json::to_string(&short).unwrap(),
-            "{\"type\":\"canary\"}"
-        );
+        assert_eq!(serde_json::to_string(&short).unwrap(), "{\"type\":\"canary\"}");
     }
 }

@@ -25,10 +25,7 @@ pub struct SourceFile {
 
 impl fmt::Debug for SourceFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SourceFile")
-            .field("path", &self.path)
-            .field("bytes", &self.text.len())
-            .finish()
+        f.debug_struct("SourceFile").field("path", &self.path).field("bytes", &self.text.len()).finish()
     }
 }
 
@@ -39,10 +36,7 @@ impl SourceFile {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
-        Self {
-            path: path.into(),
-            text,
-        }
+        Self { path: path.into(), text }
     }
 
     /// Reads a file of at most [`MAX_FILE_SIZE`] bytes.
@@ -51,9 +45,7 @@ impl SourceFile {
     /// `VD0103` when it cannot be read, is too large or is not UTF-8.
     pub fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
         let unreadable = |cause: String| {
-            Box::new(
-                rules::UNREADABLE.diagnostic(format!("cannot read `{}`: {cause}", path.display())),
-            )
+            Box::new(rules::UNREADABLE.diagnostic(format!("cannot read `{}`: {cause}", path.display())))
         };
         let metadata = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
         if !metadata.is_file() {
@@ -81,25 +73,14 @@ impl SourceFile {
     }
 
     fn is_json(&self) -> bool {
-        self.path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
+        self.path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
     }
 
     /// A span from 1-based line and column (in characters), where bytes are not known.
     fn span_at(&self, line: usize, column: usize) -> Span {
-        let start: usize = self
-            .text
-            .split_inclusive('\n')
-            .take(line.saturating_sub(1))
-            .map(str::len)
-            .sum();
+        let start: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let rest = self.text.get(start..).unwrap_or_default();
-        let within: usize = rest
-            .chars()
-            .take(column.saturating_sub(1))
-            .map(char::len_utf8)
-            .sum();
+        let within: usize = rest.chars().take(column.saturating_sub(1)).map(char::len_utf8).sum();
         Span {
             file: self.path.clone(),
             offset: start + within,
@@ -116,13 +97,7 @@ impl SourceFile {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let (line, column) = (number(location.line()), number(location.column()));
         let mut span = match location.span().byte_offset() {
-            Some(offset) => Span {
-                file: self.path.clone(),
-                offset: number(offset),
-                length: 0,
-                line,
-                column,
-            },
+            Some(offset) => Span { file: self.path.clone(), offset: number(offset), length: 0, line, column },
             None => self.span_at(line, column),
         };
         span.length = number(location.span().byte_len().unwrap_or(0));
@@ -187,9 +162,7 @@ pub struct Document {
 
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Document")
-            .field("source", &self.source)
-            .finish_non_exhaustive()
+        f.debug_struct("Document").field("source", &self.source).finish_non_exhaustive()
     }
 }
 
@@ -205,9 +178,7 @@ impl Document {
                     let message = error.to_string();
                     let message = message.split(" at line ").next().unwrap_or(&message);
                     return failed(
-                        rules::SYNTAX
-                            .diagnostic(format!("not valid JSON: {message}"))
-                            .at(Some(span), "here"),
+                        rules::SYNTAX.diagnostic(format!("not valid JSON: {message}")).at(Some(span), "here"),
                     );
                 }
             }
@@ -218,43 +189,29 @@ impl Document {
             duplicate_keys: serde_saphyr::DuplicateKeyPolicy::FirstWins,
             strict_booleans: true,
         };
-        let tree = match serde_saphyr::from_str_with_options::<Spanned<Tree>>(&source.text, options)
-        {
+        let tree = match serde_saphyr::from_str_with_options::<Spanned<Tree>>(&source.text, options) {
             Ok(tree) => tree,
             // Good JSON that the YAML parser's limits refuse (very deep, very long keys): no places.
             Err(_) if strict.is_some() => {
                 let value = strict.unwrap_or_default();
-                return Checked::ok(Self {
-                    source,
-                    value,
-                    spans: SpanIndex::default(),
-                });
+                return Checked::ok(Self { source, value, spans: SpanIndex::default() });
             }
             Err(error) => {
                 let span = error.location().and_then(|location| source.span(location));
                 let message = error.without_snippet().to_string();
                 let message = message.split(" at line ").next().unwrap_or(&message);
                 return failed(
-                    rules::SYNTAX
-                        .diagnostic(format!("not valid YAML: {}", message.trim()))
-                        .at(span, "here"),
+                    rules::SYNTAX.diagnostic(format!("not valid YAML: {}", message.trim())).at(span, "here"),
                 );
             }
         };
         let mut index = HashMap::new();
-        let root = Place {
-            key: None,
-            value: source.span(tree.referenced),
-        };
+        let root = Place { key: None, value: source.span(tree.referenced) };
         index.insert(String::new(), root);
         let value = tree.value.into_value(&source, "", &mut index);
         let diagnostics = duplicate_keys(&source);
         Checked {
-            value: Some(Self {
-                value: strict.unwrap_or(value),
-                spans: SpanIndex(index),
-                source,
-            }),
+            value: Some(Self { value: strict.unwrap_or(value), spans: SpanIndex(index), source }),
             diagnostics,
         }
     }
@@ -262,19 +219,12 @@ impl Document {
     /// A document that was made, not read: it has no places.
     #[must_use]
     pub fn without_places(path: impl Into<PathBuf>, value: Value) -> Self {
-        Self {
-            source: SourceFile::new(path, ""),
-            value,
-            spans: SpanIndex::default(),
-        }
+        Self { source: SourceFile::new(path, ""), value, spans: SpanIndex::default() }
     }
 }
 
 fn failed<T>(diagnostic: Diagnostic) -> Checked<T> {
-    Checked {
-        value: None,
-        diagnostics: vec![diagnostic],
-    }
+    Checked { value: None, diagnostics: vec![diagnostic] }
 }
 
 /// Appends a key to a JSON pointer.
@@ -307,25 +257,14 @@ enum Tree {
 }
 
 impl Tree {
-    fn into_value(
-        self,
-        source: &SourceFile,
-        pointer: &str,
-        index: &mut HashMap<String, Place>,
-    ) -> Value {
+    fn into_value(self, source: &SourceFile, pointer: &str, index: &mut HashMap<String, Place>) -> Value {
         match self {
             Tree::Leaf(value) => value,
             Tree::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (at, item) in items.into_iter().enumerate() {
                     let here = child(pointer, &at.to_string());
-                    index.insert(
-                        here.clone(),
-                        Place {
-                            key: None,
-                            value: source.span(item.referenced),
-                        },
-                    );
+                    index.insert(here.clone(), Place { key: None, value: source.span(item.referenced) });
                     list.push(item.value.into_value(source, &here, index));
                 }
                 Value::Array(list)
@@ -334,10 +273,8 @@ impl Tree {
                 let mut map = Map::with_capacity(entries.len());
                 for (key, item) in entries {
                     let here = child(pointer, &key.value);
-                    let place = Place {
-                        key: source.span(key.referenced),
-                        value: source.span(item.referenced),
-                    };
+                    let place =
+                        Place { key: source.span(key.referenced), value: source.span(item.referenced) };
                     index.insert(here.clone(), place);
                     let value = item.value.into_value(source, &here, index);
                     map.insert(key.value, value);
@@ -445,11 +382,7 @@ fn duplicate_keys(source: &SourceFile) -> Vec<Diagnostic> {
         let mut node_ended = true;
         match event {
             Event::Scalar(text, ..) => {
-                if let Some(Level {
-                    keys: Some(keys),
-                    expects_key: true,
-                }) = levels.last_mut()
-                {
+                if let Some(Level { keys: Some(keys), expects_key: true }) = levels.last_mut() {
                     let length = match (place.start.byte_offset(), place.end.byte_offset()) {
                         (Some(start), Some(end)) => end.saturating_sub(start),
                         _ => 0,
@@ -460,9 +393,7 @@ fn duplicate_keys(source: &SourceFile) -> Vec<Diagnostic> {
                     if let Some(first) = keys.get(text.as_ref()).filter(|_| !merge) {
                         found.push(
                             rules::DUPLICATE_KEY
-                                .diagnostic(format!(
-                                    "the key `{text}` stands twice in the same map"
-                                ))
+                                .diagnostic(format!("the key `{text}` stands twice in the same map"))
                                 .at(Some(span), "again here")
                                 .at(Some(first.clone()), "first here")
                                 .help("keep one of the two"),
@@ -474,17 +405,11 @@ fn duplicate_keys(source: &SourceFile) -> Vec<Diagnostic> {
             }
             Event::Alias(..) => {}
             Event::MappingStart(..) => {
-                levels.push(Level {
-                    keys: Some(BTreeMap::new()),
-                    expects_key: true,
-                });
+                levels.push(Level { keys: Some(BTreeMap::new()), expects_key: true });
                 continue;
             }
             Event::SequenceStart(..) => {
-                levels.push(Level {
-                    keys: None,
-                    expects_key: false,
-                });
+                levels.push(Level { keys: None, expects_key: false });
                 continue;
             }
             Event::MappingEnd | Event::SequenceEnd => {
@@ -512,35 +437,16 @@ mod tests {
 
     #[test]
     fn places_are_exact_in_both_syntaxes() {
-        let yaml = parse(
-            "a.yaml",
-            "services:\n  api:\n    dir: \"ü\" # c\n    port: 8080\n",
-        )
-        .value
-        .unwrap();
+        let yaml = parse("a.yaml", "services:\n  api:\n    dir: \"ü\" # c\n    port: 8080\n").value.unwrap();
         let port = yaml.spans.place("/services/api/port").unwrap();
         let (key, value) = (port.key.clone().unwrap(), port.value.clone().unwrap());
         assert_eq!((key.line, key.column), (4, 5));
         assert_eq!((value.line, value.column), (4, 11));
-        assert_eq!(
-            &yaml.source.text[value.offset..value.offset + value.length],
-            "8080"
-        );
-        assert_eq!(
-            &yaml.source.text[key.offset..key.offset + key.length],
-            "port"
-        );
+        assert_eq!(&yaml.source.text[value.offset..value.offset + value.length], "8080");
+        assert_eq!(&yaml.source.text[key.offset..key.offset + key.length], "port");
 
-        let json = parse("a.json", "{\n\t\"a/b\": [ \"é\", {\"p\": 1} ]\n}")
-            .value
-            .unwrap();
-        let p = json
-            .spans
-            .place("/a~1b/1/p")
-            .unwrap()
-            .value
-            .clone()
-            .unwrap();
+        let json = parse("a.json", "{\n\t\"a/b\": [ \"é\", {\"p\": 1} ]\n}").value.unwrap();
+        let p = json.spans.place("/a~1b/1/p").unwrap().value.clone().unwrap();
         assert_eq!((p.line, p.column), (2, 22));
         assert_eq!(&json.source.text[p.offset..p.offset + p.length], "1");
         assert_eq!(json.value, serde_json::json!({"a/b": ["é", {"p": 1}]}));
@@ -550,10 +456,7 @@ mod tests {
     fn duplicates_are_all_named_with_both_places() {
         for (name, text) in [
             ("a.yaml", "a: 1\nb:\n  c: 1\n  c: 2\na: 3\n"),
-            (
-                "a.json",
-                "{\"a\": 1,\n\"b\": {\n\"c\": 1,\n\"c\": 2},\n\"a\": 3}",
-            ),
+            ("a.json", "{\"a\": 1,\n\"b\": {\n\"c\": 1,\n\"c\": 2},\n\"a\": 3}"),
         ] {
             let checked = parse(name, text);
             let lines: Vec<_> = checked
@@ -561,11 +464,7 @@ mod tests {
                 .iter()
                 .map(|d| (d.code, d.labels[0].span.line, d.labels[1].span.line))
                 .collect();
-            assert_eq!(
-                lines,
-                [(rules::DUPLICATE_KEY, 4, 3), (rules::DUPLICATE_KEY, 5, 1)],
-                "{name}"
-            );
+            assert_eq!(lines, [(rules::DUPLICATE_KEY, 4, 3), (rules::DUPLICATE_KEY, 5, 1)], "{name}");
         }
     }
 
@@ -589,12 +488,8 @@ mod tests {
 
     #[test]
     fn words_stay_words() {
-        let document = parse(
-            "a.yaml",
-            "a: no\nb: yes\nc: 1E+2\nd: '7'\ne: ~\nf: 2026-01-09\n",
-        )
-        .value
-        .unwrap();
+        let document =
+            parse("a.yaml", "a: no\nb: yes\nc: 1E+2\nd: '7'\ne: ~\nf: 2026-01-09\n").value.unwrap();
         assert_eq!(
             document.value,
             serde_json::json!({"a": "no", "b": "yes", "c": 100.0, "d": "7", "e": null, "f": "2026-01-09"})
@@ -610,13 +505,6 @@ mod tests {
         }
         assert!(parse("a.yaml", &bomb).value.is_none());
         assert!(parse("a.yaml", &"[".repeat(20_000)).value.is_none());
-        assert!(
-            parse(
-                "a.json",
-                &format!("{}{}", "[".repeat(20_000), "]".repeat(20_000))
-            )
-            .value
-            .is_none()
-        );
+        assert!(parse("a.json", &format!("{}{}", "[".repeat(20_000), "]".repeat(20_000))).value.is_none());
     }
 }

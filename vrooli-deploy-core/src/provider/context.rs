@@ -10,7 +10,9 @@ use crate::names::{ResourceKey, StackId};
 
 /// The idempotency token of one create: UUIDv5(incarnation, key, generation). Minted when
 /// the plan is made, the same after a crash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 #[schemars(with = "String")]
 pub struct OpToken(pub Uuid);
@@ -84,7 +86,13 @@ pub struct OpCtx {
 impl OpCtx {
     /// A context; see the fields.
     #[must_use]
-    pub fn new(stack: StackId, owner: Uuid, fence: u64, deadline: Instant, cancellation: Cancellation) -> Self {
+    pub fn new(
+        stack: StackId,
+        owner: Uuid,
+        fence: u64,
+        deadline: Instant,
+        cancellation: Cancellation,
+    ) -> Self {
         Self { stack, token: None, deadline, cancellation, fence, owner, output: OutputSink::default() }
     }
 
@@ -103,11 +111,11 @@ impl OpCtx {
     }
 }
 
+type Sink = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Where a long call sends its lines. The default drops them.
 #[derive(Clone, Default)]
-pub struct OutputSink(Option<Arc<Listener>>);
-
-type Listener = dyn Fn(&str) + Send + Sync;
+pub struct OutputSink(Option<Sink>);
 
 impl OutputSink {
     /// Calls the function with each line.

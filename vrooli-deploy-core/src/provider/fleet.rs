@@ -44,6 +44,9 @@ pub trait Fleet: Debug + Send + Sync {
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()>;
     /// Removes a staged release, its units stopped. Not there is `Ok`.
     async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()>;
+    /// Brings back what watches over units and serves them, if that was killed; what was
+    /// stopped on purpose stays so. Called before a change is planned.
+    async fn revive(&self, cx: &OpCtx) -> Result<()>;
     /// All units of the stack, whatever their release.
     async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>>;
     /// Releases that are staged, by their own records (for rebuilding a lost state).

@@ -365,7 +365,11 @@ impl<K: ResourceKindDef> AnyKind for K {
     }
     fn diff(&self, want: &Value, have: &Value) -> Result<Change> {
         let kind = ResourceKindDef::kind(self);
-        Ok(ResourceKindDef::diff(self, &read(&kind, "the spec", want)?, &read(&kind, "the observation", have)?))
+        Ok(ResourceKindDef::diff(
+            self,
+            &read(&kind, "the spec", want)?,
+            &read(&kind, "the observation", have)?,
+        ))
     }
     fn bill(&self, want: &Value) -> Result<Vec<BillItem>> {
         Ok(ResourceKindDef::bill(self, &read(&ResourceKindDef::kind(self), "the spec", want)?))
@@ -393,7 +397,8 @@ pub trait AnyHandler: Debug + Send + Sync {
     /// How well it is supported.
     fn support(&self) -> KindSupport;
     /// See [`ResourceHandler::find`].
-    async fn find(&self, cx: &OpCtx, key: &ResourceKey, id: Option<&PhysicalId>) -> Result<Vec<Found<Value>>>;
+    async fn find(&self, cx: &OpCtx, key: &ResourceKey, id: Option<&PhysicalId>)
+    -> Result<Vec<Found<Value>>>;
     /// See [`ResourceHandler::list`].
     async fn list(&self, cx: &OpCtx, scope: &Scope) -> Result<Page<Value>>;
     /// See [`ResourceHandler::create`].
@@ -452,13 +457,14 @@ impl<H: ResourceHandler> AnyHandler for Bound<H> {
         &self.handler
     }
     fn support(&self) -> KindSupport {
-        KindSupport {
-            native: true,
-            create_token: self.handler.create_token(),
-            settle: self.handler.settle(),
-        }
+        KindSupport { native: true, create_token: self.handler.create_token(), settle: self.handler.settle() }
     }
-    async fn find(&self, cx: &OpCtx, key: &ResourceKey, id: Option<&PhysicalId>) -> Result<Vec<Found<Value>>> {
+    async fn find(
+        &self,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        id: Option<&PhysicalId>,
+    ) -> Result<Vec<Found<Value>>> {
         let kind = ResourceKindDef::kind(&self.handler);
         let found = self.handler.find(&self.client, cx, key, id).await?;
         found.into_iter().map(|f| erase(&kind, f)).collect()

@@ -13,11 +13,11 @@ pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
 pub use error::{ErrorKind, ProviderError, Result, Retryability};
 pub use fleet::{
-    Artefact, BuildRequest, DrainReport, Fleet, LogCursor, LogLine, LogPage, LogQuery, MigrationReport, ProbeReport,
-    Routing, SmokeReport, UnitObserved, UnitState,
+    Artefact, BuildRequest, DrainReport, Fleet, LogCursor, LogLine, LogPage, LogQuery, MigrationReport,
+    ProbeReport, Routing, SmokeReport, UnitObserved, UnitState,
 };
 pub use kind::{
-    AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, Outputs, OutputValue,
+    AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, OutputValue, Outputs,
     Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
 };
 pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};

@@ -79,7 +79,10 @@ impl Registry {
     ///
     /// # Errors
     /// [`UnknownProvider`] with the names there are.
-    pub fn get(&self, name: &ProviderName) -> std::result::Result<&Arc<dyn ProviderFactory>, UnknownProvider> {
+    pub fn get(
+        &self,
+        name: &ProviderName,
+    ) -> std::result::Result<&Arc<dyn ProviderFactory>, UnknownProvider> {
         self.factories.get(name).ok_or_else(|| UnknownProvider {
             name: name.clone(),
             known: self.factories.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),

@@ -37,8 +37,13 @@ pub trait Provider: Debug + Send + Sync {
         id: Option<&PhysicalId>,
     ) -> Result<Vec<Found<Value>>>;
     /// See [`ResourceHandler::create`].
-    async fn create(&self, cx: &OpCtx, kind: &ResourceKind, key: &ResourceKey, want: &Value)
-    -> Result<Created<Value>>;
+    async fn create(
+        &self,
+        cx: &OpCtx,
+        kind: &ResourceKind,
+        key: &ResourceKey,
+        want: &Value,
+    ) -> Result<Created<Value>>;
     /// See [`ResourceHandler::update`].
     async fn update(
         &self,
@@ -50,7 +55,8 @@ pub trait Provider: Debug + Send + Sync {
         want: &Value,
     ) -> Result<Created<Value>>;
     /// See [`ResourceHandler::delete`].
-    async fn delete(&self, cx: &OpCtx, kind: &ResourceKind, key: &ResourceKey, id: &PhysicalId) -> Result<()>;
+    async fn delete(&self, cx: &OpCtx, kind: &ResourceKind, key: &ResourceKey, id: &PhysicalId)
+    -> Result<()>;
 }
 
 /// Handlers by kind, and a fleet: how providers are put together.
@@ -176,7 +182,13 @@ impl Provider for ProviderSet {
         self.handler(kind)?.update(cx, key, id, have, want).await
     }
 
-    async fn delete(&self, cx: &OpCtx, kind: &ResourceKind, key: &ResourceKey, id: &PhysicalId) -> Result<()> {
+    async fn delete(
+        &self,
+        cx: &OpCtx,
+        kind: &ResourceKind,
+        key: &ResourceKey,
+        id: &PhysicalId,
+    ) -> Result<()> {
         self.handler(kind)?.delete(cx, key, id).await
     }
 }

@@ -35,11 +35,8 @@ pub struct DraftInput<'a> {
 pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
     let mut diagnostics = Vec::new();
     let manifest = input.manifest;
-    let env = manifest
-        .services
-        .keys()
-        .map(|service| (service.clone(), environment(input, service)))
-        .collect();
+    let env =
+        manifest.services.keys().map(|service| (service.clone(), environment(input, service))).collect();
     let migrations = migrations(input, &mut diagnostics);
     Checked {
         value: Some(Draft {
@@ -65,10 +62,7 @@ fn environment(input: &DraftInput<'_>, service: &ServiceName) -> BTreeMap<Variab
     for (owner, config) in &manifest.services {
         for (port, port_config) in &config.ports {
             if let Some(variable) = &port_config.env_var {
-                env.insert(
-                    variable.clone(),
-                    EnvValue::Port { service: owner.clone(), port: port.clone() },
-                );
+                env.insert(variable.clone(), EnvValue::Port { service: owner.clone(), port: port.clone() });
             }
         }
     }
@@ -170,7 +164,9 @@ impl Draft {
                     .iter()
                     .map(|(variable, value)| {
                         let value = match value {
-                            EnvValue::Output(reference) => resolve(reference).unwrap_or_else(|| value.clone()),
+                            EnvValue::Output(reference) => {
+                                resolve(reference).unwrap_or_else(|| value.clone())
+                            }
                             other => other.clone(),
                         };
                         (variable.clone(), value)

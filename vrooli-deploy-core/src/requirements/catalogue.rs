@@ -71,8 +71,7 @@ pub struct Size {
     pub gpu_vram_mb: Option<u64>,
 }
 
-static CATALOGUE: LazyLock<Catalogue> =
-    LazyLock::new(|| embedded(include_str!("data/catalogue.json")));
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| embedded(include_str!("data/catalogue.json")));
 
 /// The catalogue that is part of this library.
 #[must_use]
@@ -139,14 +138,8 @@ mod tests {
 
     #[test]
     fn aliases_and_prefixes_are_understood() {
-        assert_eq!(
-            catalogue().find("resource-claude-code").unwrap().name,
-            "claude-code"
-        );
-        assert_eq!(
-            catalogue().find("unstructured_io").unwrap().name,
-            "unstructured-io"
-        );
+        assert_eq!(catalogue().find("resource-claude-code").unwrap().name, "claude-code");
+        assert_eq!(catalogue().find("unstructured_io").unwrap().name, "unstructured-io");
         assert!(catalogue().find("n8n").unwrap().dead.is_some());
         assert!(catalogue().find("nothing").is_none());
         assert_eq!(catalogue().nearest("postgre"), Some("postgres"));

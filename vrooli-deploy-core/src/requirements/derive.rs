@@ -43,13 +43,8 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
         let (verdict, diagnostic) = judge(name, dependency, &asked, tier, options.include_optional);
         diagnostics.extend(diagnostic);
         match verdict {
-            Some(reason) => requirements.dropped.push(DroppedDependency {
-                name: name.clone(),
-                reason,
-            }),
-            None => requirements
-                .resources
-                .push(requirement(manifest, name, dependency)),
+            Some(reason) => requirements.dropped.push(DroppedDependency { name: name.clone(), reason }),
+            None => requirements.resources.push(requirement(manifest, name, dependency)),
         }
     }
     for name in &options.drop {
@@ -58,17 +53,11 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
         if !known {
             let near = crate::manifest::shape::nearest(
                 name.as_str(),
-                manifest
-                    .dependencies
-                    .resources
-                    .keys()
-                    .map(DependencyName::as_str),
+                manifest.dependencies.resources.keys().map(DependencyName::as_str),
             );
             diagnostics.push(
                 rules::DROP_WITHOUT_TARGET
-                    .diagnostic(format!(
-                        "`{name}` is to be dropped, but the app does not declare it"
-                    ))
+                    .diagnostic(format!("`{name}` is to be dropped, but the app does not declare it"))
                     .help(near.map_or_else(
                         || "check the name".to_owned(),
                         |near| format!("did you mean `{near}`?"),
@@ -76,10 +65,7 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
             );
         }
     }
-    Checked {
-        value: Some(requirements),
-        diagnostics,
-    }
+    Checked { value: Some(requirements), diagnostics }
 }
 
 fn judge(
@@ -105,25 +91,18 @@ fn judge(
     }
     if dependency.heuristic {
         let diagnostic = rules::HEURISTIC_RESOURCE
-            .diagnostic(format!(
-                "`{name}` is left out: a tool guessed it, and nothing confirms it"
-            ))
-            .help(format!(
-                "if the app does use it, declare `{name}` with a purpose of your own"
-            ));
+            .diagnostic(format!("`{name}` is left out: a tool guessed it, and nothing confirms it"))
+            .help(format!("if the app does use it, declare `{name}` with a purpose of your own"));
         return (Some(DropReason::Heuristic), Some(diagnostic));
     }
     if let Some(why) = known.and_then(|known| known.dead.as_deref()) {
-        let mut diagnostic =
-            rules::DEAD_RESOURCE.diagnostic(format!("`{name}` cannot be provided: {why}"));
+        let mut diagnostic = rules::DEAD_RESOURCE.diagnostic(format!("`{name}` cannot be provided: {why}"));
         if tier == Tier::Local || !dependency.required {
             diagnostic.severity = Severity::Warning;
-            diagnostic =
-                diagnostic.help("the app runs without it; what it does through it will fail");
+            diagnostic = diagnostic.help("the app runs without it; what it does through it will fail");
         } else {
-            diagnostic = diagnostic.help(format!(
-                "accept that with `--drop {name}`, or remove the dependency"
-            ));
+            diagnostic =
+                diagnostic.help(format!("accept that with `--drop {name}`, or remove the dependency"));
         }
         return (Some(DropReason::Dead), Some(diagnostic));
     }
@@ -146,8 +125,7 @@ fn requirement(
     let kind = dependency.kind.as_deref().unwrap_or(name.as_str());
     let known = catalogue().find(kind);
     let primitive = known.map_or(super::Primitive::Service, |known| known.primitive);
-    let has_database =
-        known.is_some_and(|known| known.env.values().any(|output| output == "database"));
+    let has_database = known.is_some_and(|known| known.env.values().any(|output| output == "database"));
     ResourceRequirement {
         name: name.clone(),
         resource: known.map_or_else(|| kind.to_owned(), |known| known.name.clone()),
@@ -168,21 +146,14 @@ fn requirement(
 fn keeps_data(manifest: &DeploymentManifest) -> bool {
     let steps = manifest.build.steps.iter().map(|step| &step.run);
     let services = manifest.services.values();
-    let service_steps = services
-        .clone()
-        .flat_map(|service| service.build.iter().map(|step| &step.run));
+    let service_steps = services.clone().flat_map(|service| service.build.iter().map(|step| &step.run));
     let runs = services.map(|service| &service.run);
-    steps
-        .chain(service_steps)
-        .chain(runs)
-        .any(|command| match command {
-            Command::Shell(line) => line
-                .split(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\'' | ';'))
-                .any(names_data),
-            Command::Exec(arguments) => arguments
-                .iter()
-                .any(|argument| argument.split('=').any(names_data)),
-        })
+    steps.chain(service_steps).chain(runs).any(|command| match command {
+        Command::Shell(line) => {
+            line.split(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\'' | ';')).any(names_data)
+        }
+        Command::Exec(arguments) => arguments.iter().any(|argument| argument.split('=').any(names_data)),
+    })
 }
 
 fn names_data(word: &str) -> bool {
@@ -215,23 +186,10 @@ mod tests {
     fn derived(manifest: &DeploymentManifest, options: &DeriveOptions) -> Derived {
         let checked = derive(manifest, options);
         let value = checked.value.unwrap();
-        let needed = value
-            .resources
-            .iter()
-            .map(|resource| resource.name.to_string());
-        let dropped = value
-            .dropped
-            .iter()
-            .map(|dropped| (dropped.name.to_string(), dropped.reason));
-        let found = checked
-            .diagnostics
-            .iter()
-            .map(|diagnostic| (diagnostic.code, diagnostic.severity));
-        Derived {
-            needed: needed.collect(),
-            dropped: dropped.collect(),
-            found: found.collect(),
-        }
+        let needed = value.resources.iter().map(|resource| resource.name.to_string());
+        let dropped = value.dropped.iter().map(|dropped| (dropped.name.to_string(), dropped.reason));
+        let found = checked.diagnostics.iter().map(|diagnostic| (diagnostic.code, diagnostic.severity));
+        Derived { needed: needed.collect(), dropped: dropped.collect(), found: found.collect() }
     }
 
     #[test]
@@ -244,11 +202,7 @@ mod tests {
             "n8n": {},
             "strange": {},
         }));
-        let Derived {
-            needed,
-            dropped,
-            found,
-        } = derived(&manifest, &DeriveOptions::default());
+        let Derived { needed, dropped, found } = derived(&manifest, &DeriveOptions::default());
         assert_eq!(needed, ["postgres", "strange"]);
         let expected = [
             ("n8n", DropReason::Dead),
@@ -256,10 +210,7 @@ mod tests {
             ("qdrant", DropReason::Heuristic),
             ("redis", DropReason::Optional),
         ];
-        assert_eq!(
-            dropped,
-            expected.map(|(name, reason)| (name.to_owned(), reason))
-        );
+        assert_eq!(dropped, expected.map(|(name, reason)| (name.to_owned(), reason)));
         assert!(found.contains(&(rules::DEAD_RESOURCE, Severity::Warning)));
         assert!(found.contains(&(rules::UNKNOWN_RESOURCE, Severity::Warning)));
     }
@@ -267,10 +218,7 @@ mod tests {
     #[test]
     fn a_dead_resource_is_an_error_away_from_home_unless_it_is_dropped() {
         let manifest = manifest(serde_json::json!({ "n8n": {} }));
-        let mut options = DeriveOptions {
-            tier: Some(Tier::Saas),
-            ..DeriveOptions::default()
-        };
+        let mut options = DeriveOptions { tier: Some(Tier::Saas), ..DeriveOptions::default() };
         assert!(derive(&manifest, &options).has_errors());
         options.drop = vec![DependencyName::new("n8n").unwrap()];
         let Derived { dropped, found, .. } = derived(&manifest, &options);
@@ -287,15 +235,9 @@ mod tests {
         let database = checked.value.unwrap().resources.remove(0);
         assert_eq!(database.resource, "postgres");
         assert_eq!(database.database.as_deref(), Some("vrooli_a_b"));
-        let env: Vec<_> = database
-            .env
-            .iter()
-            .map(|(variable, output)| (variable.as_str(), output.as_str()))
-            .collect();
-        assert!(
-            env.contains(&("POSTGRES_URL", "url"))
-                && env.contains(&("POSTGRES_SSLMODE", "sslmode"))
-        );
+        let env: Vec<_> =
+            database.env.iter().map(|(variable, output)| (variable.as_str(), output.as_str())).collect();
+        assert!(env.contains(&("POSTGRES_URL", "url")) && env.contains(&("POSTGRES_SSLMODE", "sslmode")));
     }
 
     #[test]
@@ -314,23 +256,13 @@ mod tests {
     #[test]
     fn a_data_folder_is_noticed() {
         let mut manifest = manifest(serde_json::json!({}));
-        assert!(
-            !derive(&manifest, &DeriveOptions::default())
-                .value
-                .unwrap()
-                .data_volume
-        );
+        assert!(!derive(&manifest, &DeriveOptions::default()).value.unwrap().data_volume);
         manifest.build.steps.push(crate::manifest::BuildStep {
             name: "dirs".into(),
             run: Command::Shell("mkdir -p data/keys logs".into()),
             if_exists: Vec::new(),
             unless_exists: Vec::new(),
         });
-        assert!(
-            derive(&manifest, &DeriveOptions::default())
-                .value
-                .unwrap()
-                .data_volume
-        );
+        assert!(derive(&manifest, &DeriveOptions::default()).value.unwrap().data_volume);
     }
 }

@@ -28,13 +28,7 @@ pub fn check_scenarios(manifest: &DeploymentManifest, root: &Path, tier: Tier) -
         .and_then(|name| DependencyName::new(name.to_string_lossy()).ok())
         .or_else(|| DependencyName::new(manifest.app.name.as_str()).ok());
     let Some(own) = own else { return Vec::new() };
-    let mut walk = Walk {
-        siblings,
-        tier,
-        done: BTreeMap::new(),
-        path: vec![own],
-        found: Vec::new(),
-    };
+    let mut walk = Walk { siblings, tier, done: BTreeMap::new(), path: vec![own], found: Vec::new() };
     let wanted = manifest
         .dependencies
         .scenarios
@@ -69,11 +63,7 @@ impl Walk<'_> {
             if self.done.contains_key(&name) || self.path.len() > MAX_DEPTH {
                 continue;
             }
-            let file = self
-                .siblings
-                .join(name.as_str())
-                .join(".vrooli")
-                .join("service.json");
+            let file = self.siblings.join(name.as_str()).join(".vrooli").join("service.json");
             if !file.is_file() {
                 self.done.insert(name.clone(), ());
                 self.missing(&name, dependency.required);
@@ -93,27 +83,17 @@ impl Walk<'_> {
     }
 
     fn cycle(&mut self, from: usize, back: &DependencyName) {
-        let mut names: Vec<&str> = self.path[from..]
-            .iter()
-            .map(DependencyName::as_str)
-            .collect();
+        let mut names: Vec<&str> = self.path[from..].iter().map(DependencyName::as_str).collect();
         names.push(back.as_str());
         self.found.push(
             rules::SCENARIO_CYCLE
-                .diagnostic(format!(
-                    "scenarios need each other in a circle: {}",
-                    names.join(" → ")
-                ))
+                .diagnostic(format!("scenarios need each other in a circle: {}", names.join(" → ")))
                 .help("make one of them `\"required\": false`"),
         );
     }
 
     fn missing(&mut self, name: &DependencyName, required: bool) {
-        let wanted_by = self
-            .path
-            .last()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let wanted_by = self.path.last().map(ToString::to_string).unwrap_or_default();
         let mut diagnostic = rules::SCENARIO_MISSING.diagnostic(format!(
             "`{wanted_by}` needs the scenario `{name}`, which is not at `{}`",
             self.siblings.join(name.as_str()).display()
@@ -139,12 +119,7 @@ mod tests {
     fn scenario(folder: &Path, name: &str, needs: &[(&str, bool)]) {
         let scenarios: serde_json::Map<_, _> = needs
             .iter()
-            .map(|(name, required)| {
-                (
-                    (*name).to_owned(),
-                    serde_json::json!({ "required": required }),
-                )
-            })
+            .map(|(name, required)| ((*name).to_owned(), serde_json::json!({ "required": required })))
             .collect();
         let text = serde_json::json!({ "service": { "name": name }, "lifecycle": {}, "dependencies": { "scenarios": scenarios } });
         let folder = folder.join(name).join(".vrooli");
@@ -155,12 +130,7 @@ mod tests {
     fn manifest(needs: &[(&str, bool)]) -> DeploymentManifest {
         let scenarios: serde_json::Map<_, _> = needs
             .iter()
-            .map(|(name, required)| {
-                (
-                    (*name).to_owned(),
-                    serde_json::json!({ "required": required }),
-                )
-            })
+            .map(|(name, required)| ((*name).to_owned(), serde_json::json!({ "required": required })))
             .collect();
         serde_json::from_value(serde_json::json!({
             "schema_version": "v0.1", "target": "saas", "provider": "aws",
@@ -174,18 +144,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         scenario(folder.path(), "b", &[("c", true)]);
         scenario(folder.path(), "c", &[("a", true), ("b", false)]);
-        let found = check_scenarios(
-            &manifest(&[("b", true)]),
-            &folder.path().join("a"),
-            Tier::Local,
-        );
+        let found = check_scenarios(&manifest(&[("b", true)]), &folder.path().join("a"), Tier::Local);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].code, rules::SCENARIO_CYCLE);
-        assert!(
-            found[0].message.ends_with("a → b → c → a"),
-            "{}",
-            found[0].message
-        );
+        assert!(found[0].message.ends_with("a → b → c → a"), "{}", found[0].message);
     }
 
     #[test]
@@ -194,10 +156,7 @@ mod tests {
         scenario(folder.path(), "b", &[("gone", true)]);
         let root = folder.path().join("a");
         let severities = |tier, needs: &[(&str, bool)]| -> Vec<Severity> {
-            check_scenarios(&manifest(needs), &root, tier)
-                .iter()
-                .map(|found| found.severity)
-                .collect()
+            check_scenarios(&manifest(needs), &root, tier).iter().map(|found| found.severity).collect()
         };
         assert_eq!(severities(Tier::Saas, &[("b", true)]), [Severity::Error]);
         assert_eq!(severities(Tier::Local, &[("b", true)]), [Severity::Warning]);

@@ -44,10 +44,7 @@ pub fn generate_from(length: usize, charset: Charset) -> Result<Secret<String>, 
     let mut random = [0_u8; 64];
     while text.len() < length {
         fill(&mut random)?;
-        let fair = random
-            .iter()
-            .map(|byte| usize::from(*byte))
-            .filter(|byte| *byte < limit);
+        let fair = random.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < limit);
         for byte in fair.take(length - text.len()) {
             text.push(char::from(characters[byte % characters.len()]));
         }
@@ -76,18 +73,10 @@ mod tests {
             for charset in [Charset::Alphanumeric, Charset::Hexadecimal] {
                 let secret = generate_from(length, charset).unwrap();
                 assert_eq!(secret.expose().len(), length);
-                assert!(
-                    secret
-                        .expose()
-                        .bytes()
-                        .all(|byte| charset.characters().contains(&byte))
-                );
+                assert!(secret.expose().bytes().all(|byte| charset.characters().contains(&byte)));
             }
         }
-        assert_ne!(
-            generate(32).unwrap().expose(),
-            generate(32).unwrap().expose()
-        );
+        assert_ne!(generate(32).unwrap().expose(), generate(32).unwrap().expose());
     }
 
     #[test]
@@ -99,14 +88,8 @@ mod tests {
         }
         assert_eq!(counts.len(), 62);
         let (first, last): (i32, i32) = (
-            Charset::Alphanumeric.characters()[..8]
-                .iter()
-                .map(|byte| counts[byte])
-                .sum(),
-            Charset::Alphanumeric.characters()[54..]
-                .iter()
-                .map(|byte| counts[byte])
-                .sum(),
+            Charset::Alphanumeric.characters()[..8].iter().map(|byte| counts[byte]).sum(),
+            Charset::Alphanumeric.characters()[54..].iter().map(|byte| counts[byte]).sum(),
         );
         // Each sum is 8000 ± 89; a plain modulo would make the first 9688.
         assert!(first < 8900 && last > 7100, "{first} {last}");

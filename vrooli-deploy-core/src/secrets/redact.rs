@@ -85,8 +85,14 @@ impl Redactor {
                 if part.contains(' ') {
                     plain.push(Zeroizing::new(part.replace(' ', "+").into_bytes()));
                 }
-                if let Ok(json) = serde_json::to_string(part).map(Zeroizing::new) {
-                    plain.push(Zeroizing::new(json[1..json.len() - 1].as_bytes().to_vec()));
+                let json = serde_json::to_string(part)
+                    .map(Zeroizing::new)
+                    .unwrap_or_default();
+                let within = json
+                    .get(1..json.len().saturating_sub(1))
+                    .unwrap_or_default();
+                if !within.is_empty() && within != part {
+                    plain.push(Zeroizing::new(within.as_bytes().to_vec()));
                 }
                 base64_forms(part.as_bytes(), &mut encoded);
             }
@@ -244,15 +250,16 @@ fn base64_forms(value: &[u8], forms: &mut Vec<(Zeroizing<String>, Shared)>) {
             before: skipped > 0,
             after: !(padded.len() * 8).is_multiple_of(6),
         };
-        for engine in [STANDARD, URL_SAFE] {
-            let text = Zeroizing::new(engine.encode(&*padded));
-            if let Some(own) = text
-                .get(first..end)
-                .filter(|own| own.len() >= COMMON.shortest)
-            {
-                forms.push((Zeroizing::new(own.to_owned()), shared));
-            }
+        let [standard, url_safe] =
+            [STANDARD, URL_SAFE].map(|engine| Zeroizing::new(engine.encode(&*padded)));
+        let own = |text: &str| Zeroizing::new(text.get(first..end).unwrap_or_default().to_owned());
+        if end - first < COMMON.shortest {
+            continue;
         }
+        if standard != url_safe {
+            forms.push((own(&url_safe), shared));
+        }
+        forms.push((own(&standard), shared));
     }
 }
 
@@ -322,9 +329,9 @@ mod tests {
 
     #[test]
     fn json_escapes_are_seen_through() {
-        let redactor = redactor(&["a\"b\\c\td"]);
+        let redactor = redactor(&["a\"b\\c\td\""]);
         assert_eq!(
-            redactor.redact(r#"{"x":"a\"b\\c\td"}"#),
+            redactor.redact(r#"{"x":"a\"b\\c\td\""}"#),
             r#"{"x":"[secret]"}"#
         );
     }

@@ -88,7 +88,7 @@ pub struct LeaseInfo {
 #[non_exhaustive]
 pub enum StateError {
     /// Someone else holds the lease.
-    #[error("`{stack}` is being changed by {} on {} since {}", .info.holder.name, .info.holder.host, .info.since)]
+    #[error("`{stack}` is being changed by {} on {} since {}", .info.holder.name, .info.holder.host, .info.since.strftime("%Y-%m-%d %H:%M:%S UTC"))]
     Held {
         /// The stack.
         stack: StackId,

@@ -3,7 +3,7 @@ use super::source::Source;
 use super::{OperationError, Report};
 use crate::diagnostics::Diagnostic;
 use crate::engine::{ApplyOptions, Outcome, OutcomeKind};
-use crate::plan::{Plan, ReleaseAction, StepAction};
+use crate::plan::{Plan, StepAction};
 
 /// A change that is planned and whose lease is held: look at it, then apply or drop it.
 #[derive(Debug)]
@@ -38,11 +38,7 @@ impl Change {
     #[must_use]
     pub fn needs_confirmation(&self) -> bool {
         self.after.destroyed.is_some()
-            || self.plan.steps.iter().any(|step| match &step.action {
-                StepAction::Delete { .. } => true,
-                StepAction::Release { action, .. } => matches!(action, ReleaseAction::Yield { .. }),
-                _ => false,
-            })
+            || self.plan.steps.iter().any(|step| matches!(step.action, StepAction::Delete { .. }))
     }
 
     /// What was noticed about the input: dropped dependencies, steps that are not run.
@@ -77,7 +73,13 @@ impl Change {
             let engine = self.session.engine()?;
             let options = ApplyOptions { cancellation: self.session.run.cancellation.clone() };
             engine
-                .apply(&*self.session.lease, &mut self.session.state, self.plan.clone(), options, &self.session.run.events)
+                .apply(
+                    &*self.session.lease,
+                    &mut self.session.state,
+                    self.plan.clone(),
+                    options,
+                    &self.session.run.events,
+                )
                 .await?
         };
         let done = matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange);

@@ -14,7 +14,9 @@ use crate::engine::{ReleaseStatus, StackState};
 use crate::manifest::{DeploymentManifest, SecretSource};
 use crate::names::{ProviderName, ReleaseNumber, StackId, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
-use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider, Routing, UnitObserved, UnitState};
+use crate::provider::{
+    BuildRequest, Cancellation, LowerOptions, OpCtx, Provider, Routing, UnitObserved, UnitState,
+};
 use crate::release::strategy::Situation;
 use crate::release::{DraftInput, EnvValue, Release, draft};
 use crate::requirements::{self, DeriveOptions};
@@ -91,6 +93,7 @@ impl Workspace {
     ) -> Result<Change, OperationError> {
         let mut prepared = self.prepare(target, options).await?;
         let session = self.session(&target.stack, &prepared.provider, run, "deploy").await?;
+        session.revive().await?;
         let cx = session.context();
         let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
         expect(options, &plan)?;
@@ -139,10 +142,7 @@ impl Workspace {
         let factory = self.0.registry.get(&provider)?;
 
         let mut diagnostics = target.diagnostics.clone();
-        let derive = DeriveOptions {
-            include_optional: options.include_optional,
-            ..DeriveOptions::default()
-        };
+        let derive = DeriveOptions { include_optional: options.include_optional, ..DeriveOptions::default() };
         let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;
         let known_port = known.as_ref().and_then(|s| s.port);
         let known_listen = known.as_ref().and_then(|s| s.listen);
@@ -248,7 +248,12 @@ impl Workspace {
                         _ => {
                             references.insert(
                                 variable.clone(),
-                                SecretRef { store: store.name().to_owned(), path: path.clone(), version: 0, hash: String::new() },
+                                SecretRef {
+                                    store: store.name().to_owned(),
+                                    path: path.clone(),
+                                    version: 0,
+                                    hash: String::new(),
+                                },
                             );
                             pending.push(PendingSecret { variable: variable.clone(), path, value });
                         }
@@ -264,8 +269,12 @@ impl Workspace {
                     };
                     let severity = if config.required { Severity::Error } else { Severity::Warning };
                     diagnostics.push(
-                        Diagnostic::new(Code(810), severity, format!("secret `{variable}` has no value: {why}"))
-                            .help("set it where the manifest says it comes from, or change `from`"),
+                        Diagnostic::new(
+                            Code(810),
+                            severity,
+                            format!("secret `{variable}` has no value: {why}"),
+                        )
+                        .help("set it where the manifest says it comes from, or change `from`"),
                     );
                 }
             }
@@ -287,7 +296,8 @@ impl Workspace {
         let routing = fleet.routing(cx).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
-        let resource_options = plan::ResourceOptions { first_release: state.current.is_none(), ..Default::default() };
+        let resource_options =
+            plan::ResourceOptions { first_release: state.current.is_none(), ..Default::default() };
         let resources = plan::resources(&plan::ResourceInput {
             stack: &prepared.stack,
             state,
@@ -319,7 +329,8 @@ impl Workspace {
                         number: current.number,
                         source: ReleaseSource::Staged { release: Box::new(current.clone()) },
                     };
-                    release_steps = super::power::start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
+                    release_steps =
+                        super::power::start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
                     release = Some(next);
                 }
             }
@@ -399,7 +410,11 @@ pub(super) fn expired(state: &StackState) -> Vec<ReleaseNumber> {
 fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {
     match &options.expected {
         Some(expected) if *expected != plan.digest => Err(OperationError::PlanChanged {
-            differences: vec![format!("the saved plan has digest {}, the plan made now {}", expected.short(), plan.digest.short())],
+            differences: vec![format!(
+                "the saved plan has digest {}, the plan made now {}",
+                expected.short(),
+                plan.digest.short()
+            )],
         }),
         _ => Ok(()),
     }
@@ -416,7 +431,8 @@ fn keep<T>(checked: crate::diagnostics::Checked<T>, all: &mut Vec<Diagnostic>) -
 
 /// A path that means the same from any folder.
 fn absolute(path: &Path) -> Result<PathBuf, OperationError> {
-    std::path::absolute(path).map_err(|e| OperationError::Io { path: path.to_owned(), message: e.to_string() })
+    std::path::absolute(path)
+        .map_err(|e| OperationError::Io { path: path.to_owned(), message: e.to_string() })
 }
 
 fn read_secret(path: &Path) -> std::io::Result<Secret<String>> {
@@ -435,7 +451,8 @@ pub(super) fn store_secrets(
 ) -> Result<(), OperationError> {
     for secret in pending {
         let reference = workspace.0.secrets.put(&secret.path, &secret.value)?;
-        let Some(PlannedRelease { source: ReleaseSource::Build { draft, .. }, .. }) = &mut plan.release else {
+        let Some(PlannedRelease { source: ReleaseSource::Build { draft, .. }, .. }) = &mut plan.release
+        else {
             continue;
         };
         for env in draft.env.values_mut() {

@@ -34,7 +34,10 @@ impl Workspace {
             Some(name) if name == stack.app.as_str() => true,
             Some(name) => {
                 return Err(OperationError::Gate {
-                    message: format!("`--data={name}` does not name the app `{}`: its data is kept", stack.app),
+                    message: format!(
+                        "`--data={name}` does not name the app `{}`: its data is kept",
+                        stack.app
+                    ),
                     help: format!("to delete its databases and volumes for good: `--data={}`", stack.app),
                 });
             }
@@ -50,7 +53,8 @@ impl Workspace {
         let inventory = self.inventory(&*session.provider, &cx).await?;
         let state = &session.state;
         let mut release_steps = stop_steps(&units, &routing, state.current);
-        let stopped: std::collections::BTreeSet<StepId> = release_steps.iter().map(|s| s.id.clone()).collect();
+        let stopped: std::collections::BTreeSet<StepId> =
+            release_steps.iter().map(|s| s.id.clone()).collect();
         let owner = state.current.unwrap_or(ReleaseNumber(state.last_release));
         for release in staged {
             release_steps.push(Step {
@@ -66,8 +70,10 @@ impl Workspace {
                 token: None,
             });
         }
-        let destroy = plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data });
-        let kept = destroy.kept.iter().map(|(key, id)| (key.to_string(), place(&inventory, key, id))).collect();
+        let destroy =
+            plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data });
+        let kept =
+            destroy.kept.iter().map(|(key, id)| (key.to_string(), place(&inventory, key, id))).collect();
         let notes = destroy.notes;
         let plan = plan::assemble(plan::AssembleInput {
             stack: stack.clone(),
@@ -103,12 +109,21 @@ fn place(inventory: &Inventory, key: &ResourceKey, id: &PhysicalId) -> String {
 impl Session {
     /// What is left once all steps of a destroy were done: folders, secrets, the journal.
     /// Killed in between, the next destroy does the rest.
-    pub(super) async fn finish_destroy(&mut self, destroyed: &Destroyed) -> Result<Vec<LeftBehind>, OperationError> {
+    pub(super) async fn finish_destroy(
+        &mut self,
+        destroyed: &Destroyed,
+    ) -> Result<Vec<LeftBehind>, OperationError> {
         let workspace = self.workspace.clone();
         let inner = &workspace.0;
         let cx = self.context();
         self.fleet()?.forget(&cx, destroyed.data).await?;
-        if destroyed.kept.is_empty() {
+        // A folder for data that held none is gone by now.
+        let kept: Vec<_> = destroyed
+            .kept
+            .iter()
+            .filter(|(_, place)| !place.starts_with('/') || std::path::Path::new(place).exists())
+            .collect();
+        if kept.is_empty() {
             let references = inner.secrets.list(&format!("{}/", self.stack))?;
             inner.secrets.remove(&references)?;
         }
@@ -116,15 +131,21 @@ impl Session {
             // The store refuses what cannot follow; folding our own copy cannot fail after that.
             let _ = self.state.apply(&record);
         }
-        if destroyed.kept.is_empty() {
+        if kept.is_empty() {
             inner.store.forget(&self.stack).await?;
         }
-        Ok(destroyed
-            .kept
-            .iter()
+        let env = match self.stack.environment.as_str() {
+            "default" => String::new(),
+            other => format!(" --env {other}"),
+        };
+        Ok(kept
+            .into_iter()
             .map(|(key, place)| LeftBehind {
                 what: format!("{key} at {place}"),
-                why: format!("data is kept; `destroy {} --data={}` deletes it", self.stack.app, self.stack.app),
+                why: format!(
+                    "data is kept; `destroy {}{} --data={}` deletes it",
+                    self.stack.app, env, self.stack.app
+                ),
             })
             .collect())
     }

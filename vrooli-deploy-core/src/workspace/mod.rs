@@ -67,19 +67,16 @@ impl Workspace {
         hooks: EngineHooks,
     ) -> Result<Self, OperationError> {
         let store = SqliteStore::open(&options.dir)?;
-        let dir = std::fs::canonicalize(&options.dir).map_err(|e| OperationError::Io {
-            path: options.dir.clone(),
-            message: e.to_string(),
-        })?;
+        let dir = std::fs::canonicalize(&options.dir)
+            .map_err(|e| OperationError::Io { path: options.dir.clone(), message: e.to_string() })?;
         name(&dir, store.id())?;
         let key = match options.key {
             Some(key) => KeySource::Given(key),
-            None => KeySource::Folder(None),
+            None => KeySource::Folder(remember_key_folder(&dir, options.key_dir)?),
         };
         let secrets = FileStore::open(&dir, store.id(), key)?;
-        let host = options
-            .host
-            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        let host =
+            options.host.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
         Ok(Self(Arc::new(Inner {
             dir,
             host,
@@ -117,4 +114,24 @@ fn name(dir: &Path, id: uuid::Uuid) -> Result<(), OperationError> {
     let mut file = std::fs::File::create(&draft).map_err(fail)?;
     writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::rename(&draft, &path).map_err(fail)
+}
+
+/// Holds the folder of the key, where it is not the usual one.
+const KEY_FOLDER: &str = "key-folder";
+
+fn remember_key_folder(dir: &Path, given: Option<PathBuf>) -> Result<Option<PathBuf>, OperationError> {
+    let Some(given) = given else { return Ok(key_folder(dir)) };
+    let path = dir.join(KEY_FOLDER);
+    let fail = |e: std::io::Error| OperationError::Io { path: path.clone(), message: e.to_string() };
+    let given = std::path::absolute(given).map_err(fail)?;
+    if key_folder(dir).as_ref() != Some(&given) {
+        std::fs::write(&path, given.as_os_str().as_encoded_bytes()).map_err(fail)?;
+    }
+    Ok(Some(given))
+}
+
+/// The folder of the key of a state folder's secret store; `None`: the usual one.
+#[must_use]
+pub fn key_folder(dir: &Path) -> Option<PathBuf> {
+    std::fs::read_to_string(dir.join(KEY_FOLDER)).ok().filter(|text| !text.is_empty()).map(PathBuf::from)
 }

@@ -15,8 +15,11 @@ use crate::state::Holder;
 pub struct WorkspaceOptions {
     /// The state folder. Made if it is not there.
     pub dir: PathBuf,
-    /// The key of the secret store (base64 of 32 bytes); default: a file in the user's
-    /// configuration folder, made when it is first needed.
+    /// The folder of the key of the secret store; default: in the user's configuration folder.
+    /// Remembered in the state folder, for the processes that outlive this one.
+    pub key_dir: Option<PathBuf>,
+    /// The key of the secret store itself (base64 of 32 bytes); default: a file in `key_dir`,
+    /// made when it is first needed.
     pub key: Option<Secret<String>>,
     /// Name of this machine, for leases; default: the kernel's host name.
     pub host: Option<String>,
@@ -26,7 +29,7 @@ impl WorkspaceOptions {
     /// A workspace in that folder, everything else by default.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), key: None, host: None }
+        Self { dir: dir.into(), key_dir: None, key: None, host: None }
     }
 }
 

@@ -7,7 +7,9 @@ use super::rollback::never_deployed;
 use super::{OperationError, Run, Workspace};
 use crate::manifest::{Overlap, StrategyConfig};
 use crate::names::{ReleaseNumber, StackId};
-use crate::plan::{self, PlannedRelease, ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo};
+use crate::plan::{
+    self, PlannedRelease, ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo,
+};
 use crate::provider::{FleetCapabilities, Routing, UnitObserved, UnitState};
 use crate::release::strategy::{Situation, StepGraph};
 
@@ -32,6 +34,9 @@ impl Workspace {
         let command = if on { "start" } else { "stop" };
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, command).await?;
+        if on {
+            session.revive().await?;
+        }
         let cx = session.context();
         let fleet = session.fleet()?;
         let units = fleet.list(&cx).await?;
@@ -46,8 +51,10 @@ impl Workspace {
                 .ok_or_else(|| never_deployed(stack))?
                 .release
                 .clone();
-            let next =
-                PlannedRelease { number: current.number, source: ReleaseSource::Staged { release: Box::new(current) } };
+            let next = PlannedRelease {
+                number: current.number,
+                source: ReleaseSource::Staged { release: Box::new(current) },
+            };
             let steps = start_steps(&next, &units, &routing, &fleet.capabilities(), &[]);
             release = Some(next);
             steps
@@ -85,8 +92,7 @@ pub(super) fn start_steps(
     expired: &[ReleaseNumber],
 ) -> Vec<Step> {
     let config = StrategyConfig::default();
-    let situation =
-        Situation { next, current: None, routing, units, fleet, config: &config, expired };
+    let situation = Situation { next, current: None, routing, units, fleet, config: &config, expired };
     let running: BTreeSet<_> = units
         .iter()
         .filter(|u| u.release == next.number && u.state == UnitState::Running)
@@ -110,7 +116,11 @@ pub(super) fn start_steps(
 }
 
 /// Ends the traffic, then every unit.
-pub(super) fn stop_steps(units: &[UnitObserved], routing: &Routing, current: Option<ReleaseNumber>) -> Vec<Step> {
+pub(super) fn stop_steps(
+    units: &[UnitObserved],
+    routing: &Routing,
+    current: Option<ReleaseNumber>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut after = BTreeSet::new();
     let owner = current.or_else(|| units.first().map(|u| u.release)).unwrap_or(ReleaseNumber(0));

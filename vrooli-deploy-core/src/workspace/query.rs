@@ -3,7 +3,8 @@
 use super::rollback::never_deployed;
 use super::session::fleet;
 use super::{
-    Health, OperationError, ReleaseSummary, Report, ResourceSummary, Run, StackSummary, StatusReport, Workspace,
+    Health, OperationError, ReleaseSummary, Report, ResourceSummary, Run, StackSummary, StatusReport,
+    Workspace,
 };
 use crate::engine::{JournalRecord, Outcome, OutcomeKind, StackState};
 use crate::names::{Digest, StackId};
@@ -129,17 +130,14 @@ impl Workspace {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let before = self.0.store.load(stack).await?;
         let session = self.session(stack, &source.provider, run, "resume").await?;
-        let outcome = if before.open.is_some() {
-            session.state.last_outcome.clone()
-        } else {
-            None
-        }
-        .unwrap_or(Outcome {
-            kind: OutcomeKind::NoChange,
-            release: session.state.current,
-            cause: None,
-            left_behind: Vec::new(),
-        });
+        session.revive().await?;
+        let outcome = if before.open.is_some() { session.state.last_outcome.clone() } else { None }
+            .unwrap_or(Outcome {
+                kind: OutcomeKind::NoChange,
+                release: session.state.current,
+                cause: None,
+                left_behind: Vec::new(),
+            });
         let urls = session.fleet()?.urls(&session.context()).await.unwrap_or_default();
         let report = Report {
             app: stack.app.clone(),
@@ -154,15 +152,12 @@ impl Workspace {
     }
 
     async fn exists(&self, stack: &StackId) -> Result<(), OperationError> {
-        if self.0.store.stacks().await?.contains(stack) {
-            Ok(())
-        } else {
-            Err(never_deployed(stack))
-        }
+        if self.0.store.stacks().await?.contains(stack) { Ok(()) } else { Err(never_deployed(stack)) }
     }
 
     async fn look(&self, stack: &StackId) -> Result<Seen, OperationError> {
-        let empty = |problem: Option<String>| Seen { units: Vec::new(), routing: None, urls: Vec::new(), problem };
+        let empty =
+            |problem: Option<String>| Seen { units: Vec::new(), routing: None, urls: Vec::new(), problem };
         let Some(source) = self.source(stack).await? else { return Ok(empty(None)) };
         let provider = match self.provider(stack, &source.provider) {
             Ok(provider) => provider,
@@ -182,7 +177,12 @@ impl Workspace {
         })
     }
 
-    async fn summary(&self, stack: &StackId, state: &StackState, seen: &Seen) -> Result<StackSummary, OperationError> {
+    async fn summary(
+        &self,
+        stack: &StackId,
+        state: &StackState,
+        seen: &Seen,
+    ) -> Result<StackSummary, OperationError> {
         let source = self.source(stack).await?;
         let lease = self.0.store.holder(stack).await?;
         let stopped = source.as_ref().is_some_and(|s| s.stopped);
@@ -225,5 +225,6 @@ fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health 
                 u.unit == unit && u.release == current.release.number && u.state == UnitState::Running
             })
         });
-    if complete { Health::Running } else { Health::Impaired }
+    let routed = seen.routing.as_ref().is_some_and(|r| !r.weights.is_empty());
+    if complete && routed { Health::Running } else { Health::Impaired }
 }

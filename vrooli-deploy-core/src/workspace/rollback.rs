@@ -20,6 +20,7 @@ impl Workspace {
     ) -> Result<Change, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, "rollback").await?;
+        session.revive().await?;
         let target = goal(&session.state, to)?;
         let cx = session.context();
         let fleet = session.fleet()?;
@@ -27,12 +28,11 @@ impl Workspace {
         let routing = fleet.routing(&cx).await?;
         let inventory = self.inventory(&*session.provider, &cx).await?;
         let state = &session.state;
-        let release = &state
-            .releases
-            .get(&target)
-            .ok_or_else(|| no_such_release(target))?
-            .release;
-        let next = PlannedRelease { number: target, source: ReleaseSource::Staged { release: Box::new(release.clone()) } };
+        let release = &state.releases.get(&target).ok_or_else(|| no_such_release(target))?.release;
+        let next = PlannedRelease {
+            number: target,
+            source: ReleaseSource::Staged { release: Box::new(release.clone()) },
+        };
         let capabilities = fleet.capabilities();
         let strategy = self.0.strategies.get(release.bundle.strategy.kind.name())?;
         let mut expired = expired(state);

@@ -29,7 +29,11 @@ pub(super) struct Session {
 }
 
 impl Workspace {
-    pub(super) fn provider(&self, stack: &StackId, name: &ProviderName) -> Result<Arc<dyn Provider>, OperationError> {
+    pub(super) fn provider(
+        &self,
+        stack: &StackId,
+        name: &ProviderName,
+    ) -> Result<Arc<dyn Provider>, OperationError> {
         let factory = self.0.registry.get(name)?;
         Ok(factory.open(&OpenContext {
             dir: self.0.dir.clone(),
@@ -60,30 +64,42 @@ impl Workspace {
         let provider = self.provider(stack, provider)?;
         let lease = self.0.store.acquire(stack, &holder).await?;
         let state = self.0.store.load(stack).await?;
-        let mut session =
-            Session { workspace: self.clone(), stack: stack.clone(), provider, lease, state, run: run.clone() };
+        let mut session = Session {
+            workspace: self.clone(),
+            stack: stack.clone(),
+            provider,
+            lease,
+            state,
+            run: run.clone(),
+        };
         if session.state.open.is_some() {
             let engine = session.engine()?;
-            let options = RecoverOptions { cancellation: run.cancellation.clone(), ..RecoverOptions::default() };
+            let options =
+                RecoverOptions { cancellation: run.cancellation.clone(), ..RecoverOptions::default() };
             engine.recover(&*session.lease, &mut session.state, &options, &run.events).await?;
         }
         Ok(session)
     }
 
     /// What a stack has, seen now. No lease: reading only.
-    pub(super) async fn inventory(&self, provider: &dyn Provider, cx: &OpCtx) -> Result<Inventory, OperationError> {
+    pub(super) async fn inventory(
+        &self,
+        provider: &dyn Provider,
+        cx: &OpCtx,
+    ) -> Result<Inventory, OperationError> {
         let found = provider.inventory(cx, &Scope { stack: cx.stack.clone(), page: None }).await?;
         Ok(Inventory::seen(found))
     }
 }
 
 impl Session {
+    /// Brings back what a kill or a reboot took, before it is looked at what there is.
+    pub(super) async fn revive(&self) -> Result<(), OperationError> {
+        Ok(self.fleet()?.revive(&self.context()).await?)
+    }
+
     pub(super) fn context(&self) -> OpCtx {
-        self.workspace.observe_context(
-            &self.stack,
-            self.lease.info().fence,
-            self.run.cancellation.clone(),
-        )
+        self.workspace.observe_context(&self.stack, self.lease.info().fence, self.run.cancellation.clone())
     }
 
     pub(super) fn fleet(&self) -> Result<Arc<dyn Fleet>, OperationError> {

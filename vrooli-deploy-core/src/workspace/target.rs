@@ -86,8 +86,6 @@ fn load(path: &Path) -> Result<(LoadedManifest, Vec<Diagnostic>), OperationError
 }
 
 pub(super) fn default_environment() -> Result<EnvironmentName, OperationError> {
-    EnvironmentName::new("default").map_err(|e| OperationError::Nothing {
-        message: e.to_string(),
-        help: String::new(),
-    })
+    EnvironmentName::new("default")
+        .map_err(|e| OperationError::Nothing { message: e.to_string(), help: String::new() })
 }

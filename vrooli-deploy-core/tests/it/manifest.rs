@@ -13,19 +13,14 @@ fn found(text: &str) -> Vec<Diagnostic> {
 
 /// The only diagnostic above a remark that a manifest with this body has.
 fn only(body: &str) -> Diagnostic {
-    let mut all: Vec<_> = found(&format!("{HEAD}{body}"))
-        .into_iter()
-        .filter(|d| d.code != rules::NO_SERVICE)
-        .collect();
+    let mut all: Vec<_> =
+        found(&format!("{HEAD}{body}")).into_iter().filter(|d| d.code != rules::NO_SERVICE).collect();
     assert_eq!(all.len(), 1, "{body}: {all:?}");
     all.remove(0)
 }
 
 fn place(diagnostic: &Diagnostic) -> (usize, usize) {
-    (
-        diagnostic.labels[0].span.line,
-        diagnostic.labels[0].span.column,
-    )
+    (diagnostic.labels[0].span.line, diagnostic.labels[0].span.column)
 }
 
 /// A body without its `§`, and the line and column where that stood.
@@ -50,14 +45,7 @@ fn the_documented_manifest_is_read() {
       "networking": {"load_balancer": true, "ssl": "letsencrypt", "cdn": true}
     }"#;
     let checked = load_text("m.json".as_ref(), text);
-    assert!(
-        checked
-            .diagnostics
-            .iter()
-            .all(|d| d.code == rules::NO_SERVICE),
-        "{:?}",
-        checked.diagnostics
-    );
+    assert!(checked.diagnostics.iter().all(|d| d.code == rules::NO_SERVICE), "{:?}", checked.diagnostics);
     let manifest = checked.value.unwrap().manifest;
     assert_eq!(manifest.infrastructure.compute.unwrap().count, Some(2));
 }
@@ -108,12 +96,7 @@ fn unknown_words_have_suggestions() {
     ] {
         let checked = load_text("m.yaml".as_ref(), text);
         assert!(checked.value.is_none(), "never a silent default");
-        assert_eq!(
-            checked.diagnostics.len(),
-            1,
-            "said once: {:?}",
-            checked.diagnostics
-        );
+        assert_eq!(checked.diagnostics.len(), 1, "said once: {:?}", checked.diagnostics);
         assert_eq!(checked.diagnostics[0].code, code);
         assert!(checked.diagnostics[0].help.as_ref().unwrap().contains(near));
         assert!(checked.diagnostics[0].fix.is_some());
@@ -123,19 +106,13 @@ fn unknown_words_have_suggestions() {
 #[test]
 fn unknown_keys_warn_with_the_nearest() {
     let diagnostic = only("services:\n  api:\n    run: ./api\n    prots: {}\n");
-    assert_eq!(
-        (diagnostic.code, diagnostic.severity),
-        (rules::UNKNOWN_KEY, Severity::Warning)
-    );
+    assert_eq!((diagnostic.code, diagnostic.severity), (rules::UNKNOWN_KEY, Severity::Warning));
     assert_eq!(place(&diagnostic), (8, 5));
     assert!(diagnostic.help.unwrap().contains("`ports`"));
     let fix = diagnostic.fix.unwrap();
     assert_eq!((fix.replacement.as_str(), fix.span.length), ("ports", 5));
     assert!(
-        found(&format!(
-            "{HEAD}x-mine: 1\nservices: {{api: {{run: a, x-note: b}}}}\n"
-        ))
-        .is_empty(),
+        found(&format!("{HEAD}x-mine: 1\nservices: {{api: {{run: a, x-note: b}}}}\n")).is_empty(),
         "x- is for the user"
     );
 }
@@ -143,51 +120,21 @@ fn unknown_keys_warn_with_the_nearest() {
 #[test]
 fn wrong_shapes_have_places() {
     for (marked, code) in [
-        (
-            "services:\n  api:\n    run: ./api\n    needs: §ui\n",
-            rules::WRONG_TYPE,
-        ),
+        ("services:\n  api:\n    run: ./api\n    needs: §ui\n", rules::WRONG_TYPE),
         ("services:\n  §api:\n    dir: a\n", rules::MISSING_FIELD),
         ("services:\n  §Api:\n    run: a\n", rules::INVALID_VALUE),
-        (
-            "services:\n  api:\n    run: a\n    stop_grace: §10\n",
-            rules::WRONG_TYPE,
-        ),
-        (
-            "services:\n  api:\n    run: a\n    stop_grace: §soon\n",
-            rules::INVALID_VALUE,
-        ),
+        ("services:\n  api:\n    run: a\n    stop_grace: §10\n", rules::WRONG_TYPE),
+        ("services:\n  api:\n    run: a\n    stop_grace: §soon\n", rules::INVALID_VALUE),
         ("services:\n  api:\n    run: §{}\n", rules::WRONG_TYPE),
-        (
-            "services:\n  api:\n    run: a\n    overlap: §never\n",
-            rules::INVALID_VALUE,
-        ),
-        (
-            "services:\n  api:\n    run: a\n    ports: {api: {port: §70000}}\n",
-            rules::INVALID_VALUE,
-        ),
-        (
-            "services:\n  api:\n    run: a\n    scaling: {min: §0}\n",
-            rules::INVALID_VALUE,
-        ),
+        ("services:\n  api:\n    run: a\n    overlap: §never\n", rules::INVALID_VALUE),
+        ("services:\n  api:\n    run: a\n    ports: {api: {port: §70000}}\n", rules::INVALID_VALUE),
+        ("services:\n  api:\n    run: a\n    scaling: {min: §0}\n", rules::INVALID_VALUE),
         ("env:\n  LEVEL: §3\n", rules::WRONG_TYPE),
         ("env:\n  §1A: x\n", rules::INVALID_VALUE),
-        (
-            "secrets:\n  KEY:\n    §from: {enviroment: {name: KEY}}\n",
-            rules::MISSING_FIELD,
-        ),
-        (
-            "secrets:\n  KEY:\n    from: {§environment: {}}\n",
-            rules::MISSING_FIELD,
-        ),
-        (
-            "strategy: {type: canary, canary_percent: §100}\n",
-            rules::INVALID_VALUE,
-        ),
-        (
-            "infrastructure:\n  compute: {type: droplet, count: §99999999999}\n",
-            rules::INVALID_VALUE,
-        ),
+        ("secrets:\n  KEY:\n    §from: {enviroment: {name: KEY}}\n", rules::MISSING_FIELD),
+        ("secrets:\n  KEY:\n    from: {§environment: {}}\n", rules::MISSING_FIELD),
+        ("strategy: {type: canary, canary_percent: §100}\n", rules::INVALID_VALUE),
+        ("infrastructure:\n  compute: {type: droplet, count: §99999999999}\n", rules::INVALID_VALUE),
         (
             "dependencies: {resources: {postgres: {initialization: [{file: a.sql, type: §tables}]}}}\n",
             rules::INVALID_VALUE,
@@ -195,11 +142,7 @@ fn wrong_shapes_have_places() {
     ] {
         let (body, at) = unmarked(marked);
         let diagnostic = only(&body);
-        assert_eq!(
-            (diagnostic.code, place(&diagnostic)),
-            (code, at),
-            "{body}: {diagnostic}"
-        );
+        assert_eq!((diagnostic.code, place(&diagnostic)), (code, at), "{body}: {diagnostic}");
     }
 }
 
@@ -211,12 +154,7 @@ fn all_problems_are_found_at_once() {
         .collect();
     assert_eq!(
         codes,
-        [
-            rules::UNKNOWN_TIER,
-            rules::UNKNOWN_PROVIDER,
-            rules::WRONG_TYPE,
-            rules::MISSING_FIELD
-        ]
+        [rules::UNKNOWN_TIER, rules::UNKNOWN_PROVIDER, rules::WRONG_TYPE, rules::MISSING_FIELD]
     );
 }
 
@@ -224,7 +162,11 @@ fn all_problems_are_found_at_once() {
 fn meanings_are_checked() {
     let api = "services:\n  api:\n    run: ./api\n    ports: {api: {env_var: API_PORT}}\n";
     for (marked, code) in [
-        ("services:\n  a: {run: a, ports: {p: {port: 80}}}\n  b: {run: b, ports: {p: {port: §80}}}\n".to_owned(), rules::PORT),
+        (
+            "services:\n  a: {run: a, ports: {p: {port: 80}}}\n  b: {run: b, ports: {p: {port: §80}}}\n"
+                .to_owned(),
+            rules::PORT,
+        ),
         ("services:\n  a: {run: a, ports: {p: {env_var: P}, q: {env_var: §P}}}\n".to_owned(), rules::PORT),
         ("services:\n  a: {run: a, ports: {p: {port: §0}}}\n".to_owned(), rules::PORT),
         ("services:\n  a: {run: a, ports: {p: {range: §9-1}}}\n".to_owned(), rules::PORT),
@@ -240,7 +182,11 @@ fn meanings_are_checked() {
         (format!("{api}    dir: §../x\n"), rules::PATH_OUTSIDE),
         ("services:\n  a:\n    run: §[]\n".to_owned(), rules::INVALID_VALUE),
         ("build: {context: §../x}\n".to_owned(), rules::BUILD_CONTEXT),
-        ("dependencies: {resources: {postgres: {initialization: [{file: §/x.sql, type: schema}]}}}\n".to_owned(), rules::PATH_OUTSIDE),
+        (
+            "dependencies: {resources: {postgres: {initialization: [{file: §/x.sql, type: schema}]}}}\n"
+                .to_owned(),
+            rules::PATH_OUTSIDE,
+        ),
         ("drop: [§redis]\n".to_owned(), rules::DROP_WITHOUT_TARGET),
         ("§app: {name: \"{{APP}}\"}\n".to_owned(), rules::DUPLICATE_KEY),
     ] {
@@ -253,15 +199,10 @@ fn meanings_are_checked() {
 
 #[test]
 fn a_circle_of_needs_prints_its_path() {
-    let diagnostic = only(
-        "services:\n  a: {run: a, needs: [b]}\n  b: {run: b, needs: [c]}\n  c: {run: c, needs: [b]}\n",
-    );
+    let diagnostic =
+        only("services:\n  a: {run: a, needs: [b]}\n  b: {run: b, needs: [c]}\n  c: {run: c, needs: [b]}\n");
     assert_eq!(diagnostic.code, rules::NEEDS_CYCLE);
-    assert!(
-        diagnostic.message.ends_with("b → c → b"),
-        "{}",
-        diagnostic.message
-    );
+    assert!(diagnostic.message.ends_with("b → c → b"), "{}", diagnostic.message);
 }
 
 #[test]
@@ -272,41 +213,34 @@ fn a_secret_in_a_plain_value_is_refused_and_not_repeated() {
         "X: sk_live_canary-1-0123456789",
         "API_TOKEN: 12345678",
     ] {
-        let all = found(&format!(
-            "{HEAD}services: {{a: {{run: a}}}}\nenv:\n  {value}\n"
-        ));
+        let all = found(&format!("{HEAD}services: {{a: {{run: a}}}}\nenv:\n  {value}\n"));
         assert!(all.iter().any(|d| d.severity == Severity::Error), "{value}");
         let text = format!("{all:?}");
-        assert!(
-            !text.contains("canary") && !text.contains("12345678"),
-            "{text}"
-        );
+        assert!(!text.contains("canary") && !text.contains("12345678"), "{text}");
     }
     for run in ["DB_PASSWORD=canary-1 ./a", "[./a, --api-key, canary-1]"] {
         let diagnostic = only(&format!("services:\n  a:\n    run: {run}\n"));
         assert_eq!(diagnostic.code, rules::PLAIN_SECRET, "{run}");
         assert!(!format!("{diagnostic:?}").contains("canary"));
     }
-    assert!(found(&format!("{HEAD}services: {{a: {{run: a}}}}\nenv: {{TOKEN_TTL: \"60\", A: \"${{DB_PASSWORD}}\"}}\n")).is_empty());
+    assert!(
+        found(&format!(
+            "{HEAD}services: {{a: {{run: a}}}}\nenv: {{TOKEN_TTL: \"60\", A: \"${{DB_PASSWORD}}\"}}\n"
+        ))
+        .is_empty()
+    );
 }
 
 #[test]
 fn other_versions_and_other_languages_are_refused_by_name() {
     let newer = found("schema_version: v9.0\ntarget: moon\n");
-    assert_eq!(
-        newer.len(),
-        1,
-        "a newer manifest gives no misleading errors"
-    );
+    assert_eq!(newer.len(), 1, "a newer manifest gives no misleading errors");
     assert_eq!(newer[0].code, rules::SCHEMA_VERSION);
     assert!(newer[0].help.as_ref().unwrap().contains("update"));
     for (text, name) in [
         ("apiVersion: v1\nkind: Service\n", "Kubernetes"),
         ("services:\n  web:\n    image: nginx\n", "Compose"),
-        (
-            "deployment:\n  name: a\n  pattern: small-saas\n",
-            "pattern language",
-        ),
+        ("deployment:\n  name: a\n  pattern: small-saas\n", "pattern language"),
     ] {
         let all = found(text);
         assert_eq!(all.len(), 1, "{all:?}");
@@ -319,21 +253,11 @@ fn other_versions_and_other_languages_are_refused_by_name() {
 fn a_folder_is_read_in_the_documented_order() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let code = |at: &std::path::Path| {
-        load(at)
-            .diagnostics
-            .iter()
-            .map(|d| d.code)
-            .collect::<Vec<_>>()
-    };
+    let code = |at: &std::path::Path| load(at).diagnostics.iter().map(|d| d.code).collect::<Vec<_>>();
     assert_eq!(code(path), [rules::NOTHING_TO_DEPLOY]);
     assert_eq!(code(&path.join("gone")), [rules::UNREADABLE]);
 
-    fs::write(
-        path.join("compose.yaml"),
-        "services: {web: {image: nginx}}\n",
-    )
-    .unwrap();
+    fs::write(path.join("compose.yaml"), "services: {web: {image: nginx}}\n").unwrap();
     assert_eq!(code(path), [rules::FOREIGN_DIALECT]);
 
     fs::create_dir(path.join(".vrooli")).unwrap();
@@ -345,37 +269,19 @@ fn a_folder_is_read_in_the_documented_order() {
         "a compose file beside it is the developer's own"
     );
 
-    fs::write(
-        path.join("deployment.yaml"),
-        "deployment: {pattern: small-saas}\n",
-    )
-    .unwrap();
+    fs::write(path.join("deployment.yaml"), "deployment: {pattern: small-saas}\n").unwrap();
     let checked = load(path);
     assert_eq!(checked.value.unwrap().dialect, Dialect::ServiceJson);
     assert!(
-        checked
-            .diagnostics
-            .iter()
-            .any(|d| d.code == rules::SEVERAL_MANIFESTS),
+        checked.diagnostics.iter().any(|d| d.code == rules::SEVERAL_MANIFESTS),
         "what is not read is named"
     );
 
-    fs::write(
-        path.join("manifest.yml"),
-        format!("{HEAD}services: {{api: {{run: ./b}}}}\n"),
-    )
-    .unwrap();
+    fs::write(path.join("manifest.yml"), format!("{HEAD}services: {{api: {{run: ./b}}}}\n")).unwrap();
     let loaded = load(path).value.unwrap();
-    assert_eq!(
-        (loaded.dialect, loaded.file),
-        (Dialect::Manifest, path.join("manifest.yml"))
-    );
+    assert_eq!((loaded.dialect, loaded.file), (Dialect::Manifest, path.join("manifest.yml")));
 
-    fs::write(
-        path.join("deployment.yaml"),
-        "schema_version: v0.1\ntarget: [\n",
-    )
-    .unwrap();
+    fs::write(path.join("deployment.yaml"), "schema_version: v0.1\ntarget: [\n").unwrap();
     assert_eq!(
         load(path).diagnostics.last().unwrap().code,
         rules::SYNTAX,
@@ -394,11 +300,7 @@ fn a_declared_file_must_exist() {
     fs::write(&path, format!("{HEAD}{body}")).unwrap();
     let checked = load(&path);
     assert_eq!(
-        checked
-            .diagnostics
-            .iter()
-            .map(|d| (d.code, d.severity))
-            .collect::<Vec<_>>(),
+        checked.diagnostics.iter().map(|d| (d.code, d.severity)).collect::<Vec<_>>(),
         [(rules::FILE_MISSING, Severity::Error)]
     );
     fs::write(folder.path().join("s.sql"), "").unwrap();

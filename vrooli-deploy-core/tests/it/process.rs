@@ -6,6 +6,14 @@ use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+/// A new folder, in memory where that is possible: these tests sync thousands of times, and
+/// what survives a killed process does not depend on the disk.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 /// Where a child finds its folder. A test that plays a child does nothing without it.
 const DIR: &str = "VROOLI_DEPLOY_TEST_DIR";
 
@@ -44,11 +52,7 @@ impl Running {
     /// The rest of the next line that begins with `word` and a space; `None` at its end.
     pub(crate) fn next(&mut self, word: &str) -> Option<String> {
         for line in self.lines.by_ref() {
-            if let Some(rest) = line
-                .unwrap()
-                .strip_prefix(word)
-                .and_then(|rest| rest.strip_prefix(' '))
-            {
+            if let Some(rest) = line.unwrap().strip_prefix(word).and_then(|rest| rest.strip_prefix(' ')) {
                 return Some(rest.to_owned());
             }
         }

@@ -55,8 +55,7 @@ fn service() -> impl Strategy<Value = Value> {
         any::<bool>(),
     )
         .prop_map(|(run, port, grace, env, overlap, count, critical)| {
-            let mut service =
-                json!({ "run": run, "env": env, "scaling": { "min": 1, "max": count } });
+            let mut service = json!({ "run": run, "env": env, "scaling": { "min": 1, "max": count } });
             if let Some(variable) = port {
                 service["ports"] = json!({ "main": { "env_var": variable } });
                 service["health"] = json!({ "path": "/health", "critical": critical });
@@ -158,13 +157,8 @@ fn use_it(name: &str, text: String) {
         }
     }
     if let Some(loaded) = checked.value {
-        let requirements = derive(
-            &loaded.manifest,
-            &DeriveOptions {
-                include_optional: true,
-                ..DeriveOptions::default()
-            },
-        );
+        let requirements =
+            derive(&loaded.manifest, &DeriveOptions { include_optional: true, ..DeriveOptions::default() });
         assert!(requirements.value.is_some());
         loaded.manifest.to_yaml().unwrap();
     }
@@ -218,30 +212,22 @@ proptest! {
 
 #[test]
 fn mutated_real_files_are_refused_or_read() {
-    let files: Vec<Value> = super::corpus::files()
-        .into_iter()
-        .map(|(_, text)| serde_json::from_str(&text).unwrap())
-        .collect();
+    let files: Vec<Value> =
+        super::corpus::files().into_iter().map(|(_, text)| serde_json::from_str(&text).unwrap()).collect();
     if files.is_empty() {
         return;
     }
-    let config = ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(256)
-    };
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let mutation = (prop::collection::vec(any::<usize>(), 1..7), json_value());
     runner
-        .run(
-            &(any::<usize>(), prop::collection::vec(mutation, 1..6)),
-            |(index, mutations)| {
-                let mut file = files[index % files.len()].clone();
-                for (path, value) in mutations {
-                    mutate(&mut file, &path, value);
-                }
-                use_it("a/.vrooli/service.json", file.to_string());
-                Ok(())
-            },
-        )
+        .run(&(any::<usize>(), prop::collection::vec(mutation, 1..6)), |(index, mutations)| {
+            let mut file = files[index % files.len()].clone();
+            for (path, value) in mutations {
+                mutate(&mut file, &path, value);
+            }
+            use_it("a/.vrooli/service.json", file.to_string());
+            Ok(())
+        })
         .unwrap();
 }

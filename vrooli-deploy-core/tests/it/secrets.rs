@@ -8,7 +8,7 @@ use vrooli_deploy_core::secrets::{
     FileStore, KeySource, Secret, SecretError, SecretRef, SecretStore, generate,
 };
 
-use crate::process::{Running, child_dir, run_mounted};
+use crate::process::{Running, child_dir, folder, run_mounted};
 
 const STATE: Uuid = Uuid::from_u128(5);
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -36,7 +36,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[test]
 fn values_are_kept_by_version() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let store = open(dir.path());
     assert_eq!(store.name(), "file");
     assert_eq!(store.latest("a/default/x").unwrap(), None);
@@ -111,7 +111,7 @@ fn values_are_kept_by_version() {
 
 #[test]
 fn a_reference_to_another_value_of_that_version_is_not_answered() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, other) = (folder(), folder());
     let reference = open(dir.path()).put("p", &secret("one")).unwrap();
     let store = open(other.path());
     store.put("p", &secret("another one")).unwrap();
@@ -125,7 +125,7 @@ fn a_reference_to_another_value_of_that_version_is_not_answered() {
 
 #[test]
 fn files_are_private_and_hold_no_value() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let value = generate(40).unwrap();
     let store = open(dir.path());
     store.put("shop/default/password", &value).unwrap();
@@ -169,7 +169,7 @@ fn files_are_private_and_hold_no_value() {
 
 #[test]
 fn a_key_that_is_given_is_used_and_written_nowhere() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let given = |key: &str| FileStore::open(dir.path(), STATE, KeySource::Given(secret(key)));
     let reference = given(KEY).unwrap().put("p", &secret("one")).unwrap();
     assert_eq!(names(dir.path()), ["secrets.lock", "secrets.sealed"]);
@@ -205,7 +205,7 @@ fn a_key_that_is_given_is_used_and_written_nowhere() {
 
 #[test]
 fn a_key_that_is_gone_open_to_others_or_damaged_is_named_and_never_replaced() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let reference = open(dir.path()).put("p", &secret("one")).unwrap();
     let file = key_file(dir.path());
     let key = std::fs::read(&file).unwrap();
@@ -246,7 +246,7 @@ fn a_key_that_is_gone_open_to_others_or_damaged_is_named_and_never_replaced() {
 
 #[test]
 fn a_sealed_file_that_was_changed_is_told_and_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let store = open(dir.path());
     let reference = store.put("p", &secret("one")).unwrap();
     let file = dir.path().join("secrets.sealed");
@@ -291,7 +291,7 @@ fn a_sealed_file_that_was_changed_is_told_and_left_as_it_is() {
 
 #[test]
 fn a_newer_file_is_named_even_without_its_key() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let store = open(dir.path());
     store.put("p", &secret("one")).unwrap();
     let file = dir.path().join("secrets.sealed");
@@ -312,7 +312,7 @@ fn a_newer_file_is_named_even_without_its_key() {
 
 #[test]
 fn writers_take_turns() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     std::thread::scope(|scope| {
         for writer in 0..4 {
             let dir = dir.path();
@@ -357,7 +357,7 @@ fn child_that_stores() {
 
 #[test]
 fn a_kill_loses_no_value_that_was_stored() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     for round in 1..=8 {
         let mut child = Running::start(CHILD, dir.path());
         let mut stored = 0;
@@ -386,7 +386,7 @@ fn a_kill_loses_no_value_that_was_stored() {
 
 #[test]
 fn a_full_disk_keeps_what_is_there() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     if !run_mounted(
         "secrets::child_on_a_small_disk",
         dir.path(),
@@ -417,7 +417,7 @@ fn child_on_a_small_disk() {
 
 #[test]
 fn a_read_only_folder_can_be_read() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     open(dir.path()).put("p", &secret("one")).unwrap();
     let mount = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,bind,ro \"$DIR\"";
     if !run_mounted("secrets::child_in_a_read_only_folder", dir.path(), mount) {

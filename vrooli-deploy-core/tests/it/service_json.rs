@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use vrooli_deploy_core::diagnostics::{Checked, Code, Diagnostic, Severity, format, rules};
 use vrooli_deploy_core::manifest::{
-    Command, DeploymentManifest, Dialect, InitializationKind, LoadedManifest, SecretSource,
-    StrategyKind, load, load_text,
+    Command, DeploymentManifest, Dialect, InitializationKind, LoadedManifest, SecretSource, StrategyKind,
+    load, load_text,
 };
 use vrooli_deploy_core::requirements::{DeriveOptions, derive};
 
@@ -50,10 +50,7 @@ fn read_file(file: Value) -> Checked<LoadedManifest> {
 }
 
 fn of(found: &[Diagnostic], code: Code) -> Vec<&Diagnostic> {
-    found
-        .iter()
-        .filter(|diagnostic| diagnostic.code == code)
-        .collect()
+    found.iter().filter(|diagnostic| diagnostic.code == code).collect()
 }
 
 fn resources(parts: Value) -> (DeploymentManifest, Vec<Diagnostic>) {
@@ -70,18 +67,9 @@ fn shell(command: &Command) -> &str {
 #[test]
 fn the_plain_form() {
     let (manifest, found) = read(json!({}));
-    assert!(
-        found
-            .iter()
-            .all(|diagnostic| diagnostic.severity == Severity::Info),
-        "{found:?}"
-    );
+    assert!(found.iter().all(|diagnostic| diagnostic.severity == Severity::Info), "{found:?}");
     assert_eq!(manifest.app.version, "1.2.3");
-    let env: Vec<_> = manifest
-        .env
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+    let env: Vec<_> = manifest.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(
         env,
         [
@@ -93,15 +81,8 @@ fn the_plain_form() {
     let api = manifest.services.values().next().unwrap();
     assert_eq!(shell(&api.run), "cd api && ./toy-api");
     assert_eq!(api.dir, None);
-    assert_eq!(
-        api.health.as_ref().unwrap().path.as_deref(),
-        Some("/health")
-    );
-    assert_eq!(
-        api.health.as_ref().unwrap().startup_grace,
-        None,
-        "without a database the default does"
-    );
+    assert_eq!(api.health.as_ref().unwrap().path.as_deref(), Some("/health"));
+    assert_eq!(api.health.as_ref().unwrap().startup_grace, None, "without a database the default does");
     assert_eq!(api.routes.len(), 1);
     assert_eq!(api.routes[0].path, "/");
 }
@@ -124,11 +105,7 @@ fn groups_are_the_same_as_entries() {
             .iter()
             .map(|(name, resource)| (name.as_str(), resource.enabled, resource.required))
             .collect();
-        assert_eq!(
-            declared,
-            [("postgres", true, true), ("redis", true, false)],
-            "{shape}"
-        );
+        assert_eq!(declared, [("postgres", true, true), ("redis", true, false)], "{shape}");
     }
 }
 
@@ -141,14 +118,7 @@ fn groups_hold_scenarios_and_empty_lists_hold_nothing() {
     }));
     let names = |names: Vec<String>| names;
     assert_eq!(
-        names(
-            manifest
-                .dependencies
-                .resources
-                .keys()
-                .map(ToString::to_string)
-                .collect()
-        ),
+        names(manifest.dependencies.resources.keys().map(ToString::to_string).collect()),
         ["mail-in-a-box", "postgres"]
     );
     let scenarios: Vec<_> = manifest
@@ -157,13 +127,7 @@ fn groups_hold_scenarios_and_empty_lists_hold_nothing() {
         .iter()
         .map(|(name, scenario)| (name.as_str(), scenario.required))
         .collect();
-    assert_eq!(
-        scenarios,
-        [
-            ("notification-hub", false),
-            ("scenario-authenticator", true)
-        ]
-    );
+    assert_eq!(scenarios, [("notification-hub", false), ("scenario-authenticator", true)]);
     assert_eq!(of(&found, rules::SCENARIO_AS_RESOURCE).len(), 2);
     let (manifest, found) = resources(json!({ "required": [], "optional": [] }));
     assert!(manifest.dependencies.resources.is_empty() && of(&found, rules::ODD_SHAPE).is_empty());
@@ -178,11 +142,7 @@ fn a_guess_yields_to_what_a_person_wrote() {
     let postgres = manifest.dependencies.resources.values().next().unwrap();
     assert!(postgres.required && !postgres.heuristic);
     assert_eq!(postgres.database.as_deref(), Some("mine"));
-    assert_eq!(
-        of(&found, rules::CONTRADICTION)[0].labels.len(),
-        2,
-        "both places are named"
-    );
+    assert_eq!(of(&found, rules::CONTRADICTION)[0].labels.len(), 2, "both places are named");
 }
 
 #[test]
@@ -194,29 +154,16 @@ fn a_resource_says_what_it_holds() {
         "pg": { "type": "postgres", "enabled": true, "required": true, "config": { "extensions": ["vector"] } },
         "huginn": { "type": "external-service", "enabled": false, "required": true, "default_port": 4111 },
     }));
-    let resource = |name: &str| {
-        manifest
-            .dependencies
-            .resources
-            .iter()
-            .find(|(own, _)| own.as_str() == name)
-            .unwrap()
-            .1
-    };
+    let resource =
+        |name: &str| manifest.dependencies.resources.iter().find(|(own, _)| own.as_str() == name).unwrap().1;
     assert_eq!(resource("minio").buckets, ["a", "b"]);
     assert_eq!(resource("ollama").models, ["llama3.2", "mistral"]);
-    assert_eq!(
-        resource("unstructured_io").kind.as_deref(),
-        Some("unstructured-io")
-    );
+    assert_eq!(resource("unstructured_io").kind.as_deref(), Some("unstructured-io"));
     assert_eq!(resource("pg").database.as_deref(), Some("vrooli_toy"));
     assert_eq!(resource("pg").extensions, ["vector"]);
     assert!(!resource("huginn").enabled);
     assert_eq!(of(&found, rules::CONTRADICTION).len(), 1);
-    assert_eq!(
-        of(&found, rules::PLACEHOLDER)[0].severity,
-        Severity::Warning
-    );
+    assert_eq!(of(&found, rules::PLACEHOLDER)[0].severity, Severity::Warning);
 }
 
 #[test]
@@ -237,20 +184,11 @@ fn ports_find_their_services() {
     let owned: Vec<(&str, Vec<&str>)> = manifest
         .services
         .iter()
-        .map(|(name, service)| {
-            (
-                name.as_str(),
-                service.ports.keys().map(|port| port.as_str()).collect(),
-            )
-        })
+        .map(|(name, service)| (name.as_str(), service.ports.keys().map(|port| port.as_str()).collect()))
         .collect();
     assert_eq!(
         owned,
-        [
-            ("api", vec!["api", "odd", "websocket"]),
-            ("driver", vec!["driver_port"]),
-            ("ui", vec!["ui"])
-        ]
+        [("api", vec!["api", "odd", "websocket"]), ("driver", vec!["driver_port"]), ("ui", vec!["ui"])]
     );
     let fixed: Vec<_> = manifest
         .services
@@ -258,15 +196,8 @@ fn ports_find_their_services() {
         .flat_map(|service| service.ports.values())
         .filter_map(|port| port.port)
         .collect();
-    assert!(
-        fixed.is_empty(),
-        "a number that the app is told is not fixed"
-    );
-    assert!(
-        of(&found, rules::PORT_IMPORT)
-            .iter()
-            .any(|d| d.message.contains("36222"))
-    );
+    assert!(fixed.is_empty(), "a number that the app is told is not fixed");
+    assert!(of(&found, rules::PORT_IMPORT).iter().any(|d| d.message.contains("36222")));
     let api = &manifest.services.values().next().unwrap();
     assert_eq!(api.routes[0].path, "/api");
     assert_eq!(api.routes[0].port.as_ref().unwrap().as_str(), "api");
@@ -299,33 +230,20 @@ fn health_is_put_together_from_endpoints_and_checks() {
     let mut services = manifest.services.values();
     let api = services.next().unwrap().health.clone().unwrap();
     assert_eq!(
-        (
-            api.path.as_deref(),
-            api.timeout.unwrap().as_millis(),
-            api.critical
-        ),
+        (api.path.as_deref(), api.timeout.unwrap().as_millis(), api.critical),
         (Some("/healthz"), 4000, true)
     );
     assert!(api.startup_grace.unwrap().as_secs() >= 138);
     let ui = services.next().unwrap().health.clone().unwrap();
     assert_eq!(
-        (
-            ui.path.as_deref(),
-            ui.interval.unwrap().as_millis(),
-            ui.critical
-        ),
+        (ui.path.as_deref(), ui.interval.unwrap().as_millis(), ui.critical),
         (Some("/"), 45000, false)
     );
     assert_eq!(ui.timeout.unwrap().as_millis(), 9000);
     assert_eq!(ui.startup_grace, None);
     let dropped: Vec<_> = of(&found, rules::HEALTH_IMPORT);
     for name in ["`deep`", "`db`", "`far`"] {
-        assert!(
-            dropped
-                .iter()
-                .any(|diagnostic| diagnostic.message.contains(name)),
-            "{name}"
-        );
+        assert!(dropped.iter().any(|diagnostic| diagnostic.message.contains(name)), "{name}");
     }
 }
 
@@ -353,12 +271,7 @@ fn steps_become_builds_with_their_conditions() {
             "stop": { "steps": [{ "name": "stop-api", "run": "pkill -f toy-api" }] },
         },
     }));
-    let steps: Vec<_> = manifest
-        .build
-        .steps
-        .iter()
-        .map(|step| step.name.as_str())
-        .collect();
+    let steps: Vec<_> = manifest.build.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(steps, ["build-api", "fetch", "install-ui-dependencies"]);
     assert_eq!(manifest.build.steps[0].if_exists, ["api/go.mod"]);
     assert_eq!(manifest.build.steps[1].unless_exists, ["vendor"]);
@@ -375,17 +288,9 @@ fn steps_become_builds_with_their_conditions() {
         (rules::CONDITION_NOT_KEPT, "`command_exists`"),
         (rules::PATH_OUTSIDE, "`../x`"),
     ] {
-        assert!(
-            of(&found, code)
-                .iter()
-                .any(|diagnostic| diagnostic.message.contains(name)),
-            "{code} {name}"
-        );
+        assert!(of(&found, code).iter().any(|diagnostic| diagnostic.message.contains(name)), "{code} {name}");
     }
-    assert!(
-        of(&found, rules::KILLS_BY_PATTERN).is_empty(),
-        "a stop step is never run"
-    );
+    assert!(of(&found, rules::KILLS_BY_PATTERN).is_empty(), "a stop step is never run");
 }
 
 #[test]
@@ -393,10 +298,7 @@ fn production_is_preferred_and_a_foreground_start_will_do() {
     let (manifest, _) = read(json!({ "lifecycle": { "production": { "steps": [
         { "name": "start-api", "run": "cd api && exec ./toy-api --prod", "background": true },
     ] } } }));
-    assert_eq!(
-        shell(&manifest.services.values().next().unwrap().run),
-        "cd api && exec ./toy-api --prod"
-    );
+    assert_eq!(shell(&manifest.services.values().next().unwrap().run), "cd api && exec ./toy-api --prod");
     let (manifest, found) = read(json!({ "lifecycle": { "develop": { "steps": [
         { "name": "start-api", "run": "./toy-api" },
         { "name": "start-agent", "run": "echo later" },
@@ -406,10 +308,7 @@ fn production_is_preferred_and_a_foreground_start_will_do() {
     let checked = read_file(scenario(
         json!({ "lifecycle": { "develop": { "steps": [{ "name": "show-urls", "run": "echo x" }] } } }),
     ));
-    assert_eq!(
-        of(&checked.diagnostics, rules::NOTHING_RUNS)[0].severity,
-        Severity::Error
-    );
+    assert_eq!(of(&checked.diagnostics, rules::NOTHING_RUNS)[0].severity, Severity::Error);
 }
 
 #[test]
@@ -428,12 +327,7 @@ fn commands_that_will_trouble_are_named() {
         (rules::TEMPLATE_REFERENCE, "`${RESOURCE_PORTS[postgres]}`"),
         (rules::STEP_NEEDS_PLATFORM, "`resource-postgres`"),
     ] {
-        assert!(
-            of(&found, code)
-                .iter()
-                .any(|diagnostic| diagnostic.message.contains(part)),
-            "{code} {part}"
-        );
+        assert!(of(&found, code).iter().any(|diagnostic| diagnostic.message.contains(part)), "{code} {part}");
     }
 }
 
@@ -458,28 +352,13 @@ fn no_credential_gets_through() {
         .iter()
         .map(|(name, config)| (name.as_str(), config.services.len(), &config.from))
         .collect();
-    let names: Vec<_> = secrets
-        .iter()
-        .map(|(name, services, _)| (*name, *services))
-        .collect();
+    let names: Vec<_> = secrets.iter().map(|(name, services, _)| (*name, *services)).collect();
     assert_eq!(
         names,
-        [
-            ("API_KEY", 1),
-            ("BEARER_TOKEN", 1),
-            ("JWT_SECRET", 2),
-            ("URL_PASSWORD", 1),
-            ("X_TOKEN", 1)
-        ]
+        [("API_KEY", 1), ("BEARER_TOKEN", 1), ("JWT_SECRET", 2), ("URL_PASSWORD", 1), ("X_TOKEN", 1)]
     );
-    assert!(
-        matches!(secrets[2].2, SecretSource::Generate { .. }),
-        "a JWT secret is made anew"
-    );
-    assert!(
-        matches!(secrets[0].2, SecretSource::Environment { .. }),
-        "a key comes from its owner"
-    );
+    assert!(matches!(secrets[2].2, SecretSource::Generate { .. }), "a JWT secret is made anew");
+    assert!(matches!(secrets[0].2, SecretSource::Environment { .. }), "a key comes from its owner");
     let everything = [
         loaded.manifest.to_yaml().unwrap(),
         loaded.manifest.to_json().unwrap(),
@@ -510,22 +389,13 @@ fn a_template_is_named_once_a_placeholder() {
             }))
         ),
     );
-    let errors: Vec<_> = checked
-        .diagnostics
-        .iter()
-        .filter(|d| d.severity == Severity::Error)
-        .collect();
+    let errors: Vec<_> = checked.diagnostics.iter().filter(|d| d.severity == Severity::Error).collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors.iter().all(|error| error.code == rules::PLACEHOLDER && !error.labels.is_empty()));
     assert!(
-        errors
-            .iter()
-            .all(|error| error.code == rules::PLACEHOLDER && !error.labels.is_empty())
-    );
-    assert!(
-        errors
-            .iter()
-            .any(|error| error.message.contains("`{{SCENARIO_ID}}`")
-                && error.message.contains("1 more place"))
+        errors.iter().any(
+            |error| error.message.contains("`{{SCENARIO_ID}}`") && error.message.contains("1 more place")
+        )
     );
 }
 
@@ -540,14 +410,8 @@ fn all_four_deployment_blocks_are_tolerated() {
             json!({ "supported_tiers": [1, 4], "platforms": ["linux"], "desktop_ready": true, "build_configs": { "api": {} } }),
             4,
         ),
-        (
-            json!({ "platforms": { "cloud": {} }, "offline_capable": false, "complexity": "low" }),
-            3,
-        ),
-        (
-            json!({ "cloud": { "preferred_providers": ["digitalocean", "aws"] } }),
-            1,
-        ),
+        (json!({ "platforms": { "cloud": {} }, "offline_capable": false, "complexity": "low" }), 3),
+        (json!({ "cloud": { "preferred_providers": ["digitalocean", "aws"] } }), 1),
         (json!("nonsense"), 0),
     ] {
         let (manifest, found) = read(json!({ "deployment": block.clone() }));
@@ -561,10 +425,7 @@ fn all_four_deployment_blocks_are_tolerated() {
     let scaling = &manifest.services.values().next().unwrap().scaling;
     assert_eq!((scaling.min, scaling.max), (2, 4));
     let checked = read_file(scenario(json!({ "deployment": { "strategy": "canery" } })));
-    assert_eq!(
-        of(&checked.diagnostics, rules::UNKNOWN_STRATEGY)[0].severity,
-        Severity::Error
-    );
+    assert_eq!(of(&checked.diagnostics, rules::UNKNOWN_STRATEGY)[0].severity, Severity::Error);
 }
 
 #[test]
@@ -589,21 +450,9 @@ fn a_folder_in_its_repository() {
     let repository = tempfile::tempdir().unwrap();
     let root = repository.path().join("scenarios").join("toy");
     fs::create_dir_all(repository.path().join("packages/api-core")).unwrap();
-    write(
-        repository.path(),
-        "scenarios/other/.vrooli/service.json",
-        "{}",
-    );
-    write(
-        &root,
-        "api/main.go",
-        "package main // os.Getenv(\"REDIS_URL\")",
-    );
-    write(
-        &root,
-        "ui/server.js",
-        "app.use('/api', proxy({ pathRewrite: {} }))",
-    );
+    write(repository.path(), "scenarios/other/.vrooli/service.json", "{}");
+    write(&root, "api/main.go", "package main // os.Getenv(\"REDIS_URL\")");
+    write(&root, "ui/server.js", "app.use('/api', proxy({ pathRewrite: {} }))");
     write(&root, "initialization/postgres/schema.sql", "");
     write(&root, "initialization/postgres/migrations/1.sql", "");
     write(&root, "initialization/postgres/forgotten.sql", "");
@@ -633,20 +482,8 @@ fn a_folder_in_its_repository() {
     assert_eq!(loaded.context, fs::canonicalize(repository.path()).unwrap());
     assert_eq!(loaded.root, fs::canonicalize(&root).unwrap());
     assert_eq!(loaded.manifest.build.context.as_deref(), Some("../.."));
-    assert!(
-        loaded
-            .manifest
-            .build
-            .include
-            .contains(&"/packages/".to_owned())
-    );
-    assert!(
-        loaded
-            .manifest
-            .build
-            .include
-            .contains(&"/scenarios/toy/".to_owned())
-    );
+    assert!(loaded.manifest.build.include.contains(&"/packages/".to_owned()));
+    assert!(loaded.manifest.build.include.contains(&"/scenarios/toy/".to_owned()));
 
     let postgres = loaded
         .manifest
@@ -656,28 +493,15 @@ fn a_folder_in_its_repository() {
         .find(|(name, _)| name.as_str() == "postgres")
         .unwrap()
         .1;
-    let kinds: Vec<_> = postgres
-        .initialization
-        .iter()
-        .map(|item| (item.kind, item.file.as_str()))
-        .collect();
+    let kinds: Vec<_> = postgres.initialization.iter().map(|item| (item.kind, item.file.as_str())).collect();
     assert_eq!(
         kinds,
         [
-            (
-                InitializationKind::Schema,
-                "initialization/postgres/schema.sql"
-            ),
-            (
-                InitializationKind::Migration,
-                "initialization/postgres/migrations"
-            ),
+            (InitializationKind::Schema, "initialization/postgres/schema.sql"),
+            (InitializationKind::Migration, "initialization/postgres/migrations"),
         ]
     );
-    let missing: Vec<_> = of(&checked.diagnostics, rules::FILE_MISSING)
-        .iter()
-        .map(|d| d.severity)
-        .collect();
+    let missing: Vec<_> = of(&checked.diagnostics, rules::FILE_MISSING).iter().map(|d| d.severity).collect();
     assert_eq!(
         missing,
         [Severity::Warning, Severity::Info],
@@ -686,61 +510,29 @@ fn a_folder_in_its_repository() {
     let undeclared = of(&checked.diagnostics, rules::UNDECLARED_FILE);
     assert_eq!(undeclared.len(), 1);
     assert!(undeclared[0].message.contains("forgotten.sql"));
-    assert!(
-        of(&checked.diagnostics, rules::HEURISTIC_CONFIRMED)[0]
-            .message
-            .contains("REDIS_URL")
-    );
-    assert!(
-        loaded
-            .manifest
-            .dependencies
-            .scenarios
-            .keys()
-            .any(|name| name.as_str() == "other")
-    );
-    let needed = derive(&loaded.manifest, &DeriveOptions::default())
-        .value
-        .unwrap();
+    assert!(of(&checked.diagnostics, rules::HEURISTIC_CONFIRMED)[0].message.contains("REDIS_URL"));
+    assert!(loaded.manifest.dependencies.scenarios.keys().any(|name| name.as_str() == "other"));
+    let needed = derive(&loaded.manifest, &DeriveOptions::default()).value.unwrap();
     assert_eq!(
-        needed
-            .resources
-            .iter()
-            .map(|resource| resource.name.as_str())
-            .collect::<Vec<_>>(),
+        needed.resources.iter().map(|resource| resource.name.as_str()).collect::<Vec<_>>(),
         ["postgres", "redis"]
     );
     // The UI's server rewrites the path, so only it can answer `/api`.
     assert_eq!(of(&checked.diagnostics, rules::API_ROUTE).len(), 1);
     assert!(
-        loaded
-            .manifest
-            .services
-            .values()
-            .flat_map(|service| &service.routes)
-            .all(|route| route.path == "/")
+        loaded.manifest.services.values().flat_map(|service| &service.routes).all(|route| route.path == "/")
     );
 
     fs::remove_file(root.join("initialization/postgres/schema.sql")).unwrap();
     let checked = load(&root);
-    assert!(
-        checked.has_errors(),
-        "without its tables an app only seems to work"
-    );
+    assert!(checked.has_errors(), "without its tables an app only seems to work");
 }
 
 #[test]
 fn a_folder_by_itself_is_its_own_context() {
     let folder = tempfile::tempdir().unwrap();
-    write(
-        folder.path(),
-        ".vrooli/service.json",
-        &scenario(json!({})).to_string(),
-    );
-    for path in [
-        folder.path().to_owned(),
-        folder.path().join(".vrooli/service.json"),
-    ] {
+    write(folder.path(), ".vrooli/service.json", &scenario(json!({})).to_string());
+    for path in [folder.path().to_owned(), folder.path().join(".vrooli/service.json")] {
         let loaded = load(&path).value.unwrap();
         assert_eq!(loaded.manifest.build.context.as_deref(), Some("."));
         assert_eq!(loaded.context, loaded.root);
@@ -759,15 +551,5 @@ fn paths_stay_inside() {
     ));
     assert_eq!(of(&checked.diagnostics, rules::PATH_OUTSIDE).len(), 2);
     let manifest = checked.value.unwrap().manifest;
-    assert_eq!(
-        manifest
-            .dependencies
-            .resources
-            .values()
-            .next()
-            .unwrap()
-            .initialization
-            .len(),
-        1
-    );
+    assert_eq!(manifest.dependencies.resources.values().next().unwrap().initialization.len(), 1);
 }

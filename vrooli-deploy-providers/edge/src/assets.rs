@@ -57,14 +57,7 @@ mod tests {
         for path in ["/assets/app.4f2a.js", "/x.CSS", "/a/b/logo.svg"] {
             assert!(assets.asks_for_asset(&Method::GET, path), "{path}");
         }
-        for path in [
-            "/",
-            "/api/items",
-            "/index.html",
-            "/v1.2/items",
-            "/.js",
-            "/app.js/",
-        ] {
+        for path in ["/", "/api/items", "/index.html", "/v1.2/items", "/.js", "/app.js/"] {
             assert!(!assets.asks_for_asset(&Method::GET, path), "{path}");
         }
         assert!(!assets.asks_for_asset(&Method::POST, "/app.js"));
@@ -75,10 +68,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert!(AssetExtensions::is_miss(StatusCode::NOT_FOUND, &headers));
         assert!(!AssetExtensions::is_miss(StatusCode::OK, &headers));
-        headers.insert(
-            header::CONTENT_TYPE,
-            http::HeaderValue::from_static("Text/HTML; charset=utf-8"),
-        );
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("Text/HTML; charset=utf-8"));
         assert!(AssetExtensions::is_miss(StatusCode::OK, &headers));
         assert!(!AssetExtensions::is_miss(StatusCode::FORBIDDEN, &headers));
     }

@@ -31,9 +31,7 @@ impl Upload {
             return Self::empty();
         }
         flight.connection.upload_open.set(true);
-        Self {
-            body: Some((body, flight.clone())),
-        }
+        Self { body: Some((body, flight.clone())) }
     }
 }
 
@@ -60,9 +58,7 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body
-            .as_ref()
-            .is_none_or(|(body, _)| body.is_end_stream())
+        self.body.as_ref().is_none_or(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -114,32 +110,15 @@ struct Download {
 
 impl EdgeBody {
     pub(crate) fn text(text: String, busy: Busy) -> Self {
-        Self {
-            kind: Kind::Text((!text.is_empty()).then(|| Bytes::from(text))),
-            _busy: Some(busy),
-        }
+        Self { kind: Kind::Text((!text.is_empty()).then(|| Bytes::from(text))), _busy: Some(busy) }
     }
 
-    pub(crate) fn download(
-        body: Incoming,
-        flight: Flight,
-        lease: Lease,
-        may_end: bool,
-        busy: Busy,
-    ) -> Self {
-        let mut download = Download {
-            body,
-            flight,
-            lease: Some(lease),
-            may_end,
-        };
+    pub(crate) fn download(body: Incoming, flight: Flight, lease: Lease, may_end: bool, busy: Busy) -> Self {
+        let mut download = Download { body, flight, lease: Some(lease), may_end };
         if download.body.is_end_stream() {
             download.end();
         }
-        Self {
-            kind: Kind::Download(Box::new(download)),
-            _busy: Some(busy),
-        }
+        Self { kind: Kind::Download(Box::new(download)), _busy: Some(busy) }
     }
 }
 
@@ -193,10 +172,7 @@ impl Body for EdgeBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.get_mut().kind {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Download(download) => download.poll(cx),

@@ -65,20 +65,15 @@ impl Control {
                 Record::Fence { site, fence } => {
                     fences.insert(site, fence);
                 }
-                Record::Site {
-                    table,
-                    revert_at_unix_ms,
-                    reverted,
-                } => match table.check_beside(sites.values().map(|held| &held.table)) {
-                    Ok(()) => {
-                        let held = Held::loaded(table, revert_at_unix_ms, reverted);
-                        sites.insert(held.table.site.clone(), held);
+                Record::Site { table, revert_at_unix_ms, reverted } => {
+                    match table.check_beside(sites.values().map(|held| &held.table)) {
+                        Ok(()) => {
+                            let held = Held::loaded(table, revert_at_unix_ms, reverted);
+                            sites.insert(held.table.site.clone(), held);
+                        }
+                        Err(error) => rejected.push(RejectedEntry { line, reason: error.to_string() }),
                     }
-                    Err(error) => rejected.push(RejectedEntry {
-                        line,
-                        reason: error.to_string(),
-                    }),
-                },
+                }
             }
         }
         for entry in &rejected {
@@ -125,9 +120,7 @@ impl Control {
     /// Duplicates of all sockets.
     pub(crate) fn listeners(&self) -> std::io::Result<Vec<(ListenerId, OwnedFd)>> {
         let listeners = self.listeners.borrow();
-        let copies = listeners
-            .iter()
-            .map(|(id, socket)| Ok((id.clone(), socket.try_clone()?)));
+        let copies = listeners.iter().map(|(id, socket)| Ok((id.clone(), socket.try_clone()?)));
         copies.collect()
     }
 
@@ -153,11 +146,7 @@ impl Control {
         Ok(previous)
     }
 
-    pub(crate) fn remove_site(
-        &self,
-        site: &SiteId,
-        fence: u64,
-    ) -> Result<Option<SiteTable>, Refusal> {
+    pub(crate) fn remove_site(&self, site: &SiteId, fence: u64) -> Result<Option<SiteTable>, Refusal> {
         self.check_fence(site, fence)?;
         let mut sites = self.sites.borrow().clone();
         let mut fences = self.fences.borrow().clone();
@@ -174,24 +163,14 @@ impl Control {
         let serving = self.sites.borrow().get(site).map(|held| held.table.fence);
         let removed = self.fences.borrow().get(site).copied();
         match serving.max(removed) {
-            Some(held) if given < held => Err(Refusal::Fenced {
-                site: site.clone(),
-                given,
-                held,
-            }),
+            Some(held) if given < held => Err(Refusal::Fenced { site: site.clone(), given, held }),
             _ => Ok(()),
         }
     }
 
     /// Makes a change durable, then puts it into force. If it cannot be written it is not made.
-    fn change(
-        &self,
-        sites: BTreeMap<SiteId, Held>,
-        fences: BTreeMap<SiteId, u64>,
-    ) -> Result<(), Refusal> {
-        save(&self.file, &sites, &fences).map_err(|error| Refusal::State {
-            reason: error.to_string(),
-        })?;
+    fn change(&self, sites: BTreeMap<SiteId, Held>, fences: BTreeMap<SiteId, u64>) -> Result<(), Refusal> {
+        save(&self.file, &sites, &fences).map_err(|error| Refusal::State { reason: error.to_string() })?;
         *self.sites.borrow_mut() = sites;
         *self.fences.borrow_mut() = fences;
         self.publish();
@@ -206,31 +185,23 @@ impl Control {
         let published = sites.values().map(|Held { table, .. }| {
             let of_release = table.releases.iter().map(|(name, release)| {
                 let key = (table.site.clone(), name.clone());
-                let stats = stats.entry(key).or_insert_with(|| {
-                    ReleaseStats::new(table.site.clone(), name.clone(), workers)
-                });
+                let stats = stats
+                    .entry(key)
+                    .or_insert_with(|| ReleaseStats::new(table.site.clone(), name.clone(), workers));
                 if release.weight > 0 {
                     stats.set_draining(false);
                 }
                 (name.clone(), stats.clone())
             });
-            PublishedSite {
-                stats: of_release.collect(),
-                table: Arc::new(table.clone()),
-            }
+            PublishedSite { stats: of_release.collect(), table: Arc::new(table.clone()) }
         });
         let published = published.collect();
         self.generation.set(self.generation.get() + 1);
-        self.shared.publish(Published {
-            generation: self.generation.get(),
-            sites: published,
-        });
+        self.shared.publish(Published { generation: self.generation.get(), sites: published });
         // A worker that chose from the older table counts first and looks second, so nothing
         // can be under way here that is not counted.
         stats.retain(|(site, release), stats| {
-            let known = sites
-                .get(site)
-                .is_some_and(|held| held.table.releases.contains_key(release));
+            let known = sites.get(site).is_some_and(|held| held.table.releases.contains_key(release));
             known || stats.in_flight() > 0
         });
     }
@@ -261,12 +232,7 @@ impl Control {
             accepted: total(|one| &one.accepted),
             refused: total(|one| &one.refused),
             expired: total(|one| &one.expired),
-            releases: self
-                .stats
-                .borrow()
-                .values()
-                .map(|one| one.report())
-                .collect(),
+            releases: self.stats.borrow().values().map(|one| one.report()).collect(),
         }
     }
 
@@ -288,40 +254,24 @@ impl Control {
         let started = Instant::now();
         let stats = self.stats.borrow().get(&(site, release)).cloned();
         let Some(stats) = stats else {
-            return Ok(DrainReport {
-                in_flight: 0,
-                cut: 0,
-                took: Duration::ZERO,
-            });
+            return Ok(DrainReport { in_flight: 0, cut: 0, took: Duration::ZERO });
         };
         stats.set_draining(true);
         let in_flight = stats.in_flight();
         let mut cut = 0;
         if tokio::time::timeout(deadline, stats.idle()).await.is_err() {
             cut = self.cut(Some(&stats), Stop::Drained, false).await;
-            if tokio::time::timeout(CUT_POLITELY, stats.idle())
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(CUT_POLITELY, stats.idle()).await.is_err() {
                 self.cut(Some(&stats), Stop::Drained, true).await;
                 // What does not end now has nobody left to tell; it is counted as cut.
                 let _ = tokio::time::timeout(CUT_AT_ONCE, stats.idle()).await;
             }
         }
-        Ok(DrainReport {
-            in_flight,
-            cut,
-            took: started.elapsed(),
-        })
+        Ok(DrainReport { in_flight, cut, took: started.elapsed() })
     }
 
     async fn cut(&self, release: Option<&Arc<ReleaseStats>>, stop: Stop, at_once: bool) -> u64 {
-        let asked = self.ask(|done| Command::Cut {
-            release: release.cloned(),
-            stop,
-            at_once,
-            done,
-        });
+        let asked = self.ask(|done| Command::Cut { release: release.cloned(), stop, at_once, done });
         asked.await.into_iter().sum()
     }
 
@@ -341,18 +291,11 @@ impl Control {
         all
     }
 
-    pub(crate) async fn add_listener(
-        &self,
-        id: ListenerId,
-        socket: OwnedFd,
-    ) -> Result<(), Refusal> {
+    pub(crate) async fn add_listener(&self, id: ListenerId, socket: OwnedFd) -> Result<(), Refusal> {
         if self.stopping.get() {
             return Err(Refusal::Stopping);
         }
-        let refused = |reason: String| Refusal::Listener {
-            listener: id.clone(),
-            reason,
-        };
+        let refused = |reason: String| Refusal::Listener { listener: id.clone(), reason };
         // macOS cannot say; there only the address is checked.
         #[cfg(not(target_vendor = "apple"))]
         if !rustix::net::sockopt::socket_acceptconn(&socket).unwrap_or(false) {
@@ -361,18 +304,12 @@ impl Control {
         let failed = |error: std::io::Error| refused(error.to_string());
         let copy = socket.try_clone().map_err(failed)?;
         let listener = std::net::TcpListener::from(copy);
-        listener
-            .local_addr()
-            .and_then(|_| listener.set_nonblocking(true))
-            .map_err(failed)?;
+        listener.local_addr().and_then(|_| listener.set_nonblocking(true)).map_err(failed)?;
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
             let copy = listener.try_clone().map_err(failed)?;
-            if worker
-                .send(Command::AddListener(id.clone(), copy, done))
-                .is_ok()
-            {
+            if worker.send(Command::AddListener(id.clone(), copy, done)).is_ok() {
                 answers.push(answer);
             }
         }
@@ -388,8 +325,7 @@ impl Control {
 
     pub(crate) async fn remove_listener(&self, id: &ListenerId) {
         let removed = self.listeners.borrow_mut().remove(id);
-        self.ask(|done| Command::RemoveListener(id.clone(), done))
-            .await;
+        self.ask(|done| Command::RemoveListener(id.clone(), done)).await;
         drop(removed);
     }
 
@@ -477,10 +413,7 @@ fn save(
     sites: &BTreeMap<SiteId, Held>,
     fences: &BTreeMap<SiteId, u64>,
 ) -> std::io::Result<()> {
-    let fences = fences.iter().map(|(site, fence)| Record::Fence {
-        site: site.clone(),
-        fence: *fence,
-    });
+    let fences = fences.iter().map(|(site, fence)| Record::Fence { site: site.clone(), fence: *fence });
     let records: Vec<_> = sites.values().map(Held::record).chain(fences).collect();
     file.save(records.iter())
 }

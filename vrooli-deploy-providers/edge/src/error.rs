@@ -93,9 +93,7 @@ pub enum Refusal {
         reason: String,
     },
     /// A release that gets traffic cannot be drained.
-    #[error(
-        "release {release} of site {site} still gets traffic: take its weight away before draining it"
-    )]
+    #[error("release {release} of site {site} still gets traffic: take its weight away before draining it")]
     StillRouted {
         /// The site.
         site: SiteId,
@@ -134,9 +132,6 @@ pub(crate) trait Trying<T> {
 
 impl<T, E: Into<io::Error>> Trying<T> for Result<T, E> {
     fn trying(self, what: &'static str) -> Result<T, EdgeError> {
-        self.map_err(|source| EdgeError::Io {
-            what,
-            source: source.into(),
-        })
+        self.map_err(|source| EdgeError::Io { what, source: source.into() })
     }
 }

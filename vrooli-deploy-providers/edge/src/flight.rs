@@ -43,8 +43,7 @@ impl Connection {
         let client = client.ip().to_canonical().to_string();
         Self {
             listener,
-            client: HeaderValue::from_str(&client)
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            client: HeaderValue::from_str(&client).unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             watch,
             end: Signal::default(),
             upload_open: Cell::new(false),
@@ -58,9 +57,7 @@ impl Connection {
         let over = |since: u64, limit| now.saturating_sub(since) > crate::millis::of(limit);
         let end = match self.watch.phase() {
             // Politeness waits for the last bytes of an answer, which a client may never take.
-            ClientPhase::Idle(since)
-                if over(since, limits.keep_alive + limits.response_body_pause) =>
-            {
+            ClientPhase::Idle(since) if over(since, limits.keep_alive + limits.response_body_pause) => {
                 EndConnection::AtOnce
             }
             ClientPhase::Idle(since) if over(since, limits.keep_alive) => EndConnection::Politely,

@@ -53,12 +53,7 @@ pub(crate) enum ClientPhase {
 impl HeadWatch {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         let since = AtomicU64::new(clock.load(Ordering::Relaxed));
-        Arc::new(Self {
-            clock,
-            phase: AtomicU8::new(IDLE),
-            since,
-            saw: AtomicU8::new(0),
-        })
+        Arc::new(Self { clock, phase: AtomicU8::new(IDLE), since, saw: AtomicU8::new(0) })
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -140,8 +135,7 @@ impl Scan {
             return 0;
         }
         self.any_line = true;
-        let starts =
-            |name: &[u8]| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name);
+        let starts = |name: &[u8]| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name);
         if starts(TRANSFER_ENCODING) {
             SAW_ENCODING
         } else if starts(CONTENT_LENGTH) {
@@ -162,11 +156,7 @@ pub(crate) struct ClientIo {
 
 impl ClientIo {
     pub(crate) fn new(stream: TcpStream, watch: Arc<HeadWatch>) -> Self {
-        Self {
-            stream,
-            watch,
-            scan: Scan::default(),
-        }
+        Self { stream, watch, scan: Scan::default() }
     }
 }
 
@@ -188,11 +178,7 @@ impl AsyncRead for ClientIo {
 }
 
 impl AsyncWrite for ClientIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
 
@@ -234,7 +220,10 @@ mod tests {
     fn two_lengths_are_seen_however_the_header_is_cut() {
         let cases: [(&[u8], bool); 6] = [
             (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n", true),
-            (b"\r\nPOST / HTTP/1.1\r\nCONTENT-LENGTH:4\r\nhost: a\r\ntransfer-encoding:chunked\r\n\r\n", true),
+            (
+                b"\r\nPOST / HTTP/1.1\r\nCONTENT-LENGTH:4\r\nhost: a\r\ntransfer-encoding:chunked\r\n\r\n",
+                true,
+            ),
             (b"POST / HTTP/1.1\nContent-Length: 4\nTransfer-Encoding: chunked\n\n", true),
             (b"POST / HTTP/1.1\r\nContent-Length: 4\r\nX-Transfer-Encoding: chunked\r\n\r\n", false),
             (b"POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\nTransfer-Encoding: chunked\r\n", false),

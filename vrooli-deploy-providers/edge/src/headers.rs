@@ -56,9 +56,7 @@ fn name_of(authority: &str) -> Option<Cow<'_, str>> {
         address.parse::<std::net::Ipv6Addr>().ok()?;
         (
             &authority[..end],
-            authority[end..]
-                .strip_prefix(':')
-                .or_else(|| authority[end..].is_empty().then_some(""))?,
+            authority[end..].strip_prefix(':').or_else(|| authority[end..].is_empty().then_some(""))?,
         )
     } else {
         let (name, port) = authority.split_once(':').unwrap_or((authority, ""));
@@ -136,12 +134,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    for name in [
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ] {
+    for name in [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
         headers.remove(name);
     }
 }
@@ -176,10 +169,7 @@ pub(crate) fn to_backend(
     let trailers = headers
         .get(header::TE)
         .and_then(|te| te.to_str().ok())
-        .is_some_and(|te| {
-            te.split(',')
-                .any(|one| one.trim().eq_ignore_ascii_case("trailers"))
-        });
+        .is_some_and(|te| te.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")));
     remove_hop_by_hop(headers);
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::TE);
@@ -187,11 +177,8 @@ pub(crate) fn to_backend(
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    let spoofed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| is_forwarding(name.as_str()))
-        .cloned()
-        .collect();
+    let spoofed: Vec<HeaderName> =
+        headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
     for name in spoofed {
         headers.remove(name);
     }
@@ -252,11 +239,7 @@ mod tests {
             ("http://a.test/x", "a.test", Some("a.test")),
         ] {
             let request = request(uri, &[("host", host_header)]);
-            assert_eq!(
-                host(&request).unwrap().as_deref(),
-                expected,
-                "{uri} {host_header}"
-            );
+            assert_eq!(host(&request).unwrap().as_deref(), expected, "{uri} {host_header}");
         }
         for (uri, headers) in [
             ("/", vec![]),
@@ -281,10 +264,7 @@ mod tests {
             "/x?y",
             &[
                 ("host", "a.test"),
-                (
-                    "connection",
-                    "keep-alive, X-Secret, Host, content-length, x-forwarded-for",
-                ),
+                ("connection", "keep-alive, X-Secret, Host, content-length, x-forwarded-for"),
                 ("keep-alive", "timeout=5"),
                 ("x-secret", "1"),
                 ("content-length", "3"),
@@ -345,13 +325,7 @@ mod tests {
         let websocket = [("connection", "Upgrade"), ("upgrade", "WebSocket")];
         assert_eq!(asked(&websocket).as_deref(), Some("WebSocket"));
         assert_eq!(asked(&[("upgrade", "websocket")]), None);
-        assert_eq!(
-            asked(&[("connection", "upgrade"), ("upgrade", "h2c")]),
-            None
-        );
-        assert_eq!(
-            asked(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")]),
-            None
-        );
+        assert_eq!(asked(&[("connection", "upgrade"), ("upgrade", "h2c")]), None);
+        assert_eq!(asked(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")]), None);
     }
 }

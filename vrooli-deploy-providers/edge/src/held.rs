@@ -29,32 +29,17 @@ impl Held {
             here: Instant::now() + revert.after,
             unix_ms: unix_ms().saturating_add(crate::millis::of(revert.after)),
         });
-        Self {
-            table,
-            revert_at,
-            reverted: None,
-        }
+        Self { table, revert_at, reverted: None }
     }
 
     /// From the file. A clock that jumped back cannot make the wait longer than it was.
-    pub(crate) fn loaded(
-        table: SiteTable,
-        revert_at: Option<u64>,
-        reverted: Option<Reverted>,
-    ) -> Self {
+    pub(crate) fn loaded(table: SiteTable, revert_at: Option<u64>, reverted: Option<Reverted>) -> Self {
         let revert_at = table.revert.as_ref().map(|revert| {
             let unix_ms = revert_at.unwrap_or_default();
             let left = Duration::from_millis(unix_ms.saturating_sub(self::unix_ms()));
-            RevertAt {
-                here: Instant::now() + left.min(revert.after),
-                unix_ms,
-            }
+            RevertAt { here: Instant::now() + left.min(revert.after), unix_ms }
         });
-        Self {
-            table,
-            revert_at,
-            reverted,
-        }
+        Self { table, revert_at, reverted }
     }
 
     pub(crate) fn record(&self) -> Record {
@@ -78,10 +63,7 @@ impl Held {
     pub(crate) fn revert(&mut self) {
         self.revert_at = None;
         if let Some(revert) = self.table.revert.take() {
-            self.reverted = Some(Reverted {
-                at_unix_ms: unix_ms(),
-                from: self.table.weights(),
-            });
+            self.reverted = Some(Reverted { at_unix_ms: unix_ms(), from: self.table.weights() });
             self.table.set_weights(&revert.weights);
         }
     }
@@ -104,18 +86,11 @@ mod tests {
         let (old, new) = ("r1", "r2");
         let mut table = SiteTable::new(SiteId::new("s").unwrap(), 1);
         for (name, weight) in [(old, 0), (new, 100)] {
-            let route = ReleaseRoute {
-                weight,
-                backends: BTreeMap::new(),
-            };
-            table
-                .releases
-                .insert(ReleaseName::new(name).unwrap(), route);
+            let route = ReleaseRoute { weight, backends: BTreeMap::new() };
+            table.releases.insert(ReleaseName::new(name).unwrap(), route);
         }
-        table.revert = Some(Revert {
-            after,
-            weights: BTreeMap::from([(ReleaseName::new(old).unwrap(), 100)]),
-        });
+        table.revert =
+            Some(Revert { after, weights: BTreeMap::from([(ReleaseName::new(old).unwrap(), 100)]) });
         table
     }
 

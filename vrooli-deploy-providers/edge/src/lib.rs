@@ -79,9 +79,7 @@ pub use protocol::{DrainReport, EdgeStatus};
 pub use reader::EdgeReader;
 pub use run::run;
 pub use state::RejectedEntry;
-pub use table::{
-    MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable, TableError,
-};
+pub use table::{MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable, TableError};
 
 /// The name of the socket, in [`EdgeOptions::socket_folder`], where a supervisor attaches.
 pub const CONTROL_SOCKET: &str = "edge.sock";

@@ -102,15 +102,10 @@ impl EdgeLink {
     /// [`EdgeError::Closed`] if the process ends first, for instance because another edge
     /// serves the state folder (see [`EdgeLink::attach_or_spawn`]); [`EdgeError::Timeout`]; or
     /// what keeps it from starting.
-    pub async fn spawn(
-        command: Command,
-        listeners: Vec<(ListenerId, OwnedFd)>,
-    ) -> Result<Self, EdgeError> {
+    pub async fn spawn(command: Command, listeners: Vec<(ListenerId, OwnedFd)>) -> Result<Self, EdgeError> {
         let (ours, theirs) = StdUnixStream::pair().trying("make the edge's link")?;
         let mut command = command;
-        command
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .process_group(0);
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).process_group(0);
         let child = command.spawn().trying("start the edge's process")?;
         // Its end of the link: only the child may hold it, or its death would not be seen.
         drop(command);
@@ -187,9 +182,9 @@ impl EdgeLink {
                 return Err(error);
             }
         };
-        let status = greeting.edge.ok_or_else(|| EdgeError::Protocol {
-            reason: "it does not say which edge it is".to_owned(),
-        })?;
+        let status = greeting
+            .edge
+            .ok_or_else(|| EdgeError::Protocol { reason: "it does not say which edge it is".to_owned() })?;
         let (outbox, inbox) = mpsc::unbounded_channel();
         let (ending, ended) = watch::channel(None);
         let pending = Arc::new(Pending(Mutex::new(Some(HashMap::new()))));
@@ -237,9 +232,7 @@ impl EdgeLink {
     /// [`Refusal::Listener`] for a socket that is none of that kind.
     pub async fn add_listener(&self, id: ListenerId, socket: OwnedFd) -> Result<(), EdgeError> {
         let copy = socket.try_clone().trying("duplicate a listener")?;
-        let call = Call::AddListener {
-            listener: id.clone(),
-        };
+        let call = Call::AddListener { listener: id.clone() };
         self.call_with(call, Some(copy), CALL).await?;
         lock(&self.inner.listeners).insert(id, socket);
         Ok(())
@@ -251,9 +244,7 @@ impl EdgeLink {
     /// # Errors
     /// Only those of the link.
     pub async fn remove_listener(&self, id: &ListenerId) -> Result<(), EdgeError> {
-        let call = Call::RemoveListener {
-            listener: id.clone(),
-        };
+        let call = Call::RemoveListener { listener: id.clone() };
         self.call(call, CALL).await?;
         lock(&self.inner.listeners).remove(id);
         Ok(())
@@ -266,12 +257,7 @@ impl EdgeLink {
     pub fn listeners(&self) -> Result<Vec<(ListenerId, OwnedFd)>, EdgeError> {
         lock(&self.inner.listeners)
             .iter()
-            .map(|(id, socket)| {
-                Ok((
-                    id.clone(),
-                    socket.try_clone().trying("duplicate a listener")?,
-                ))
-            })
+            .map(|(id, socket)| Ok((id.clone(), socket.try_clone().trying("duplicate a listener")?)))
             .collect()
     }
 
@@ -294,15 +280,8 @@ impl EdgeLink {
     ///
     /// # Errors
     /// [`Refusal::Fenced`] or [`Refusal::State`]; nothing was changed then.
-    pub async fn remove_site(
-        &self,
-        site: &SiteId,
-        fence: u64,
-    ) -> Result<Option<SiteTable>, EdgeError> {
-        let call = Call::RemoveSite {
-            site: site.clone(),
-            fence,
-        };
+    pub async fn remove_site(&self, site: &SiteId, fence: u64) -> Result<Option<SiteTable>, EdgeError> {
+        let call = Call::RemoveSite { site: site.clone(), fence };
         match self.call(call, CALL).await? {
             Answer::Previous(previous) => Ok(previous.map(|table| *table)),
             other => Err(unexpected(&other)),
@@ -366,11 +345,7 @@ impl EdgeLink {
     /// Resolves when the edge is gone: it ended, was killed, or broke off the link.
     pub async fn closed(&self) -> EdgeEnd {
         let mut ended = self.inner.ended.clone();
-        let end = ended
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|end| *end);
+        let end = ended.wait_for(Option::is_some).await.ok().and_then(|end| *end);
         end.unwrap_or(EdgeEnd { status: None })
     }
 
@@ -398,16 +373,11 @@ impl EdgeLink {
             Err(error) => return Err(error),
         }
         let waited = grace.saturating_add(CALL);
-        tokio::time::timeout(waited, self.closed())
-            .await
-            .map_err(|_| EdgeError::Timeout { waited })
+        tokio::time::timeout(waited, self.closed()).await.map_err(|_| EdgeError::Timeout { waited })
     }
 
     async fn end(&self, grace: Duration, linger: Duration) -> Result<(), EdgeError> {
-        let call = Call::Stop {
-            grace_ms: crate::millis::of(grace),
-            linger_ms: crate::millis::of(linger),
-        };
+        let call = Call::Stop { grace_ms: crate::millis::of(grace), linger_ms: crate::millis::of(linger) };
         self.call(call, CALL).await.map(|_| ())
     }
 
@@ -435,10 +405,7 @@ impl EdgeLink {
     ) -> Result<Answer, EdgeError> {
         let stable = matches!(call, Call::Listeners | Call::Stop { .. });
         if self.inner.theirs != VERSION && !stable {
-            return Err(EdgeError::Version {
-                theirs: self.inner.theirs,
-                ours: VERSION,
-            });
+            return Err(EdgeError::Version { theirs: self.inner.theirs, ours: VERSION });
         }
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let line = socket::encode(&Request { id, call }).trying("send a message to the edge")?;
@@ -447,14 +414,8 @@ impl EdgeLink {
             Some(pending) => pending.insert(id, answer),
             None => return Err(EdgeError::Closed),
         };
-        let _forget = Forget {
-            pending: &self.inner.pending,
-            id,
-        };
-        self.inner
-            .outbox
-            .send((line, socket))
-            .map_err(|_| EdgeError::Closed)?;
+        let _forget = Forget { pending: &self.inner.pending, id };
+        self.inner.outbox.send((line, socket)).map_err(|_| EdgeError::Closed)?;
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(outcome)) => Ok(outcome?),
             Ok(Err(_)) => Err(EdgeError::Closed),
@@ -485,9 +446,7 @@ fn unexpected(answer: &Answer) -> EdgeError {
         Answer::Metrics(_) => "metrics",
         Answer::Drained(_) => "drained",
     };
-    EdgeError::Protocol {
-        reason: format!("it gave an answer to another question: {kind}"),
-    }
+    EdgeError::Protocol { reason: format!("it gave an answer to another question: {kind}") }
 }
 
 pub(crate) fn from_std(stream: StdUnixStream) -> Result<UnixStream, EdgeError> {
@@ -495,10 +454,7 @@ pub(crate) fn from_std(stream: StdUnixStream) -> Result<UnixStream, EdgeError> {
     UnixStream::from_std(stream).trying("use the edge's link")
 }
 
-async fn hello(
-    mut reader: LineReader,
-    writer: &LineWriter,
-) -> Result<(LineReader, Greeting), EdgeError> {
+async fn hello(mut reader: LineReader, writer: &LineWriter) -> Result<(LineReader, Greeting), EdgeError> {
     // That the other side is gone shows when reading.
     let _ = writer.message(&Greeting::new(None, false), None).await;
     let greeting = socket::read_greeting(&mut reader).await?;

@@ -131,9 +131,7 @@ impl Metrics {
     /// One release's counters, if it has any.
     #[must_use]
     pub fn release(&self, site: &SiteId, release: &ReleaseName) -> Option<&ReleaseMetrics> {
-        self.releases
-            .iter()
-            .find(|entry| entry.site == *site && entry.release == *release)
+        self.releases.iter().find(|entry| entry.site == *site && entry.release == *release)
     }
 
     /// The counters in the Prometheus text format.
@@ -150,30 +148,17 @@ impl Metrics {
         }
         let _ = writeln!(out, "# TYPE edge_in_flight gauge");
         for entry in &self.releases {
-            let _ = writeln!(
-                out,
-                "edge_in_flight{{{}}} {}",
-                labels(entry),
-                entry.in_flight
-            );
+            let _ = writeln!(out, "edge_in_flight{{{}}} {}", labels(entry), entry.in_flight);
         }
         let _ = writeln!(out, "# TYPE edge_requests_total counter");
         for entry in &self.releases {
-            let _ = writeln!(
-                out,
-                "edge_requests_total{{{}}} {}",
-                labels(entry),
-                entry.requests
-            );
+            let _ = writeln!(out, "edge_requests_total{{{}}} {}", labels(entry), entry.requests);
         }
         let _ = writeln!(out, "# TYPE edge_responses_total counter");
         for entry in &self.releases {
             for (class, count) in (1..).zip(entry.responses) {
-                let _ = writeln!(
-                    out,
-                    "edge_responses_total{{{},class=\"{class}xx\"}} {count}",
-                    labels(entry)
-                );
+                let _ =
+                    writeln!(out, "edge_responses_total{{{},class=\"{class}xx\"}} {count}", labels(entry));
             }
         }
         let _ = writeln!(out, "# TYPE edge_failures_total counter");

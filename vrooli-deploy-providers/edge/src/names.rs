@@ -10,9 +10,7 @@ pub const MAX_NAME_BYTES: usize = 128;
 
 /// A name that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{kind} {given:?} is not a name: use 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_`, `-` or `/`"
-)]
+#[error("{kind} {given:?} is not a name: use 1 to {MAX_NAME_BYTES} letters, digits, `.`, `_`, `-` or `/`")]
 pub struct NameError {
     /// What was to be named, such as `site`.
     pub kind: &'static str,
@@ -22,17 +20,8 @@ pub struct NameError {
 
 fn check(kind: &'static str, given: &str) -> Result<(), NameError> {
     let fits = !given.is_empty() && given.len() <= MAX_NAME_BYTES;
-    let plain = given
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
-    if fits && plain {
-        Ok(())
-    } else {
-        Err(NameError {
-            kind,
-            given: given.chars().take(64).collect(),
-        })
-    }
+    let plain = given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte));
+    if fits && plain { Ok(()) } else { Err(NameError { kind, given: given.chars().take(64).collect() }) }
 }
 
 macro_rules! name {

@@ -35,12 +35,7 @@ pub(crate) struct Greeting {
 
 impl Greeting {
     pub(crate) fn new(edge: Option<EdgeStatus>, busy: bool) -> Self {
-        Self {
-            protocol: PROTOCOL.to_owned(),
-            version: VERSION,
-            edge,
-            busy,
-        }
+        Self { protocol: PROTOCOL.to_owned(), version: VERSION, edge, busy }
     }
 }
 
@@ -156,24 +151,14 @@ mod tests {
 
     #[test]
     fn messages_keep_their_form() {
-        let stop = Request {
-            id: 3,
-            call: Call::Stop {
-                grace_ms: 5,
-                linger_ms: 0,
-            },
-        };
+        let stop = Request { id: 3, call: Call::Stop { grace_ms: 5, linger_ms: 0 } };
         let cases = [
             (
                 serde_json::to_string(&stop).unwrap(),
                 r#"{"id":3,"call":{"stop":{"grace_ms":5,"linger_ms":0}}}"#,
             ),
             (
-                serde_json::to_string(&Request {
-                    id: 1,
-                    call: Call::Listeners,
-                })
-                .unwrap(),
+                serde_json::to_string(&Request { id: 1, call: Call::Listeners }).unwrap(),
                 r#"{"id":1,"call":"listeners"}"#,
             ),
             (
@@ -185,22 +170,14 @@ mod tests {
                 r#"{"id":1,"listener":"a/b"}"#,
             ),
             (
-                serde_json::to_string(&Response {
-                    id: 1,
-                    body: ResponseBody::Answer(Answer::Done),
-                })
-                .unwrap(),
+                serde_json::to_string(&Response { id: 1, body: ResponseBody::Answer(Answer::Done) }).unwrap(),
                 r#"{"id":1,"answer":"done"}"#,
             ),
         ];
         for (have, want) in cases {
             assert_eq!(have, want);
         }
-        let back: Response =
-            serde_json::from_str(r#"{"id":9,"refused":{"code":"stopping"}}"#).unwrap();
-        assert!(matches!(
-            back.body,
-            ResponseBody::Refused(Refusal::Stopping)
-        ));
+        let back: Response = serde_json::from_str(r#"{"id":9,"refused":{"code":"stopping"}}"#).unwrap();
+        assert!(matches!(back.body, ResponseBody::Refused(Refusal::Stopping)));
     }
 }

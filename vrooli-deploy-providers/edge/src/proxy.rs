@@ -39,9 +39,7 @@ pub(crate) async fn handle(
         }
     };
     if worker.is_retired() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
@@ -65,9 +63,7 @@ fn route(
     loop {
         let routes = worker.routes();
         let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
-        let choice = route
-            .pick(|below| worker.random(below))
-            .ok_or(Reason::NoRelease)?;
+        let choice = route.pick(|below| worker.random(below)).ok_or(Reason::NoRelease)?;
         choice.stats.enter(worker.index);
         // Counted first and looked second: a drain that began with a newer table either sees
         // the count or makes us choose again.
@@ -88,10 +84,8 @@ async fn pass(
     json: bool,
 ) -> Response<EdgeBody> {
     let flight = Flight::entered(worker, connection, &choice.stats);
-    let asked = headers::asked_upgrade(&request).map(|protocol| Upgrade {
-        protocol,
-        client: hyper::upgrade::on(&mut request),
-    });
+    let asked = headers::asked_upgrade(&request)
+        .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
     headers::to_backend(&mut head, &connection.client, protocol, || {
@@ -100,9 +94,7 @@ async fn pass(
     });
     let asset = route.bridge_assets
         && route.choices.len() > 1
-        && worker
-            .assets()
-            .asks_for_asset(&head.method, head.uri.path());
+        && worker.assets().asks_for_asset(&head.method, head.uri.path());
     let spare = asset.then(|| head.clone());
     let upload = Upload::new(body, flight.state());
 
@@ -130,12 +122,7 @@ async fn pass(
 
 /// Sends a request to the first backend that takes it. It is repeated only when it did not
 /// leave, or when it has no body and its method promises that repeating it does no harm.
-async fn send(
-    worker: &Rc<Worker>,
-    choice: &Choice,
-    head: Parts,
-    body: Upload,
-) -> Result<Answer, Failure> {
+async fn send(worker: &Rc<Worker>, choice: &Choice, head: Parts, body: Upload) -> Result<Answer, Failure> {
     let limits = worker.limits();
     let empty = hyper::body::Body::is_end_stream(&body);
     let repeatable = empty && headers::is_repeatable(&head.method);
@@ -146,9 +133,8 @@ async fn send(
     for backend in choice.backends.in_turn() {
         let mut may_reuse = true;
         while let Some(request) = unsent.take().or_else(again) {
-            let pooled = may_reuse
-                .then(|| worker.pool.take(backend, worker.now(), limits, repeatable))
-                .flatten();
+            let pooled =
+                may_reuse.then(|| worker.pool.take(backend, worker.now(), limits, repeatable)).flatten();
             let reused = pooled.is_some();
             let mut sender = match pooled {
                 Some(sender) => sender,
@@ -163,11 +149,7 @@ async fn send(
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    let lease = Lease {
-                        sender,
-                        backend,
-                        worker: worker.clone(),
-                    };
+                    let lease = Lease { sender, backend, worker: worker.clone() };
                     return Ok((response, lease));
                 }
                 Err(mut error) => {
@@ -234,18 +216,13 @@ fn fail(flight: Flight, failure: Failure, json: bool, busy: Busy) -> Response<Ed
     reply(failure.into(), json, busy)
 }
 
-fn deliver(
-    flight: Flight,
-    response: Response<Incoming>,
-    lease: Lease,
-    busy: Busy,
-) -> Response<EdgeBody> {
+fn deliver(flight: Flight, response: Response<Incoming>, lease: Lease, busy: Busy) -> Response<EdgeBody> {
     let (mut head, body) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
-    let may_end = headers::is_event_stream(&head.headers)
-        && !head.headers.contains_key(header::CONTENT_LENGTH);
+    let may_end =
+        headers::is_event_stream(&head.headers) && !head.headers.contains_key(header::CONTENT_LENGTH);
     Response::from_parts(head, EdgeBody::download(body, flight, lease, may_end, busy))
 }
 
@@ -266,10 +243,7 @@ fn switch(
     let (Some(asked), Some(protocol)) = (asked, agreed) else {
         return fail(flight, Failure::Broken, json, busy);
     };
-    if !protocol
-        .as_bytes()
-        .eq_ignore_ascii_case(asked.protocol.as_bytes())
-    {
+    if !protocol.as_bytes().eq_ignore_ascii_case(asked.protocol.as_bytes()) {
         return fail(flight, Failure::Broken, json, busy);
     }
     let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
@@ -277,8 +251,7 @@ fn switch(
     let (mut head, _) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.headers.insert(header::UPGRADE, protocol);
-    head.headers
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
     flight.becomes_tunnel();

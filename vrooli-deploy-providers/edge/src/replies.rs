@@ -30,71 +30,33 @@ impl Reason {
     fn say(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
-            Self::BadHost => (
-                S::BAD_REQUEST,
-                "bad_host",
-                "the request names no host, several, or one that cannot be",
-            ),
-            Self::BadTarget => (
-                S::BAD_REQUEST,
-                "bad_target",
-                "the request's address is not one of http",
-            ),
-            Self::BadEncoding => (
-                S::NOT_IMPLEMENTED,
-                "bad_encoding",
-                "only the transfer coding `chunked` is taken",
-            ),
+            Self::BadHost => {
+                (S::BAD_REQUEST, "bad_host", "the request names no host, several, or one that cannot be")
+            }
+            Self::BadTarget => (S::BAD_REQUEST, "bad_target", "the request's address is not one of http"),
+            Self::BadEncoding => {
+                (S::NOT_IMPLEMENTED, "bad_encoding", "only the transfer coding `chunked` is taken")
+            }
             Self::TwoLengths => (
                 S::BAD_REQUEST,
                 "two_lengths",
                 "the request gives its body both a length and a transfer coding",
             ),
-            Self::NoTunnels => (
-                S::METHOD_NOT_ALLOWED,
-                "no_tunnels",
-                "CONNECT is not offered",
-            ),
-            Self::NoSite => (
-                S::SERVICE_UNAVAILABLE,
-                "no_site",
-                "nothing is deployed here yet",
-            ),
-            Self::NoRule => (
-                S::NOT_FOUND,
-                "no_route",
-                "nothing is deployed under this host and path",
-            ),
-            Self::NoRelease => (
-                S::SERVICE_UNAVAILABLE,
-                "no_release",
-                "no release of the app serves this at the moment",
-            ),
-            Self::Unreachable => (
-                S::BAD_GATEWAY,
-                "unreachable",
-                "the app does not accept connections at the moment",
-            ),
-            Self::Broken => (
-                S::BAD_GATEWAY,
-                "broken",
-                "the app ended the connection before it answered",
-            ),
-            Self::TimedOut => (
-                S::GATEWAY_TIMEOUT,
-                "timed_out",
-                "the app did not answer in time",
-            ),
-            Self::ClientSlow => (
-                S::REQUEST_TIMEOUT,
-                "too_slow",
-                "the request took too long to arrive",
-            ),
-            Self::Retired => (
-                S::SERVICE_UNAVAILABLE,
-                "retired",
-                "the app's release was replaced before it answered",
-            ),
+            Self::NoTunnels => (S::METHOD_NOT_ALLOWED, "no_tunnels", "CONNECT is not offered"),
+            Self::NoSite => (S::SERVICE_UNAVAILABLE, "no_site", "nothing is deployed here yet"),
+            Self::NoRule => (S::NOT_FOUND, "no_route", "nothing is deployed under this host and path"),
+            Self::NoRelease => {
+                (S::SERVICE_UNAVAILABLE, "no_release", "no release of the app serves this at the moment")
+            }
+            Self::Unreachable => {
+                (S::BAD_GATEWAY, "unreachable", "the app does not accept connections at the moment")
+            }
+            Self::Broken => (S::BAD_GATEWAY, "broken", "the app ended the connection before it answered"),
+            Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed_out", "the app did not answer in time"),
+            Self::ClientSlow => (S::REQUEST_TIMEOUT, "too_slow", "the request took too long to arrive"),
+            Self::Retired => {
+                (S::SERVICE_UNAVAILABLE, "retired", "the app's release was replaced before it answered")
+            }
         }
     }
 }
@@ -132,15 +94,9 @@ pub(crate) fn prefers_json(request: &HeaderMap) -> bool {
 pub(crate) fn reply(reason: Reason, json: bool, busy: Busy) -> Response<EdgeBody> {
     let (status, code, text) = reason.say();
     let (kind, body) = if json {
-        (
-            "application/json",
-            serde_json::json!({ "error": code, "message": text }).to_string() + "\n",
-        )
+        ("application/json", serde_json::json!({ "error": code, "message": text }).to_string() + "\n")
     } else {
-        (
-            "text/plain; charset=utf-8",
-            format!("{} {code}: {text}\n", status.as_u16()),
-        )
+        ("text/plain; charset=utf-8", format!("{} {code}: {text}\n", status.as_u16()))
     };
     let mut response = Response::new(EdgeBody::text(body, busy));
     *response.status_mut() = status;

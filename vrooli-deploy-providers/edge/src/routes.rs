@@ -108,10 +108,7 @@ impl Routes {
                                 Rc::new(Choice {
                                     weight: release.weight,
                                     stats,
-                                    backends: Backends {
-                                        addresses: addresses.clone(),
-                                        turn: Cell::new(0),
-                                    },
+                                    backends: Backends { addresses: addresses.clone(), turn: Cell::new(0) },
                                 })
                             })
                         })
@@ -131,10 +128,7 @@ impl Routes {
         for routes in listeners.values_mut() {
             routes.sort();
         }
-        Self {
-            generation: published.generation,
-            listeners,
-        }
+        Self { generation: published.generation, listeners }
     }
 
     /// The route of a request: `host` in lower case without port, `path` as it was sent.
@@ -182,15 +176,9 @@ impl ListenerRoutes {
     }
 
     fn sort(&mut self) {
-        self.wildcard
-            .sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        self.wildcard.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         let of_wildcard = self.wildcard.iter_mut().map(|(_, routes)| routes);
-        for routes in self
-            .exact
-            .values_mut()
-            .chain(of_wildcard)
-            .chain(std::iter::once(&mut self.any))
-        {
+        for routes in self.exact.values_mut().chain(of_wildcard).chain(std::iter::once(&mut self.any)) {
             routes.sort_by_key(|route| std::cmp::Reverse(route.prefix.len()));
         }
     }
@@ -263,13 +251,9 @@ mod tests {
             let address = SocketAddr::from(([127, 0, 0, 1], *port));
             (ServiceName::new(service).unwrap(), vec![address])
         });
-        table.releases.insert(
-            ReleaseName::new(name).unwrap(),
-            ReleaseRoute {
-                weight,
-                backends: backends.collect(),
-            },
-        );
+        table
+            .releases
+            .insert(ReleaseName::new(name).unwrap(), ReleaseRoute { weight, backends: backends.collect() });
     }
 
     fn compile(tables: &[SiteTable]) -> Routes {
@@ -284,21 +268,14 @@ mod tests {
                 })
                 .collect(),
         });
-        Routes::compile(&Published {
-            generation: 1,
-            sites: sites.collect(),
-        })
+        Routes::compile(&Published { generation: 1, sites: sites.collect() })
     }
 
     fn port(routes: &Routes, host: Option<&str>, path: &str) -> Option<u16> {
         let listener = ListenerId::new("web").unwrap();
         let route = routes.find(&listener, host, path).ok()?;
         let choice = route.pick(|_| 0)?;
-        choice
-            .backends
-            .in_turn()
-            .next()
-            .map(|address| address.port())
+        choice.backends.in_turn().next().map(|address| address.port())
     }
 
     #[test]
@@ -313,19 +290,11 @@ mod tests {
                 (Some("*.example.com"), "/", "wild"),
             ],
         );
-        release(
-            &mut one,
-            "r1",
-            100,
-            &[("ui", 1), ("api", 2), ("api2", 3), ("wild", 4)],
-        );
+        release(&mut one, "r1", 100, &[("ui", 1), ("api", 2), ("api2", 3), ("wild", 4)]);
         let mut two = table(
             "two",
             "web",
-            &[
-                (Some("A.b.example.com"), "/x", "x"),
-                (Some("*.b.example.com"), "/y", "y"),
-            ],
+            &[(Some("A.b.example.com"), "/x", "x"), (Some("*.b.example.com"), "/y", "y")],
         );
         release(&mut two, "r1", 100, &[("x", 5), ("y", 6)]);
         let routes = compile(&[one, two]);
@@ -365,10 +334,7 @@ mod tests {
             let choice = route.pick(|total| point % total).unwrap();
             *counts.entry(choice.stats.release.to_string()).or_insert(0) += 1;
         }
-        assert_eq!(
-            counts,
-            BTreeMap::from([("r1".into(), 75), ("r2".into(), 25)])
-        );
+        assert_eq!(counts, BTreeMap::from([("r1".into(), 75), ("r2".into(), 25)]));
         let route = routes.find(&listener, None, "/new").unwrap();
         assert_eq!(route.pick(|_| 0).unwrap().stats.release.as_str(), "r2");
 
@@ -380,14 +346,11 @@ mod tests {
     #[test]
     fn backends_take_turns() {
         let backends = Backends {
-            addresses: [1, 2, 3]
-                .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
-                .to_vec(),
+            addresses: [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
             turn: Cell::new(0),
         };
-        let order = |backends: &Backends| -> Vec<u16> {
-            backends.in_turn().map(|address| address.port()).collect()
-        };
+        let order =
+            |backends: &Backends| -> Vec<u16> { backends.in_turn().map(|address| address.port()).collect() };
         assert_eq!(order(&backends), [1, 2, 3]);
         assert_eq!(order(&backends), [2, 3, 1]);
         assert_eq!(order(&backends), [3, 1, 2]);

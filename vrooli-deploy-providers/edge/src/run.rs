@@ -57,11 +57,7 @@ pub fn run(options: EdgeOptions) -> Result<(), EdgeError> {
     run_in(options, link, Home::Process)
 }
 
-pub(crate) fn run_in(
-    options: EdgeOptions,
-    link: StdUnixStream,
-    home: Home,
-) -> Result<(), EdgeError> {
+pub(crate) fn run_in(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<(), EdgeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -72,19 +68,12 @@ pub(crate) fn run_in(
 
 fn link_from_stdin() -> Result<StdUnixStream, EdgeError> {
     let stdin = io::stdin();
-    let socket = stdin
-        .as_fd()
-        .try_clone_to_owned()
-        .trying("duplicate standard input")?;
+    let socket = stdin.as_fd().try_clone_to_owned().trying("duplicate standard input")?;
     let is_ours = rustix::net::sockopt::socket_type(&socket)
         .is_ok_and(|kind| kind == rustix::net::SocketType::STREAM)
         && rustix::net::getsockname(&socket)
             .is_ok_and(|name| name.address_family() == rustix::net::AddressFamily::UNIX);
-    if is_ours {
-        Ok(StdUnixStream::from(socket))
-    } else {
-        Err(EdgeError::NoLink)
-    }
+    if is_ours { Ok(StdUnixStream::from(socket)) } else { Err(EdgeError::NoLink) }
 }
 
 fn raise_open_files() {
@@ -110,34 +99,19 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
         .collect::<io::Result<_>>()
         .trying("start the edge's workers")?;
     let commands = workers.iter().map(|one| one.commands.clone()).collect();
-    let (threads, handles): (Vec<_>, Vec<_>) = workers
-        .into_iter()
-        .map(|one| (one.ended, one.commands))
-        .unzip();
+    let (threads, handles): (Vec<_>, Vec<_>) =
+        workers.into_iter().map(|one| (one.ended, one.commands)).unzip();
     let control = Control::new(shared, commands, file, loaded);
     let control_socket = NamedSocket::bind(&options.socket_folder, CONTROL_SOCKET)?;
     let reading_socket = NamedSocket::bind(&options.socket_folder, READING_SOCKET)?;
-    link.set_nonblocking(true)
-        .trying("use the supervisor's socket")?;
+    link.set_nonblocking(true).trying("use the supervisor's socket")?;
     let link = UnixStream::from_std(link).trying("use the supervisor's socket")?;
 
     let (endings, mut ended) = mpsc::unbounded_channel();
     // Dropped when another edge may serve: with them go the sockets and their names.
     let mut doors = tokio::task::JoinSet::new();
-    doors.spawn_local(answer(
-        control.clone(),
-        control_socket,
-        Role::Supervisor,
-        home,
-        endings.clone(),
-    ));
-    doors.spawn_local(answer(
-        control.clone(),
-        reading_socket,
-        Role::Reader,
-        home,
-        endings.clone(),
-    ));
+    doors.spawn_local(answer(control.clone(), control_socket, Role::Supervisor, home, endings.clone()));
+    doors.spawn_local(answer(control.clone(), reading_socket, Role::Reader, home, endings.clone()));
     tokio::task::spawn_local(supervised(control.clone(), link, home, endings.clone()));
     let reverting = control.clone();
     tokio::task::spawn_local(async move { reverting.revert_when_due().await });
@@ -160,12 +134,7 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
     doors.shutdown().await;
     drop(lock);
     let (result, grace, linger) = match ending {
-        Ending::Asked {
-            grace,
-            linger,
-            retired,
-            told,
-        } => {
+        Ending::Asked { grace, linger, retired, told } => {
             let _ = retired.send(());
             // A supervisor that does not read must not keep us.
             let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
@@ -173,11 +142,7 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
         }
         Ending::Terminated => (Ok(()), options.grace, Duration::ZERO),
         Ending::LinkClosed => (Ok(()), Duration::ZERO, Duration::ZERO),
-        Ending::StateFolderGone => (
-            Err(EdgeError::StateFolderGone),
-            options.grace,
-            Duration::ZERO,
-        ),
+        Ending::StateFolderGone => (Err(EdgeError::StateFolderGone), options.grace, Duration::ZERO),
         Ending::WorkerLost => (Err(EdgeError::WorkerLost), Duration::ZERO, Duration::ZERO),
     };
     control.finish(grace, linger).await;

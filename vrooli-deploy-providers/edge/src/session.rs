@@ -84,12 +84,7 @@ pub(crate) async fn serve(
     if writer.message(&greeting, None).await.is_err() || busy {
         return;
     }
-    let session = Session {
-        control,
-        role,
-        writer: Rc::new(Mutex::new(writer.clone())),
-        endings,
-    };
+    let session = Session { control, role, writer: Rc::new(Mutex::new(writer.clone())), endings };
     session.run(&mut reader).await;
     writer.shut_down();
     drop(attached);
@@ -132,11 +127,7 @@ impl Session {
             };
             while waiting.try_join_next().is_some() {}
             match call {
-                Call::Drain {
-                    site,
-                    release,
-                    deadline_ms,
-                } => {
+                Call::Drain { site, release, deadline_ms } => {
                     let (control, writer) = (self.control.clone(), self.writer.clone());
                     waiting.spawn_local(async move {
                         let deadline = Duration::from_millis(deadline_ms);
@@ -144,10 +135,7 @@ impl Session {
                         reply(&writer, id, drained.map(Answer::Drained)).await;
                     });
                 }
-                Call::Stop {
-                    grace_ms,
-                    linger_ms,
-                } => self.stop(id, grace_ms, linger_ms),
+                Call::Stop { grace_ms, linger_ms } => self.stop(id, grace_ms, linger_ms),
                 Call::Listeners => self.hand_over_listeners(id).await,
                 Call::AddListener { listener } => {
                     let added = match reader.descriptor() {
@@ -165,25 +153,14 @@ impl Session {
                 }
                 Call::SetSite { table } => {
                     let previous = self.control.set_site(*table);
-                    self.reply(
-                        id,
-                        previous.map(|table| Answer::Previous(table.map(Box::new))),
-                    )
-                    .await;
+                    self.reply(id, previous.map(|table| Answer::Previous(table.map(Box::new)))).await;
                 }
                 Call::RemoveSite { site, fence } => {
                     let previous = self.control.remove_site(&site, fence);
-                    self.reply(
-                        id,
-                        previous.map(|table| Answer::Previous(table.map(Box::new))),
-                    )
-                    .await;
+                    self.reply(id, previous.map(|table| Answer::Previous(table.map(Box::new)))).await;
                 }
                 Call::Ping => self.reply(id, Ok(Answer::Done)).await,
-                Call::Sites => {
-                    self.reply(id, Ok(Answer::Sites(self.control.sites())))
-                        .await
-                }
+                Call::Sites => self.reply(id, Ok(Answer::Sites(self.control.sites()))).await,
                 Call::Metrics => {
                     let metrics = Box::new(self.control.metrics());
                     self.reply(id, Ok(Answer::Metrics(metrics))).await;
@@ -205,13 +182,7 @@ impl Session {
             }
         };
         for (listener, socket) in listeners {
-            send(
-                &self.writer,
-                id,
-                ResponseBody::Listener(listener),
-                Some(&socket),
-            )
-            .await;
+            send(&self.writer, id, ResponseBody::Listener(listener), Some(&socket)).await;
         }
         self.reply(id, Ok(Answer::Done)).await;
     }

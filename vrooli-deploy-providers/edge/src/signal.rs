@@ -16,10 +16,7 @@ pub(crate) struct Signal<T: Copy> {
 
 impl<T: Copy> Default for Signal<T> {
     fn default() -> Self {
-        Self {
-            value: Cell::new(None),
-            waker: RefCell::new(None),
-        }
+        Self { value: Cell::new(None), waker: RefCell::new(None) }
     }
 }
 
@@ -65,11 +62,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self {
-            slots: RefCell::new(Vec::new()),
-            free: RefCell::new(Vec::new()),
-            count: Cell::new(0),
-        }
+        Self { slots: RefCell::new(Vec::new()), free: RefCell::new(Vec::new()), count: Cell::new(0) }
     }
 }
 
@@ -87,11 +80,7 @@ impl<T> Slots<T> {
     }
 
     pub(crate) fn remove(&self, index: usize) {
-        let removed = self
-            .slots
-            .borrow_mut()
-            .get_mut(index)
-            .and_then(Option::take);
+        let removed = self.slots.borrow_mut().get_mut(index).and_then(Option::take);
         if removed.is_some() {
             self.count.set(self.count.get() - 1);
             self.free.borrow_mut().push(index);

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,12 +43,7 @@ pub(crate) struct LineWriter {
 pub(crate) fn split(stream: UnixStream) -> (LineReader, LineWriter) {
     let stream = Arc::new(stream);
     (
-        LineReader {
-            stream: stream.clone(),
-            buffer: Vec::new(),
-            searched: 0,
-            descriptors: VecDeque::new(),
-        },
+        LineReader { stream: stream.clone(), buffer: Vec::new(), searched: 0, descriptors: VecDeque::new() },
         LineWriter { stream },
     )
 }
@@ -99,15 +94,8 @@ impl LineReader {
     async fn fill(&mut self) -> io::Result<usize> {
         loop {
             self.stream.readable().await?;
-            let Self {
-                stream,
-                buffer,
-                descriptors,
-                ..
-            } = self;
-            let received = stream.try_io(Interest::READABLE, || {
-                receive(stream.as_fd(), buffer, descriptors)
-            });
+            let Self { stream, buffer, descriptors, .. } = self;
+            let received = stream.try_io(Interest::READABLE, || receive(stream.as_fd(), buffer, descriptors));
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A peer that was killed may reset; for a reader that is the end as well.
@@ -130,12 +118,7 @@ fn receive(
     let flags = RecvFlags::CMSG_CLOEXEC;
     #[cfg(not(target_os = "linux"))]
     let flags = RecvFlags::empty();
-    let received = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut chunk)],
-        &mut control,
-        flags,
-    )?;
+    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut chunk)], &mut control, flags)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
             for descriptor in rights {
@@ -158,10 +141,7 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     if line.len() > MAX_LINE {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!(
-                "a message of {} bytes is over the limit of {MAX_LINE}",
-                line.len()
-            ),
+            format!("a message of {} bytes is over the limit of {MAX_LINE}", line.len()),
         ));
     }
     line.push(b'\n');
@@ -185,9 +165,7 @@ impl LineWriter {
         let mut descriptor = descriptor.map(AsFd::as_fd);
         while !rest.is_empty() {
             self.stream.writable().await?;
-            let sent = self.stream.try_io(Interest::WRITABLE, || {
-                send(self.stream.as_fd(), rest, descriptor)
-            });
+            let sent = self.stream.try_io(Interest::WRITABLE, || send(self.stream.as_fd(), rest, descriptor));
             match sent {
                 Ok(sent) => {
                     // The descriptor goes with the first byte.
@@ -208,11 +186,7 @@ impl LineWriter {
     }
 }
 
-fn send(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    descriptor: Option<BorrowedFd<'_>>,
-) -> io::Result<usize> {
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors;
@@ -226,12 +200,7 @@ fn send(
     let flags = SendFlags::NOSIGNAL;
     #[cfg(not(target_os = "linux"))]
     let flags = SendFlags::empty();
-    Ok(rustix::net::sendmsg(
-        socket,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        flags,
-    )?)
+    Ok(rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?)
 }
 
 /// Reads the other side's greeting. Whoever calls decides what a version means.
@@ -277,12 +246,7 @@ impl NamedSocket {
             let _ = rustix::fs::unlinkat(&descriptor, &temporary, AtFlags::empty());
         }
         let (listener, identity) = bound.trying("bind one of the edge's sockets")?;
-        Ok(Self {
-            listener,
-            folder: descriptor,
-            name,
-            identity,
-        })
+        Ok(Self { listener, folder: descriptor, name, identity })
     }
 
     fn bind_at(
@@ -337,21 +301,14 @@ pub(crate) async fn connect(folder: &Path, name: &str) -> Result<Option<UnixStre
     };
     let stream = match UnixStream::connect(short_path(&descriptor, folder, name)).await {
         Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
         Err(error) => return Err(error).trying(WHAT),
     };
     let peer = stream.peer_cred().trying(WHAT)?.uid();
     if peer != 0 && peer != rustix::process::geteuid().as_raw() {
-        return Err(EdgeError::Protocol {
-            reason: format!("the socket belongs to user {peer}"),
-        });
+        return Err(EdgeError::Protocol { reason: format!("the socket belongs to user {peer}") });
     }
     Ok(Some(stream))
 }

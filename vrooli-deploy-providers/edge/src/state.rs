@@ -62,19 +62,13 @@ impl StateFile {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{} does not name a file", path.display()),
-            )
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{} does not name a file", path.display()))
         })?;
         let folder = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        Ok(Self {
-            folder: open_folder(folder)?,
-            name: name.to_owned(),
-        })
+        Ok(Self { folder: open_folder(folder)?, name: name.to_owned() })
     }
 
     /// Whether the folder was deleted. One that was only moved is still there.
@@ -86,12 +80,7 @@ impl StateFile {
     pub(crate) fn open_lock(&self) -> io::Result<File> {
         let name = format!("{}.lock", self.name);
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(File::from(rustix::fs::openat(
-            &self.folder,
-            name,
-            flags,
-            Mode::RUSR | Mode::WUSR,
-        )?))
+        Ok(File::from(rustix::fs::openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR)?))
     }
 
     /// Reads every record that can be read. An absent file holds none.
@@ -105,10 +94,7 @@ impl StateFile {
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the state file is over 256 MiB",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the state file is over 256 MiB"));
         }
         let (loaded, bad_lines) = parse(&bytes)?;
         if !bad_lines.is_empty() {
@@ -133,22 +119,18 @@ impl StateFile {
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = format!(".{name}.new");
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
-        let written = rustix::fs::openat(
-            &self.folder,
-            &temporary,
-            flags | OFlags::NOFOLLOW,
-            Mode::RUSR | Mode::WUSR,
-        )
-        .map_err(io::Error::from)
-        .and_then(|file| {
-            let mut file = File::from(file);
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .and_then(|()| {
-            rustix::fs::renameat(&self.folder, &temporary, &self.folder, name)?;
-            Ok(rustix::fs::fsync(&self.folder)?)
-        });
+        let written =
+            rustix::fs::openat(&self.folder, &temporary, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)
+                .map_err(io::Error::from)
+                .and_then(|file| {
+                    let mut file = File::from(file);
+                    file.write_all(bytes)?;
+                    file.sync_all()
+                })
+                .and_then(|()| {
+                    rustix::fs::renameat(&self.folder, &temporary, &self.folder, name)?;
+                    Ok(rustix::fs::fsync(&self.folder)?)
+                });
         if written.is_err() {
             // Nothing half-written stays; if this fails too the next write truncates it.
             let _ = rustix::fs::unlinkat(&self.folder, &temporary, AtFlags::empty());
@@ -193,10 +175,7 @@ fn parse(bytes: &[u8]) -> io::Result<(Loaded, Vec<u8>)> {
             Err(reason) => {
                 bad_lines.extend_from_slice(bytes);
                 bad_lines.push(b'\n');
-                loaded.rejected.push(RejectedEntry {
-                    line: number,
-                    reason,
-                });
+                loaded.rejected.push(RejectedEntry { line: number, reason });
             }
         }
     }
@@ -227,10 +206,7 @@ fn parse_line(bytes: &[u8]) -> Result<Record, String> {
         serde_json::from_slice(bytes).map_err(|error| format!("not a record: {error}"))?;
     let crc = format!("{:08x}", crc32fast::hash(line.entry.get().as_bytes()));
     if crc != line.crc {
-        return Err(format!(
-            "its checksum is {}, its content has {crc}",
-            line.crc
-        ));
+        return Err(format!("its checksum is {}, its content has {crc}", line.crc));
     }
     let record: Record =
         serde_json::from_str(line.entry.get()).map_err(|error| format!("not a record: {error}"))?;
@@ -255,12 +231,8 @@ mod tests {
     fn saved(folder: &Path) -> (StateFile, std::path::PathBuf) {
         let path = folder.join("edge.json");
         let file = StateFile::open(&path).unwrap();
-        let fence = Record::Fence {
-            site: SiteId::new("gone").unwrap(),
-            fence: 3,
-        };
-        file.save([record("one"), record("two"), fence].iter())
-            .unwrap();
+        let fence = Record::Fence { site: SiteId::new("gone").unwrap(), fence: 3 };
+        file.save([record("one"), record("two"), fence].iter()).unwrap();
         (file, path)
     }
 

@@ -199,10 +199,7 @@ mod tests {
             assert!(index < STEPS, "{value}");
             assert!(value <= largest(index), "{value} over {}", largest(index));
             assert!(index == 0 || value > largest(index - 1), "{value}");
-            assert!(
-                largest(index) <= value + value / 8,
-                "{value} is off by too much"
-            );
+            assert!(largest(index) <= value + value / 8, "{value} is off by too much");
         }
         assert_eq!(step(u64::MAX), STEPS - 1);
     }
@@ -249,10 +246,7 @@ mod tests {
             format!("edge_latency_seconds_bucket{{{labels},le=\"+Inf\"}} 2"),
             "edge_accepted_total 2".to_owned(),
         ] {
-            assert!(
-                text.lines().any(|have| have == line),
-                "{line}\nnot in\n{text}"
-            );
+            assert!(text.lines().any(|have| have == line), "{line}\nnot in\n{text}");
         }
     }
 }

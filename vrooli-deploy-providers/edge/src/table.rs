@@ -153,11 +153,7 @@ impl Rule {
     /// A rule for every host.
     #[must_use]
     pub fn any_host(path: impl Into<String>, service: ServiceName) -> Self {
-        Self {
-            host: None,
-            path: path.into(),
-            service,
-        }
+        Self { host: None, path: path.into(), service }
     }
 
     /// The host in the form that requests are compared with.
@@ -171,25 +167,16 @@ impl Rule {
     }
 
     fn check(&self) -> Result<(), TableError> {
-        let plain = self
-            .path
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
+        let plain = self.path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#');
         if !self.path.starts_with('/') || !plain {
-            return Err(TableError::Path {
-                path: self.path.clone(),
-            });
+            return Err(TableError::Path { path: self.path.clone() });
         }
         if let Some(host) = &self.host {
             let name = host.strip_prefix("*.").unwrap_or(host);
-            let address = name
-                .strip_prefix('[')
-                .and_then(|name| name.strip_suffix(']'));
+            let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
             let plain = match address {
                 Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-                None => name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+                None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
             };
             if name.is_empty() || name.len() > 253 || name.ends_with('.') || !plain {
                 return Err(TableError::Host { host: host.clone() });
@@ -227,10 +214,7 @@ impl SiteTable {
     /// The share of each release.
     #[must_use]
     pub fn weights(&self) -> BTreeMap<ReleaseName, u32> {
-        self.releases
-            .iter()
-            .map(|(name, release)| (name.clone(), release.weight))
-            .collect()
+        self.releases.iter().map(|(name, release)| (name.clone(), release.weight)).collect()
     }
 
     /// Gives each release its weight from `weights`, and 0 to those not named.
@@ -249,31 +233,20 @@ impl SiteTable {
         for rule in &self.rules {
             rule.check()?;
             if !seen.insert((rule.host_key(), rule.prefix())) {
-                return Err(TableError::Twice {
-                    host: rule.host.clone(),
-                    path: rule.path.clone(),
-                });
+                return Err(TableError::Twice { host: rule.host.clone(), path: rule.path.clone() });
             }
         }
         let reverts = self.revert.iter().flat_map(|revert| revert.weights.iter());
-        for (release, weight) in self
-            .releases
-            .iter()
-            .map(|(name, release)| (name, &release.weight))
-            .chain(reverts.clone())
+        for (release, weight) in
+            self.releases.iter().map(|(name, release)| (name, &release.weight)).chain(reverts.clone())
         {
             if *weight > MAX_WEIGHT {
-                return Err(TableError::Weight {
-                    release: release.clone(),
-                    weight: *weight,
-                });
+                return Err(TableError::Weight { release: release.clone(), weight: *weight });
             }
         }
         for (release, _) in reverts {
             if !self.releases.contains_key(release) {
-                return Err(TableError::RevertTo {
-                    release: release.clone(),
-                });
+                return Err(TableError::RevertTo { release: release.clone() });
             }
         }
         Ok(())
@@ -291,9 +264,8 @@ impl SiteTable {
                 continue;
             };
             for rule in &self.rules {
-                let same = |theirs: &&Rule| {
-                    theirs.host_key() == rule.host_key() && theirs.prefix() == rule.prefix()
-                };
+                let same =
+                    |theirs: &&Rule| theirs.host_key() == rule.host_key() && theirs.prefix() == rule.prefix();
                 if other.rules.iter().any(|theirs| same(&theirs)) {
                     return Err(TableError::Taken {
                         listener: listener.clone(),
@@ -327,12 +299,9 @@ mod tests {
 
     #[test]
     fn hosts_and_paths_are_checked() {
-        for good in [
-            (None, "/"),
-            (Some("a.example"), "/api"),
-            (Some("*.a.example"), "/x/"),
-            (Some("[::1]"), "/"),
-        ] {
+        for good in
+            [(None, "/"), (Some("a.example"), "/api"), (Some("*.a.example"), "/x/"), (Some("[::1]"), "/")]
+        {
             table("s", &[good]).check().unwrap();
         }
         for bad in [
@@ -353,38 +322,24 @@ mod tests {
 
     #[test]
     fn the_same_rule_twice_is_refused_within_and_between_sites() {
-        let within = table(
-            "s",
-            &[(Some("A.example"), "/x"), (Some("a.example"), "/x/")],
-        );
+        let within = table("s", &[(Some("A.example"), "/x"), (Some("a.example"), "/x/")]);
         assert!(matches!(within.check(), Err(TableError::Twice { .. })));
 
         let first = table("one", &[(None, "/")]);
         let mut second = table("two", &[(None, "/")]);
         second.check_beside([&first].into_iter()).unwrap();
         second.listeners = first.served_on();
-        assert!(matches!(
-            second.check_beside([&first].into_iter()),
-            Err(TableError::Taken { .. })
-        ));
+        assert!(matches!(second.check_beside([&first].into_iter()), Err(TableError::Taken { .. })));
     }
 
     #[test]
     fn a_revert_names_releases_of_the_table() {
         let mut table = table("s", &[]);
         let release = ReleaseName::new("r1").unwrap();
-        table.revert = Some(Revert {
-            after: Duration::from_secs(1),
-            weights: BTreeMap::from([(release.clone(), 100)]),
-        });
+        table.revert =
+            Some(Revert { after: Duration::from_secs(1), weights: BTreeMap::from([(release.clone(), 100)]) });
         assert!(matches!(table.check(), Err(TableError::RevertTo { .. })));
-        table.releases.insert(
-            release,
-            ReleaseRoute {
-                weight: 0,
-                backends: BTreeMap::new(),
-            },
-        );
+        table.releases.insert(release, ReleaseRoute { weight: 0, backends: BTreeMap::new() });
         table.check().unwrap();
     }
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use crate::flight::{Flight, Stop};
 use crate::metrics::Failure;
@@ -33,15 +31,7 @@ struct Direction<R, W> {
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<R, W> {
     fn new(from: R, to: W, frames: Option<Frames>) -> Self {
-        Self {
-            from,
-            to,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            start: 0,
-            end: 0,
-            frames,
-            done: false,
-        }
+        Self { from, to, buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, frames, done: false }
     }
 
     /// Passes on until the source ends.

@@ -100,10 +100,8 @@ mod tests {
 
     #[test]
     fn frames_of_every_length_end_where_they_end() {
-        let frames: Vec<_> = [0, 1, 125, 126, 65_535, 65_536]
-            .into_iter()
-            .map(|length| frame(1, length))
-            .collect();
+        let frames: Vec<_> =
+            [0, 1, 125, 126, 65_535, 65_536].into_iter().map(|length| frame(1, length)).collect();
         let all = frames.concat();
         for chunk in [1, 2, 3, 7, 1_000, all.len()] {
             let mut follow = Frames::default();

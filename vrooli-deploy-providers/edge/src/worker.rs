@@ -53,28 +53,18 @@ impl Shared {
     /// Puts routes into force for every request from now on.
     pub(crate) fn publish(&self, published: Published) {
         let generation = published.generation;
-        *self
-            .published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
         self.generation.store(generation, Ordering::SeqCst);
     }
 
     fn published(&self) -> Arc<Published> {
-        self.published
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// What the control asks of a worker.
 pub(crate) enum Command {
-    AddListener(
-        ListenerId,
-        std::net::TcpListener,
-        oneshot::Sender<io::Result<()>>,
-    ),
+    AddListener(ListenerId, std::net::TcpListener, oneshot::Sender<io::Result<()>>),
     RemoveListener(ListenerId, oneshot::Sender<()>),
     /// Ends what is under way for one release, or for all; `at_once` with its connections.
     /// Answers how many there were.
@@ -169,20 +159,15 @@ pub(crate) struct WorkerHandle {
 
 /// Starts one worker. It ends when its commands are dropped.
 pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<WorkerHandle> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (commands, inbox) = mpsc::unbounded_channel();
     let (ending, ended) = oneshot::channel();
-    std::thread::Builder::new()
-        .name(format!("edge-worker-{index}"))
-        .spawn(move || {
-            // Dropped at the end, also by a panic: that is how the control hears of it.
-            let _ending: oneshot::Sender<()> = ending;
-            let tasks = LocalSet::new();
-            tasks.block_on(&runtime, run(index, shared, inbox));
-        })?;
+    std::thread::Builder::new().name(format!("edge-worker-{index}")).spawn(move || {
+        // Dropped at the end, also by a panic: that is how the control hears of it.
+        let _ending: oneshot::Sender<()> = ending;
+        let tasks = LocalSet::new();
+        tasks.block_on(&runtime, run(index, shared, inbox));
+    })?;
     Ok(WorkerHandle { commands, ended })
 }
 
@@ -213,9 +198,7 @@ async fn tick(worker: Rc<Worker>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        worker
-            .clock
-            .store(crate::millis::of(started.elapsed()), Ordering::Relaxed);
+        worker.clock.store(crate::millis::of(started.elapsed()), Ordering::Relaxed);
         for flight in worker.flights.members() {
             flight.check(worker.limits());
         }
@@ -223,10 +206,7 @@ async fn tick(worker: Rc<Worker>) {
         for connection in worker.connections.members() {
             expired += u64::from(connection.check(worker.limits()));
         }
-        worker
-            .totals()
-            .expired
-            .fetch_add(expired, Ordering::Relaxed);
+        worker.totals().expired.fetch_add(expired, Ordering::Relaxed);
         worker.pool.sweep(worker.now(), worker.limits());
     }
 }
@@ -252,18 +232,10 @@ impl Worker {
                     let _ = done.send(());
                 });
             }
-            Command::Cut {
-                release,
-                stop,
-                at_once,
-                done,
-            } => {
+            Command::Cut { release, stop, at_once, done } => {
                 let mut cut = 0;
                 for flight in self.flights.members() {
-                    if release
-                        .as_ref()
-                        .is_none_or(|release| Arc::ptr_eq(release, &flight.stats))
-                    {
+                    if release.as_ref().is_none_or(|release| Arc::ptr_eq(release, &flight.stats)) {
                         flight.cut(stop, at_once);
                         cut += 1;
                     }
@@ -336,14 +308,10 @@ fn serve(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, client: SocketA
     worker.totals().accepted.fetch_add(1, Ordering::Relaxed);
     worker.totals().connections.fetch_add(1, Ordering::Relaxed);
     let slot = worker.connections.insert(connection.clone());
-    let open = Open {
-        worker: worker.clone(),
-        slot,
-    };
+    let open = Open { worker: worker.clone(), slot };
     tokio::task::spawn_local(async move {
         let worker = &open.worker;
-        let service =
-            service_fn(|request| proxy::handle(worker.clone(), connection.clone(), request));
+        let service = service_fn(|request| proxy::handle(worker.clone(), connection.clone(), request));
         let http = http1::Builder::new()
             // Ours, from the first byte of a header, is in `Connection::check`.
             .header_read_timeout(None)
@@ -381,10 +349,7 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.worker.connections.remove(self.slot);
-        self.worker
-            .totals()
-            .connections
-            .fetch_sub(1, Ordering::Relaxed);
+        self.worker.totals().connections.fetch_sub(1, Ordering::Relaxed);
         self.worker.room.notify_one();
     }
 }

@@ -38,15 +38,9 @@ impl ChildHooks {
     /// of a process, so that values written meanwhile are found, and a store that cannot be
     /// opened stops no other process.
     pub fn new(
-        open_secrets: impl Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError>
-        + Send
-        + Sync
-        + 'static,
+        open_secrets: impl Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            open_secrets: Box::new(open_secrets),
-            config: SupervisorConfig::default(),
-        }
+        Self { open_secrets: Box::new(open_secrets), config: SupervisorConfig::default() }
     }
 
     /// With other numbers for the supervisor.
@@ -59,9 +53,7 @@ impl ChildHooks {
 
 impl std::fmt::Debug for ChildHooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChildHooks")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("ChildHooks").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -91,18 +83,13 @@ pub fn run_if_child(hooks: ChildHooks) {
 }
 
 fn supervise(root: &Path, hooks: ChildHooks) -> u8 {
-    let ChildHooks {
-        open_secrets,
-        config,
-    } = hooks;
+    let ChildHooks { open_secrets, config } = hooks;
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 
 /// Was this process started as a hidden subcommand?
 pub(crate) fn is_child() -> bool {
-    std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == MARKER)
+    std::env::args_os().nth(1).is_some_and(|first| first == MARKER)
 }
 
 /// Is the process a shim of ours (or of another workspace)?
@@ -121,7 +108,7 @@ pub(crate) fn open_secrets(layout: &Layout) -> Result<Arc<SecretResolver>, Secre
         .map_err(|e| SecretError::Io { place, message: format!("the workspace has no id: {e}") })?;
     let key = match std::env::var(crate::KEY_VARIABLE) {
         Ok(key) => KeySource::Given(Secret::new(key)),
-        Err(_) => KeySource::Folder(None),
+        Err(_) => KeySource::Folder(vrooli_deploy_core::workspace::key_folder(layout.root())),
     };
     let store = FileStore::open(layout.root(), id, key)?;
     Ok(Arc::new(move |reference| store.get(reference)))

@@ -13,9 +13,8 @@ struct Known {
     defaults: BTreeMap<String, String>,
 }
 
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    crate::knowledge(include_str!("../data/environment.json"), "environment.json")
-});
+static KNOWN: LazyLock<Known> =
+    LazyLock::new(|| crate::knowledge(include_str!("../data/environment.json"), "environment.json"));
 
 /// Variables of a process, by name.
 pub type Variables = BTreeMap<OsString, OsString>;
@@ -24,20 +23,15 @@ pub type Variables = BTreeMap<OsString, OsString>;
 /// package registries, plus the names in `pass` (`--pass-env`). Cloud keys and `CARGO_*`
 /// are not among them.
 #[must_use]
-pub fn clean(
-    current: impl IntoIterator<Item = (OsString, OsString)>,
-    pass: &[String],
-) -> Variables {
+pub fn clean(current: impl IntoIterator<Item = (OsString, OsString)>, pass: &[String]) -> Variables {
     let mut kept: Variables = current
         .into_iter()
         .filter(|(name, _)| {
-            name.to_str()
-                .is_some_and(|name| is_passed(name) || pass.iter().any(|p| p == name))
+            name.to_str().is_some_and(|name| is_passed(name) || pass.iter().any(|p| p == name))
         })
         .collect();
     for (name, value) in &KNOWN.defaults {
-        kept.entry(OsString::from(name))
-            .or_insert_with(|| OsString::from(value));
+        kept.entry(OsString::from(name)).or_insert_with(|| OsString::from(value));
     }
     kept
 }
@@ -49,13 +43,10 @@ pub fn of_this_process(pass: &[String]) -> Variables {
 }
 
 fn is_passed(name: &str) -> bool {
-    KNOWN
-        .pass
-        .iter()
-        .any(|known| match known.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == known,
-        })
+    KNOWN.pass.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == known,
+    })
 }
 
 /// The value of a variable.
@@ -85,10 +76,8 @@ mod tests {
             ("MINE", "m"),
         ]
         .map(|(n, v)| (OsString::from(n), OsString::from(v)));
-        let names: Vec<String> = clean(current, &["MINE".to_owned()])
-            .into_keys()
-            .map(|n| n.into_string().unwrap())
-            .collect();
+        let names: Vec<String> =
+            clean(current, &["MINE".to_owned()]).into_keys().map(|n| n.into_string().unwrap()).collect();
         assert_eq!(names, ["HTTPS_PROXY", "LANG", "LC_ALL", "MINE", "PATH"]);
     }
 }

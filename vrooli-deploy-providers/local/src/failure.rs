@@ -11,20 +11,13 @@ use vrooli_deploy_core::secrets::SecretError;
 pub(crate) fn io(action: &str, path: &Path, error: &io::Error) -> ProviderError {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ErrorKind::Permission
-        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Permission,
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         _ => ErrorKind::Unexpected,
     };
-    let failure = ProviderError::new(
-        kind,
-        format!("cannot {action} `{}`: {error}", path.display()),
-    );
+    let failure = ProviderError::new(kind, format!("cannot {action} `{}`: {error}", path.display()));
     match kind {
-        ErrorKind::Quota => {
-            failure.with_help("free some space on that disk and run the same command again")
-        }
+        ErrorKind::Quota => failure.with_help("free some space on that disk and run the same command again"),
         ErrorKind::Permission => {
             failure.with_help("check who owns it, or choose another folder with `--state-dir`")
         }
@@ -33,10 +26,7 @@ pub(crate) fn io(action: &str, path: &Path, error: &io::Error) -> ProviderError 
 }
 
 /// The same as a closure for `map_err`.
-pub(crate) fn at<'a>(
-    action: &'a str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> ProviderError + 'a {
+pub(crate) fn at<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> ProviderError + 'a {
     move |error| io(action, path, &error)
 }
 

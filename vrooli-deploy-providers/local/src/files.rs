@@ -14,9 +14,7 @@ use crate::failure;
 /// after a power cut. Readable by its owner only.
 pub(crate) fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
@@ -41,10 +39,7 @@ pub(crate) fn remove_temporary(folder: &Path) -> io::Result<()> {
 
 /// Makes a folder and its parents, for its owner only where it is new.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Removes a file, a link or a whole tree, read-only folders in it included (module
@@ -63,10 +58,8 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
                     && meta.mode() & 0o700 != 0o700
                 {
                     // The removal that follows says what is wrong if this fails.
-                    let _ = fs::set_permissions(
-                        entry.path(),
-                        fs::Permissions::from_mode(meta.mode() | 0o700),
-                    );
+                    let _ =
+                        fs::set_permissions(entry.path(), fs::Permissions::from_mode(meta.mode() | 0o700));
                 }
             }
             absent_is_ok(remove())
@@ -132,13 +125,8 @@ pub(crate) async fn lock(cx: &OpCtx, path: &Path, what: &str) -> Result<File> {
 /// Takes a lock file if nobody holds it.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     loop {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(path)?;
+        let file =
+            File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -193,10 +181,7 @@ pub(crate) fn last_lines(path: &Path, lines: usize) -> Vec<String> {
     };
     let text = read().unwrap_or_default();
     let all: Vec<&str> = text.lines().collect();
-    all.iter()
-        .skip(all.len().saturating_sub(lines))
-        .map(|line| (*line).to_owned())
-        .collect()
+    all.iter().skip(all.len().saturating_sub(lines)).map(|line| (*line).to_owned()).collect()
 }
 
 /// Joins a relative path that must stay inside: no root, no `..`, no prefix.

@@ -40,9 +40,7 @@ impl Layout {
     /// Everything of one stack.
     #[must_use]
     pub fn stack(&self, stack: &StackId) -> PathBuf {
-        self.apps()
-            .join(stack.app.as_str())
-            .join(stack.environment.as_str())
+        self.apps().join(stack.app.as_str()).join(stack.environment.as_str())
     }
 
     /// The copy that builds run in.
@@ -119,25 +117,18 @@ impl Layout {
         let file = self.root.join("id");
         match fs::read_to_string(&file) {
             Ok(text) => Uuid::parse_str(text.trim()).map_err(|e| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{} is no id: {e}", file.display()),
-                )
+                io::Error::new(io::ErrorKind::InvalidData, format!("{} is no id: {e}", file.display()))
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.root)?;
                 let id = Uuid::new_v4();
                 // A link, not a rename: of two that come at once the second sees the first's id.
-                let mut made = tempfile::Builder::new()
-                    .prefix(".id-")
-                    .tempfile_in(&self.root)?;
+                let mut made = tempfile::Builder::new().prefix(".id-").tempfile_in(&self.root)?;
                 io::Write::write_all(&mut made, format!("{id}\n").as_bytes())?;
                 made.as_file().sync_all()?;
                 match made.persist_noclobber(&file) {
                     Ok(_) => Ok(id),
-                    Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                        self.workspace_id()
-                    }
+                    Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => self.workspace_id(),
                     Err(error) => Err(error.error),
                 }
             }
@@ -148,10 +139,7 @@ impl Layout {
 
 /// The digest without its `sha256:`, which a path list would take for a separator.
 pub(crate) fn hexadecimal(digest: &Digest) -> &str {
-    digest
-        .as_str()
-        .strip_prefix("sha256:")
-        .unwrap_or_else(|| digest.as_str())
+    digest.as_str().strip_prefix("sha256:").unwrap_or_else(|| digest.as_str())
 }
 
 #[cfg(test)]

@@ -6,9 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 use vrooli_deploy_core::diagnostics::{Checked, Code, Diagnostic, Severity};
-use vrooli_deploy_core::names::{
-    EnvironmentName, ResourceKey, ResourceKind, StackId, VariableName,
-};
+use vrooli_deploy_core::names::{EnvironmentName, ResourceKey, ResourceKind, StackId, VariableName};
 use vrooli_deploy_core::requirements::{Requirements, ResourceRequirement};
 use vrooli_deploy_core::stack::{Resource, Stack};
 
@@ -41,60 +39,39 @@ impl LowerOptions {
     /// Loopback, a port that is chosen, nothing given.
     #[must_use]
     pub fn new(environment: EnvironmentName) -> Self {
-        Self {
-            environment,
-            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: None,
-            given: BTreeSet::new(),
-        }
+        Self { environment, listen: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, given: BTreeSet::new() }
     }
 }
 
 /// The stack of an app on this machine, keyed `port/public`, `volume/data`,
 /// `database/<name>`, `cache/<name>`.
 pub fn lower(requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
-    let mut lowering = Lowering {
-        resources: BTreeMap::new(),
-        diagnostics: Vec::new(),
-    };
-    let listens = requirements
-        .services
-        .values()
-        .any(|service| !service.ports.is_empty());
+    let mut lowering = Lowering { resources: BTreeMap::new(), diagnostics: Vec::new() };
+    let listens = requirements.services.values().any(|service| !service.ports.is_empty());
     if listens {
         lowering.add(
             "port",
             "public",
             "local.port",
-            &PortSpec {
-                port: options.port,
-                listen: options.listen,
-            },
+            &PortSpec { port: options.port, listen: options.listen },
             false,
         );
     } else if options.port.is_some() {
         lowering.say(
             UNUSABLE,
             Severity::Warning,
-            format!(
-                "`{}` has no service that listens, so `--port` means nothing",
-                requirements.app
-            ),
+            format!("`{}` has no service that listens, so `--port` means nothing", requirements.app),
             None,
         );
     }
-    if requirements.data_volume {
-        lowering.add("volume", "data", "local.volume", &VolumeSpec {}, true);
-    }
+    // Whether the app writes to `../data` cannot be seen from here: it always finds it.
+    lowering.add("volume", "data", "local.volume", &VolumeSpec {}, true);
     for requirement in &requirements.resources {
         if let Some(variable) = pointed_elsewhere(requirement, &options.given) {
             lowering.say(
                 POINTED_ELSEWHERE,
                 Severity::Info,
-                format!(
-                    "`{}` is not made here: `{variable}` is set in the manifest",
-                    requirement.name
-                ),
+                format!("`{}` is not made here: `{variable}` is set in the manifest", requirement.name),
                 None,
             );
             continue;
@@ -102,16 +79,10 @@ pub fn lower(requirements: &Requirements, options: &LowerOptions) -> Checked<Sta
         lowering.resource(requirement, requirements);
     }
     let value = Stack {
-        id: StackId {
-            app: requirements.app.clone(),
-            environment: options.environment.clone(),
-        },
+        id: StackId { app: requirements.app.clone(), environment: options.environment.clone() },
         resources: lowering.resources,
     };
-    Checked {
-        value: Some(value),
-        diagnostics: lowering.diagnostics,
-    }
+    Checked { value: Some(value), diagnostics: lowering.diagnostics }
 }
 
 /// The variable by which a manifest points to a resource that is there: one that says
@@ -125,9 +96,7 @@ fn pointed_elsewhere<'a>(
     requirement
         .env
         .iter()
-        .find(|(variable, output)| {
-            given.contains(*variable) && (says_where(output) || !any_says_where)
-        })
+        .find(|(variable, output)| given.contains(*variable) && (says_where(output) || !any_says_where))
         .map(|(variable, _)| variable)
 }
 
@@ -152,23 +121,14 @@ impl Lowering {
                 let Some(database) = self.sql_name(name, &database) else {
                     return;
                 };
-                let extensions: Option<BTreeSet<SqlName>> = requirement
-                    .extensions
-                    .iter()
-                    .map(|extension| self.sql_name(name, extension))
-                    .collect();
+                let extensions: Option<BTreeSet<SqlName>> =
+                    requirement.extensions.iter().map(|extension| self.sql_name(name, extension)).collect();
                 let Some(extensions) = extensions else { return };
-                let spec = PostgresSpec {
-                    database,
-                    version: requirement.version.clone(),
-                    extensions,
-                };
+                let spec = PostgresSpec { database, version: requirement.version.clone(), extensions };
                 self.add("database", name, "local.postgres", &spec, true);
             }
             "redis" => {
-                let spec = RedisSpec {
-                    version: requirement.version.clone(),
-                };
+                let spec = RedisSpec { version: requirement.version.clone() };
                 self.add("cache", name, "local.redis", &spec, false);
             }
             other => {
@@ -187,9 +147,7 @@ impl Lowering {
                     NOT_HERE,
                     Severity::Error,
                     format!("`{name}` ({other}) cannot be made on this machine"),
-                    Some(format!(
-                        "leave it out with `--drop {name}` if the app can do without, or {point}"
-                    )),
+                    Some(format!("leave it out with `--drop {name}` if the app can do without, or {point}")),
                 );
             }
         }
@@ -210,28 +168,13 @@ impl Lowering {
         }
     }
 
-    fn add<S: Serialize>(
-        &mut self,
-        group: &str,
-        name: &str,
-        kind: &'static str,
-        spec: &S,
-        holds_data: bool,
-    ) {
+    fn add<S: Serialize>(&mut self, group: &str, name: &str, kind: &'static str, spec: &S, holds_data: bool) {
         let made = ResourceKey::new(format!("{group}/{}", name.to_ascii_lowercase()))
             .map_err(|e| e.to_string())
             .and_then(|key| {
                 let kind = ResourceKind::new(kind).map_err(|e| e.to_string())?;
                 let spec = serde_json::to_value(spec).map_err(|e| e.to_string())?;
-                Ok((
-                    key,
-                    Resource {
-                        kind,
-                        spec,
-                        after: BTreeSet::new(),
-                        holds_data,
-                    },
-                ))
+                Ok((key, Resource { kind, spec, after: BTreeSet::new(), holds_data }))
             });
         match made {
             Ok((key, resource)) => match self.resources.entry(key) {
@@ -240,12 +183,7 @@ impl Lowering {
                 }
                 Entry::Occupied(entry) => {
                     let message = format!("two dependencies are both called `{}`", entry.key());
-                    self.say(
-                        UNUSABLE,
-                        Severity::Error,
-                        message,
-                        Some("rename one of them".to_owned()),
-                    );
+                    self.say(UNUSABLE, Severity::Error, message, Some("rename one of them".to_owned()));
                 }
             },
             Err(message) => self.say(UNUSABLE, Severity::Error, message, None),
@@ -278,32 +216,16 @@ mod tests {
 
     #[test]
     fn needs_become_resources_that_their_kinds_take() {
-        let redis =
-            json!({ "name": "Redis", "resource": "redis", "primitive": "cache", "env": {} });
-        let (stack, diagnostics) = lower(&requirements(json!([postgres(), redis])), &options())
-            .into_result()
-            .unwrap();
+        let redis = json!({ "name": "Redis", "resource": "redis", "primitive": "cache", "env": {} });
+        let (stack, diagnostics) =
+            lower(&requirements(json!([postgres(), redis])), &options()).into_result().unwrap();
         assert!(diagnostics.is_empty(), "{diagnostics:?}");
         let keys: Vec<&str> = stack.resources.keys().map(ResourceKey::as_str).collect();
-        assert_eq!(
-            keys,
-            [
-                "cache/redis",
-                "database/postgres",
-                "port/public",
-                "volume/data"
-            ]
-        );
+        assert_eq!(keys, ["cache/redis", "database/postgres", "port/public", "volume/data"]);
         for (key, resource) in &stack.resources {
-            let kind = crate::kinds::all()
-                .into_iter()
-                .find(|kind| kind.kind() == resource.kind)
-                .unwrap();
+            let kind = crate::kinds::all().into_iter().find(|kind| kind.kind() == resource.kind).unwrap();
             kind.check(&resource.spec).unwrap();
-            assert_eq!(
-                resource.holds_data,
-                matches!(key.as_str(), "database/postgres" | "volume/data")
-            );
+            assert_eq!(resource.holds_data, matches!(key.as_str(), "database/postgres" | "volume/data"));
         }
         assert_eq!(
             stack.resources[&ResourceKey::new("database/postgres").unwrap()].spec["database"],
@@ -314,23 +236,14 @@ mod tests {
     #[test]
     fn what_this_machine_does_not_have_is_refused_with_two_ways_out() {
         let qdrant = json!({ "name": "qdrant", "resource": "qdrant", "primitive": "vector-store", "env": { "QDRANT_URL": "url" } });
-        let problems = lower(&requirements(json!([qdrant])), &options())
-            .into_result()
-            .unwrap_err();
+        let problems = lower(&requirements(json!([qdrant])), &options()).into_result().unwrap_err();
         assert_eq!(problems[0].code, NOT_HERE);
         let help = problems[0].help.as_deref().unwrap();
-        assert!(
-            help.contains("--drop qdrant") && help.contains("QDRANT_URL"),
-            "{help}"
-        );
+        assert!(help.contains("--drop qdrant") && help.contains("QDRANT_URL"), "{help}");
 
         let mut options = options();
-        options
-            .given
-            .insert(VariableName::new("QDRANT_URL").unwrap());
-        let (stack, notes) = lower(&requirements(json!([qdrant])), &options)
-            .into_result()
-            .unwrap();
+        options.given.insert(VariableName::new("QDRANT_URL").unwrap());
+        let (stack, notes) = lower(&requirements(json!([qdrant])), &options).into_result().unwrap();
         assert_eq!(stack.resources.len(), 2);
         assert_eq!(notes[0].code, POINTED_ELSEWHERE);
     }
@@ -338,37 +251,19 @@ mod tests {
     #[test]
     fn a_database_name_alone_points_nowhere() {
         let mut options = options();
-        options
-            .given
-            .insert(VariableName::new("POSTGRES_DB").unwrap());
-        let (stack, _) = lower(&requirements(json!([postgres()])), &options)
-            .into_result()
-            .unwrap();
-        assert!(
-            stack
-                .resources
-                .contains_key(&ResourceKey::new("database/postgres").unwrap())
-        );
-        options
-            .given
-            .insert(VariableName::new("POSTGRES_URL").unwrap());
-        let (stack, _) = lower(&requirements(json!([postgres()])), &options)
-            .into_result()
-            .unwrap();
-        assert!(
-            !stack
-                .resources
-                .contains_key(&ResourceKey::new("database/postgres").unwrap())
-        );
+        options.given.insert(VariableName::new("POSTGRES_DB").unwrap());
+        let (stack, _) = lower(&requirements(json!([postgres()])), &options).into_result().unwrap();
+        assert!(stack.resources.contains_key(&ResourceKey::new("database/postgres").unwrap()));
+        options.given.insert(VariableName::new("POSTGRES_URL").unwrap());
+        let (stack, _) = lower(&requirements(json!([postgres()])), &options).into_result().unwrap();
+        assert!(!stack.resources.contains_key(&ResourceKey::new("database/postgres").unwrap()));
     }
 
     #[test]
     fn a_name_that_is_no_name_is_refused() {
         let mut bad = postgres();
         bad["database"] = json!("a\"; DROP");
-        let problems = lower(&requirements(json!([bad])), &options())
-            .into_result()
-            .unwrap_err();
+        let problems = lower(&requirements(json!([bad])), &options()).into_result().unwrap_err();
         assert_eq!(problems[0].code, UNUSABLE);
     }
 }

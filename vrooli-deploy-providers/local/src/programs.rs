@@ -59,9 +59,8 @@ pub(crate) fn is_program(file: &Path) -> bool {
 /// The known tools that a text names, with those that they call in turn.
 pub(crate) fn named_in(text: &str) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();
-    let mut open: Vec<&str> = text
-        .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
-        .collect();
+    let mut open: Vec<&str> =
+        text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).collect();
     while let Some(word) = open.pop() {
         if let Some((name, tool)) = KNOWN.tools.get_key_value(word)
             && found.insert(name.as_str())
@@ -79,11 +78,8 @@ pub(crate) fn also_read(name: &str) -> &'static [String] {
 
 /// A tool is not there: says which package brings it on this distribution.
 pub(crate) fn missing(name: &str, what_for: &str) -> ProviderError {
-    ProviderError::new(
-        ErrorKind::Missing,
-        format!("`{name}` is not installed, and {what_for} needs it"),
-    )
-    .with_help(install(name))
+    ProviderError::new(ErrorKind::Missing, format!("`{name}` is not installed, and {what_for} needs it"))
+        .with_help(install(name))
 }
 
 /// How to install a tool here.
@@ -114,14 +110,10 @@ fn advice(name: &str, ids: &[String]) -> String {
 /// The package among those of several distributions that fits this one, with the command
 /// that installs it.
 pub(crate) fn package_here(packages: &BTreeMap<String, String>) -> Option<(String, String)> {
-    package(packages, &distribution_ids())
-        .map(|(install, package)| (install.to_owned(), package.to_owned()))
+    package(packages, &distribution_ids()).map(|(install, package)| (install.to_owned(), package.to_owned()))
 }
 
-fn package<'a>(
-    packages: &'a BTreeMap<String, String>,
-    ids: &[String],
-) -> Option<(&'static str, &'a str)> {
+fn package<'a>(packages: &'a BTreeMap<String, String>, ids: &[String]) -> Option<(&'static str, &'a str)> {
     ids.iter().find_map(|id| {
         let distribution = KNOWN.distributions.iter().find(|d| d.ids.contains(id))?;
         let package = distribution.ids.iter().find_map(|id| packages.get(id))?;
@@ -152,10 +144,8 @@ fn parse_ids(os_release: &str) -> Vec<String> {
     let mut ids = vec![field("ID")];
     ids.extend(like.split_whitespace().map(str::to_owned));
     // `opensuse-leap` and its kin.
-    let families: Vec<String> = ids
-        .iter()
-        .filter_map(|id| id.split_once('-').map(|(family, _)| family.to_owned()))
-        .collect();
+    let families: Vec<String> =
+        ids.iter().filter_map(|id| id.split_once('-').map(|(family, _)| family.to_owned())).collect();
     ids.extend(families);
     ids.retain(|id| !id.is_empty());
     ids
@@ -172,9 +162,7 @@ mod tests {
 
     #[test]
     fn steps_name_their_tools() {
-        let names: Vec<_> = named_in("cd api && go mod download && go build -o x .")
-            .into_iter()
-            .collect();
+        let names: Vec<_> = named_in("cd api && go mod download && go build -o x .").into_iter().collect();
         assert_eq!(names, ["go"]);
         let names: Vec<_> = named_in("cd ui && npm install").into_iter().collect();
         assert_eq!(names, ["node", "npm"]);
@@ -184,11 +172,7 @@ mod tests {
     #[test]
     fn the_package_is_that_of_the_distribution() {
         let ids = parse_ids("NAME=\"Linux Mint\"\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n");
-        assert!(
-            advice("go", &ids).contains("apt-get install golang-go"),
-            "{}",
-            advice("go", &ids)
-        );
+        assert!(advice("go", &ids).contains("apt-get install golang-go"), "{}", advice("go", &ids));
         let ids = parse_ids("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n");
         assert!(advice("redis-server", &ids).contains("zypper install redis"));
         assert!(advice("pnpm", &parse_ids("ID=debian")).contains("npm install -g pnpm"));

@@ -41,8 +41,7 @@ impl Tool {
     pub(crate) fn new(program: &Path, folder: &Path, account: Option<&Account>) -> Self {
         let mut variables: Variables = environment::of_this_process(&[]);
         // Messages are read by us too.
-        variables
-            .retain(|name, _| !name.as_encoded_bytes().starts_with(b"LC_") && name != "LANGUAGE");
+        variables.retain(|name, _| !name.as_encoded_bytes().starts_with(b"LC_") && name != "LANGUAGE");
         variables.insert(OsString::from("LANG"), OsString::from("C"));
         let mut command = tokio::process::Command::new(program);
         if let Some(account) = account {
@@ -60,11 +59,7 @@ impl Tool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let name = program
-            .file_name()
-            .unwrap_or(program.as_os_str())
-            .to_string_lossy()
-            .into_owned();
+        let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
         Self { command, name }
     }
 
@@ -73,10 +68,7 @@ impl Tool {
         self
     }
 
-    pub(crate) fn args<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(
-        mut self,
-        arguments: I,
-    ) -> Self {
+    pub(crate) fn args<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(mut self, arguments: I) -> Self {
         self.command.args(arguments);
         self
     }
@@ -93,31 +85,20 @@ impl Tool {
 
     /// Sends stdout and stderr to a file; nothing is kept.
     pub(crate) fn output_to(mut self, file: &File) -> std::io::Result<Self> {
-        self.command
-            .stdout(file.try_clone()?)
-            .stderr(file.try_clone()?);
+        self.command.stdout(file.try_clone()?).stderr(file.try_clone()?);
         Ok(self)
     }
 
     /// Makes the call and waits for its end.
     pub(crate) async fn run(mut self, cx: &OpCtx) -> Result<ToolOutput> {
         let mut child = self.command.spawn().map_err(|error| {
-            ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("cannot start `{}`: {error}", self.name),
-            )
+            ProviderError::new(ErrorKind::Unexpected, format!("cannot start `{}`: {error}", self.name))
         })?;
-        let group = child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let work = async {
             let (stdout, stderr, status) = tokio::join!(read(stdout), read(stderr), child.wait());
-            status.map(|status| ToolOutput {
-                status,
-                stdout,
-                stderr,
-            })
+            status.map(|status| ToolOutput { status, stdout, stderr })
         };
         let gave_up = {
             tokio::pin!(work);

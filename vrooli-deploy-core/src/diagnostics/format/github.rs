@@ -21,20 +21,13 @@ pub fn github(diagnostics: &[Diagnostic]) -> String {
         }
         properties.push(format!("title={}", diagnostic.code));
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "::{command} {}::{}",
-            properties.join(","),
-            escaped(&whole_text(diagnostic))
-        );
+        let _ = writeln!(text, "::{command} {}::{}", properties.join(","), escaped(&whole_text(diagnostic)));
     }
     text
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 fn property(text: &str) -> String {
@@ -47,13 +40,7 @@ mod tests {
 
     #[test]
     fn a_message_cannot_break_out_of_its_line() {
-        let span = Span {
-            file: "a,b/c.json".into(),
-            offset: 3,
-            length: 1,
-            line: 2,
-            column: 4,
-        };
+        let span = Span { file: "a,b/c.json".into(), offset: 3, length: 1, line: 2, column: 4 };
         let text = super::github(&[rules::UNKNOWN_KEY
             .diagnostic("100% wrong\n::error::x")
             .at(Some(span), "")

@@ -23,10 +23,7 @@ mod tests {
         let one = rules::SYNTAX.diagnostic("a\nb").help("c");
         let two = rules::UNKNOWN_KEY.diagnostic("d");
         let text = super::json(&[one.clone(), two.clone()]);
-        let back: Vec<Diagnostic> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let back: Vec<Diagnostic> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(back, [one, two]);
     }
 }

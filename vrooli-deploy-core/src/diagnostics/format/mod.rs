@@ -12,20 +12,18 @@ use super::{Diagnostic, Span};
 
 /// The path of a span with `/` on every system, as all three formats want it.
 fn uri(span: &Span) -> String {
-    span.file
-        .components()
-        .fold(String::new(), |mut path, part| {
-            match part {
-                std::path::Component::RootDir => path.push('/'),
-                other => {
-                    if !path.is_empty() && !path.ends_with('/') {
-                        path.push('/');
-                    }
-                    path.push_str(&other.as_os_str().to_string_lossy());
+    span.file.components().fold(String::new(), |mut path, part| {
+        match part {
+            std::path::Component::RootDir => path.push('/'),
+            other => {
+                if !path.is_empty() && !path.ends_with('/') {
+                    path.push('/');
                 }
+                path.push_str(&other.as_os_str().to_string_lossy());
             }
-            path
-        })
+        }
+        path
+    })
 }
 
 /// The message, and the help after it.

@@ -8,10 +8,7 @@ use crate::diagnostics::{Diagnostic, Severity, Span};
 /// A SARIF 2.1.0 log with one run, as code hosts and editors read it.
 #[must_use]
 pub fn sarif(diagnostics: &[Diagnostic]) -> String {
-    let codes: BTreeSet<_> = diagnostics
-        .iter()
-        .map(|diagnostic| diagnostic.code)
-        .collect();
+    let codes: BTreeSet<_> = diagnostics.iter().map(|diagnostic| diagnostic.code).collect();
     let rules: Vec<Value> = codes
         .iter()
         .map(|code| match code.rule() {
@@ -60,9 +57,7 @@ fn result(diagnostic: &Diagnostic) -> Value {
         "message": { "text": whole_text(diagnostic) },
         "locations": labels.next().map(|label| location(&label.span, &label.text)).into_iter().collect::<Vec<_>>(),
     });
-    let related: Vec<Value> = labels
-        .map(|label| location(&label.span, &label.text))
-        .collect();
+    let related: Vec<Value> = labels.map(|label| location(&label.span, &label.text)).collect();
     if !related.is_empty() {
         result["relatedLocations"] = Value::Array(related);
     }
@@ -102,29 +97,17 @@ mod tests {
 
     #[test]
     fn a_result_names_its_rule_and_place() {
-        let span = Span {
-            file: "a/b.yaml".into(),
-            offset: 10,
-            length: 3,
-            line: 2,
-            column: 4,
-        };
+        let span = Span { file: "a/b.yaml".into(), offset: 10, length: 3, line: 2, column: 4 };
         let mut diagnostic = rules::UNKNOWN_KEY
             .diagnostic("m")
             .at(Some(span.clone()), "here")
             .at(Some(span.clone()), "and here");
-        diagnostic.fix = Some(Fix {
-            span,
-            replacement: "x".into(),
-        });
+        diagnostic.fix = Some(Fix { span, replacement: "x".into() });
         let log: Value = serde_json::from_str(&super::sarif(&[diagnostic])).unwrap();
         let result = &log["runs"][0]["results"][0];
         assert_eq!(result["ruleId"], "VD0201");
         assert_eq!(result["level"], "warning");
-        assert_eq!(
-            result["locations"][0]["physicalLocation"]["region"]["startLine"],
-            2
-        );
+        assert_eq!(result["locations"][0]["physicalLocation"]["region"]["startLine"], 2);
         assert_eq!(result["relatedLocations"][0]["message"]["text"], "and here");
         assert_eq!(
             result["fixes"][0]["artifactChanges"][0]["replacements"][0]["deletedRegion"]["byteLength"],

@@ -72,10 +72,7 @@ fn end(command: &mut Vec<String>, all: &mut Vec<Vec<String>>) {
 
 /// The program that each simple command runs, without its path and without `env`, `exec`, …
 pub(super) fn programs(line: &str) -> Vec<String> {
-    commands(line)
-        .iter()
-        .filter_map(|command| program(command))
-        .collect()
+    commands(line).iter().filter_map(|command| program(command)).collect()
 }
 
 fn program(command: &[String]) -> Option<String> {
@@ -84,8 +81,8 @@ fn program(command: &[String]) -> Option<String> {
         let word = words.next()?;
         let name = word.rsplit('/').next().unwrap_or(word);
         match name {
-            "if" | "then" | "else" | "elif" | "do" | "while" | "until" | "{" | "!" | "exec"
-            | "env" | "time" | "nohup" | "setsid" | "command" | "sudo" => {}
+            "if" | "then" | "else" | "elif" | "do" | "while" | "until" | "{" | "!" | "exec" | "env"
+            | "time" | "nohup" | "setsid" | "command" | "sudo" => {}
             "timeout" => {
                 words.next();
             }
@@ -97,17 +94,13 @@ fn program(command: &[String]) -> Option<String> {
 }
 
 fn is_assignment(word: &str) -> bool {
-    word.split_once('=')
-        .is_some_and(|(name, _)| is_variable(name))
+    word.split_once('=').is_some_and(|(name, _)| is_variable(name))
 }
 
 /// Does the line do nothing but print?
 pub(super) fn only_prints(line: &str) -> bool {
     let programs = programs(line);
-    !programs.is_empty()
-        && programs
-            .iter()
-            .all(|program| PATTERNS.printing_commands.contains(program))
+    !programs.is_empty() && programs.iter().all(|program| PATTERNS.printing_commands.contains(program))
 }
 
 /// Does the line do nothing but set variables of a shell that ends at once?
@@ -125,13 +118,7 @@ pub(super) fn platform_calls(line: &str) -> Vec<String> {
     let mut calls: Vec<String> = programs(line)
         .into_iter()
         .filter(|program| matches_any(&PATTERNS.platform_commands, program))
-        .chain(
-            PATTERNS
-                .platform_paths
-                .iter()
-                .filter(|path| line.contains(path.as_str()))
-                .cloned(),
-        )
+        .chain(PATTERNS.platform_paths.iter().filter(|path| line.contains(path.as_str())).cloned())
         .collect();
     calls.dedup();
     calls
@@ -139,29 +126,20 @@ pub(super) fn platform_calls(line: &str) -> Vec<String> {
 
 /// The programs of the line that talk to a running resource.
 pub(super) fn resource_calls(line: &str) -> Vec<String> {
-    let mut calls: Vec<String> = programs(line)
-        .into_iter()
-        .filter(|program| PATTERNS.resource_commands.contains(program))
-        .collect();
+    let mut calls: Vec<String> =
+        programs(line).into_iter().filter(|program| PATTERNS.resource_commands.contains(program)).collect();
     calls.dedup();
     calls
 }
 
 /// The programs of the line that end processes by a pattern.
 pub(super) fn killers(line: &str) -> Vec<String> {
-    programs(line)
-        .into_iter()
-        .filter(|program| PATTERNS.killing_commands.contains(program))
-        .collect()
+    programs(line).into_iter().filter(|program| PATTERNS.killing_commands.contains(program)).collect()
 }
 
 /// Does the line put something in the background by itself?
 pub(super) fn goes_to_background(line: &str) -> bool {
-    if commands(line)
-        .iter()
-        .flatten()
-        .any(|word| matches!(word.as_str(), "nohup" | "setsid" | "disown"))
-    {
+    if commands(line).iter().flatten().any(|word| matches!(word.as_str(), "nohup" | "setsid" | "disown")) {
         return true;
     }
     let (mut single, mut double) = (false, false);
@@ -171,14 +149,8 @@ pub(super) fn goes_to_background(line: &str) -> bool {
             b'\'' if !double => single = !single,
             b'"' if !single => double = !double,
             b'&' if !single && !double => {
-                let around = [
-                    at.checked_sub(1).and_then(|at| bytes.get(at)),
-                    bytes.get(at + 1),
-                ];
-                return !around
-                    .iter()
-                    .flatten()
-                    .any(|byte| matches!(byte, b'&' | b'>' | b'<'));
+                let around = [at.checked_sub(1).and_then(|at| bytes.get(at)), bytes.get(at + 1)];
+                return !around.iter().flatten().any(|byte| matches!(byte, b'&' | b'>' | b'<'));
             }
             _ => {}
         }
@@ -193,19 +165,14 @@ pub(super) fn template_references(line: &str) -> Vec<String> {
     for (at, _) in line.match_indices("${") {
         let rest = &line[at + 2..];
         let Some(end) = rest.find('}') else { continue };
-        let name = rest[..end]
-            .split([':', '-', '=', '?', '+', '%', '#', '/'])
-            .next()
-            .unwrap_or_default();
+        let name = rest[..end].split([':', '-', '=', '?', '+', '%', '#', '/']).next().unwrap_or_default();
         if name.contains(['.', '[']) {
             found.push(line[at..at + 2 + end + 1].to_owned());
         }
     }
     for (at, _) in line.match_indices("$(resource-") {
-        let name: String = line[at + 2..]
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || *c == '-')
-            .collect();
+        let name: String =
+            line[at + 2..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
         found.push(format!("$({name} …)"));
     }
     found.sort();
@@ -227,10 +194,7 @@ mod tests {
 
     #[test]
     fn programs_are_found_through_shell_syntax() {
-        assert_eq!(
-            programs("cd api && GOWORK=off go build -o x ."),
-            ["cd", "go"]
-        );
+        assert_eq!(programs("cd api && GOWORK=off go build -o x ."), ["cd", "go"]);
         assert_eq!(
             programs("if [ -f a ]; then cd ui && pnpm install; else echo 'no; pnpm'; fi"),
             ["[", "cd", "pnpm", "echo"]
@@ -245,21 +209,10 @@ mod tests {
 
     #[test]
     fn the_background_is_noticed() {
-        for line in [
-            "nohup ./x",
-            "./x &",
-            "./x & echo $!",
-            "bash m.sh > log 2>&1 &",
-        ] {
+        for line in ["nohup ./x", "./x &", "./x & echo $!", "bash m.sh > log 2>&1 &"] {
             assert!(goes_to_background(line), "{line}");
         }
-        for line in [
-            "a && b",
-            "./x 2>&1",
-            "./x &> log",
-            "echo 'a & b'",
-            "curl \"http://x?a=1&b=2\"",
-        ] {
+        for line in ["a && b", "./x 2>&1", "./x &> log", "echo 'a & b'", "curl \"http://x?a=1&b=2\""] {
             assert!(!goes_to_background(line), "{line}");
         }
     }
@@ -270,11 +223,7 @@ mod tests {
             template_references(
                 "a ${resource.ollama.url} ${RESOURCE_PORTS[postgres]} $(resource-postgres content get) ${API_PORT:-15.0}"
             ),
-            [
-                "$(resource-postgres …)",
-                "${RESOURCE_PORTS[postgres]}",
-                "${resource.ollama.url}"
-            ]
+            ["$(resource-postgres …)", "${RESOURCE_PORTS[postgres]}", "${resource.ollama.url}"]
         );
     }
 }

@@ -8,15 +8,7 @@ const MAX_ENTRIES: usize = 20_000;
 const MAX_DEPTH: usize = 12;
 
 /// Folders that hold other people's code or what was built.
-const SKIPPED: [&str; 7] = [
-    "node_modules",
-    "dist",
-    "build",
-    "vendor",
-    ".git",
-    "target",
-    "coverage",
-];
+const SKIPPED: [&str; 7] = ["node_modules", "dist", "build", "vendor", ".git", "target", "coverage"];
 
 /// Visits source files under some folders of `root`, in the order of their names, until
 /// `visit` answers false. Links are not followed; files that are no UTF-8 are passed over.
@@ -38,8 +30,7 @@ pub(super) fn visit(
             continue;
         }
         let file = root.join(&path);
-        let small =
-            std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() <= MAX_SOURCE_BYTES);
+        let small = std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() <= MAX_SOURCE_BYTES);
         if small
             && let Ok(text) = std::fs::read_to_string(&file)
             && !visit(&path, &text)
@@ -71,20 +62,15 @@ fn collect(root: &Path, folder: &Path, depth: usize, paths: &mut Vec<String>) {
         };
         let path = entry.path();
         if kind.is_dir() {
-            let skipped = entry
-                .file_name()
-                .to_str()
-                .is_none_or(|name| SKIPPED.contains(&name));
+            let skipped = entry.file_name().to_str().is_none_or(|name| SKIPPED.contains(&name));
             if !skipped && depth < MAX_DEPTH {
                 collect(root, &path, depth + 1, paths);
             }
         } else if kind.is_file()
             && let Ok(relative) = path.strip_prefix(root)
         {
-            let parts: Vec<_> = relative
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy())
-                .collect();
+            let parts: Vec<_> =
+                relative.components().map(|part| part.as_os_str().to_string_lossy()).collect();
             paths.push(parts.join("/"));
         }
     }

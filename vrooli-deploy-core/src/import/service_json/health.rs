@@ -43,30 +43,20 @@ pub(super) fn read(
             .enumerate()
             .filter_map(|(index, check)| {
                 let variable = check.variable.as_deref()?;
-                let port = ports.iter().find(|(_, port)| {
-                    port.env_var
-                        .as_ref()
-                        .is_some_and(|name| name.as_str() == variable)
-                });
+                let port = ports
+                    .iter()
+                    .find(|(_, port)| port.env_var.as_ref().is_some_and(|name| name.as_str() == variable));
                 port.map(|(name, _)| (index, check, name))
             })
             .collect();
         let main = of_service
             .iter()
             .find(|(_, check, _)| endpoint.as_ref().is_some_and(|path| *path == check.path))
-            .or_else(|| {
-                of_service
-                    .iter()
-                    .find(|(_, check, _)| endpoint.is_none() && !check.path.is_empty())
-            })
+            .or_else(|| of_service.iter().find(|(_, check, _)| endpoint.is_none() && !check.path.is_empty()))
             .or_else(|| of_service.first().filter(|_| endpoint.is_none()));
         let declared = reader.get(HEALTH).is_some();
-        let conventional = declared
-            && PATTERNS
-                .health
-                .default_for
-                .iter()
-                .any(|name| name == service.as_str());
+        let conventional =
+            declared && PATTERNS.health.default_for.iter().any(|name| name == service.as_str());
         let path = endpoint
             .or_else(|| main.map(|(_, check, _)| check.path.clone()))
             .or_else(|| conventional.then(|| PATTERNS.health.default_path.clone()));
@@ -84,14 +74,10 @@ pub(super) fn read(
                 *mark = true;
             }
             let at = &check.at;
-            config.timeout = reader
-                .number(&format!("{at}/timeout"))
-                .map(Duration::from_millis)
-                .or(config.timeout);
-            config.interval = reader
-                .number(&format!("{at}/interval"))
-                .map(Duration::from_millis)
-                .or(config.interval);
+            config.timeout =
+                reader.number(&format!("{at}/timeout")).map(Duration::from_millis).or(config.timeout);
+            config.interval =
+                reader.number(&format!("{at}/interval")).map(Duration::from_millis).or(config.interval);
             config.critical = reader.flag(&format!("{at}/critical")).unwrap_or(true);
         }
         // A probe that may take no time at all could never succeed.
@@ -104,7 +90,10 @@ pub(super) fn read(
             reader.note(
                 rules::HEALTH_IMPORT,
                 &check.at,
-                format!("the health check `{}` is not kept: a service has one, and this asks something else", check.name),
+                format!(
+                    "the health check `{}` is not kept: a service has one, and this asks something else",
+                    check.name
+                ),
                 "a request that a release must answer can stand in a manifest as a smoke test",
             );
         }
@@ -134,8 +123,7 @@ fn endpoint(
 ) -> Option<String> {
     let keys = reader.keys(&format!("{HEALTH}/endpoints"));
     let key = keys.into_iter().find(|key| {
-        *key == service.as_str()
-            || (*key != "metrics" && ports.keys().any(|port| port.as_str() == *key))
+        *key == service.as_str() || (*key != "metrics" && ports.keys().any(|port| port.as_str() == *key))
     })?;
     let at = child(&format!("{HEALTH}/endpoints"), key);
     let path = reader.full_text(&at)?;
@@ -191,9 +179,7 @@ fn checks(reader: &Reader<'_>) -> Vec<HttpCheck> {
 
 /// Takes `http://localhost:${API_PORT}/health` apart: variable and path.
 fn target(text: &str) -> Option<(Option<String>, String)> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"))?;
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
     // A `/` inside `${…}` does not end the authority.
     let mut depth = 0_u32;
     let end = rest
@@ -208,34 +194,16 @@ fn target(text: &str) -> Option<(Option<String>, String)> {
         })
         .map_or(rest.len(), |(at, _)| at);
     let (authority, path) = rest.split_at(end);
-    let port = authority
-        .rsplit_once(":$")
-        .map(|(_, port)| port.trim_start_matches('{'));
-    let variable = port.map(|port| {
-        port.chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-            .collect::<String>()
-    });
-    let path = if path.is_empty() {
-        "/".to_owned()
-    } else {
-        path.to_owned()
-    };
-    Some((
-        variable.filter(|name| !name.is_empty() && name != "RESOURCE_PORTS"),
-        path,
-    ))
+    let port = authority.rsplit_once(":$").map(|(_, port)| port.trim_start_matches('{'));
+    let variable = port
+        .map(|port| port.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>());
+    let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
+    Some((variable.filter(|name| !name.is_empty() && name != "RESOURCE_PORTS"), path))
 }
 
-fn startup_grace(
-    reader: &Reader<'_>,
-    service: &ServiceName,
-    needs_database: bool,
-) -> Option<Duration> {
+fn startup_grace(reader: &Reader<'_>, service: &ServiceName, needs_database: bool) -> Option<Duration> {
     let patterns = &PATTERNS.health;
-    let declared = reader
-        .number(&format!("{HEALTH}/startup_grace_period"))
-        .unwrap_or(0);
+    let declared = reader.number(&format!("{HEALTH}/startup_grace_period")).unwrap_or(0);
     let is_ui = service.as_str() == PATTERNS.routes.ui;
     let least = if needs_database && !is_ui {
         patterns.database_startup_grace_ms
@@ -265,23 +233,11 @@ mod tests {
     #[test]
     fn targets_are_taken_apart() {
         let some = |variable: &str, path: &str| Some((Some(variable.to_owned()), path.to_owned()));
-        assert_eq!(
-            target("http://localhost:${API_PORT}/health"),
-            some("API_PORT", "/health")
-        );
-        assert_eq!(
-            target("http://${ORCHESTRATOR_HOST}:$P/a?b"),
-            some("P", "/a?b")
-        );
+        assert_eq!(target("http://localhost:${API_PORT}/health"), some("API_PORT", "/health"));
+        assert_eq!(target("http://${ORCHESTRATOR_HOST}:$P/a?b"), some("P", "/a?b"));
         assert_eq!(target("http://h:${API_PORT:-8080}"), some("API_PORT", "/"));
-        assert_eq!(
-            target("http://localhost:3252/health"),
-            Some((None, "/health".to_owned()))
-        );
-        assert_eq!(
-            target("http://localhost:${RESOURCE_PORTS[qdrant]}/x"),
-            Some((None, "/x".to_owned()))
-        );
+        assert_eq!(target("http://localhost:3252/health"), Some((None, "/health".to_owned())));
+        assert_eq!(target("http://localhost:${RESOURCE_PORTS[qdrant]}/x"), Some((None, "/x".to_owned())));
         assert_eq!(target("postgres"), None);
     }
 }

@@ -26,43 +26,24 @@ pub(super) fn read(
     match reader.get(&list) {
         Some(Value::Array(values)) => {
             for index in 0..values.len() {
-                items.extend(item(
-                    reader,
-                    root,
-                    &format!("{list}/{index}"),
-                    resource,
-                    alive,
-                ));
+                items.extend(item(reader, root, &format!("{list}/{index}"), resource, alive));
             }
         }
         // One object or one path instead of a list.
-        Some(Value::Object(_) | Value::String(_)) => {
-            items.extend(item(reader, root, &list, resource, alive))
-        }
+        Some(Value::Object(_) | Value::String(_)) => items.extend(item(reader, root, &list, resource, alive)),
         Some(_) => {
             reader.count(&list);
         }
         None => {}
     }
-    for key in [
-        "schema_file",
-        "config/schema",
-        "config/schema_file",
-        "schema",
-    ] {
+    for key in ["schema_file", "config/schema", "config/schema_file", "schema"] {
         let at = format!("{at}/{key}");
-        let file = reader
-            .get(&at)
-            .and_then(Value::as_str)
-            .filter(|text| text.ends_with(".sql"));
+        let file = reader.get(&at).and_then(Value::as_str).filter(|text| text.ends_with(".sql"));
         if let Some(file) = file
             && !items.iter().any(|(_, item)| item.file == file)
             && usable(reader, &at, file)
         {
-            let item = InitializationFile {
-                file: file.to_owned(),
-                kind: InitializationKind::Schema,
-            };
+            let item = InitializationFile { file: file.to_owned(), kind: InitializationKind::Schema };
             if exists(reader, root, &at, resource, &item, alive) {
                 items.push((0, item));
             }
@@ -82,12 +63,10 @@ fn item(
 ) -> Option<(u64, InitializationFile)> {
     let object = reader.get(at).is_some_and(Value::is_object);
     let (path_at, path) = if object {
-        ["file", "directory", "path", "dir"]
-            .iter()
-            .find_map(|key| {
-                let at = format!("{at}/{key}");
-                reader.full_text(&at).map(|path| (at, path))
-            })?
+        ["file", "directory", "path", "dir"].iter().find_map(|key| {
+            let at = format!("{at}/{key}");
+            reader.full_text(&at).map(|path| (at, path))
+        })?
     } else {
         (at.to_owned(), reader.full_text(at)?)
     };
@@ -98,19 +77,10 @@ fn item(
         || path_at.ends_with("/directory")
         || path_at.ends_with("/dir")
         || root.is_some_and(|root| root.join(&path).is_dir());
-    let path = path
-        .trim_start_matches("./")
-        .trim_end_matches('/')
-        .to_owned();
-    let declared = object
-        .then(|| reader.full_text(&format!("{at}/type")))
-        .flatten();
+    let path = path.trim_start_matches("./").trim_end_matches('/').to_owned();
+    let declared = object.then(|| reader.full_text(&format!("{at}/type"))).flatten();
     let kind = kind(reader, at, &path, declared.as_deref(), folder);
-    let order = if object {
-        reader.number(&format!("{at}/order")).unwrap_or(0)
-    } else {
-        0
-    };
+    let order = if object { reader.number(&format!("{at}/order")).unwrap_or(0) } else { 0 };
     let item = InitializationFile { file: path, kind };
     exists(reader, root, &path_at, resource, &item, alive).then_some((order, item))
 }
@@ -157,7 +127,8 @@ fn kind(
             reader.note(
                 rules::INITIALIZATION_IMPORT,
                 &format!("{at}/type"),
-                format!("`{other}` is not a type of initialization file; `{path}` is taken for {guess:?}").replace("taken for", "taken for a file of type"),
+                format!("`{other}` is not a type of initialization file; `{path}` is taken for {guess:?}")
+                    .replace("taken for", "taken for a file of type"),
                 "known are schema, migration, seed, data, config, workflow, app and script",
             );
             guess
@@ -188,10 +159,7 @@ fn exists(
         severity,
         rules::FILE_MISSING,
         at,
-        format!(
-            "`{}`, which prepares `{resource}`, does not exist",
-            item.file
-        ),
+        format!("`{}`, which prepares `{resource}`, does not exist", item.file),
         "add the file, or remove the entry",
     );
     false
@@ -202,20 +170,12 @@ pub(super) fn name_undeclared(reader: &Reader<'_>, root: &Path, dependencies: &D
     let declared: Vec<&str> = dependencies
         .resources
         .values()
-        .flat_map(|resource| {
-            resource
-                .initialization
-                .iter()
-                .map(|item| item.file.as_str())
-        })
+        .flat_map(|resource| resource.initialization.iter().map(|item| item.file.as_str()))
         .collect();
     for file in files::list(root, &PATTERNS.initialization_folder) {
-        let covered = declared.iter().any(|path| {
-            *path == file
-                || file
-                    .strip_prefix(path)
-                    .is_some_and(|rest| rest.starts_with('/'))
-        });
+        let covered = declared
+            .iter()
+            .any(|path| *path == file || file.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
         if file.ends_with(".sql") && !covered {
             reader.note(
                 rules::UNDECLARED_FILE,

@@ -16,11 +16,7 @@ pub(super) struct Metadata {
 
 pub(super) fn read(reader: &Reader<'_>) -> Metadata {
     let mut metadata = Metadata::default();
-    for key in reader
-        .get(DEPLOYMENT)
-        .map(|_| reader.keys(DEPLOYMENT))
-        .unwrap_or_default()
-    {
+    for key in reader.get(DEPLOYMENT).map(|_| reader.keys(DEPLOYMENT)).unwrap_or_default() {
         let at = format!("{DEPLOYMENT}/{}", key.replace('~', "~0").replace('/', "~1"));
         match key {
             "strategy" => strategy(reader, &at, &mut metadata),
@@ -80,22 +76,14 @@ fn scaling(reader: &Reader<'_>, at: &str, metadata: &mut Metadata) {
             .and_then(|number| u32::try_from(number).ok())
             .filter(|number| *number > 0)
     };
-    let (min, max) = (
-        number("min").or_else(|| number("minReplicas")),
-        number("max").or_else(|| number("maxReplicas")),
-    );
+    let (min, max) =
+        (number("min").or_else(|| number("minReplicas")), number("max").or_else(|| number("maxReplicas")));
     if let Some(min) = min.or(max.map(|_| 1)) {
-        metadata.scaling = Some(ScalingConfig {
-            min,
-            max: max.unwrap_or(min).max(min),
-        });
+        metadata.scaling = Some(ScalingConfig { min, max: max.unwrap_or(min).max(min) });
         reader.note(
             rules::METADATA_NOT_USED,
             at,
-            format!(
-                "of `deployment.scaling` the counts are kept, for the service `{}`",
-                PATTERNS.routes.api
-            ),
+            format!("of `deployment.scaling` the counts are kept, for the service `{}`", PATTERNS.routes.api),
             "targets of processor and memory are the provider's",
         );
     }

@@ -26,9 +26,9 @@ use self::steps::ServiceStep;
 use crate::diagnostics::{Checked, Severity, rules};
 use crate::manifest::yaml::Document;
 use crate::manifest::{
-    AppConfig, Command, DependenciesConfig, DeploymentManifest, PortConfig, RouteConfig,
-    SCHEMA_VERSION, ScenarioDependency, SecretConfig, SecretSource, ServiceConfig, Tier,
-    credentials, placeholders, redaction,
+    AppConfig, Command, DependenciesConfig, DeploymentManifest, PortConfig, RouteConfig, SCHEMA_VERSION,
+    ScenarioDependency, SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders,
+    redaction,
 };
 use crate::names::{AppName, DependencyName, PortName, ProviderName, ServiceName, VariableName};
 use crate::requirements::catalogue;
@@ -47,25 +47,16 @@ pub fn import(document: &Document, root: Option<&Path>) -> Checked<DeploymentMan
         templates.append(&mut diagnostics);
         diagnostics = templates;
     }
-    Checked {
-        value: manifest,
-        diagnostics,
-    }
+    Checked { value: manifest, diagnostics }
 }
 
 /// The scenarios that a `service.json` depends on, wherever it declares them.
-pub(crate) fn scenario_dependencies(
-    document: &Document,
-) -> BTreeMap<DependencyName, ScenarioDependency> {
+pub(crate) fn scenario_dependencies(document: &Document) -> BTreeMap<DependencyName, ScenarioDependency> {
     let reader = Reader::new(document);
     resources::read(&reader, None).scenarios
 }
 
-fn read(
-    reader: &Reader<'_>,
-    document: &Document,
-    root: Option<&Path>,
-) -> Option<DeploymentManifest> {
+fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option<DeploymentManifest> {
     if !document.value.is_object() {
         reader.note(
             rules::WRONG_TYPE,
@@ -154,15 +145,9 @@ fn read(
 
 fn app(reader: &Reader<'_>, root: Option<&Path>) -> Option<AppConfig> {
     let at = "/service/name";
-    let folder = root
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str())
-        .map(str::to_owned);
+    let folder = root.and_then(Path::file_name).and_then(|name| name.to_str()).map(str::to_owned);
     let written = reader.full_text(at).or_else(|| reader.full_text("/name"));
-    let wanted = written
-        .clone()
-        .filter(|name| crate::manifest::placeholder(name).is_none())
-        .or(folder);
+    let wanted = written.clone().filter(|name| crate::manifest::placeholder(name).is_none()).or(folder);
     let Some(wanted) = wanted else {
         reader.note(
             rules::MISSING_FIELD,
@@ -178,10 +163,7 @@ fn app(reader: &Reader<'_>, root: Option<&Path>) -> Option<AppConfig> {
             reader.note(
                 rules::INVALID_VALUE,
                 at,
-                format!(
-                    "`{wanted}` cannot be made the name of an app: {}",
-                    error.rule
-                ),
+                format!("`{wanted}` cannot be made the name of an app: {}", error.rule),
                 "rename it",
             );
             return None;
@@ -241,43 +223,25 @@ fn environment(app: &AppName) -> BTreeMap<VariableName, String> {
 }
 
 fn is_enabled(dependencies: &DependenciesConfig, name: &str) -> bool {
-    let wanted = catalogue()
-        .find(name)
-        .map_or(name, |known| known.name.as_str());
+    let wanted = catalogue().find(name).map_or(name, |known| known.name.as_str());
     dependencies.resources.iter().any(|(own, resource)| {
         let kind = resource.kind.as_deref().unwrap_or(own.as_str());
         resource.enabled
             && (own.as_str() == name
-                || catalogue()
-                    .find(kind)
-                    .map_or(kind, |known| known.name.as_str())
-                    == wanted)
+                || catalogue().find(kind).map_or(kind, |known| known.name.as_str()) == wanted)
     })
 }
 
 /// Names services after their steps: `start-api` → `api`.
-fn named_services(
-    reader: &Reader<'_>,
-    steps: Vec<ServiceStep>,
-) -> BTreeMap<ServiceName, ServiceStep> {
+fn named_services(reader: &Reader<'_>, steps: Vec<ServiceStep>) -> BTreeMap<ServiceName, ServiceStep> {
     let mut services: BTreeMap<ServiceName, ServiceStep> = BTreeMap::new();
     for step in steps {
-        let prefix = PATTERNS
-            .service_prefixes
-            .iter()
-            .find_map(|prefix| step.name.strip_prefix(prefix.as_str()));
+        let prefix =
+            PATTERNS.service_prefixes.iter().find_map(|prefix| step.name.strip_prefix(prefix.as_str()));
         let plain = normalised(prefix.unwrap_or(&step.name));
-        let short = PATTERNS
-            .service_suffixes
-            .iter()
-            .find_map(|suffix| plain.strip_suffix(suffix.as_str()));
-        let plain = PATTERNS
-            .service_aliases
-            .get(&plain)
-            .map(String::as_str)
-            .or(short)
-            .unwrap_or(&plain)
-            .to_owned();
+        let short = PATTERNS.service_suffixes.iter().find_map(|suffix| plain.strip_suffix(suffix.as_str()));
+        let plain =
+            PATTERNS.service_aliases.get(&plain).map(String::as_str).or(short).unwrap_or(&plain).to_owned();
         let mut candidates = std::iter::once(plain.clone())
             .chain((2..=99).map(|number| format!("{}-{number}", &plain[..plain.len().min(58)])))
             .filter_map(|name| ServiceName::new(name).ok());
@@ -289,10 +253,7 @@ fn named_services(
                 Severity::Warning,
                 rules::ODD_SHAPE,
                 &step.at,
-                format!(
-                    "the step `{}` cannot be made the name of a service; it is ignored",
-                    step.name
-                ),
+                format!("the step `{}` cannot be made the name of a service; it is ignored", step.name),
                 "name it like `start-api`",
             ),
         }
@@ -312,26 +273,21 @@ fn name_databases(
         if !resource.enabled {
             continue;
         }
-        let Some(known) = catalogue().find(resource.kind.as_deref().unwrap_or(name.as_str()))
-        else {
+        let Some(known) = catalogue().find(resource.kind.as_deref().unwrap_or(name.as_str())) else {
             continue;
         };
         let has_database = known.env.values().any(|output| output == "database");
         for (service, step) in services {
             for assignment in redaction::assignments(&step.run) {
-                let Some((variable, output)) = known
-                    .env
-                    .iter()
-                    .find(|(variable, _)| variable.as_str() == assignment.name)
+                let Some((variable, output)) =
+                    known.env.iter().find(|(variable, _)| variable.as_str() == assignment.name)
                 else {
                     continue;
                 };
                 let value = step.run[assignment.value].trim_matches(['"', '\'']);
                 // A credential that was taken out refers to the variable itself now.
-                let itself = value
-                    .trim_start_matches("${")
-                    .trim_start_matches('$')
-                    .starts_with(variable.as_str());
+                let itself =
+                    value.trim_start_matches("${").trim_start_matches('$').starts_with(variable.as_str());
                 if itself {
                     continue;
                 }
@@ -344,9 +300,7 @@ fn name_databases(
                     reader.note(
                         rules::INITIALIZATION_IMPORT,
                         &run_at,
-                        format!(
-                            "`{service}` sets `{variable}`, so its database is called `{value}`"
-                        ),
+                        format!("`{service}` sets `{variable}`, so its database is called `{value}`"),
                         format!("say so in `dependencies.resources.{name}.database`"),
                     );
                 } else if !(output == "database" && resource.database.as_deref() == Some(value)) {
@@ -379,32 +333,24 @@ fn routes(
 ) -> BTreeMap<ServiceName, Vec<RouteConfig>> {
     let patterns = &PATTERNS.routes;
     let listens = |wanted: &str| {
-        services.keys().find(|name| {
-            name.as_str() == wanted && ports.get(*name).is_some_and(|ports| !ports.is_empty())
-        })
+        services
+            .keys()
+            .find(|name| name.as_str() == wanted && ports.get(*name).is_some_and(|ports| !ports.is_empty()))
     };
     let (ui, api) = (listens(&patterns.ui), listens(&patterns.api));
-    let first = services
-        .keys()
-        .find(|name| ports.get(*name).is_some_and(|ports| !ports.is_empty()));
+    let first = services.keys().find(|name| ports.get(*name).is_some_and(|ports| !ports.is_empty()));
     let mut routes: BTreeMap<ServiceName, Vec<RouteConfig>> = BTreeMap::new();
     let mut route = |service: &ServiceName, path: &str| {
         let own = ports.get(service);
         // With several ports the first by name may be a side port.
         let port = own.filter(|ports| ports.len() > 1).and_then(|ports| {
-            ports
-                .keys()
-                .find(|port| port.as_str() == service.as_str())
-                .or_else(|| ports.keys().next())
+            ports.keys().find(|port| port.as_str() == service.as_str()).or_else(|| ports.keys().next())
         });
-        routes
-            .entry(service.clone())
-            .or_default()
-            .push(RouteConfig {
-                host: None,
-                path: path.to_owned(),
-                port: port.cloned(),
-            });
+        routes.entry(service.clone()).or_default().push(RouteConfig {
+            host: None,
+            path: path.to_owned(),
+            port: port.cloned(),
+        });
     };
     if let Some(front) = ui.or(api).or(first) {
         route(front, "/");
@@ -430,28 +376,18 @@ fn routes(
 /// The UI's server, if its source rewrites the paths that it passes on.
 fn rewriting_server(root: &Path, ui: &ServiceStep) -> Option<String> {
     let folder = commands::folder(&ui.run).unwrap_or_default();
-    PATTERNS
-        .routes
-        .ui_servers
-        .iter()
-        .filter(|server| ui.run.contains(server.as_str()))
-        .find_map(|server| {
-            let file = if folder.is_empty() {
-                server.clone()
-            } else {
-                format!("{}/{server}", folder.trim_end_matches('/'))
-            };
-            if !crate::manifest::semantics::stays_inside(&file) {
-                return None;
-            }
-            let text = std::fs::read_to_string(root.join(&file)).ok()?;
-            PATTERNS
-                .routes
-                .rewriting_markers
-                .iter()
-                .any(|marker| text.contains(marker.as_str()))
-                .then_some(file)
-        })
+    PATTERNS.routes.ui_servers.iter().filter(|server| ui.run.contains(server.as_str())).find_map(|server| {
+        let file = if folder.is_empty() {
+            server.clone()
+        } else {
+            format!("{}/{server}", folder.trim_end_matches('/'))
+        };
+        if !crate::manifest::semantics::stays_inside(&file) {
+            return None;
+        }
+        let text = std::fs::read_to_string(root.join(&file)).ok()?;
+        PATTERNS.routes.rewriting_markers.iter().any(|marker| text.contains(marker.as_str())).then_some(file)
+    })
 }
 
 /// A secret for each credential that was taken out of a service's command, unless a
@@ -467,9 +403,7 @@ fn secrets(
             let provided = dependencies.resources.iter().any(|(own, resource)| {
                 let known = catalogue().find(resource.kind.as_deref().unwrap_or(own.as_str()));
                 resource.enabled
-                    && known.is_some_and(|known| {
-                        known.env.keys().any(|variable| variable.as_str() == name)
-                    })
+                    && known.is_some_and(|known| known.env.keys().any(|variable| variable.as_str() == name))
             });
             let Ok(variable) = VariableName::new(name.as_str()) else {
                 continue;
@@ -485,7 +419,9 @@ fn secrets(
                         Severity::Warning,
                         rules::CREDENTIAL_IN_COMMAND,
                         &format!("{}/run", step.at),
-                        format!("the secret `{variable}` is read from the environment of the program that deploys"),
+                        format!(
+                            "the secret `{variable}` is read from the environment of the program that deploys"
+                        ),
                         format!("set `{variable}` before you deploy"),
                     );
                     SecretSource::Environment { name: variable.clone() }

@@ -79,8 +79,7 @@ pub(super) struct LayoutPatterns {
     pub include: Vec<String>,
 }
 
-pub(super) static PATTERNS: LazyLock<Patterns> =
-    LazyLock::new(|| embedded(include_str!("lifecycle.json")));
+pub(super) static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| embedded(include_str!("lifecycle.json")));
 
 /// Does the word match a pattern with `*` at either end?
 pub(super) fn matches(pattern: &str, word: &str) -> bool {

@@ -21,11 +21,7 @@ pub(super) struct DeclaredPort {
 
 /// Reads `ports`.
 pub(super) fn read(reader: &Reader<'_>) -> Vec<DeclaredPort> {
-    reader
-        .keys("/ports")
-        .into_iter()
-        .filter_map(|key| port(reader, key))
-        .collect()
+    reader.keys("/ports").into_iter().filter_map(|key| port(reader, key)).collect()
 }
 
 fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
@@ -47,10 +43,8 @@ fn port(reader: &Reader<'_>, key: &str) -> Option<DeclaredPort> {
     let value = reader.get(&at)?;
     if !value.is_object() {
         // `"api": 8080`
-        config.port = reader
-            .number(&at)
-            .and_then(|number| u16::try_from(number).ok())
-            .filter(|number| *number > 0);
+        config.port =
+            reader.number(&at).and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0);
     } else {
         let variable_at = format!("{at}/env_var");
         if let Some(text) = reader.full_text(&variable_at) {
@@ -144,14 +138,14 @@ pub(super) fn assign(
             reader.note(
                 rules::PORT_IMPORT,
                 &at,
-                format!("the port `{}` is given to the service `{owner}`: no step says whose it is", port.name),
+                format!(
+                    "the port `{}` is given to the service `{owner}`: no step says whose it is",
+                    port.name
+                ),
                 "name the variable in the step's command, or call the step `start-` and the port's name",
             );
         }
-        owned
-            .entry(owner.clone())
-            .or_default()
-            .insert(port.name.clone(), port.config.clone());
+        owned.entry(owner.clone()).or_default().insert(port.name.clone(), port.config.clone());
     }
     owned
 }
@@ -164,20 +158,14 @@ fn owner<'a>(
 ) -> Option<(&'a ServiceName, bool)> {
     let key = port.name.as_str().to_ascii_lowercase().replace('_', "-");
     let none = Vec::new();
-    let aliases = PATTERNS
-        .ports
-        .aliases
-        .get(port.name.as_str())
-        .unwrap_or(&none);
+    let aliases = PATTERNS.ports.aliases.get(port.name.as_str()).unwrap_or(&none);
     let by_name = |wanted: &str| services.keys().find(|name| name.as_str() == wanted);
     if let Some(name) = by_name(&key).or_else(|| aliases.iter().find_map(|alias| by_name(alias))) {
         return Some((name, true));
     }
     let by_folder: Vec<&ServiceName> = services
         .iter()
-        .filter(|(_, step)| {
-            folder(&step.run).is_some_and(|folder| folder.trim_start_matches("./") == key)
-        })
+        .filter(|(_, step)| folder(&step.run).is_some_and(|folder| folder.trim_start_matches("./") == key))
         .map(|(name, _)| name)
         .collect();
     if let [name] = by_folder.as_slice() {

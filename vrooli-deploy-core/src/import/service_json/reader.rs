@@ -17,10 +17,7 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(document: &'a Document) -> Self {
-        Self {
-            document,
-            found: RefCell::default(),
-        }
+        Self { document, found: RefCell::default() }
     }
 
     pub(super) fn into_diagnostics(self) -> Vec<Diagnostic> {
@@ -29,10 +26,7 @@ impl<'a> Reader<'a> {
 
     /// The value at a JSON pointer; null counts as absent.
     pub(super) fn get(&self, at: &str) -> Option<&'a Value> {
-        self.document
-            .value
-            .pointer(at)
-            .filter(|value| !value.is_null())
+        self.document.value.pointer(at).filter(|value| !value.is_null())
     }
 
     /// The place of a value.
@@ -50,18 +44,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes something about the value at a pointer.
-    pub(super) fn note(
-        &self,
-        code: Code,
-        at: &str,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
-        self.push(
-            code.diagnostic(message)
-                .at(self.span(at), "here")
-                .help(help),
-        );
+    pub(super) fn note(&self, code: Code, at: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.push(code.diagnostic(message).at(self.span(at), "here").help(help));
     }
 
     /// The same with another severity than the code usually has.
@@ -73,10 +57,7 @@ impl<'a> Reader<'a> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
-        let mut diagnostic = code
-            .diagnostic(message)
-            .at(self.span(at), "here")
-            .help(help);
+        let mut diagnostic = code.diagnostic(message).at(self.span(at), "here").help(help);
         diagnostic.severity = severity;
         self.push(diagnostic);
     }
@@ -106,9 +87,7 @@ impl<'a> Reader<'a> {
 
     /// A text that is not empty.
     pub(super) fn full_text(&self, at: &str) -> Option<String> {
-        self.text(at)
-            .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
+        self.text(at).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     /// True or false; also as a text.
@@ -129,10 +108,7 @@ impl<'a> Reader<'a> {
         let value = match self.get(at)? {
             Value::Number(number) => number.as_u64().or_else(|| {
                 // `30000.0`: whole and in range, so the conversion is exact.
-                number
-                    .as_f64()
-                    .filter(|n| n.fract() == 0.0 && (0.0..=9e15).contains(n))
-                    .map(|n| n as u64)
+                number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9e15).contains(n)).map(|n| n as u64)
             }),
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
@@ -172,11 +148,7 @@ impl<'a> Reader<'a> {
         match self.get(at) {
             Some(Value::String(text)) => vec![text.clone()],
             Some(Value::Array(items)) => {
-                let texts: Vec<String> = items
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect();
+                let texts: Vec<String> = items.iter().filter_map(Value::as_str).map(str::to_owned).collect();
                 if texts.len() != items.len() {
                     self.odd(at, "a list of texts");
                 }

@@ -61,7 +61,9 @@ pub(super) fn read(reader: &Reader<'_>, root: Option<&Path>) -> DependenciesConf
                 reader.note(
                     rules::SCENARIO_AS_RESOURCE,
                     &entry.at,
-                    format!("`{name}` is a scenario; it is read as if it stood under `dependencies.scenarios`"),
+                    format!(
+                        "`{name}` is a scenario; it is read as if it stood under `dependencies.scenarios`"
+                    ),
                     "move it there",
                 );
                 dependencies.scenarios.entry(name).or_insert(scenario);
@@ -99,11 +101,7 @@ fn entries(reader: &Reader<'_>) -> Vec<Entry> {
                         "put them into the entries themselves",
                     );
                 } else if !value.is_null() {
-                    entries.push(Entry {
-                        name: key.clone(),
-                        at,
-                        required: None,
-                    });
+                    entries.push(Entry { name: key.clone(), at, required: None });
                 }
             }
             entries
@@ -145,11 +143,7 @@ fn group(reader: &Reader<'_>, at: &str, required: Option<bool>) -> Vec<Entry> {
         Some(Value::Object(map)) => map
             .iter()
             .filter(|(_, value)| !value.is_null())
-            .map(|(key, _)| Entry {
-                name: key.clone(),
-                at: child(at, key),
-                required,
-            })
+            .map(|(key, _)| Entry { name: key.clone(), at: child(at, key), required })
             .collect(),
         Some(_) => {
             reader.keys(at);
@@ -206,10 +200,7 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
     // `"redis": true`
     let switched = reader.get(&entry.at).and_then(Value::as_bool);
     let enabled = flag("enabled").or(switched).unwrap_or(true);
-    let required = flag("required")
-        .or(entry.required)
-        .or(switched)
-        .unwrap_or(false);
+    let required = flag("required").or(entry.required).or(switched).unwrap_or(false);
     if !enabled && flag("required") == Some(true) {
         reader.note(
             rules::CONTRADICTION,
@@ -219,16 +210,10 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
         );
     }
     let purpose = text("purpose").or_else(|| text("description"));
-    let heuristic = ["description", "purpose"]
-        .iter()
-        .filter_map(|key| text(key))
-        .any(|text| {
-            let text = text.to_ascii_lowercase();
-            PATTERNS
-                .heuristic_marks
-                .iter()
-                .any(|mark| text.contains(mark.as_str()))
-        });
+    let heuristic = ["description", "purpose"].iter().filter_map(|key| text(key)).any(|text| {
+        let text = text.to_ascii_lowercase();
+        PATTERNS.heuristic_marks.iter().any(|mark| text.contains(mark.as_str()))
+    });
     let kind = kind(&name, declared_type.as_deref(), text("name").as_deref());
     let known = catalogue().find(kind.as_deref().unwrap_or(name.as_str()));
     let mut resource = ResourceDependency {
@@ -245,8 +230,7 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
         kind,
     };
     if object {
-        let is_database =
-            known.is_some_and(|known| known.env.values().any(|output| output == "database"));
+        let is_database = known.is_some_and(|known| known.env.values().any(|output| output == "database"));
         if is_database {
             resource.database = database(reader, &entry.at);
             resource.extensions = [field("extensions"), field("config/extensions")]
@@ -295,13 +279,9 @@ fn is_scenario(root: Option<&Path>, name: &DependencyName, declared: Option<&str
     let word = name.as_str();
     word.starts_with(PATTERNS.scenario_prefix.as_str())
         || PATTERNS.known_scenarios.iter().any(|known| known == word)
-        || root.and_then(Path::parent).is_some_and(|siblings| {
-            siblings
-                .join(word)
-                .join(".vrooli")
-                .join("service.json")
-                .is_file()
-        })
+        || root
+            .and_then(Path::parent)
+            .is_some_and(|siblings| siblings.join(word).join(".vrooli").join("service.json").is_file())
 }
 
 fn database(reader: &Reader<'_>, at: &str) -> Option<String> {
@@ -326,13 +306,8 @@ fn database(reader: &Reader<'_>, at: &str) -> Option<String> {
 
 /// Names that need no quoting tricks anywhere.
 pub(super) fn check_database_name(name: &str) -> Result<(), &'static str> {
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    let start = name
-        .as_bytes()
-        .first()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let start = name.as_bytes().first().is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
     if name.len() <= 63 && plain && start {
         Ok(())
     } else {
@@ -349,34 +324,24 @@ fn models(reader: &Reader<'_>, at: &str, name: &DependencyName, enabled: bool) -
         format!("{at}/config/models"),
     ] {
         for model in reader.texts(&at) {
-            let placeholder = PATTERNS
-                .placeholder_models
-                .iter()
-                .any(|mark| model.contains(mark.as_str()))
+            let placeholder = PATTERNS.placeholder_models.iter().any(|mark| model.contains(mark.as_str()))
                 || crate::manifest::placeholder(&model).is_some();
             if placeholder {
-                let severity = if enabled {
-                    Severity::Warning
-                } else {
-                    Severity::Info
-                };
+                let severity = if enabled { Severity::Warning } else { Severity::Info };
                 reader.note_as(
                     severity,
                     rules::PLACEHOLDER,
                     &at,
-                    format!("`{name}` still holds the placeholder `{model}` instead of a model; it is ignored"),
+                    format!(
+                        "`{name}` still holds the placeholder `{model}` instead of a model; it is ignored"
+                    ),
                     "name the model, e.g. `llama3.2`",
                 );
-            } else if catalogue()
-                .find(&model)
-                .is_some_and(|known| known.name != name.as_str())
-            {
+            } else if catalogue().find(&model).is_some_and(|known| known.name != name.as_str()) {
                 reader.note(
                     rules::ODD_SHAPE,
                     &at,
-                    format!(
-                        "`{model}` is a resource of its own, not a model of `{name}`; it is ignored"
-                    ),
+                    format!("`{model}` is a resource of its own, not a model of `{name}`; it is ignored"),
                     format!("declare `{model}` under `dependencies.resources`"),
                 );
             } else if !model.trim().is_empty() && !models.contains(&model) {
@@ -394,11 +359,7 @@ fn buckets(reader: &Reader<'_>, at: &str) -> Vec<String> {
         Some(_) => reader.texts(&buckets),
         None => Vec::new(),
     };
-    for at in [
-        format!("{at}/bucket"),
-        format!("{at}/config/bucket"),
-        format!("{at}/config/buckets"),
-    ] {
+    for at in [format!("{at}/bucket"), format!("{at}/config/bucket"), format!("{at}/config/buckets")] {
         found.extend(reader.texts(&at));
     }
     let mut seen = BTreeSet::new();
@@ -408,11 +369,8 @@ fn buckets(reader: &Reader<'_>, at: &str) -> Vec<String> {
 
 /// Two entries of one resource: each field from the one that a person wrote, else from the other.
 fn merge(first: ResourceDependency, second: ResourceDependency) -> ResourceDependency {
-    let (better, other) = if first.heuristic && !second.heuristic {
-        (second, first)
-    } else {
-        (first, second)
-    };
+    let (better, other) =
+        if first.heuristic && !second.heuristic { (second, first) } else { (first, second) };
     let list = |a: Vec<String>, b: Vec<String>| if a.is_empty() { b } else { a };
     ResourceDependency {
         kind: better.kind.or(other.kind),
@@ -440,11 +398,7 @@ pub(super) fn scenarios(reader: &Reader<'_>) -> BTreeMap<DependencyName, Scenari
         _ => reader
             .keys(SCENARIOS)
             .into_iter()
-            .map(|key| Entry {
-                name: key.to_owned(),
-                at: child(SCENARIOS, key),
-                required: None,
-            })
+            .map(|key| Entry { name: key.to_owned(), at: child(SCENARIOS, key), required: None })
             .collect(),
     };
     entries
@@ -464,17 +418,13 @@ pub(super) fn scenarios(reader: &Reader<'_>) -> BTreeMap<DependencyName, Scenari
                     }
                 }
                 // `"other": ">=1.0"` and `"other": true`
-                Value::Bool(required) => ScenarioDependency {
-                    enabled: true,
-                    required: *required,
-                    ..ScenarioDependency::default()
-                },
+                Value::Bool(required) => {
+                    ScenarioDependency { enabled: true, required: *required, ..ScenarioDependency::default() }
+                }
                 _ => ScenarioDependency {
                     enabled: true,
                     required: true,
-                    version_range: reader
-                        .full_text(&entry.at)
-                        .filter(|text| *text != entry.name),
+                    version_range: reader.full_text(&entry.at).filter(|text| *text != entry.name),
                     ..ScenarioDependency::default()
                 },
             };
@@ -485,45 +435,28 @@ pub(super) fn scenarios(reader: &Reader<'_>) -> BTreeMap<DependencyName, Scenari
 
 /// Looks for proof that the app uses what a tool only guessed: one of its own sources reads
 /// a variable of the resource's contract.
-pub(super) fn confirm_heuristics(
-    reader: &Reader<'_>,
-    root: &Path,
-    dependencies: &mut DependenciesConfig,
-) {
+pub(super) fn confirm_heuristics(reader: &Reader<'_>, root: &Path, dependencies: &mut DependenciesConfig) {
     let guessed: Vec<(DependencyName, Vec<String>)> = dependencies
         .resources
         .iter()
         .filter(|(_, resource)| resource.heuristic && resource.enabled)
         .filter_map(|(name, resource)| {
             let known = catalogue().find(resource.kind.as_deref().unwrap_or(name.as_str()))?;
-            Some((
-                name.clone(),
-                known.env.keys().map(ToString::to_string).collect(),
-            ))
+            Some((name.clone(), known.env.keys().map(ToString::to_string).collect()))
         })
         .collect();
     if guessed.is_empty() {
         return;
     }
     let mut proofs: BTreeMap<DependencyName, (String, String)> = BTreeMap::new();
-    super::files::visit(
-        root,
-        &["api", "ui", "cli"],
-        &PATTERNS.confirming_sources,
-        &mut |path, text| {
-            for (name, variables) in &guessed {
-                if let Some(variable) = variables
-                    .iter()
-                    .find(|variable| super::ports::mentions(text, variable))
-                {
-                    proofs
-                        .entry(name.clone())
-                        .or_insert_with(|| (path.to_owned(), variable.clone()));
-                }
+    super::files::visit(root, &["api", "ui", "cli"], &PATTERNS.confirming_sources, &mut |path, text| {
+        for (name, variables) in &guessed {
+            if let Some(variable) = variables.iter().find(|variable| super::ports::mentions(text, variable)) {
+                proofs.entry(name.clone()).or_insert_with(|| (path.to_owned(), variable.clone()));
             }
-            proofs.len() < guessed.len()
-        },
-    );
+        }
+        proofs.len() < guessed.len()
+    });
     for (name, (path, variable)) in proofs {
         if let Some(resource) = dependencies.resources.get_mut(&name) {
             resource.heuristic = false;

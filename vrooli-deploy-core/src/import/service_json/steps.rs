@@ -41,11 +41,7 @@ pub(super) fn read(
     resource_enabled: ResourceEnabled<'_>,
 ) -> Steps {
     let mut steps = Steps::default();
-    let phase = Phase {
-        reader,
-        root,
-        resource_enabled,
-    };
+    let phase = Phase { reader, root, resource_enabled };
     for at in phase.steps("/lifecycle/setup") {
         if let Some(step) = phase.build_step(&at, false) {
             steps.build.push(step);
@@ -55,12 +51,7 @@ pub(super) fn read(
         .run_phases
         .iter()
         .map(|name| format!("/lifecycle/{name}"))
-        .find(|at| {
-            phase
-                .steps(at)
-                .iter()
-                .any(|at| reader.get(&format!("{at}/run")).is_some())
-        })
+        .find(|at| phase.steps(at).iter().any(|at| reader.get(&format!("{at}/run")).is_some()))
         .unwrap_or_else(|| "/lifecycle/develop".to_owned());
     steps.run_phase.clone_from(&run_phase);
     let (background, foreground): (Vec<String>, Vec<String>) = phase
@@ -74,15 +65,14 @@ pub(super) fn read(
     for at in foreground {
         let name = reader.full_text(&format!("{at}/name")).unwrap_or_default();
         let run = reader.full_text(&format!("{at}/run")).unwrap_or_default();
-        let starts = PATTERNS
-            .service_prefixes
-            .iter()
-            .any(|prefix| name.starts_with(prefix.as_str()));
+        let starts = PATTERNS.service_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
         if nothing_in_background && starts && !commands::only_prints(&run) && !run.is_empty() {
             reader.note(
                 rules::ODD_SHAPE,
                 &at,
-                format!("the step `{name}` is taken for a service, though it does not say `background: true`"),
+                format!(
+                    "the step `{name}` is taken for a service, though it does not say `background: true`"
+                ),
                 "add `\"background\": true`",
             );
             steps.services.extend(phase.service(&at));
@@ -108,24 +98,18 @@ impl Phase<'_> {
         match self.reader.get(phase) {
             Some(Value::Object(_)) => {
                 let at = format!("{phase}/steps");
-                (0..self.reader.count(&at))
-                    .map(|index| format!("{at}/{index}"))
-                    .collect()
+                (0..self.reader.count(&at)).map(|index| format!("{at}/{index}")).collect()
             }
-            Some(Value::Array(items)) => (0..items.len())
-                .map(|index| format!("{phase}/{index}"))
-                .collect(),
+            Some(Value::Array(items)) => (0..items.len()).map(|index| format!("{phase}/{index}")).collect(),
             _ => Vec::new(),
         }
     }
 
     fn name(&self, at: &str) -> String {
-        self.reader
-            .full_text(&format!("{at}/name"))
-            .unwrap_or_else(|| {
-                let index = at.rsplit('/').next().unwrap_or_default();
-                format!("step-{index}")
-            })
+        self.reader.full_text(&format!("{at}/name")).unwrap_or_else(|| {
+            let index = at.rsplit('/').next().unwrap_or_default();
+            format!("step-{index}")
+        })
     }
 
     fn dropped(&self, at: &str, name: &str, reason: &str) {
@@ -146,10 +130,8 @@ impl Phase<'_> {
             self.dropped(at, &name, "it runs nothing");
             return None;
         };
-        if let Some(pattern) = PATTERNS
-            .dropped_steps
-            .iter()
-            .find(|pattern| matches_any(&pattern.names, &name))
+        if let Some(pattern) =
+            PATTERNS.dropped_steps.iter().find(|pattern| matches_any(&pattern.names, &name))
         {
             self.dropped(at, &name, &pattern.reason);
             return None;
@@ -179,14 +161,8 @@ impl Phase<'_> {
             let reason = if prepares && what.is_empty() {
                 PATTERNS.resource_steps.reason.clone()
             } else {
-                let what = what
-                    .iter()
-                    .map(|what| format!("`{what}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                format!(
-                    "it uses {what}, and neither the platform nor a resource runs while the app is built"
-                )
+                let what = what.iter().map(|what| format!("`{what}`")).collect::<Vec<_>>().join(", ");
+                format!("it uses {what}, and neither the platform nor a resource runs while the app is built")
             };
             reader.note(
                 rules::STEP_NEEDS_PLATFORM,
@@ -198,9 +174,7 @@ impl Phase<'_> {
         }
         if foreground {
             let programs = commands::programs(&run);
-            let builds = programs
-                .iter()
-                .any(|program| PATTERNS.foreground_build_commands.contains(program));
+            let builds = programs.iter().any(|program| PATTERNS.foreground_build_commands.contains(program));
             if !builds {
                 reader.note_as(
                     Severity::Warning,
@@ -234,17 +208,24 @@ impl Phase<'_> {
         for key in reader.keys(&at) {
             let here = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
             match key {
-                "file_exists" | "path_exists" | "directory_exists" => step.if_exists.extend(self.inside(&here)),
+                "file_exists" | "path_exists" | "directory_exists" => {
+                    step.if_exists.extend(self.inside(&here))
+                }
                 "file_not_exists" => step.unless_exists.extend(self.inside(&here)),
                 "resource_enabled" => {
-                    if let Some(off) = reader.texts(&here).iter().find(|name| !(self.resource_enabled)(name)) {
+                    if let Some(off) = reader.texts(&here).iter().find(|name| !(self.resource_enabled)(name))
+                    {
                         self.dropped(&here, &step.name, &format!("`{off}` is not enabled"));
                         return false;
                     }
                 }
                 "env_var_set" => {
                     let variable = reader.texts(&here).join(", ");
-                    self.dropped(&here, &step.name, &format!("it wants `{variable}`, which a clean build environment does not have"));
+                    self.dropped(
+                        &here,
+                        &step.name,
+                        &format!("it wants `{variable}`, which a clean build environment does not have"),
+                    );
                     return false;
                 }
                 "json_path_exists" => {
@@ -272,19 +253,14 @@ impl Phase<'_> {
     }
 
     fn inside(&self, at: &str) -> Vec<String> {
-        let (inside, outside): (Vec<String>, Vec<String>) = self
-            .reader
-            .texts(at)
-            .into_iter()
-            .partition(|path| stays_inside(path));
+        let (inside, outside): (Vec<String>, Vec<String>) =
+            self.reader.texts(at).into_iter().partition(|path| stays_inside(path));
         for path in outside {
             self.reader.note_as(
                 Severity::Warning,
                 rules::PATH_OUTSIDE,
                 at,
-                format!(
-                    "the condition on `{path}` is not kept: the path leaves the scenario's folder"
-                ),
+                format!("the condition on `{path}` is not kept: the path leaves the scenario's folder"),
                 "write a relative path that stays inside",
             );
         }
@@ -331,10 +307,7 @@ impl Phase<'_> {
             );
         }
         let templates = commands::template_references(&run);
-        for reference in templates
-            .iter()
-            .filter(|reference| !reference.starts_with("$("))
-        {
+        for reference in templates.iter().filter(|reference| !reference.starts_with("$(")) {
             reader.note(
                 rules::TEMPLATE_REFERENCE,
                 &run_at,
@@ -343,16 +316,9 @@ impl Phase<'_> {
             );
         }
         let condition = format!("{at}/condition");
-        for key in reader
-            .get(&condition)
-            .map(|_| reader.keys(&condition))
-            .unwrap_or_default()
-        {
+        for key in reader.get(&condition).map(|_| reader.keys(&condition)).unwrap_or_default() {
             // That what was built is there, the release itself guarantees.
-            if !matches!(
-                key,
-                "file_exists" | "binary_exists" | "description" | "note" | "always"
-            ) {
+            if !matches!(key, "file_exists" | "binary_exists" | "description" | "note" | "always") {
                 reader.note(
                     rules::CONDITION_NOT_KEPT,
                     &condition,
@@ -363,12 +329,7 @@ impl Phase<'_> {
         }
         let redacted = redact(&run);
         self.credentials(&run_at, &name, &redacted.variables);
-        Some(ServiceStep {
-            name,
-            run: redacted.line,
-            secrets: redacted.variables,
-            at: at.to_owned(),
-        })
+        Some(ServiceStep { name, run: redacted.line, secrets: redacted.variables, at: at.to_owned() })
     }
 
     fn remark(&self, at: &str, name: &str, run: &str) {
@@ -384,9 +345,7 @@ impl Phase<'_> {
             self.reader.note(
                 rules::KILLS_BY_PATTERN,
                 at,
-                format!(
-                    "`{name}` calls `{killer}`, which can end processes of other releases and apps"
-                ),
+                format!("`{name}` calls `{killer}`, which can end processes of other releases and apps"),
                 "remove it: the old release is stopped for you",
             );
         }
@@ -406,11 +365,8 @@ impl Phase<'_> {
     fn name_what_never_runs(&self) {
         for phase in PATTERNS.never_run_phases.iter() {
             let at = format!("/lifecycle/{phase}");
-            let names: Vec<String> = self
-                .steps(&at)
-                .iter()
-                .map(|at| format!("`{}`", self.name(at)))
-                .collect();
+            let names: Vec<String> =
+                self.steps(&at).iter().map(|at| format!("`{}`", self.name(at))).collect();
             if !names.is_empty() {
                 self.reader.note(
                     rules::STEP_DROPPED,

@@ -31,7 +31,14 @@ impl<'a> StepGraph<'a> {
         self.situation.next.number
     }
 
-    fn add(&mut self, name: &str, action: ReleaseAction, undo: Undo, after: BTreeSet<StepId>, reason: String) -> StepId {
+    fn add(
+        &mut self,
+        name: &str,
+        action: ReleaseAction,
+        undo: Undo,
+        after: BTreeSet<StepId>,
+        reason: String,
+    ) -> StepId {
         let id = StepId(name.to_owned());
         self.steps.push(Step {
             id: id.clone(),
@@ -64,7 +71,12 @@ impl<'a> StepGraph<'a> {
         } else {
             Undo::Nothing
         };
-        self.next(&format!("stage:{number}"), ReleaseAction::Stage, undo, "puts the release where it will run");
+        self.next(
+            &format!("stage:{number}"),
+            ReleaseAction::Stage,
+            undo,
+            "puts the release where it will run",
+        );
         if self.situation.has_migrations() {
             self.next(
                 &format!("migrate:{number}"),
@@ -195,7 +207,12 @@ impl<'a> StepGraph<'a> {
     #[must_use]
     pub fn commit(mut self) -> Self {
         let number = self.number();
-        self.next(&format!("commit:{number}"), ReleaseAction::Commit, Undo::Nothing, "from here on nobody reverts");
+        self.next(
+            &format!("commit:{number}"),
+            ReleaseAction::Commit,
+            Undo::Nothing,
+            "from here on nobody reverts",
+        );
         self.stage = Stage::Contract;
         self
     }
@@ -213,6 +230,14 @@ impl<'a> StepGraph<'a> {
             others.entry(seen.release).or_default().insert(seen.unit.clone());
         }
         others.remove(&number);
+        // Those that were handed over have ended already.
+        if let Some(current) = situation.current
+            && let Some(units) = others.get_mut(&current.number)
+        {
+            units.retain(|unit| {
+                current.bundle.services.get(&unit.service).is_none_or(|c| overlap(c) == Overlap::Allowed)
+            });
+        }
         let committed = self.frontier.clone();
         let deadline = situation.config.drain.unwrap_or(DEFAULT_DRAIN);
         let mut stops: BTreeMap<ReleaseNumber, BTreeSet<StepId>> = BTreeMap::new();
@@ -260,7 +285,12 @@ impl<'a> StepGraph<'a> {
 
 /// Services so that what a service needs comes before it. A cycle was refused on load.
 fn in_order_of_needs(situation: &Situation<'_>) -> Vec<ServiceName> {
-    fn visit(name: &ServiceName, situation: &Situation<'_>, seen: &mut BTreeSet<ServiceName>, order: &mut Vec<ServiceName>) {
+    fn visit(
+        name: &ServiceName,
+        situation: &Situation<'_>,
+        seen: &mut BTreeSet<ServiceName>,
+        order: &mut Vec<ServiceName>,
+    ) {
         if !seen.insert(name.clone()) {
             return;
         }

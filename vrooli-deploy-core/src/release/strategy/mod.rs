@@ -95,9 +95,7 @@ pub fn units(service: &ServiceName, config: &ServiceConfig) -> impl Iterator<Ite
 /// May two releases of this service run side by side? Default: yes with a port, no without one.
 #[must_use]
 pub fn overlap(config: &ServiceConfig) -> Overlap {
-    config
-        .overlap
-        .unwrap_or(if config.ports.is_empty() { Overlap::Exclusive } else { Overlap::Allowed })
+    config.overlap.unwrap_or(if config.ports.is_empty() { Overlap::Exclusive } else { Overlap::Allowed })
 }
 
 /// A strategy cannot be followed here.

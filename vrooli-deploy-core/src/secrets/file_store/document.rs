@@ -53,10 +53,7 @@ impl Document {
     pub(super) fn new() -> Result<Self, SecretError> {
         let mut key = Zeroizing::new([0; 32]);
         fill(&mut *key)?;
-        Ok(Self {
-            hash_key: Text(STANDARD.encode(*key)),
-            secrets: BTreeMap::new(),
-        })
+        Ok(Self { hash_key: Text(STANDARD.encode(*key)), secrets: BTreeMap::new() })
     }
 
     /// Tells whether a value changed, and nothing else: HMAC-SHA-256 over path and value,
@@ -65,10 +62,7 @@ impl Document {
     pub(super) fn hash(&self, path: &str, value: &str) -> String {
         use fmt::Write as _;
         let length = (path.len() as u64).to_le_bytes();
-        let hash = hmac_sha256(
-            self.hash_key.0.as_bytes(),
-            &[&length, path.as_bytes(), value.as_bytes()],
-        );
+        let hash = hmac_sha256(self.hash_key.0.as_bytes(), &[&length, path.as_bytes(), value.as_bytes()]);
         let mut text = String::with_capacity(32);
         for byte in &hash[..16] {
             // Writing to a String cannot fail.
@@ -110,9 +104,7 @@ impl Versions {
 
     /// Versions that are kept, oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, &str)> {
-        self.kept
-            .iter()
-            .map(|(version, text)| (*version, text.0.as_str()))
+        self.kept.iter().map(|(version, text)| (*version, text.0.as_str()))
     }
 }
 
@@ -142,11 +134,7 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         inner.update(part);
     }
-    Sha256::new()
-        .chain_update(*outer_key)
-        .chain_update(inner.finalize())
-        .finalize()
-        .into()
+    Sha256::new().chain_update(*outer_key).chain_update(inner.finalize()).finalize().into()
 }
 
 #[cfg(test)]
@@ -179,11 +167,7 @@ mod tests {
     #[test]
     fn the_buffer_never_grows() {
         let mut document = Document::new().unwrap();
-        document
-            .secrets
-            .entry("p".to_owned())
-            .or_default()
-            .put(&Secret::new("\"\n\u{1}ü".repeat(100)));
+        document.secrets.entry("p".to_owned()).or_default().put(&Secret::new("\"\n\u{1}ü".repeat(100)));
         let bytes = document.to_bytes().unwrap();
         assert_eq!(bytes.len(), bytes.capacity());
         let read: Document = serde_json::from_slice(&bytes).unwrap();

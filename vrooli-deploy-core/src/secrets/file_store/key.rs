@@ -31,10 +31,8 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) fn new(bytes: Secret<[u8; 32]>) -> Self {
-        let hash = Sha256::new()
-            .chain_update(b"vrooli-deploy key id")
-            .chain_update(bytes.expose())
-            .finalize();
+        let hash =
+            Sha256::new().chain_update(b"vrooli-deploy key id").chain_update(bytes.expose()).finalize();
         let mut id = [0; 8];
         id.copy_from_slice(&hash[..8]);
         Self { bytes, id }
@@ -42,9 +40,7 @@ impl Key {
 
     fn decode(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).ok()?);
-        Some(Self::new(Secret::new(
-            <[u8; 32]>::try_from(bytes.as_slice()).ok()?,
-        )))
+        Some(Self::new(Secret::new(<[u8; 32]>::try_from(bytes.as_slice()).ok()?)))
     }
 }
 
@@ -61,14 +57,12 @@ impl Keeper {
             message: message.to_owned(),
         };
         match source {
-            KeySource::Given(text) => {
-                Key::decode(text.expose()).map(Self::Given).ok_or_else(|| {
-                    refuse(
-                        "the key that was given (VROOLI_DEPLOY_KEY) is not the base64 of 32 bytes; \
+            KeySource::Given(text) => Key::decode(text.expose()).map(Self::Given).ok_or_else(|| {
+                refuse(
+                    "the key that was given (VROOLI_DEPLOY_KEY) is not the base64 of 32 bytes; \
                      `head -c 32 /dev/urandom | base64` makes one",
-                    )
-                })
-            }
+                )
+            }),
             KeySource::Folder(folder) => {
                 let folder = match folder {
                     Some(folder) => folder,
@@ -89,30 +83,19 @@ impl Keeper {
     pub(super) fn read(&self) -> Result<Option<Key>, SecretError> {
         let path = match self {
             Self::Given(key) => {
-                return Ok(Some(Key {
-                    bytes: key.bytes.clone(),
-                    id: key.id,
-                }));
+                return Ok(Some(Key { bytes: key.bytes.clone(), id: key.id }));
             }
             Self::File(path) => path,
         };
-        let failed = |message: String| SecretError::Key {
-            place: path.display().to_string(),
-            message,
-        };
+        let failed = |message: String| SecretError::Key { place: path.display().to_string(), message };
         let text = match std::fs::read(path) {
             Ok(text) => Zeroizing::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                return Err(failed(format!(
-                    "{error}; make the key file readable for this user"
-                )));
+                return Err(failed(format!("{error}; make the key file readable for this user")));
             }
         };
-        let mode = std::fs::metadata(path)
-            .map_err(|error| failed(error.to_string()))?
-            .mode()
-            & 0o777;
+        let mode = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(failed(format!(
                 "others may read the key (mode {mode:03o}); run `chmod 600` on it, and change the secrets if someone did"
@@ -120,7 +103,10 @@ impl Keeper {
         }
         let key = std::str::from_utf8(&text).ok().and_then(Key::decode);
         key.map(Some).ok_or_else(|| {
-            failed("the key file is damaged: it should hold the base64 of 32 bytes; restore it from a backup".to_owned())
+            failed(
+                "the key file is damaged: it should hold the base64 of 32 bytes; restore it from a backup"
+                    .to_owned(),
+            )
         })
     }
 
@@ -154,10 +140,7 @@ impl Keeper {
 /// Writes a file that was not there, whole or not at all.
 fn store(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let new = path.with_extension("key.new");
     let written = OpenOptions::new()
         .write(true)
@@ -165,10 +148,7 @@ fn store(path: &Path, text: &str) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        })
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         // Unlike a rename, a link never replaces a key that is in use.
         .and_then(|()| std::fs::hard_link(&new, path));
     let removed = std::fs::remove_file(&new);

@@ -39,9 +39,7 @@ pub struct FileStore {
 
 impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileStore")
-            .field("sealed", &self.sealed)
-            .finish_non_exhaustive()
+        f.debug_struct("FileStore").field("sealed", &self.sealed).finish_non_exhaustive()
     }
 }
 
@@ -54,11 +52,7 @@ impl FileStore {
     pub fn open(dir: &Path, state: Uuid, key: KeySource) -> Result<Self, SecretError> {
         let sealed = dir.join("secrets.sealed");
         let keeper = Keeper::new(key, state, &sealed)?;
-        Ok(Self {
-            lock: dir.join("secrets.lock"),
-            sealed,
-            keeper,
-        })
+        Ok(Self { lock: dir.join("secrets.lock"), sealed, keeper })
     }
 
     /// The document and the key it was sealed with; `None` when there is no file.
@@ -80,9 +74,8 @@ impl FileStore {
         };
         let plain = seal::open(&key, &file).map_err(|refusal| self.refused(refusal))?;
         // The error would show a part of what it could not read.
-        let document = serde_json::from_slice(&plain).map_err(|_| {
-            self.refused(Refusal::Damaged("what is sealed in it has another shape"))
-        })?;
+        let document = serde_json::from_slice(&plain)
+            .map_err(|_| self.refused(Refusal::Damaged("what is sealed in it has another shape")))?;
         Ok(Some((document, key)))
     }
 
@@ -101,19 +94,12 @@ impl FileStore {
             let key = match key {
                 Some(key) => key,
                 // There is nothing to open yet, but a key of an earlier try may be there.
-                None => self
-                    .keeper
-                    .read()?
-                    .map_or_else(|| self.keeper.create(), Ok)?,
+                None => self.keeper.read()?.map_or_else(|| self.keeper.create(), Ok)?,
             };
-            let plain = document.to_bytes().map_err(|error| {
-                self.io(&io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    error.to_string(),
-                ))
-            })?;
-            self.replace(&seal::seal(&key, &plain)?)
-                .map_err(|error| self.io(&error))?;
+            let plain = document
+                .to_bytes()
+                .map_err(|error| self.io(&io::Error::new(io::ErrorKind::InvalidData, error.to_string())))?;
+            self.replace(&seal::seal(&key, &plain)?).map_err(|error| self.io(&error))?;
         }
         Ok(result)
     }
@@ -138,9 +124,10 @@ impl FileStore {
                 Err(TryLockError::WouldBlock) => {
                     return Err(SecretError::Io {
                         place: self.lock.display().to_string(),
-                        message: "another process is changing it and does not get done; end that process and run \
+                        message:
+                            "another process is changing it and does not get done; end that process and run \
                                   the same command again"
-                            .to_owned(),
+                                .to_owned(),
                     });
                 }
             }
@@ -177,10 +164,7 @@ impl FileStore {
             }
             _ => "",
         };
-        SecretError::Io {
-            place: self.sealed.display().to_string(),
-            message: format!("{error}{next}"),
-        }
+        SecretError::Io { place: self.sealed.display().to_string(), message: format!("{error}{next}") }
     }
 
     fn refused(&self, refusal: Refusal) -> SecretError {
@@ -203,12 +187,7 @@ impl FileStore {
     }
 
     fn reference(document: &Document, path: &str, version: u32, value: &str) -> SecretRef {
-        SecretRef {
-            store: NAME.to_owned(),
-            path: path.to_owned(),
-            version,
-            hash: document.hash(path, value),
-        }
+        SecretRef { store: NAME.to_owned(), path: path.to_owned(), version, hash: document.hash(path, value) }
     }
 }
 
@@ -219,34 +198,21 @@ impl SecretStore for FileStore {
 
     fn put(&self, path: &str, value: &Secret<String>) -> Result<SecretRef, SecretError> {
         self.change(|document| {
-            let put = document
-                .secrets
-                .entry(path.to_owned())
-                .or_default()
-                .put(value);
+            let put = document.secrets.entry(path.to_owned()).or_default().put(value);
             let (version, added) = put.ok_or_else(|| SecretError::Io {
                 place: self.sealed.display().to_string(),
                 message: format!("`{path}` has no version number left; use another path"),
             })?;
-            Ok((
-                Self::reference(document, path, version, value.expose()),
-                added,
-            ))
+            Ok((Self::reference(document, path, version, value.expose()), added))
         })
     }
 
     fn get(&self, reference: &SecretRef) -> Result<Secret<String>, SecretError> {
         let (path, version) = (&reference.path, reference.version);
-        let absent = || SecretError::NotFound {
-            path: path.clone(),
-            version,
-        };
+        let absent = || SecretError::NotFound { path: path.clone(), version };
         let (document, _) = self.read()?.ok_or_else(absent)?;
-        let value = document
-            .secrets
-            .get(path)
-            .and_then(|versions| versions.get(version))
-            .ok_or_else(absent)?;
+        let value =
+            document.secrets.get(path).and_then(|versions| versions.get(version)).ok_or_else(absent)?;
         if document.hash(path, value) != reference.hash {
             return Err(SecretError::Damaged {
                 place: self.sealed.display().to_string(),
@@ -271,11 +237,7 @@ impl SecretStore for FileStore {
             return Ok(Vec::new());
         };
         let mut references = Vec::new();
-        for (path, versions) in document
-            .secrets
-            .iter()
-            .filter(|(path, _)| path.starts_with(prefix))
-        {
+        for (path, versions) in document.secrets.iter().filter(|(path, _)| path.starts_with(prefix)) {
             for (version, value) in versions.iter() {
                 references.push(Self::reference(&document, path, version, value));
             }

@@ -40,17 +40,12 @@ pub(super) fn seal(key: &Key, plain: &[u8]) -> Result<Vec<u8>, SecretError> {
     let mut nonce = [0; NONCE];
     fill(&mut nonce)?;
     let mut file = header(key, &nonce);
-    let sealed = cipher(key)
-        .encrypt(
-            &XNonce::from(nonce),
-            Payload {
-                msg: plain,
-                aad: &file,
-            },
-        )
-        .map_err(|_| SecretError::Io {
-            place: "the secret store".to_owned(),
-            message: "it is too large to be sealed".to_owned(),
+    let sealed =
+        cipher(key).encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: &file }).map_err(|_| {
+            SecretError::Io {
+                place: "the secret store".to_owned(),
+                message: "it is too large to be sealed".to_owned(),
+            }
         })?;
     file.extend_from_slice(&sealed);
     Ok(file)
@@ -61,10 +56,7 @@ pub(super) fn open(key: &Key, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal
     let found = Header::read(file)?;
     // The header as it should be: a file that opens with this one has only its header damaged.
     let expected = header(key, &found.nonce);
-    let payload = Payload {
-        msg: &file[HEADER..],
-        aad: &expected,
-    };
+    let payload = Payload { msg: &file[HEADER..], aad: &expected };
     match cipher(key).decrypt(&XNonce::from(found.nonce), payload) {
         Ok(plain) if file.starts_with(&expected) => Ok(Zeroizing::new(plain)),
         Ok(plain) => {
@@ -81,11 +73,7 @@ pub(super) fn open(key: &Key, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Refusal
 /// Looks at a file without its key: is it ours, and of a version that this program reads?
 pub(super) fn look(file: &[u8]) -> Result<(), Refusal> {
     let found = Header::read(file)?;
-    if found.version > VERSION {
-        Err(Refusal::Version(found.version))
-    } else {
-        Ok(())
-    }
+    if found.version > VERSION { Err(Refusal::Version(found.version)) } else { Ok(()) }
 }
 
 struct Header {
@@ -104,11 +92,7 @@ impl Header {
         if magic != MAGIC {
             return Err(Refusal::Damaged("it is no secret store"));
         }
-        Ok(Self {
-            version: u32::from_le_bytes(*version),
-            key_id: *key_id,
-            nonce: *nonce,
-        })
+        Ok(Self { version: u32::from_le_bytes(*version), key_id: *key_id, nonce: *nonce })
     }
 }
 
@@ -140,16 +124,10 @@ mod tests {
         for at in 0..file.len() * 8 {
             let mut changed = file.clone();
             changed[at / 8] ^= 1 << (at % 8);
-            assert!(
-                matches!(open(&key(1), &changed), Err(Refusal::Damaged(_))),
-                "bit {at}"
-            );
+            assert!(matches!(open(&key(1), &changed), Err(Refusal::Damaged(_))), "bit {at}");
         }
         for length in 0..file.len() {
-            assert!(
-                matches!(open(&key(1), &file[..length]), Err(Refusal::Damaged(_))),
-                "length {length}"
-            );
+            assert!(matches!(open(&key(1), &file[..length]), Err(Refusal::Damaged(_))), "length {length}");
         }
     }
 
@@ -160,9 +138,6 @@ mod tests {
         file.push(0);
         assert_eq!(open(&key(1), &file).unwrap_err(), Refusal::Version(2));
         assert_eq!(look(&file).unwrap_err(), Refusal::Version(2));
-        assert_eq!(
-            look(b"VDsecre").unwrap_err(),
-            Refusal::Damaged("it is cut off")
-        );
+        assert_eq!(look(b"VDsecre").unwrap_err(), Refusal::Damaged("it is cut off"));
     }
 }

@@ -34,9 +34,7 @@ pub(super) fn append(
     for entry in &request.entries {
         let (record, at, text) = prepare(fold.state.seq + 1, request, entry)?;
         let before = fold.state.seq;
-        fold.state
-            .apply(&record)
-            .map_err(|illegal| Fault::Refused(stack.clone(), illegal.message))?;
+        fold.state.apply(&record).map_err(|illegal| Fault::Refused(stack.clone(), illegal.message))?;
         let checksum = link(fold.checksum, record.seq, record.fence, &at, &text);
         let inserted = connection
             .prepare_cached(
@@ -72,34 +70,17 @@ pub(super) fn append(
 
 /// The record as it will be read again. What is folded and returned went through the same
 /// text as what is stored, so a later load cannot come to another state.
-fn prepare(
-    seq: u64,
-    request: &Append,
-    entry: &Entry,
-) -> Result<(JournalRecord, String, String), Fault> {
-    let unwritable =
-        |error: serde_json::Error| Fault::Refused(request.stack.clone(), error.to_string());
+fn prepare(seq: u64, request: &Append, entry: &Entry) -> Result<(JournalRecord, String, String), Fault> {
+    let unwritable = |error: serde_json::Error| Fault::Refused(request.stack.clone(), error.to_string());
     let at = Timestamp::now();
     let text = serde_json::to_string(entry).map_err(unwritable)?;
     let entry = serde_json::from_str(&text).map_err(unwritable)?;
-    Ok((
-        JournalRecord {
-            seq,
-            fence: request.fence,
-            at,
-            entry,
-        },
-        at.to_string(),
-        text,
-    ))
+    Ok((JournalRecord { seq, fence: request.fence, at, entry }, at.to_string(), text))
 }
 
 /// Is this a place to start reading from?
 fn ends_a_chapter(entry: &Entry) -> bool {
-    matches!(
-        entry,
-        Entry::PlanClosed { .. } | Entry::Destroyed | Entry::Rebuilt { .. }
-    )
+    matches!(entry, Entry::PlanClosed { .. } | Entry::Destroyed | Entry::Rebuilt { .. })
 }
 
 fn write_snapshot(connection: &Connection, key: &str, fold: &Fold) -> Result<(), Fault> {
@@ -116,27 +97,17 @@ fn write_snapshot(connection: &Connection, key: &str, fold: &Fold) -> Result<(),
 fn lost(connection: &Connection, request: &Append) -> Result<Fault, Fault> {
     let key = request.stack.to_string();
     let fence: Option<i64> = connection
-        .query_row("SELECT fence FROM leases WHERE stack = ?1", [&key], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT fence FROM leases WHERE stack = ?1", [&key], |row| row.get(0))
         .optional()?;
     let seq: Option<i64> = connection
-        .query_row("SELECT seq FROM stacks WHERE stack = ?1", [&key], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT seq FROM stacks WHERE stack = ?1", [&key], |row| row.get(0))
         .optional()?;
     let message = match (fence, seq) {
         (Some(fence), _) if fence != to_sql(request.fence)? => {
-            format!(
-                "it was taken over (fence {fence}, ours is {})",
-                request.fence
-            )
+            format!("it was taken over (fence {fence}, ours is {})", request.fence)
         }
         (Some(_), Some(seq)) => {
-            format!(
-                "record {seq} is the last one, {} was expected",
-                request.expected
-            )
+            format!("record {seq} is the last one, {} was expected", request.expected)
         }
         _ => "the state knows no such lease".to_owned(),
     };

@@ -49,8 +49,7 @@ impl Layout {
 
     /// The lock file of a stack. Names hold no `~`, so no two stacks share one.
     pub(super) fn lock(&self, stack: &crate::names::StackId) -> PathBuf {
-        self.locks()
-            .join(format!("{}~{}.lock", stack.app, stack.environment))
+        self.locks().join(format!("{}~{}.lock", stack.app, stack.environment))
     }
 }
 
@@ -73,9 +72,7 @@ impl Database {
             Err(_) if dir.is_dir() => {}
             Err(error) => return Err(error.into()),
         }
-        let layout = Layout {
-            dir: std::fs::canonicalize(dir)?,
-        };
+        let layout = Layout { dir: std::fs::canonicalize(dir)? };
         let file = layout.database();
         match std::fs::metadata(&file) {
             Ok(found) if found.len() == 0 => {
@@ -83,9 +80,7 @@ impl Database {
             }
             // With a log beside it, the end of the file may be on its way out of the log.
             Ok(found) if !found.len().is_multiple_of(u64::from(PAGE)) && !has_log(&layout) => {
-                return Err(Fault::Damaged(
-                    "the file ends in the middle of a page".to_owned(),
-                ));
+                return Err(Fault::Damaged("the file ends in the middle of a page".to_owned()));
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => create(&layout)?,
@@ -93,12 +88,7 @@ impl Database {
         }
         if !(writable(&layout.dir) && writable(&file)) {
             let (reader, id) = open_read_only(&layout, busy)?;
-            return Ok(Self {
-                layout,
-                id,
-                reader,
-                writer: None,
-            });
+            return Ok(Self { layout, id, reader, writer: None });
         }
         create_locks(&layout)?;
         let mut writer = Connection::open_with_flags(
@@ -111,9 +101,7 @@ impl Database {
         let (id, version) = identify(&writer)?;
         let mode: String = writer.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         if mode != "wal" || writer.is_readonly(rusqlite::MAIN_DB)? {
-            return Err(Fault::Damaged(
-                "the file's header says that it is in another mode".to_owned(),
-            ));
+            return Err(Fault::Damaged("the file's header says that it is in another mode".to_owned()));
         }
         migrate(&mut writer, version)?;
         writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
@@ -125,12 +113,7 @@ impl Database {
         )?;
         configure(&reader, busy)?;
         reader.pragma_update(None, "query_only", true)?;
-        Ok(Self {
-            layout,
-            id,
-            reader,
-            writer: Some(writer),
-        })
+        Ok(Self { layout, id, reader, writer: Some(writer) })
     }
 }
 
@@ -152,31 +135,22 @@ fn configure(connection: &Connection, busy: Duration) -> Result<(), Fault> {
 
 /// Whose state it is and which version its schema has. Reads only.
 fn identify(connection: &Connection) -> Result<(Uuid, u32), Fault> {
-    let application: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if application != APPLICATION {
-        return Err(Fault::Damaged(
-            "the file is no state of this program".to_owned(),
-        ));
+        return Err(Fault::Damaged("the file is no state of this program".to_owned()));
     }
     // The version first: a newer schema may have another shape.
     let version: i64 = connection.query_row("SELECT schema FROM meta", [], |row| row.get(0))?;
-    let version =
-        u32::try_from(version).map_err(|_| Fault::Damaged(format!("schema version {version}")))?;
+    let version = u32::try_from(version).map_err(|_| Fault::Damaged(format!("schema version {version}")))?;
     if version > SCHEMA {
         return Err(Fault::Version(version));
     }
     let (id, guard): (String, i64) =
-        connection.query_row("SELECT id, guard FROM meta", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+        connection.query_row("SELECT id, guard FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if i64::from(checksum(&[id.as_bytes()])) != guard {
-        return Err(Fault::Damaged(
-            "the id of the state does not fit its checksum".to_owned(),
-        ));
+        return Err(Fault::Damaged("the id of the state does not fit its checksum".to_owned()));
     }
-    let id = Uuid::parse_str(&id)
-        .map_err(|error| Fault::Damaged(format!("the id of the state: {error}")))?;
+    let id = Uuid::parse_str(&id).map_err(|error| Fault::Damaged(format!("the id of the state: {error}")))?;
     Ok((id, version))
 }
 
@@ -209,28 +183,17 @@ fn create(layout: &Layout) -> Result<(), Fault> {
         return Ok(());
     }
     if layout.log().exists() || has_witness(layout)? {
-        return Err(Fault::Damaged(
-            "the file is gone, although journals were written to it".to_owned(),
-        ));
+        return Err(Fault::Damaged("the file is gone, although journals were written to it".to_owned()));
     }
     let new = layout.dir.join("state.db.new");
-    for left in [
-        "state.db.new",
-        "state.db.new-journal",
-        "state.db.new-wal",
-        "state.db.new-shm",
-    ] {
+    for left in ["state.db.new", "state.db.new-journal", "state.db.new-wal", "state.db.new-shm"] {
         match std::fs::remove_file(layout.dir.join(left)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
     }
     // SQLite gives its side files the mode of the main file.
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let result = fill(&new);
     if result.is_err() {
         let _ = std::fs::remove_file(&new);
@@ -271,10 +234,7 @@ fn fill(new: &Path) -> Result<(), Fault> {
 }
 
 fn create_locks(layout: &Layout) -> Result<(), Fault> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(layout.locks())?;
+    DirBuilder::new().recursive(true).mode(0o700).create(layout.locks())?;
     Ok(())
 }
 
@@ -303,9 +263,7 @@ fn open_read_only(layout: &Layout, busy: Duration) -> Result<(Connection, Uuid),
         }
         Ok((connection, id))
     };
-    let opened = Connection::open_with_flags(&file, flags)
-        .map_err(Fault::from)
-        .and_then(look);
+    let opened = Connection::open_with_flags(&file, flags).map_err(Fault::from).and_then(look);
     let Err(Fault::Io(refusal)) = opened else {
         return opened;
     };
@@ -315,10 +273,7 @@ fn open_read_only(layout: &Layout, busy: Duration) -> Result<(Connection, Uuid),
              command once with write access"
         )));
     }
-    look(Connection::open_with_flags(
-        immutable(&file),
-        flags | OpenFlags::SQLITE_OPEN_URI,
-    )?)
+    look(Connection::open_with_flags(immutable(&file), flags | OpenFlags::SQLITE_OPEN_URI)?)
 }
 
 fn has_log(layout: &Layout) -> bool {

@@ -22,19 +22,8 @@ pub(super) struct SqliteLease {
 }
 
 impl SqliteLease {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        stack: StackId,
-        info: LeaseInfo,
-        lock: LockFile,
-    ) -> Self {
-        Self {
-            shared,
-            stack,
-            info,
-            lock: Arc::new(lock),
-            over: false,
-        }
+    pub(super) fn new(shared: Arc<Shared>, stack: StackId, info: LeaseInfo, lock: LockFile) -> Self {
+        Self { shared, stack, info, lock: Arc::new(lock), over: false }
     }
 }
 
@@ -45,11 +34,7 @@ impl Lease for SqliteLease {
     }
 
     /// When the returned future is dropped, the entries may be written all the same.
-    async fn append(
-        &self,
-        expected: u64,
-        entries: &[Entry],
-    ) -> Result<Vec<JournalRecord>, StateError> {
+    async fn append(&self, expected: u64, entries: &[Entry]) -> Result<Vec<JournalRecord>, StateError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
@@ -68,10 +53,7 @@ impl Lease for SqliteLease {
     async fn release(mut self: Box<Self>) -> Result<(), StateError> {
         self.over = true;
         let (stack, fence) = (self.stack.clone(), self.info.fence);
-        let noted = self
-            .shared
-            .write(move |writer| writer.give_back(&stack, fence))
-            .await;
+        let noted = self.shared.write(move |writer| writer.give_back(&stack, fence)).await;
         // Whatever became of the note: the lock is the lease.
         self.lock.unlock();
         noted

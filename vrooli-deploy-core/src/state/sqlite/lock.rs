@@ -161,15 +161,8 @@ mod tests {
         assert_eq!(Witness::read(&path), None);
         let held = LockFile::acquire(&path, Duration::ZERO).unwrap().unwrap();
         assert_eq!(Witness::read(&path), None);
-        let witness = Witness {
-            seq: 12,
-            fence: 3,
-            checksum: 0xdead_beef,
-        };
-        held.witness(Witness {
-            seq: u64::MAX,
-            ..witness
-        });
+        let witness = Witness { seq: 12, fence: 3, checksum: 0xdead_beef };
+        held.witness(Witness { seq: u64::MAX, ..witness });
         held.witness(witness);
         assert_eq!(Witness::read(&path), Some(witness));
         held.file.write_all_at(b"7", 0).unwrap();

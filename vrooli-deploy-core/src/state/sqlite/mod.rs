@@ -103,14 +103,9 @@ impl SqliteStore {
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_with(dir: &Path, options: &SqliteOptions) -> Result<Self, StateError> {
-        let database = Database::open(dir, options.busy_wait)
-            .map_err(|fault| fault.at(&dir.join("state.db")))?;
-        let Database {
-            layout,
-            id,
-            reader: mut connection,
-            writer,
-        } = database;
+        let database =
+            Database::open(dir, options.busy_wait).map_err(|fault| fault.at(&dir.join("state.db")))?;
+        let Database { layout, id, reader: mut connection, writer } = database;
         let place = layout.database();
         let reader = Worker::spawn("state-reader", &place, move |requests: Receiver<Read>| {
             for read in requests {
@@ -125,20 +120,10 @@ impl SqliteStore {
             None => None,
             Some(connection) => {
                 let writer = Writer::new(connection, place.clone(), options.heartbeat);
-                Some(Worker::spawn("state-writer", &place, move |requests| {
-                    writer.serve(&requests)
-                })?)
+                Some(Worker::spawn("state-writer", &place, move |requests| writer.serve(&requests))?)
             }
         };
-        Ok(Self {
-            shared: Arc::new(Shared {
-                layout,
-                id,
-                reader,
-                writer,
-            }),
-            lease_wait: options.lease_wait,
-        })
+        Ok(Self { shared: Arc::new(Shared { layout, id, reader, writer }), lease_wait: options.lease_wait })
     }
 
     /// True when the folder cannot be written.
@@ -176,9 +161,7 @@ impl SqliteStore {
                     if read::fold(connection, &stack, witness)?.state == whole.state {
                         return Ok(());
                     }
-                    Err(Fault::Damaged(format!(
-                        "the snapshot of `{stack}` is not what its journal says"
-                    )))
+                    Err(Fault::Damaged(format!("the snapshot of `{stack}` is not what its journal says")))
                 })
                 .await?;
         }
@@ -188,18 +171,12 @@ impl SqliteStore {
     /// What the holder of a lock that is taken wrote about itself.
     async fn info(&self, stack: &StackId) -> Result<LeaseInfo, StateError> {
         let key = stack.to_string();
-        let found = self
-            .shared
-            .read(move |connection| lease_row(connection, &key))
-            .await?;
+        let found = self.shared.read(move |connection| lease_row(connection, &key)).await?;
         Ok(found.unwrap_or_else(starting))
     }
 
     async fn held(&self, stack: &StackId) -> Result<StateError, StateError> {
-        Ok(StateError::Held {
-            stack: stack.clone(),
-            info: Box::new(self.info(stack).await?),
-        })
+        Ok(StateError::Held { stack: stack.clone(), info: Box::new(self.info(stack).await?) })
     }
 }
 
@@ -212,12 +189,7 @@ fn starting() -> LeaseInfo {
         host: "this machine".to_owned(),
         run_url: None,
     };
-    LeaseInfo {
-        holder,
-        since: now,
-        heartbeat: now,
-        fence: 0,
-    }
+    LeaseInfo { holder, since: now, heartbeat: now, fence: 0 }
 }
 
 impl Shared {
@@ -250,10 +222,7 @@ impl Shared {
         self.reader.send(Box::new(move |connection| {
             let _ = reply.send(connection.and_then(job));
         }))?;
-        answer
-            .await
-            .map_err(|_| self.gone())?
-            .map_err(|fault| fault.at(&self.place()))
+        answer.await.map_err(|_| self.gone())?.map_err(|fault| fault.at(&self.place()))
     }
 
     async fn write<T: Send + 'static>(
@@ -264,10 +233,7 @@ impl Shared {
         self.writer()?.send(Request::Run(Box::new(move |writer| {
             let _ = reply.send(job(writer));
         })))?;
-        answer
-            .await
-            .map_err(|_| self.gone())?
-            .map_err(|fault| fault.at(&self.place()))
+        answer.await.map_err(|_| self.gone())?.map_err(|fault| fault.at(&self.place()))
     }
 
     /// Tries a lock on a thread of its own: waiting for it must not hold up a runtime.
@@ -281,10 +247,7 @@ impl Shared {
                 let _ = reply.send(LockFile::acquire(&path, wait));
             })
             .map_err(|error| Fault::from(error).at(&place))?;
-        answer
-            .await
-            .map_err(|_| self.gone())?
-            .map_err(|error| Fault::from(error).at(&place))
+        answer.await.map_err(|_| self.gone())?.map_err(|error| Fault::from(error).at(&place))
     }
 }
 
@@ -305,16 +268,10 @@ impl StateStore for SqliteStore {
     }
 
     async fn stacks(&self) -> Result<Vec<StackId>, StateError> {
-        self.shared
-            .read(read::stacks)
-            .await
+        self.shared.read(read::stacks).await
     }
 
-    async fn acquire(
-        &self,
-        stack: &StackId,
-        holder: &Holder,
-    ) -> Result<Box<dyn Lease>, StateError> {
+    async fn acquire(&self, stack: &StackId, holder: &Holder) -> Result<Box<dyn Lease>, StateError> {
         self.shared.writer()?;
         let Some(lock) = self.shared.lock(stack, self.lease_wait).await? else {
             return Err(self.held(stack).await?);
@@ -323,15 +280,13 @@ impl StateStore for SqliteStore {
         let (reply, answer) = oneshot::channel();
         // The lease is made where the lock is noted: if the caller is gone by then, it is
         // dropped unseen and gives back what was taken.
-        self.shared
-            .writer()?
-            .send(Request::Run(Box::new(move |writer| {
-                let witness = Witness::read(&shared.layout.lock(&stack));
-                let lease = writer
-                    .take_over(&stack, &holder, &lock, witness)
-                    .map(|info| SqliteLease::new(shared, stack, info, lock));
-                let _ = reply.send(lease);
-            })))?;
+        self.shared.writer()?.send(Request::Run(Box::new(move |writer| {
+            let witness = Witness::read(&shared.layout.lock(&stack));
+            let lease = writer
+                .take_over(&stack, &holder, &lock, witness)
+                .map(|info| SqliteLease::new(shared, stack, info, lock));
+            let _ = reply.send(lease);
+        })))?;
         match answer.await.map_err(|_| self.shared.gone())? {
             Ok(lease) => Ok(Box::new(lease)),
             Err(fault) => Err(fault.at(&self.shared.place())),
@@ -356,15 +311,9 @@ impl StateStore for SqliteStore {
             .await
     }
 
-    async fn setting(
-        &self,
-        stack: &StackId,
-        name: &str,
-    ) -> Result<Option<serde_json::Value>, StateError> {
+    async fn setting(&self, stack: &StackId, name: &str) -> Result<Option<serde_json::Value>, StateError> {
         let (stack, name) = (stack.clone(), name.to_owned());
-        self.shared
-            .read(move |connection| settings::read(connection, &stack, &name))
-            .await
+        self.shared.read(move |connection| settings::read(connection, &stack, &name)).await
     }
 
     async fn set_setting(
@@ -374,22 +323,13 @@ impl StateStore for SqliteStore {
         value: Option<&serde_json::Value>,
     ) -> Result<(), StateError> {
         let (stack, name, value) = (stack.clone(), name.to_owned(), value.cloned());
-        self.shared
-            .write(move |writer| writer.set_setting(&stack, &name, value.as_ref()))
-            .await
+        self.shared.write(move |writer| writer.set_setting(&stack, &name, value.as_ref())).await
     }
 
     async fn forget(&self, stack: &StackId) -> Result<(), StateError> {
         let wanted = stack.clone();
-        let ours = self
-            .shared
-            .write(move |writer| Ok(writer.holds(&wanted)))
-            .await?;
-        let guard = if ours {
-            None
-        } else {
-            self.shared.lock(stack, self.lease_wait).await?
-        };
+        let ours = self.shared.write(move |writer| Ok(writer.holds(&wanted))).await?;
+        let guard = if ours { None } else { self.shared.lock(stack, self.lease_wait).await? };
         if !ours && guard.is_none() {
             return Err(self.held(stack).await?);
         }
@@ -407,9 +347,7 @@ impl StateStore for SqliteStore {
 fn lease_row(connection: &Connection, key: &str) -> Result<Option<LeaseInfo>, Fault> {
     let found: Option<(i64, Option<String>, String, String)> = connection
         .prepare_cached("SELECT fence, holder, since, heartbeat FROM leases WHERE stack = ?1")?
-        .query_row([key], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-        })
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
     let Some((fence, Some(holder), since, heartbeat)) = found else {
         return Ok(None);

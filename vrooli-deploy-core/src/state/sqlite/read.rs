@@ -63,9 +63,7 @@ fn finish(
     let mut rows = statement.query((stack.to_string(), to_sql(fold.state.seq)?))?;
     while let Some(row) = rows.next()? {
         let record = record(row, stack, fold.state.seq + 1, &mut fold.checksum)?;
-        fold.state
-            .apply(&record)
-            .map_err(|illegal| Fault::Damaged(format!("`{stack}`: {illegal}")))?;
+        fold.state.apply(&record).map_err(|illegal| Fault::Damaged(format!("`{stack}`: {illegal}")))?;
     }
     check_end(connection, stack, &fold)?;
     check_witness(connection, stack, &fold, witness, base)?;
@@ -86,11 +84,7 @@ pub(super) fn records(
         let Some(checksum) = checksum_of(connection, stack, before)? else {
             // Past the end, unless records are missing.
             let whole = replay(connection, stack, witness)?;
-            return if whole.state.seq < before {
-                Ok(Vec::new())
-            } else {
-                Err(missing(stack, before))
-            };
+            return if whole.state.seq < before { Ok(Vec::new()) } else { Err(missing(stack, before)) };
         };
         fold.state.seq = before;
         fold.checksum = checksum;
@@ -137,55 +131,24 @@ pub(super) fn stacks(connection: &Connection) -> Result<Vec<StackId>, Fault> {
 fn base(connection: &Connection, stack: &StackId) -> Result<Fold, Fault> {
     let key = stack.to_string();
     let found: Option<(i64, i64, i64, i64, i64)> = connection
-        .prepare_cached(
-            "SELECT seq, head, last_release, fence, checksum FROM tombstones WHERE stack = ?1",
-        )?
-        .query_row([&key], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-            ))
-        })
+        .prepare_cached("SELECT seq, head, last_release, fence, checksum FROM tombstones WHERE stack = ?1")?
+        .query_row([&key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
     let Some((seq, head, last_release, fence, sum)) = found else {
-        return Ok(Fold {
-            state: StackState::default(),
-            checksum: origin(&key),
-        });
+        return Ok(Fold { state: StackState::default(), checksum: origin(&key) });
     };
     let fits = i64::from(tombstone_checksum(&key, [seq, head, last_release, fence])) == sum;
-    match (
-        u64::try_from(seq),
-        u32::try_from(head),
-        u32::try_from(last_release),
-    ) {
-        (Ok(seq), Ok(checksum), Ok(last_release)) if fits => Ok(Fold {
-            state: StackState {
-                seq,
-                last_release,
-                ..StackState::default()
-            },
-            checksum,
-        }),
-        _ => Err(Fault::Damaged(format!(
-            "the tombstone of `{stack}` does not fit its checksum"
-        ))),
+    match (u64::try_from(seq), u32::try_from(head), u32::try_from(last_release)) {
+        (Ok(seq), Ok(checksum), Ok(last_release)) if fits => {
+            Ok(Fold { state: StackState { seq, last_release, ..StackState::default() }, checksum })
+        }
+        _ => Err(Fault::Damaged(format!("the tombstone of `{stack}` does not fit its checksum"))),
     }
 }
 
 pub(super) fn tombstone_checksum(stack: &str, numbers: [i64; 4]) -> u32 {
     let [seq, head, last_release, fence] = numbers.map(i64::to_le_bytes);
-    checksum(&[
-        b"tombstone",
-        stack.as_bytes(),
-        &seq,
-        &head,
-        &last_release,
-        &fence,
-    ])
+    checksum(&[b"tombstone", stack.as_bytes(), &seq, &head, &last_release, &fence])
 }
 
 /// The last snapshot, if it is whole and was made by this fold.
@@ -193,15 +156,7 @@ fn snapshot(connection: &Connection, stack: &StackId) -> Result<Option<Fold>, Fa
     let key = stack.to_string();
     let found: Option<(i64, i64, i64, String, i64)> = connection
         .prepare_cached("SELECT seq, head, fold, state, checksum FROM snapshots WHERE stack = ?1")?
-        .query_row([&key], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-            ))
-        })
+        .query_row([&key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         .optional()?;
     let Some((seq, head, version, state, sum)) = found else {
         return Ok(None);
@@ -215,39 +170,22 @@ fn snapshot(connection: &Connection, stack: &StackId) -> Result<Option<Fold>, Fa
             return None;
         }
         let state: StackState = serde_json::from_str(&state).ok()?;
-        (state.seq == seq).then_some(Fold {
-            state,
-            checksum: head,
-        })
+        (state.seq == seq).then_some(Fold { state, checksum: head })
     };
     let Some(fold) = read() else {
         tracing::warn!(%stack, "the snapshot is damaged; the journal is read from its beginning");
         return Ok(None);
     };
     // The record it was made at must be the one in the journal.
-    Ok(
-        (checksum_of(connection, stack, seq.unsigned_abs())? == Some(fold.checksum))
-            .then_some(fold),
-    )
+    Ok((checksum_of(connection, stack, seq.unsigned_abs())? == Some(fold.checksum)).then_some(fold))
 }
 
 pub(super) fn snapshot_checksum(stack: &str, seq: u64, head: u32, state: &str) -> u32 {
-    checksum(&[
-        b"snapshot",
-        stack.as_bytes(),
-        &seq.to_le_bytes(),
-        &head.to_le_bytes(),
-        state.as_bytes(),
-    ])
+    checksum(&[b"snapshot", stack.as_bytes(), &seq.to_le_bytes(), &head.to_le_bytes(), state.as_bytes()])
 }
 
 /// Reads one row as the record `seq`, and moves the chain on.
-fn record(
-    row: &Row<'_>,
-    stack: &StackId,
-    seq: u64,
-    chain: &mut u32,
-) -> Result<JournalRecord, Fault> {
+fn record(row: &Row<'_>, stack: &StackId, seq: u64, chain: &mut u32) -> Result<JournalRecord, Fault> {
     let found: i64 = row.get(0)?;
     if u64::try_from(found) != Ok(seq) {
         return Err(missing(stack, seq));
@@ -255,11 +193,7 @@ fn record(
     let fence: i64 = row.get(1)?;
     let (at, entry): (String, String) = (row.get(2)?, row.get(3)?);
     let sum: i64 = row.get(4)?;
-    let misfit = || {
-        Fault::Damaged(format!(
-            "record {seq} of `{stack}` does not fit its checksum"
-        ))
-    };
+    let misfit = || Fault::Damaged(format!("record {seq} of `{stack}` does not fit its checksum"));
     let fence = u64::try_from(fence).map_err(|_| misfit())?;
     let expected = link(*chain, seq, fence, &at, &entry);
     if i64::from(expected) != sum {
@@ -274,9 +208,7 @@ fn record(
     Ok(JournalRecord {
         seq,
         fence,
-        at: at
-            .parse()
-            .map_err(|error: jiff::Error| unreadable(error.to_string()))?,
+        at: at.parse().map_err(|error: jiff::Error| unreadable(error.to_string()))?,
         entry: serde_json::from_str(&entry).map_err(|error| unreadable(error.to_string()))?,
     })
 }
@@ -304,9 +236,7 @@ fn check_end(connection: &Connection, stack: &StackId, fold: &Fold) -> Result<()
         Some(head) if head == end => Ok(()),
         None if fold.state.seq == 0 => Ok(()),
         Some((seq, _)) if seq > end.0 => Err(missing(stack, fold.state.seq + 1)),
-        _ => Err(Fault::Damaged(format!(
-            "the journal of `{stack}` does not end where its head says"
-        ))),
+        _ => Err(Fault::Damaged(format!("the journal of `{stack}` does not end where its head says"))),
     }
 }
 
@@ -350,16 +280,12 @@ fn check_witness(
 pub(super) fn parse(text: &str) -> Result<StackId, Fault> {
     let read = || {
         let (app, environment) = text.split_once('/')?;
-        Some(StackId {
-            app: app.parse().ok()?,
-            environment: environment.parse().ok()?,
-        })
+        Some(StackId { app: app.parse().ok()?, environment: environment.parse().ok()? })
     };
     read().ok_or_else(|| Fault::Damaged(format!("`{text}` is no stack")))
 }
 
 /// SQLite's integers are signed. No journal gets that long.
 pub(super) fn to_sql(number: u64) -> Result<i64, Fault> {
-    i64::try_from(number)
-        .map_err(|_| Fault::Io(format!("the number {number} is too large for the journal")))
+    i64::try_from(number).map_err(|_| Fault::Io(format!("the number {number} is too large for the journal")))
 }

@@ -8,11 +8,7 @@ use super::fault::Fault;
 use crate::names::StackId;
 
 /// Reads a setting. `connection` must be in a transaction.
-pub(super) fn read(
-    connection: &Connection,
-    stack: &StackId,
-    name: &str,
-) -> Result<Option<Value>, Fault> {
+pub(super) fn read(connection: &Connection, stack: &StackId, name: &str) -> Result<Option<Value>, Fault> {
     check(connection)?;
     let found: Option<String> = connection
         .prepare_cached("SELECT value FROM settings WHERE stack = ?1 AND name = ?2")?
@@ -35,10 +31,7 @@ pub(super) fn write(
 ) -> Result<(), Fault> {
     check(connection)?;
     let key = stack.to_string();
-    connection.execute(
-        "DELETE FROM settings WHERE stack = ?1 AND name = ?2",
-        (&key, name),
-    )?;
+    connection.execute("DELETE FROM settings WHERE stack = ?1 AND name = ?2", (&key, name))?;
     if let Some(value) = value {
         let value = value.to_string();
         connection.execute(
@@ -63,9 +56,7 @@ pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
     if noted == sum(connection)? {
         Ok(())
     } else {
-        Err(Fault::Damaged(
-            "a setting is missing or was changed".to_owned(),
-        ))
+        Err(Fault::Damaged("a setting is missing or was changed".to_owned()))
     }
 }
 
@@ -75,13 +66,11 @@ fn set_sum(connection: &Connection) -> Result<(), Fault> {
 }
 
 fn sum(connection: &Connection) -> Result<i64, Fault> {
-    let mut statement =
-        connection.prepare_cached("SELECT stack, name, value, checksum FROM settings")?;
+    let mut statement = connection.prepare_cached("SELECT stack, name, value, checksum FROM settings")?;
     let mut rows = statement.query([])?;
     let mut sum = 0;
     while let Some(row) = rows.next()? {
-        let (stack, name, value): (String, String, String) =
-            (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (stack, name, value): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let noted: i64 = row.get(3)?;
         if noted != checksum_of(&stack, &name, &value) {
             return Err(Fault::Damaged(format!(
@@ -94,10 +83,5 @@ fn sum(connection: &Connection) -> Result<i64, Fault> {
 }
 
 fn checksum_of(stack: &str, name: &str, value: &str) -> i64 {
-    i64::from(checksum(&[
-        b"setting",
-        stack.as_bytes(),
-        name.as_bytes(),
-        value.as_bytes(),
-    ]))
+    i64::from(checksum(&[b"setting", stack.as_bytes(), name.as_bytes(), value.as_bytes()]))
 }

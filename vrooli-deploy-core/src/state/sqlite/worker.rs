@@ -17,9 +17,7 @@ pub(super) struct Worker<R> {
 
 impl<R> fmt::Debug for Worker<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Worker").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -37,11 +35,7 @@ impl<R: Send + 'static> Worker<R> {
                 place: place.display().to_string(),
                 message: format!("no thread can be started for it: {error}"),
             })?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-            place: place.to_owned(),
-        })
+        Ok(Self { queue: Some(queue), thread: Some(thread), place: place.to_owned() })
     }
 
     pub(super) fn send(&self, request: R) -> Result<(), StateError> {

@@ -108,20 +108,18 @@ impl Writer {
     /// so a sign that cannot be written ends nothing.
     fn beat(&mut self) {
         self.next_beat = Instant::now() + self.heartbeat;
-        let write =
-            |connection: &mut Connection, held: &HashMap<StackId, u64>| -> Result<(), Fault> {
-                let now = Timestamp::now().to_string();
-                let transaction =
-                    connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                for (stack, fence) in held {
-                    transaction.execute(
-                        "UPDATE leases SET heartbeat = ?3 WHERE stack = ?1 AND fence = ?2",
-                        (stack.to_string(), to_sql(*fence)?, &now),
-                    )?;
-                }
-                transaction.commit()?;
-                Ok(())
-            };
+        let write = |connection: &mut Connection, held: &HashMap<StackId, u64>| -> Result<(), Fault> {
+            let now = Timestamp::now().to_string();
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for (stack, fence) in held {
+                transaction.execute(
+                    "UPDATE leases SET heartbeat = ?3 WHERE stack = ?1 AND fence = ?2",
+                    (stack.to_string(), to_sql(*fence)?, &now),
+                )?;
+            }
+            transaction.commit()?;
+            Ok(())
+        };
         if let Err(fault) = write(&mut self.connection, &self.held) {
             tracing::debug!(?fault, "a heartbeat could not be written");
         }
@@ -148,9 +146,7 @@ impl Writer {
                         });
                     }
                     // Nobody waits any more: the entries stay written, and are found by the next load.
-                    let _ = request
-                        .reply
-                        .send(result.map_err(|fault| fault.at(&self.place)));
+                    let _ = request.reply.send(result.map_err(|fault| fault.at(&self.place)));
                 }
             }
             Err(fault) => {
@@ -162,9 +158,7 @@ impl Writer {
     }
 
     fn write(&mut self, batch: &[Append]) -> Result<Vec<Result<Vec<JournalRecord>, Fault>>, Fault> {
-        let mut transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(batch.len());
         for request in batch {
             let savepoint = transaction.savepoint()?;
@@ -208,9 +202,7 @@ impl Writer {
         self.ensure_sound()?;
         let now = Timestamp::now();
         let key = stack.to_string();
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Refuses a damaged journal before anything is done in its name.
         let fold = fold(&transaction, stack, witness)?;
         let last: i64 = transaction.query_row(
@@ -220,15 +212,10 @@ impl Writer {
             [&key],
             |row| row.get(0),
         )?;
-        let last = u64::try_from(last)
-            .map_err(|_| Fault::Damaged(format!("the fence of `{stack}` is {last}")))?;
+        let last =
+            u64::try_from(last).map_err(|_| Fault::Damaged(format!("the fence of `{stack}` is {last}")))?;
         let fence = last.max(witness.map_or(0, |witness| witness.fence)) + 1;
-        let info = LeaseInfo {
-            holder: holder.clone(),
-            since: now,
-            heartbeat: now,
-            fence,
-        };
+        let info = LeaseInfo { holder: holder.clone(), since: now, heartbeat: now, fence };
         let holder = serde_json::to_string(holder).map_err(|error| Fault::Io(error.to_string()))?;
         transaction.execute(
             "INSERT INTO leases (stack, fence, holder, since, heartbeat) VALUES (?1, ?2, ?3, ?4, ?4)
@@ -242,11 +229,7 @@ impl Writer {
             (&key, to_sql(fold.state.seq)?, fold.checksum),
         )?;
         transaction.commit()?;
-        lock.witness(Witness {
-            seq: fold.state.seq,
-            fence,
-            checksum: fold.checksum,
-        });
+        lock.witness(Witness { seq: fold.state.seq, fence, checksum: fold.checksum });
         self.folds.insert(stack.clone(), fold);
         if self.held.is_empty() {
             self.next_beat = Instant::now() + self.heartbeat;
@@ -281,25 +264,17 @@ impl Writer {
         value: Option<&serde_json::Value>,
     ) -> Result<(), Fault> {
         self.ensure_sound()?;
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         settings::write(&transaction, stack, name, value)?;
         transaction.commit()?;
         Ok(())
     }
 
     /// Removes a stack but for its last numbers.
-    pub(super) fn forget(
-        &mut self,
-        stack: &StackId,
-        witness: Option<Witness>,
-    ) -> Result<(), Fault> {
+    pub(super) fn forget(&mut self, stack: &StackId, witness: Option<Witness>) -> Result<(), Fault> {
         self.ensure_sound()?;
         let key = stack.to_string();
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let fold = fold(&transaction, stack, witness)?;
         if fold.state.seq > 0 {
             entomb(&transaction, &key, &fold)?;
@@ -315,9 +290,7 @@ impl Writer {
 
 fn entomb(transaction: &Transaction<'_>, key: &str, fold: &Fold) -> Result<(), Fault> {
     let fence: Option<i64> = transaction
-        .query_row("SELECT fence FROM leases WHERE stack = ?1", [key], |row| {
-            row.get(0)
-        })
+        .query_row("SELECT fence FROM leases WHERE stack = ?1", [key], |row| row.get(0))
         .optional()?;
     let numbers = [
         to_sql(fold.state.seq)?,
@@ -329,14 +302,7 @@ fn entomb(transaction: &Transaction<'_>, key: &str, fold: &Fold) -> Result<(), F
     transaction.execute(
         "INSERT OR REPLACE INTO tombstones (stack, seq, head, last_release, fence, checksum)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (
-            key,
-            seq,
-            head,
-            last_release,
-            fence,
-            tombstone_checksum(key, numbers),
-        ),
+        (key, seq, head, last_release, fence, tombstone_checksum(key, numbers)),
     )?;
     Ok(())
 }
@@ -344,9 +310,5 @@ fn entomb(transaction: &Transaction<'_>, key: &str, fold: &Fold) -> Result<(), F
 /// Looks through the pages of the whole file.
 pub(super) fn check(connection: &Connection) -> Result<(), Fault> {
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict == "ok" {
-        Ok(())
-    } else {
-        Err(Fault::Damaged(verdict))
-    }
+    if verdict == "ok" { Ok(()) } else { Err(Fault::Damaged(verdict)) }
 }

@@ -8,15 +8,10 @@ use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, filled, holder, plan, stack, started};
-use crate::process::{Running, child_dir};
+use crate::process::{Running, child_dir, folder};
 
 /// What a program sees of a state.
-type Seen = (
-    Vec<StackId>,
-    StackState,
-    Vec<JournalRecord>,
-    Option<serde_json::Value>,
-);
+type Seen = (Vec<StackId>, StackState, Vec<JournalRecord>, Option<serde_json::Value>);
 
 /// Looks at everything.
 fn use_it(dir: &Path, app: &StackId) -> Result<Seen, StateError> {
@@ -56,12 +51,12 @@ fn damaged(result: Result<Seen, StateError>) -> String {
 
 #[test]
 fn a_flipped_bit_anywhere_is_told_or_without_effect() {
-    let original = tempfile::tempdir().unwrap();
+    let original = folder();
     let app = filled(original.path());
     let bytes = std::fs::read(original.path().join("state.db")).unwrap();
     let whole = use_it(original.path(), &app).unwrap();
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let lock = "locks/shop~default.lock";
     std::fs::create_dir(dir.path().join("locks")).unwrap();
     let file = dir.path().join("state.db");
@@ -90,13 +85,8 @@ fn a_flipped_bit_anywhere_is_told_or_without_effect() {
                 }
                 without_effect += 1;
             }
-            Err(
-                StateError::Damaged { .. } | StateError::Version { .. } | StateError::Io { .. },
-            ) => {
-                assert!(
-                    std::fs::read(&file).unwrap() == flipped,
-                    "byte {place}: it was written to"
-                );
+            Err(StateError::Damaged { .. } | StateError::Version { .. } | StateError::Io { .. }) => {
+                assert!(std::fs::read(&file).unwrap() == flipped, "byte {place}: it was written to");
                 told += 1;
             }
             Err(other) => panic!("byte {place}: {other}"),
@@ -105,33 +95,26 @@ fn a_flipped_bit_anywhere_is_told_or_without_effect() {
             let _ = std::fs::remove_file(dir.path().join(side));
         }
     }
-    assert!(
-        told > 50 && without_effect > 10,
-        "{told} told, {without_effect} without effect"
-    );
+    assert!(told > 50 && without_effect > 10, "{told} told, {without_effect} without effect");
 }
 
 #[test]
 fn a_damaged_journal_is_never_appended_to() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = filled(dir.path());
     let file = dir.path().join("state.db");
     // Flips inside the text of the last record and of earlier ones.
     let mut bytes = std::fs::read(&file).unwrap();
     let needle = br#"{"entry":"started","step":"create:thing/0","spec""#;
-    let found: Vec<_> = (0..bytes.len() - needle.len())
-        .filter(|at| bytes[*at..].starts_with(needle))
-        .collect();
+    let found: Vec<_> =
+        (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
     assert!(!found.is_empty());
     for at in found {
         bytes[at + 12] ^= 1;
     }
     std::fs::write(&file, &bytes).unwrap();
     let message = damaged(use_it(dir.path(), &app));
-    assert!(
-        message.contains("record") && message.contains("`shop/default`"),
-        "{message}"
-    );
+    assert!(message.contains("record") && message.contains("`shop/default`"), "{message}");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
         let error = store.acquire(&app, &holder("test")).await.unwrap_err();
@@ -148,38 +131,23 @@ fn rows_that_are_gone_or_changed_are_missed() {
         ("DELETE FROM journal WHERE seq = 16", "record 16"),
         ("DELETE FROM journal WHERE seq >= 15", "record 15"),
         ("DELETE FROM journal", "record 1"),
-        (
-            "DELETE FROM journal; DELETE FROM snapshots; DELETE FROM stacks",
-            "record 16 was written",
-        ),
+        ("DELETE FROM journal; DELETE FROM snapshots; DELETE FROM stacks", "record 16 was written"),
         ("UPDATE journal SET fence = 9 WHERE seq = 15", "record 15"),
-        (
-            "UPDATE journal SET at = '2020-01-01T00:00:00Z' WHERE seq = 4",
-            "record 4",
-        ),
-        (
-            "UPDATE journal SET entry = replace(entry, 'thing/0', 'thing/1') WHERE seq = 16",
-            "record 16",
-        ),
+        ("UPDATE journal SET at = '2020-01-01T00:00:00Z' WHERE seq = 4", "record 4"),
+        ("UPDATE journal SET entry = replace(entry, 'thing/0', 'thing/1') WHERE seq = 16", "record 16"),
         ("UPDATE stacks SET seq = 15", "does not end"),
         ("UPDATE stacks SET checksum = 15", "does not end"),
         ("UPDATE settings SET value = '2'", "setting"),
         ("DELETE FROM settings", "setting"),
         ("UPDATE settings SET name = 'x'", "setting"),
         ("UPDATE stacks SET stack = 'shoq/default'", "record 1"),
-        (
-            "UPDATE meta SET id = 'd9428888-122b-41e1-b85c-61ac97c44bfd'",
-            "id of the state",
-        ),
+        ("UPDATE meta SET id = 'd9428888-122b-41e1-b85c-61ac97c44bfd'", "id of the state"),
         ("DROP TABLE journal", "journal"),
         ("PRAGMA application_id = 1", "no state of this program"),
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = filled(dir.path());
-        Connection::open(dir.path().join("state.db"))
-            .unwrap()
-            .execute_batch(sql)
-            .unwrap();
+        Connection::open(dir.path().join("state.db")).unwrap().execute_batch(sql).unwrap();
         let message = damaged(use_it(dir.path(), &app));
         assert!(message.contains(says), "{sql}: {message}");
     }
@@ -194,41 +162,24 @@ fn a_snapshot_is_only_a_shortcut() {
         "UPDATE snapshots SET head = 4",
         "UPDATE snapshots SET fold = 0, state = '{}'",
     ] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = filled(dir.path());
         let whole = use_it(dir.path(), &app).unwrap();
-        Connection::open(dir.path().join("state.db"))
-            .unwrap()
-            .execute_batch(sql)
-            .unwrap();
+        Connection::open(dir.path().join("state.db")).unwrap().execute_batch(sql).unwrap();
         assert_eq!(use_it(dir.path(), &app).unwrap(), whole, "{sql}");
     }
 }
 
 #[test]
 fn a_file_that_is_cut_off_or_foreign_is_damaged() {
-    let original = tempfile::tempdir().unwrap();
+    let original = folder();
     let app = filled(original.path());
     let bytes = std::fs::read(original.path().join("state.db")).unwrap();
     let file = original.path().join("state.db");
-    for length in [
-        0,
-        1,
-        50,
-        100,
-        4095,
-        4096,
-        8192,
-        bytes.len() / 2,
-        bytes.len() - 4096,
-        bytes.len() - 1,
-    ] {
+    for length in [0, 1, 50, 100, 4095, 4096, 8192, bytes.len() / 2, bytes.len() - 4096, bytes.len() - 1] {
         std::fs::write(&file, &bytes[..length]).unwrap();
         damaged(use_it(original.path(), &app));
-        assert!(
-            std::fs::read(&file).unwrap() == bytes[..length],
-            "{length}: it was written to"
-        );
+        assert!(std::fs::read(&file).unwrap() == bytes[..length], "{length}: it was written to");
     }
     std::fs::write(&file, "just some text that someone put there ".repeat(300)).unwrap();
     damaged(use_it(original.path(), &app));
@@ -239,15 +190,13 @@ fn a_file_that_is_cut_off_or_foreign_is_damaged() {
 
 #[test]
 fn a_newer_state_is_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = filled(dir.path());
     let file = dir.path().join("state.db");
     // A newer schema may have lost any table but this one.
     Connection::open(&file)
         .unwrap()
-        .execute_batch(
-            "ALTER TABLE meta DROP COLUMN guard; DROP TABLE journal; UPDATE meta SET schema = 99",
-        )
+        .execute_batch("ALTER TABLE meta DROP COLUMN guard; DROP TABLE journal; UPDATE meta SET schema = 99")
         .unwrap();
     let before = std::fs::read(&file).unwrap();
     match use_it(dir.path(), &app) {
@@ -282,21 +231,11 @@ fn a_log_that_lost_its_end_does_not_pass_for_a_shorter_journal() {
     let harms: [Harm; 4] = [
         |log| {
             let length = std::fs::metadata(log).unwrap().len();
-            std::fs::OpenOptions::new()
-                .write(true)
-                .open(log)
-                .unwrap()
-                .set_len(length / 2)
-                .unwrap();
+            std::fs::OpenOptions::new().write(true).open(log).unwrap().set_len(length / 2).unwrap();
         },
         |log| {
             let length = std::fs::metadata(log).unwrap().len();
-            std::fs::OpenOptions::new()
-                .write(true)
-                .open(log)
-                .unwrap()
-                .set_len(length - 1)
-                .unwrap();
+            std::fs::OpenOptions::new().write(true).open(log).unwrap().set_len(length - 1).unwrap();
         },
         |log| {
             let mut bytes = std::fs::read(log).unwrap();
@@ -307,7 +246,7 @@ fn a_log_that_lost_its_end_does_not_pass_for_a_shorter_journal() {
         |log| std::fs::remove_file(log).unwrap(),
     ];
     for harm in harms {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = stack("shop");
         let mut child = Running::start(CHILD, dir.path());
         assert_eq!(child.next("ready").as_deref(), Some("8"));

@@ -4,20 +4,14 @@ use serde_json::json;
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, filled, holder, opened, plan, stack};
-use crate::process::{Running, child_dir, run_mounted};
+use crate::process::{Running, child_dir, folder, run_mounted};
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let test = "state::disk::child_on_a_small_disk";
-    if !run_mounted(
-        test,
-        dir.path(),
-        "mount -t tmpfs -o size=640k none \"$DIR\"",
-    ) {
-        println!(
-            "skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow"
-        );
+    if !run_mounted(test, dir.path(), "mount -t tmpfs -o size=640k none \"$DIR\"") {
+        println!("skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow");
     }
 }
 
@@ -42,10 +36,7 @@ fn child_on_a_small_disk() {
         match &error {
             StateError::Io { place, message } => {
                 assert!(place.ends_with("state.db"));
-                assert!(
-                    message.contains("full") && message.contains("Free some space"),
-                    "{message}"
-                );
+                assert!(message.contains("full") && message.contains("Free some space"), "{message}");
             }
             other => panic!("{other}"),
         }
@@ -65,12 +56,10 @@ fn child_on_a_small_disk() {
 
 #[test]
 fn a_new_state_on_a_full_disk_leaves_nothing_half_made() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let test = "state::disk::child_without_a_disk";
     if !run_mounted(test, dir.path(), "mount -t tmpfs -o size=16k none \"$DIR\"") {
-        println!(
-            "skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow"
-        );
+        println!("skipped: a full disk needs `unshare -rm` and a tmpfs, which this machine does not allow");
     }
 }
 
@@ -90,13 +79,9 @@ const READ_ONLY: &str = "mount --bind \"$DIR\" \"$DIR\" && mount -o remount,bind
 
 #[test]
 fn a_read_only_folder_can_be_looked_at() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     filled(dir.path());
-    if !run_mounted(
-        "state::disk::child_in_a_read_only_folder",
-        dir.path(),
-        READ_ONLY,
-    ) {
+    if !run_mounted("state::disk::child_in_a_read_only_folder", dir.path(), READ_ONLY) {
         println!(
             "skipped: a read-only folder needs `unshare -rm` and a bind mount, which this machine does not allow"
         );
@@ -119,18 +104,14 @@ fn child_in_a_read_only_folder() {
         store.verify().await.unwrap();
         for error in [
             store.acquire(&app, &holder("test")).await.unwrap_err(),
-            store
-                .set_setting(&app, "source", Some(&json!(1)))
-                .await
-                .unwrap_err(),
+            store.set_setting(&app, "source", Some(&json!(1))).await.unwrap_err(),
             store.forget(&app).await.unwrap_err(),
             SqliteStore::open(&dir.join("new")).unwrap_err(),
         ] {
             match error {
                 StateError::Io { message, .. } => {
                     assert!(
-                        message.to_lowercase().contains("read-only")
-                            && message.contains("--state-dir"),
+                        message.to_lowercase().contains("read-only") && message.contains("--state-dir"),
                         "{message}"
                     );
                 }
@@ -142,14 +123,13 @@ fn child_in_a_read_only_folder() {
 
 #[test]
 fn a_read_only_folder_with_a_log_is_read_whole_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut child = Running::start("state::damage::child_that_leaves_a_log", dir.path());
     child.next("ready").unwrap();
     child.kill("ready");
-    for (test, without) in [
-        ("child_with_a_log_and_its_index", None),
-        ("child_with_a_log_alone", Some("state.db-shm")),
-    ] {
+    for (test, without) in
+        [("child_with_a_log_and_its_index", None), ("child_with_a_log_alone", Some("state.db-shm"))]
+    {
         if let Some(file) = without {
             std::fs::remove_file(dir.path().join(file)).unwrap();
         }

@@ -6,52 +6,38 @@ use vrooli_deploy_core::engine::StackState;
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{
-    acquire, append, block_on, closed, entry, filled, holder, opened, plan, stack, started,
-    succeeded,
+    acquire, append, block_on, closed, entry, filled, holder, opened, plan, stack, started, succeeded,
 };
+use crate::process::folder;
 
 #[test]
 fn a_state_is_private_and_keeps_its_id_when_it_is_moved() {
-    let parent = tempfile::tempdir().unwrap();
+    let parent = folder();
     let dir = parent.path().join("a folder").join("state");
     let id = SqliteStore::open(&dir).unwrap().id();
-    let mode =
-        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir), 0o700);
     assert_eq!(mode(&dir.join("locks")), 0o700);
     assert_eq!(mode(&dir.join("state.db")), 0o600);
     let moved = parent.path().join("moved?#%");
     std::fs::rename(&dir, &moved).unwrap();
     assert_eq!(SqliteStore::open(&moved).unwrap().id(), id);
-    assert_ne!(
-        SqliteStore::open(&dir).unwrap().id(),
-        id,
-        "a new folder is another state"
-    );
+    assert_ne!(SqliteStore::open(&dir).unwrap().id(), id, "a new folder is another state");
 }
 
 #[test]
 fn what_is_appended_is_loaded_and_listed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
         assert_eq!(store.load(&app).await.unwrap(), StackState::default());
         assert_eq!(store.journal(&app, 0).await.unwrap(), []);
         let lease = acquire(&store, &app).await;
-        assert_eq!(
-            store.stacks().await.unwrap(),
-            [],
-            "a lease alone makes no stack"
-        );
+        assert_eq!(store.stacks().await.unwrap(), [], "a lease alone makes no stack");
         let written = lease.append(0, &plan(&app, 2)).await.unwrap();
         assert_eq!(written.len(), 6);
-        assert!(
-            written
-                .iter()
-                .zip(1..)
-                .all(|(record, seq)| record.seq == seq && record.fence == 1)
-        );
+        assert!(written.iter().zip(1..).all(|(record, seq)| record.seq == seq && record.fence == 1));
         assert_eq!(store.journal(&app, 0).await.unwrap(), written);
         assert_eq!(store.journal(&app, 1).await.unwrap(), written);
         assert_eq!(store.journal(&app, 5).await.unwrap(), written[4..]);
@@ -67,7 +53,7 @@ fn what_is_appended_is_loaded_and_listed() {
 
 #[test]
 fn an_append_at_another_place_or_out_of_turn_is_refused_whole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
@@ -77,75 +63,37 @@ fn an_append_at_another_place_or_out_of_turn_is_refused_whole() {
             let error = lease.append(expected, &[started(0)]).await.unwrap_err();
             assert!(matches!(error, StateError::Lost { .. }), "{error}");
         }
-        let error = lease
-            .append(1, &[started(0), succeeded(9)])
-            .await
-            .unwrap_err();
+        let error = lease.append(1, &[started(0), succeeded(9)]).await.unwrap_err();
         assert!(
             matches!(&error, StateError::Refused { message, .. } if message.contains("thing/9")),
             "{error}"
         );
-        assert_eq!(
-            store.load(&app).await.unwrap().seq,
-            1,
-            "no entry of a refused append is written"
-        );
-        lease
-            .append(1, &[started(0), succeeded(0), closed()])
-            .await
-            .unwrap();
+        assert_eq!(store.load(&app).await.unwrap().seq, 1, "no entry of a refused append is written");
+        lease.append(1, &[started(0), succeeded(0), closed()]).await.unwrap();
         store.verify().await.unwrap();
     });
 }
 
 #[test]
 fn forgetting_keeps_the_numbers() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
         let lease = acquire(&store, &app).await;
-        let rebuilt = StackState {
-            last_release: 12,
-            ..StackState::default()
-        };
-        append(
-            &store,
-            &*lease,
-            &app,
-            &[entry(json!({"entry": "rebuilt", "state": rebuilt}))],
-        )
-        .await;
+        let rebuilt = StackState { last_release: 12, ..StackState::default() };
+        append(&store, &*lease, &app, &[entry(json!({"entry": "rebuilt", "state": rebuilt}))]).await;
         append(&store, &*lease, &app, &plan(&app, 1)).await;
-        append(
-            &store,
-            &*lease,
-            &app,
-            &[entry(json!({"entry": "destroyed"}))],
-        )
-        .await;
-        store
-            .set_setting(&app, "source", Some(&json!(1)))
-            .await
-            .unwrap();
+        append(&store, &*lease, &app, &[entry(json!({"entry": "destroyed"}))]).await;
+        store.set_setting(&app, "source", Some(&json!(1))).await.unwrap();
 
         let other = SqliteStore::open(dir.path()).unwrap();
-        assert!(matches!(
-            other.forget(&app).await.unwrap_err(),
-            StateError::Held { .. }
-        ));
+        assert!(matches!(other.forget(&app).await.unwrap_err(), StateError::Held { .. }));
         store.forget(&app).await.unwrap();
         assert_eq!(store.stacks().await.unwrap(), []);
         assert_eq!(store.setting(&app, "source").await.unwrap(), None);
         let forgotten = store.load(&app).await.unwrap();
-        assert_eq!(
-            forgotten,
-            StackState {
-                seq: 6,
-                last_release: 12,
-                ..StackState::default()
-            }
-        );
+        assert_eq!(forgotten, StackState { seq: 6, last_release: 12, ..StackState::default() });
         assert_eq!(store.journal(&app, 0).await.unwrap(), []);
         lease.release().await.unwrap();
 
@@ -167,7 +115,7 @@ fn forgetting_keeps_the_numbers() {
 
 #[test]
 fn settings_are_read_back_and_removed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let (a, b) = (stack("a"), stack("b"));
     block_on(async {
         let store = SqliteStore::open(dir.path()).unwrap();
@@ -183,7 +131,7 @@ fn settings_are_read_back_and_removed() {
 
 #[test]
 fn a_closed_store_leaves_one_file_and_its_locks() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     filled(dir.path());
     let mut left: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
@@ -195,7 +143,7 @@ fn a_closed_store_leaves_one_file_and_its_locks() {
 
 #[test]
 fn what_two_stacks_append_at_once_shares_commits_and_stays_apart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let store = SqliteStore::open(dir.path()).unwrap();
     std::thread::scope(|scope| {
         for name in ["a", "b", "c", "d"] {
@@ -230,7 +178,7 @@ proptest! {
     /// all records, and so is what the next process appends to.
     #[test]
     fn loading_is_replaying(plans in prop::collection::vec((0_usize..4, any::<bool>()), 1..5), cuts in prop::collection::vec(1_usize..5, 1..8)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let app = stack("shop");
         let entries: Vec<_> = plans.iter().flat_map(|(steps, _)| plan(&app, *steps)).collect();
         block_on(async {

@@ -4,7 +4,7 @@
 use vrooli_deploy_core::state::{SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, plan, stack};
-use crate::process::{Running, child_dir};
+use crate::process::{Running, child_dir, folder};
 
 const CHILD: &str = "state::kill::child_that_appends";
 
@@ -32,7 +32,7 @@ fn child_that_appends() {
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     for round in 1..=12 {
         let mut child = Running::start(CHILD, dir.path());
@@ -42,10 +42,7 @@ fn nothing_acknowledged_is_lost() {
         }
         let store = SqliteStore::open(dir.path()).unwrap();
         block_on(async {
-            let error = store
-                .acquire(&app, &super::holder("second"))
-                .await
-                .unwrap_err();
+            let error = store.acquire(&app, &super::holder("second")).await.unwrap_err();
             assert!(matches!(error, StateError::Held { .. }), "{error}");
         });
         if let Some(last) = child.kill("ack").last() {
@@ -70,7 +67,7 @@ fn nothing_acknowledged_is_lost() {
 
 #[test]
 fn readers_see_whole_states_while_another_process_writes() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     let mut child = Running::start(CHILD, dir.path());
     let store = SqliteStore::open(dir.path()).unwrap();
@@ -82,12 +79,7 @@ fn readers_see_whole_states_while_another_process_writes() {
             assert!(state.seq >= acknowledged.max(last));
             last = state.seq;
             let journal = store.journal(&app, last.max(1)).await.unwrap();
-            assert!(
-                journal
-                    .iter()
-                    .zip(last.max(1)..)
-                    .all(|(record, seq)| record.seq == seq)
-            );
+            assert!(journal.iter().zip(last.max(1)..).all(|(record, seq)| record.seq == seq));
             store.verify().await.unwrap();
         }
     });
@@ -95,7 +87,7 @@ fn readers_see_whole_states_while_another_process_writes() {
 
 #[test]
 fn two_processes_write_two_stacks() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let mut child = Running::start(CHILD, dir.path());
     let store = SqliteStore::open(dir.path()).unwrap();
     let mine = stack("mine");

@@ -4,16 +4,14 @@ use rusqlite::Connection;
 use vrooli_deploy_core::state::{SqliteOptions, SqliteStore, StateError, StateStore};
 
 use super::{acquire, block_on, filled, holder, opened, stack, started};
+use crate::process::folder;
 
 #[test]
 fn a_second_holder_is_told_who_where_and_since_when() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
-        let (one, two) = (
-            SqliteStore::open(dir.path()).unwrap(),
-            SqliteStore::open(dir.path()).unwrap(),
-        );
+        let (one, two) = (SqliteStore::open(dir.path()).unwrap(), SqliteStore::open(dir.path()).unwrap());
         assert_eq!(one.holder(&app).await.unwrap(), None);
         let lease = one.acquire(&app, &holder("deploy (pid 1)")).await.unwrap();
         for store in [&one, &two] {
@@ -28,10 +26,7 @@ fn a_second_holder_is_told_who_where_and_since_when() {
                 }
                 other => panic!("{other}"),
             }
-            assert_eq!(
-                store.holder(&app).await.unwrap().as_ref(),
-                Some(lease.info())
-            );
+            assert_eq!(store.holder(&app).await.unwrap().as_ref(), Some(lease.info()));
         }
         let elsewhere = acquire(&two, &stack("other")).await;
         lease.release().await.unwrap();
@@ -45,7 +40,7 @@ fn a_second_holder_is_told_who_where_and_since_when() {
 
 #[test]
 fn a_lease_ends_with_its_holder_even_when_that_panics() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     let store = SqliteStore::open(dir.path()).unwrap();
     let holds = store.clone();
@@ -65,7 +60,7 @@ fn a_lease_ends_with_its_holder_even_when_that_panics() {
 
 #[test]
 fn an_acquire_that_nobody_waits_for_any_more_leaves_no_lock() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     let store = SqliteStore::open(dir.path()).unwrap();
     block_on(async {
@@ -73,12 +68,15 @@ fn an_acquire_that_nobody_waits_for_any_more_leaves_no_lock() {
             let who = holder("gone");
             let mut future = store.acquire(&app, &who);
             for _ in 0..polls {
-                let _ = futures_util::poll!(&mut future);
+                if futures_util::poll!(&mut future).is_ready() {
+                    break;
+                }
                 std::thread::yield_now();
             }
         }
     });
-    let patient = SqliteOptions::default();
+    let mut patient = SqliteOptions::default();
+    patient.lease_wait = Duration::from_secs(60);
     let store = SqliteStore::open_with(dir.path(), &patient).unwrap();
     block_on(async {
         acquire(&store, &app).await.release().await.unwrap();
@@ -87,7 +85,7 @@ fn an_acquire_that_nobody_waits_for_any_more_leaves_no_lock() {
 
 #[test]
 fn a_lock_that_is_given_back_late_is_waited_for() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     let mut options = SqliteOptions::default();
     options.lease_wait = Duration::from_secs(60);
@@ -108,13 +106,10 @@ fn a_lock_that_is_given_back_late_is_waited_for() {
 
 #[test]
 fn a_holder_that_was_taken_over_writes_nothing_more() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     block_on(async {
-        let (one, two) = (
-            SqliteStore::open(dir.path()).unwrap(),
-            SqliteStore::open(dir.path()).unwrap(),
-        );
+        let (one, two) = (SqliteStore::open(dir.path()).unwrap(), SqliteStore::open(dir.path()).unwrap());
         let old = acquire(&one, &app).await;
         old.append(0, &[opened(&app, 2)]).await.unwrap();
         // Someone removed the lock file, so the kernel keeps nobody out: the fence does.
@@ -138,7 +133,7 @@ fn a_holder_that_was_taken_over_writes_nothing_more() {
 
 #[test]
 fn no_clock_decides() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = filled(dir.path());
     for time in ["2099-01-01T00:00:00Z", "1970-01-01T00:00:00Z"] {
         let connection = Connection::open(dir.path().join("state.db")).unwrap();
@@ -151,23 +146,16 @@ fn no_clock_decides() {
         drop(connection);
         block_on(async {
             let store = SqliteStore::open(dir.path()).unwrap();
-            assert_eq!(
-                store.holder(&app).await.unwrap(),
-                None,
-                "its lock is free, so it is dead"
-            );
+            assert_eq!(store.holder(&app).await.unwrap(), None, "its lock is free, so it is dead");
             let lease = acquire(&store, &app).await;
-            lease
-                .append(store.load(&app).await.unwrap().seq, &[started(1)])
-                .await
-                .unwrap();
+            lease.append(store.load(&app).await.unwrap().seq, &[started(1)]).await.unwrap();
         });
     }
 }
 
 #[test]
 fn a_lease_gives_signs_of_life_and_survives_when_it_cannot() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let app = stack("shop");
     let mut options = SqliteOptions::default();
     options.heartbeat = Duration::from_millis(5);

@@ -16,26 +16,15 @@ use vrooli_deploy_core::state::{Holder, Lease, SqliteStore, StateStore};
 
 /// Runs a future on the poorest runtime there is: one thread, no timers, no I/O.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 pub(crate) fn stack(app: &str) -> StackId {
-    StackId {
-        app: app.parse().unwrap(),
-        environment: "default".parse().unwrap(),
-    }
+    StackId { app: app.parse().unwrap(), environment: "default".parse().unwrap() }
 }
 
 pub(crate) fn holder(name: &str) -> Holder {
-    Holder {
-        id: Uuid::from_u128(7),
-        name: name.to_owned(),
-        host: "here".to_owned(),
-        run_url: None,
-    }
+    Holder { id: Uuid::from_u128(7), name: name.to_owned(), host: "here".to_owned(), run_url: None }
 }
 
 pub(crate) fn entry(value: Value) -> Entry {
@@ -67,9 +56,7 @@ pub(crate) fn opened(stack: &StackId, steps: usize) -> Entry {
 }
 
 pub(crate) fn started(step: usize) -> Entry {
-    entry(
-        json!({"entry": "started", "step": format!("create:thing/{step}"), "spec": {"size": 1.5}}),
-    )
+    entry(json!({"entry": "started", "step": format!("create:thing/{step}"), "spec": {"size": 1.5}}))
 }
 
 pub(crate) fn succeeded(step: usize) -> Entry {
@@ -98,12 +85,7 @@ pub(crate) async fn acquire(store: &SqliteStore, stack: &StackId) -> Box<dyn Lea
 }
 
 /// Appends at the end of the journal, whatever it is.
-pub(crate) async fn append(
-    store: &SqliteStore,
-    lease: &dyn Lease,
-    stack: &StackId,
-    entries: &[Entry],
-) {
+pub(crate) async fn append(store: &SqliteStore, lease: &dyn Lease, stack: &StackId, entries: &[Entry]) {
     let end = store.load(stack).await.unwrap().seq;
     lease.append(end, entries).await.unwrap();
 }
@@ -117,10 +99,7 @@ pub(crate) fn filled(dir: &Path) -> StackId {
         append(&store, &*lease, &app, &plan(&app, 3)).await;
         append(&store, &*lease, &app, &plan(&app, 2)).await;
         append(&store, &*lease, &app, &[opened(&app, 2), started(0)]).await;
-        store
-            .set_setting(&app, "source", Some(&json!({"root": "/somewhere"})))
-            .await
-            .unwrap();
+        store.set_setting(&app, "source", Some(&json!({"root": "/somewhere"}))).await.unwrap();
         lease.release().await.unwrap();
     });
     app

@@ -45,20 +45,14 @@ impl Load {
     ) where
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
-        let client = run(
-            address,
-            self.stop.clone(),
-            self.done.clone(),
-            self.posts.clone(),
-        );
+        let client = run(address, self.stop.clone(), self.done.clone(), self.posts.clone());
         self.clients.spawn(client);
     }
 
     /// Waits for so many more requests.
     pub(crate) async fn more(&self, count: u64) {
         let target = self.done.load(Ordering::Relaxed) + count;
-        until(async || self.done.load(Ordering::Relaxed) >= target || self.clients.is_empty())
-            .await;
+        until(async || self.done.load(Ordering::Relaxed) >= target || self.clients.is_empty()).await;
     }
 
     /// Ends the clients; says what failed.
@@ -119,8 +113,7 @@ async fn slow_upload(
     let failed = |error: std::io::Error| format!("upload: {error}");
     while !stop.load(Ordering::Relaxed) {
         let mut client = Client::connect(address).await.map_err(failed)?;
-        let head =
-            "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\nConnection: close\r\n\r\n";
+        let head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\nConnection: close\r\n\r\n";
         client.send(head).await.map_err(failed)?;
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -164,19 +157,11 @@ pub(crate) async fn fails_no_request_under_load() {
     let (done, sent) = (load.done.clone(), load.posts.clone());
     assert_eq!(load.end().await, Vec::<String>::new());
     posts += current.posts();
-    assert_eq!(
-        posts,
-        sent.load(Ordering::Relaxed),
-        "a POST was lost or doubled"
-    );
+    assert_eq!(posts, sent.load(Ordering::Relaxed), "a POST was lost or doubled");
     assert!(done.load(Ordering::Relaxed) >= 900);
     // All ended whole. Only what was counted while it was open can be missing.
     let metrics = rig.edge.metrics().await.unwrap();
-    assert_eq!(
-        metrics.releases.len(),
-        1,
-        "retired releases are not counted for ever"
-    );
+    assert_eq!(metrics.releases.len(), 1, "retired releases are not counted for ever");
     assert!(metrics.releases[0].failures.is_empty(), "{metrics:?}");
 }
 
@@ -190,10 +175,7 @@ async fn websocket(address: SocketAddr) -> Client {
         .await
         .unwrap();
     let head = client.head().await.unwrap();
-    assert_eq!(
-        (head.status, head.header("upgrade")),
-        (101, Some("websocket"))
-    );
+    assert_eq!((head.status, head.header("upgrade")), (101, Some("websocket")));
     client
 }
 
@@ -208,8 +190,7 @@ pub(crate) async fn keeps_a_websocket_until_the_drain_deadline() {
         .await
         .unwrap();
     assert_eq!(bare.head().await.unwrap().status, 101);
-    let both: &[(&str, u32, &[SocketAddr])] =
-        &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
+    let both: &[(&str, u32, &[SocketAddr])] = &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
     rig.edge.set_site(table(1, both)).await.unwrap();
     assert_eq!(get(rig.address, "/").await.unwrap().text(), "new");
 
@@ -239,24 +220,16 @@ pub(crate) async fn keeps_a_websocket_until_the_drain_deadline() {
     let _ = socket.stream.read_to_end(&mut rest).await;
     let report = draining.await.unwrap().unwrap();
     assert_eq!(report.cut, 2, "{report:?}");
-    assert!(
-        b"cd\x88\x02\x03\xf4".starts_with(&rest),
-        "a goodbye inside a frame: {rest:?}"
-    );
+    assert!(b"cd\x88\x02\x03\xf4".starts_with(&rest), "a goodbye inside a frame: {rest:?}");
 
     // At a boundary the goodbye comes.
     let mut socket = websocket(rig.address).await;
     socket.stream.write_all(b"\x82\x01x").await.unwrap();
     let mut back = [0; 3];
     socket.stream.read_exact(&mut back).await.unwrap();
-    let back_again: &[(&str, u32, &[SocketAddr])] =
-        &[("r1", 100, &[old.address]), ("r2", 0, &[new.address])];
+    let back_again: &[(&str, u32, &[SocketAddr])] = &[("r1", 100, &[old.address]), ("r2", 0, &[new.address])];
     rig.edge.set_site(table(1, back_again)).await.unwrap();
-    let report = rig
-        .edge
-        .drain(&site(), &release("r2"), Duration::ZERO)
-        .await
-        .unwrap();
+    let report = rig.edge.drain(&site(), &release("r2"), Duration::ZERO).await.unwrap();
     assert_eq!((report.in_flight, report.cut), (1, 1));
     let mut rest = Vec::new();
     socket.stream.read_to_end(&mut rest).await.unwrap();
@@ -272,12 +245,8 @@ pub(crate) async fn counts_what_a_drain_waits_for_and_cuts() {
     until(async || old.open() == 1).await;
 
     let still = rig.edge.drain(&site(), &release("r1"), LONG).await;
-    assert!(
-        matches!(still, Err(EdgeError::Refused(Refusal::StillRouted { .. }))),
-        "{still:?}"
-    );
-    let both: &[(&str, u32, &[SocketAddr])] =
-        &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
+    assert!(matches!(still, Err(EdgeError::Refused(Refusal::StillRouted { .. }))), "{still:?}");
+    let both: &[(&str, u32, &[SocketAddr])] = &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
     rig.edge.set_site(table(1, both)).await.unwrap();
     let (edge, draining) = (rig.edge.clone(), release("r1"));
     let drain = tokio::spawn(async move { edge.drain(&site(), &draining, LONG).await });
@@ -294,24 +263,14 @@ pub(crate) async fn counts_what_a_drain_waits_for_and_cuts() {
     rig.serve("r1", old.address).await;
     let waiting = held(&rig);
     let mut events = Client::connect(rig.address).await.unwrap();
-    events
-        .send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    events.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert_eq!(events.head().await.unwrap().status, 200);
     let mut untaken = Client::connect(rig.address).await.unwrap();
-    untaken
-        .send("GET /download/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    untaken.send("GET /download/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert_eq!(untaken.head().await.unwrap().status, 200);
     until(async || in_flight(&rig.edge).await == 3).await;
     rig.edge.set_site(table(1, both)).await.unwrap();
-    let report = rig
-        .edge
-        .drain(&site(), &release("r1"), Duration::from_millis(50))
-        .await
-        .unwrap();
+    let report = rig.edge.drain(&site(), &release("r1"), Duration::from_millis(50)).await.unwrap();
     assert_eq!((report.in_flight, report.cut), (3, 3));
     let answer = waiting.await.unwrap().unwrap();
     assert_eq!(answer.status, 503);
@@ -338,16 +297,10 @@ async fn state(edge: &EdgeLink) -> SiteState {
 pub(crate) async fn goes_back_by_itself() {
     let mut rig = Rig::process().await;
     let (old, new) = (App::start("old").await, App::start("new").await);
-    let both: &[(&str, u32, &[SocketAddr])] =
-        &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
+    let both: &[(&str, u32, &[SocketAddr])] = &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
     let mut shifted = table(1, both);
     let back = BTreeMap::from([(release("r1"), 100)]);
-    let revert = |after| {
-        Some(Revert {
-            after,
-            weights: back.clone(),
-        })
-    };
+    let revert = |after| Some(Revert { after, weights: back.clone() });
     // A table without a way back confirms the one before it.
     shifted.revert = revert(Duration::from_millis(50));
     rig.edge.set_site(shifted.clone()).await.unwrap();
@@ -361,10 +314,7 @@ pub(crate) async fn goes_back_by_itself() {
     until(async || state(&rig.edge).await.reverted.is_some()).await;
     assert_eq!(get(rig.address, "/").await.unwrap().text(), "old");
     let held = state(&rig.edge).await;
-    assert_eq!(
-        held.table.weights(),
-        BTreeMap::from([(release("r1"), 100), (release("r2"), 0)])
-    );
+    assert_eq!(held.table.weights(), BTreeMap::from([(release("r1"), 100), (release("r2"), 0)]));
     assert_eq!(held.table.revert, None);
     let from = BTreeMap::from([(release("r1"), 0), (release("r2"), 100)]);
     assert_eq!(held.reverted.unwrap().from, from);
@@ -388,23 +338,10 @@ pub(crate) async fn refuses_an_older_lease() {
     rig.edge.set_site(with_fence(5)).await.unwrap();
     rig.edge.set_site(with_fence(5)).await.unwrap();
     let older = rig.edge.set_site(with_fence(4)).await;
-    assert!(
-        matches!(
-            older,
-            Err(EdgeError::Refused(Refusal::Fenced {
-                given: 4,
-                held: 5,
-                ..
-            }))
-        ),
-        "{older:?}"
-    );
+    assert!(matches!(older, Err(EdgeError::Refused(Refusal::Fenced { given: 4, held: 5, .. }))), "{older:?}");
     assert!(rig.edge.remove_site(&site(), 4).await.is_err());
     assert!(rig.edge.remove_site(&site(), 6).await.unwrap().is_some());
-    assert!(
-        rig.edge.set_site(with_fence(5)).await.is_err(),
-        "back from the dead"
-    );
+    assert!(rig.edge.set_site(with_fence(5)).await.is_err(), "back from the dead");
     assert_eq!(get(rig.address, "/").await.unwrap().status, 503);
     assert!(rig.edge.set_site(with_fence(7)).await.unwrap().is_none());
     assert_eq!(get(rig.address, "/").await.unwrap().status, 200);

@@ -46,44 +46,21 @@ pub(crate) async fn refuses_ambiguous_requests() {
             ),
             "400",
         ),
+        (format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 5\r\n\r\nabcd{smuggled}"), "400"),
+        (format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd{smuggled}"), "400"),
+        (format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x4\r\n\r\nabcd{smuggled}"), "400"),
+        (format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 4\r\n\r\nabcd{smuggled}"), "400"),
         (
-            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4, 5\r\n\r\nabcd{smuggled}"),
+            format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"),
             "400",
         ),
         (
-            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +4\r\n\r\nabcd{smuggled}"),
+            format!("POST / HTTP/1.1\r\nHost: a\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
             "400",
         ),
+        (format!("POST / HTTP/1.1\r\nHost: a\r\nX: 1\r\n Content-Length: 4\r\n\r\nabcd{smuggled}"), "400"),
         (
-            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x4\r\n\r\nabcd{smuggled}"),
-            "400",
-        ),
-        (
-            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 4\r\n\r\nabcd{smuggled}"),
-            "400",
-        ),
-        (
-            format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"
-            ),
-            "400",
-        ),
-        (
-            format!(
-                "POST / HTTP/1.1\r\nHost: a\r\n Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
-            ),
-            "400",
-        ),
-        (
-            format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nX: 1\r\n Content-Length: 4\r\n\r\nabcd{smuggled}"
-            ),
-            "400",
-        ),
-        (
-            format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"
-            ),
+            format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
             "400",
         ),
         (
@@ -105,55 +82,23 @@ pub(crate) async fn refuses_ambiguous_requests() {
             "501",
         ),
         (
-            format!(
-                "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
-            ),
+            format!("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
             "400",
         ),
         // Hosts.
         (format!("GET / HTTP/1.1\r\n\r\n{smuggled}"), "400"),
-        (
-            format!("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n{smuggled}"),
-            "400",
-        ),
-        (
-            format!("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n{smuggled}"),
-            "400",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n{smuggled}"),
-            "400",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n{smuggled}"),
-            "400",
-        ),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n{smuggled}"), "400"),
+        (format!("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n{smuggled}"), "400"),
+        (format!("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n{smuggled}"), "400"),
+        (format!("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n{smuggled}"), "400"),
         // Not HTTP, or too much of it.
-        (
-            format!("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n{smuggled}"),
-            "405",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n{smuggled}"),
-            "400",
-        ),
-        (
-            format!("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n{smuggled}"),
-            "400",
-        ),
-        (
-            format!("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n{smuggled}"),
-            "400",
-        ),
-        (
-            format!("GET / HTTP/1.1 \r\nHost: a\r\n\r\n{smuggled}"),
-            "400",
-        ),
+        (format!("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n{smuggled}"), "405"),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n{smuggled}"), "400"),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n{smuggled}"), "400"),
+        (format!("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n{smuggled}"), "400"),
+        (format!("GET / HTTP/1.1 \r\nHost: a\r\n\r\n{smuggled}"), "400"),
         (format!("GET / HTTP/9.9\r\nHost: a\r\n\r\n{smuggled}"), ""),
-        (
-            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
-            "431",
-        ),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"), "431"),
         (format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), "431"),
     ] {
         let answer = raw(rig.address, attempt.as_bytes()).await;
@@ -162,19 +107,14 @@ pub(crate) async fn refuses_ambiguous_requests() {
         if !expected.is_empty() {
             assert_eq!(status, expected, "{shown:?}\ngot {answer:?}");
         }
-        assert!(
-            !answer.contains(" 299 "),
-            "smuggled by {shown:?}: {answer:?}"
-        );
+        assert!(!answer.contains(" 299 "), "smuggled by {shown:?}: {answer:?}");
         assert!(!answer.contains(" 200 "), "answered {shown:?}: {answer:?}");
     }
     assert_eq!(app.requests(), 0, "an ambiguous request reached the app");
 
     // Bodies that are wrong on the way end the connection, and what follows is no request.
     for attempt in [
-        format!(
-            "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{smuggled}"
-        ),
+        format!("POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{smuggled}"),
         format!(
             "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n{smuggled}"
         ),
@@ -183,14 +123,8 @@ pub(crate) async fn refuses_ambiguous_requests() {
         ),
     ] {
         let answer = raw(rig.address, attempt.as_bytes()).await;
-        assert!(
-            !answer.contains(" 299 "),
-            "smuggled by {attempt:?}: {answer:?}"
-        );
-        assert!(
-            !answer.contains(" 200 "),
-            "answered {attempt:?}: {answer:?}"
-        );
+        assert!(!answer.contains(" 299 "), "smuggled by {attempt:?}: {answer:?}");
+        assert!(!answer.contains(" 200 "), "answered {attempt:?}: {answer:?}");
     }
     assert_eq!(get(rig.address, "/").await.unwrap().text(), "app");
 }
@@ -207,10 +141,7 @@ pub(crate) async fn closes_slow_clients_and_serves_others() {
     let mut slow = Vec::new();
     for _ in 0..50 {
         let mut client = Client::connect(rig.address).await.unwrap();
-        client
-            .send("GET / HTTP/1.1\r\nHost: a\r\nX: ")
-            .await
-            .unwrap();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nX: ").await.unwrap();
         slow.push(client);
     }
     let trickling = tokio::spawn(async move {
@@ -267,20 +198,14 @@ pub(crate) async fn gives_up_on_slow_apps_and_uploads() {
     let app = App::start("app").await;
     rig.serve("r1", app.address).await;
     let mut client = Client::connect(rig.address).await.unwrap();
-    client
-        .send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
-        .await
-        .unwrap();
+    client.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345").await.unwrap();
     let reply = client.reply(true).await.unwrap();
     assert_eq!(reply.status, 408);
     assert!(client.is_closed().await);
 
     // A slow upload that moves is left alone, however long it takes in all.
     let mut client = Client::connect(rig.address).await.unwrap();
-    client
-        .send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
-        .await
-        .unwrap();
+    client.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n").await.unwrap();
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         client.send("x").await.unwrap();
@@ -289,10 +214,7 @@ pub(crate) async fn gives_up_on_slow_apps_and_uploads() {
 
     // And a client that takes nothing is let go.
     let mut client = Client::connect(rig.address).await.unwrap();
-    client
-        .send("GET /download/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    client.send("GET /download/1000000000 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     until(async || {
         let metrics = rig.edge.metrics().await.unwrap();
         let counted = metrics.release(&site(), &release("r1")).unwrap();
@@ -306,11 +228,7 @@ pub(crate) async fn gives_up_on_slow_apps_and_uploads() {
 }
 
 pub(crate) async fn accepts_no_more_than_it_holds() {
-    let rig = Rig::with_limits(Limits {
-        connections_per_worker: 2,
-        ..Limits::default()
-    })
-    .await;
+    let rig = Rig::with_limits(Limits { connections_per_worker: 2, ..Limits::default() }).await;
     let app = App::start("app").await;
     rig.serve("r1", app.address).await;
     // Two workers with two each; the fifth waits and is served when one leaves.

@@ -10,9 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use vrooli_deploy_edge::{Edge, EdgeError, EdgeLink, EdgeOptions, EdgeReader, ListenerId, Refusal};
 
 use crate::cutover::Load;
-use crate::support::{
-    App, Client, Rig, command, get, listen, listener_id, release, site, table, until,
-};
+use crate::support::{App, Client, Rig, command, get, listen, listener_id, release, site, table, until};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -57,9 +55,7 @@ pub(crate) async fn a_killed_edge_refuses_nobody() {
         until(async || done.load(Ordering::Relaxed) >= target).await;
         kill(&rig.edge).await;
         // Nobody serves now, and these must be served all the same.
-        let waiting: Vec<_> = (0..20)
-            .map(|_| tokio::spawn(get(address, "/").into_future()))
-            .collect();
+        let waiting: Vec<_> = (0..20).map(|_| tokio::spawn(get(address, "/").into_future())).collect();
         tokio::time::sleep(Duration::from_millis(30)).await;
         let listeners = rig.edge.listeners().unwrap();
         rig.edge = EdgeLink::spawn(rig.command(), listeners).await.unwrap();
@@ -107,15 +103,11 @@ pub(crate) async fn an_edge_without_its_supervisor_serves_on_and_is_taken_over()
     kill_taken_over(&edge).await;
     let waiting = tokio::spawn(get(address, "/").into_future());
     let (edge, started) =
-        EdgeLink::attach_or_spawn(&folder, || command(&folder), edge.listeners().unwrap())
-            .await
-            .unwrap();
+        EdgeLink::attach_or_spawn(&folder, || command(&folder), edge.listeners().unwrap()).await.unwrap();
     assert!(started);
     assert_eq!(waiting.await.unwrap().unwrap().text(), "app");
     drop(edge);
-    let (edge, started) = EdgeLink::attach_or_spawn(&folder, || command(&folder), Vec::new())
-        .await
-        .unwrap();
+    let (edge, started) = EdgeLink::attach_or_spawn(&folder, || command(&folder), Vec::new()).await.unwrap();
     assert!(!started);
     edge.stop(LONG).await.unwrap();
     assert!(EdgeLink::reattach(&folder).await.unwrap().is_none());
@@ -156,10 +148,7 @@ pub(crate) async fn two_never_serve_the_same_state() {
     // The first is asked a lot while the second waits.
     for _ in 0..50 {
         assert_eq!(get(rig.address, "/").await.unwrap().status, 200);
-        rig.edge
-            .set_site(table(1, &[("r1", 100, &[app.address])]))
-            .await
-            .unwrap();
+        rig.edge.set_site(table(1, &[("r1", 100, &[app.address])])).await.unwrap();
     }
     assert!(!second.is_finished());
     rig.edge.stop(LONG).await.unwrap();
@@ -222,9 +211,7 @@ pub(crate) async fn one_bad_entry_takes_no_other_down() {
     let path = folder.path().join("edge.json");
     let app = App::start("app").await;
     let (address, socket) = listen();
-    let edge = EdgeLink::spawn(command(folder.path()), vec![(listener_id(), socket.into())])
-        .await
-        .unwrap();
+    let edge = EdgeLink::spawn(command(folder.path()), vec![(listener_id(), socket.into())]).await.unwrap();
     for name in ["aaa", "shop/default", "zzz"] {
         let mut one = table(1, &[("r1", 100, &[app.address])]);
         one.site = vrooli_deploy_edge::SiteId::new(name).unwrap();
@@ -239,9 +226,7 @@ pub(crate) async fn one_bad_entry_takes_no_other_down() {
     lines[3].truncate(40);
     std::fs::write(&path, lines.join("\n")).unwrap();
 
-    let edge = EdgeLink::spawn(command(folder.path()), edge.listeners().unwrap())
-        .await
-        .unwrap();
+    let edge = EdgeLink::spawn(command(folder.path()), edge.listeners().unwrap()).await.unwrap();
     let rejected: Vec<_> = edge.status().rejected.iter().map(|one| one.line).collect();
     assert_eq!(rejected, [2, 4]);
     assert_eq!(get(address, "/").await.unwrap().text(), "app");
@@ -258,22 +243,12 @@ pub(crate) async fn a_full_disk_changes_nothing() {
     // root, to whom permissions say nothing.
     let taken = rig.folder.path().join(".edge.json.new");
     std::fs::create_dir(&taken).unwrap();
-    let refused = rig
-        .edge
-        .set_site(table(2, &[("r2", 100, &[two.address])]))
-        .await;
-    assert!(
-        matches!(refused, Err(EdgeError::Refused(Refusal::State { .. }))),
-        "{refused:?}"
-    );
+    let refused = rig.edge.set_site(table(2, &[("r2", 100, &[two.address])])).await;
+    assert!(matches!(refused, Err(EdgeError::Refused(Refusal::State { .. }))), "{refused:?}");
     assert_eq!(get(rig.address, "/").await.unwrap().text(), "one");
     std::fs::remove_dir(&taken).unwrap();
     // The refused fence was not kept either.
-    let previous = rig
-        .edge
-        .set_site(table(1, &[("r2", 100, &[two.address])]))
-        .await
-        .unwrap();
+    let previous = rig.edge.set_site(table(1, &[("r2", 100, &[two.address])])).await.unwrap();
     assert_eq!(previous.unwrap().fence, 1);
     assert_eq!(get(rig.address, "/").await.unwrap().text(), "two");
 }
@@ -283,23 +258,12 @@ pub(crate) async fn readers_look_and_do_nothing_else() {
     let app = App::start("app").await;
     rig.serve("r1", app.address).await;
     for status in [200, 200, 404, 500] {
-        let reply = get(rig.address, &format!("/status/{status}"))
-            .await
-            .unwrap();
+        let reply = get(rig.address, &format!("/status/{status}")).await.unwrap();
         assert_eq!(reply.status, status);
     }
-    let reader = EdgeReader::connect(rig.folder.path())
-        .await
-        .unwrap()
-        .unwrap();
-    let another = EdgeReader::connect(rig.folder.path())
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        another.sites().await.unwrap(),
-        rig.edge.sites().await.unwrap()
-    );
+    let reader = EdgeReader::connect(rig.folder.path()).await.unwrap().unwrap();
+    let another = EdgeReader::connect(rig.folder.path()).await.unwrap().unwrap();
+    assert_eq!(another.sites().await.unwrap(), rig.edge.sites().await.unwrap());
     let metrics = reader.metrics().await.unwrap();
     let counted = metrics.release(&site(), &release("r1")).unwrap();
     assert_eq!(counted.requests, 4);
@@ -319,27 +283,20 @@ pub(crate) async fn readers_look_and_do_nothing_else() {
         r#"{"no_such":1}"#,
     ] {
         let answer = ask_by_hand(rig.folder.path(), call);
-        assert!(
-            answer.contains(r#""refused":{"code":"unknown""#),
-            "{answer}"
-        );
+        assert!(answer.contains(r#""refused":{"code":"unknown""#), "{answer}");
     }
     // And no path of the traffic side leads to any of it.
     for path in ["/metrics", "/_edge", "/admin"] {
         assert_eq!(get(rig.address, path).await.unwrap().text(), "app");
     }
     let mode = std::fs::metadata(rig.folder.path().join("edge.sock")).unwrap();
-    assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
-        0o600
-    );
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777, 0o600);
     rig.edge.stop(LONG).await.unwrap();
 }
 
 fn ask_by_hand(folder: &std::path::Path, call: &str) -> String {
     use std::io::{BufRead as _, BufReader, Write as _};
-    let mut stream =
-        std::os::unix::net::UnixStream::connect(folder.join("edge-read.sock")).unwrap();
+    let mut stream = std::os::unix::net::UnixStream::connect(folder.join("edge-read.sock")).unwrap();
     writeln!(stream, r#"{{"protocol":"vrooli-edge","version":1}}"#).unwrap();
     writeln!(stream, r#"{{"id":1,"call":{call}}}"#).unwrap();
     let mut lines = BufReader::new(stream).lines();
@@ -378,10 +335,7 @@ pub(crate) async fn refuses_what_is_no_listener() {
     let unix = std::os::unix::net::UnixListener::bind(rig.folder.path().join("x")).unwrap();
     for bad in [OwnedFd::from(file), datagrams.into(), unix.into()] {
         let refused = rig.edge.add_listener(id(), bad).await;
-        assert!(
-            matches!(refused, Err(EdgeError::Refused(Refusal::Listener { .. }))),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(EdgeError::Refused(Refusal::Listener { .. }))), "{refused:?}");
     }
     assert_eq!(rig.edge.listeners().unwrap().len(), 1);
 
@@ -391,8 +345,5 @@ pub(crate) async fn refuses_what_is_no_listener() {
     assert_eq!(get(address, "/").await.unwrap().status, 503);
     rig.edge.remove_listener(&id()).await.unwrap();
     assert!(Client::connect(address).await.is_err());
-    let _again: SocketAddr = std::net::TcpListener::bind(address)
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let _again: SocketAddr = std::net::TcpListener::bind(address).unwrap().local_addr().unwrap();
 }

@@ -2,13 +2,7 @@
 //!
 //! This binary is also the edge process that the tests start: with the variable
 //! [`support::CHILD`] in its environment it is that and nothing else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod cutover;
 mod hostile;
@@ -26,9 +20,7 @@ const BOUND: Duration = Duration::from_secs(120);
 
 fn trial(name: &'static str, test: impl Future<Output = ()> + Send + 'static) -> Trial {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             tokio::time::timeout(BOUND, test)
                 .await

@@ -7,9 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vrooli_deploy_edge::Failure;
 
-use crate::support::{
-    App, Client, Rig, fetch, get, raw, raw_app, read_head, release, site, table, until,
-};
+use crate::support::{App, Client, Rig, fetch, get, raw, raw_app, read_head, release, site, table, until};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -40,15 +38,9 @@ pub(crate) async fn streams_both_ways_without_gathering() {
     assert_eq!(client.reply(true).await.unwrap().text(), size.to_string());
 
     let path = format!("/download/{size}");
-    client
-        .send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
-        .await
-        .unwrap();
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await.unwrap();
     let head = client.head().await.unwrap();
-    assert_eq!(
-        head.header("content-length"),
-        Some(size.to_string().as_str())
-    );
+    assert_eq!(head.header("content-length"), Some(size.to_string().as_str()));
     let mut left = size;
     let mut piece = vec![0; 64 << 10];
     while left > 0 {
@@ -65,10 +57,7 @@ pub(crate) async fn streams_both_ways_without_gathering() {
         client.send("\r\n").await.unwrap();
     }
     client.send("0\r\n\r\n").await.unwrap();
-    assert_eq!(
-        client.reply(true).await.unwrap().text(),
-        (8 * MEGABYTE).to_string()
-    );
+    assert_eq!(client.reply(true).await.unwrap().text(), (8 * MEGABYTE).to_string());
 
     if let Some(before) = before {
         let grown = peak(pid).saturating_sub(before);
@@ -82,10 +71,7 @@ pub(crate) async fn passes_events_as_they_come() {
     let app = App::start("app").await;
     rig.serve("r1", app.address).await;
     let mut client = Client::connect(rig.address).await.unwrap();
-    client
-        .send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    client.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     assert_eq!(client.head().await.unwrap().status, 200);
     for number in 0..5 {
         // The next one is not even made before this one has arrived.
@@ -105,24 +91,16 @@ pub(crate) async fn passes_odd_but_good_messages() {
 
     let mut client = Client::connect(rig.address).await.unwrap();
     client
-        .send(
-            "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
-        )
+        .send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         .await
         .unwrap();
     assert_eq!(client.reply(true).await.unwrap().status, 100);
     client.send("hello").await.unwrap();
     assert_eq!(client.reply(true).await.unwrap().text(), "5");
 
-    client
-        .send("HEAD /download/1000 HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .unwrap();
+    client.send("HEAD /download/1000 HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let head = client.reply(false).await.unwrap();
-    assert_eq!(
-        (head.status, head.header("content-length")),
-        (200, Some("1000"))
-    );
+    assert_eq!((head.status, head.header("content-length")), (200, Some("1000")));
 
     client
         .send(
@@ -136,18 +114,14 @@ pub(crate) async fn passes_odd_but_good_messages() {
     assert_eq!(reply.trailers, [("x-sum".to_owned(), "42".to_owned())]);
 
     // Two at once, answered in order.
-    let two =
-        "GET /status/201 HTTP/1.1\r\nHost: a\r\n\r\nGET /status/202 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let two = "GET /status/201 HTTP/1.1\r\nHost: a\r\n\r\nGET /status/202 HTTP/1.1\r\nHost: a\r\n\r\n";
     client.send(two).await.unwrap();
     assert_eq!(client.reply(true).await.unwrap().status, 201);
     assert_eq!(client.reply(true).await.unwrap().status, 202);
 
     // HTTP/1.0, without a host; and a full address in place of a path.
     let old = raw(rig.address, b"GET /headers HTTP/1.0\r\n\r\n").await;
-    assert!(
-        old.starts_with("HTTP/1.0 200") || old.starts_with("HTTP/1.1 200"),
-        "{old}"
-    );
+    assert!(old.starts_with("HTTP/1.0 200") || old.starts_with("HTTP/1.1 200"), "{old}");
     assert!(!old.contains("transfer-encoding"), "{old}");
     assert!(old.contains(&format!("host: {}", app.address)), "{old}");
     let full = "GET http://a.test/headers HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
@@ -190,15 +164,8 @@ pub(crate) async fn repeats_only_what_is_safe() {
     let mut client = Client::connect(rig.address).await.unwrap();
     assert_eq!(client.get("/").await.unwrap().text(), "ok");
     assert_eq!(client.get("/").await.unwrap().text(), "ok");
-    assert_eq!(
-        heads.load(Ordering::Relaxed),
-        3,
-        "the second GET was sent twice"
-    );
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
-        .await
-        .unwrap();
+    assert_eq!(heads.load(Ordering::Relaxed), 3, "the second GET was sent twice");
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await.unwrap();
     let reply = client.reply(true).await.unwrap();
     assert_eq!(reply.status, 502);
     assert!(reply.text().contains("broken"), "{}", reply.text());
@@ -208,14 +175,8 @@ pub(crate) async fn repeats_only_what_is_safe() {
 pub(crate) async fn reports_an_answer_that_is_cut_short() {
     let rig = Rig::embedded().await;
     for (answer, chunked) in [
-        (
-            &b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"[..],
-            false,
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
-            true,
-        ),
+        (&b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"[..], false),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n", true),
     ] {
         let address = raw_app(move |mut stream, _| async move {
             if read_head(&mut stream).await.is_ok() {
@@ -226,10 +187,7 @@ pub(crate) async fn reports_an_answer_that_is_cut_short() {
         rig.serve("r1", address).await;
         let error = get(rig.address, "/").await.unwrap_err();
         assert!(
-            matches!(
-                error.kind(),
-                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset
-            ),
+            matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset),
             "{error}, chunked: {chunked}"
         );
     }
@@ -270,18 +228,13 @@ pub(crate) async fn reports_an_answer_that_is_cut_short() {
 pub(crate) async fn keeps_connections_to_the_app() {
     let rig = Rig::embedded().await;
     let app = App::start("app").await;
-    rig.edge
-        .set_site(table(1, &[("r1", 100, &[app.address])]))
-        .await
-        .unwrap();
+    rig.edge.set_site(table(1, &[("r1", 100, &[app.address])])).await.unwrap();
     let mut client = Client::connect(rig.address).await.unwrap();
     for round in 0..50 {
         let request = match round % 3 {
             0 => "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
             1 => "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
-            _ => {
-                "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
-            }
+            _ => "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
         };
         client.send(request).await.unwrap();
         assert_eq!(client.reply(true).await.unwrap().status, 200);

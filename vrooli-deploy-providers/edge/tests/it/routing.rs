@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 
 use vrooli_deploy_edge::{Failure, ListenerId, ReleaseRoute, Rule, SiteId, SiteTable};
 
-use crate::support::{
-    App, Client, Rig, fetch, get, listen, listener_id, release, service, site, table,
-};
+use crate::support::{App, Client, Rig, fetch, get, listen, listener_id, release, service, site, table};
 
 fn request(host: &str, path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
@@ -23,8 +21,7 @@ pub(crate) async fn goes_by_host_and_longest_path() {
     );
     let mut shop = table(1, &[("r1", 100, &[ui.address])]);
     shop.rules.push(Rule::any_host("/api", service("api")));
-    shop.rules
-        .push(Rule::any_host("/api/deep", service("deep")));
+    shop.rules.push(Rule::any_host("/api/deep", service("deep")));
     let backends = &mut shop.releases.get_mut(&release("r1")).unwrap().backends;
     backends.insert(service("api"), vec![api.address]);
     backends.insert(service("deep"), vec![deep.address]);
@@ -32,17 +29,10 @@ pub(crate) async fn goes_by_host_and_longest_path() {
     // A second site on the same socket, told apart by its host.
     let mut blog = SiteTable::new(SiteId::new("blog/default").unwrap(), 1);
     blog.listeners.insert(listener_id());
-    blog.rules.push(Rule {
-        host: Some("Blog.test".into()),
-        path: "/".into(),
-        service: service("web"),
-    });
+    blog.rules.push(Rule { host: Some("Blog.test".into()), path: "/".into(), service: service("web") });
     blog.releases.insert(
         release("r9"),
-        ReleaseRoute {
-            weight: 1,
-            backends: BTreeMap::from([(service("web"), vec![other.address])]),
-        },
+        ReleaseRoute { weight: 1, backends: BTreeMap::from([(service("web"), vec![other.address])]) },
     );
     rig.edge.set_site(blog).await.unwrap();
 
@@ -81,10 +71,7 @@ pub(crate) async fn says_why_there_is_no_answer() {
     assert_eq!(reply.status, 404);
     assert!(reply.text().contains("no_route"), "{}", reply.text());
 
-    rig.edge
-        .set_site(table(1, &[("r1", 0, &[nobody])]))
-        .await
-        .unwrap();
+    rig.edge.set_site(table(1, &[("r1", 0, &[nobody])])).await.unwrap();
     let reply = get(rig.address, "/").await.unwrap();
     assert_eq!(reply.status, 503);
     assert!(reply.text().contains("no_release"), "{}", reply.text());
@@ -93,10 +80,7 @@ pub(crate) async fn says_why_there_is_no_answer() {
     let reply = get(rig.address, "/").await.unwrap();
     assert_eq!(reply.status, 502);
     assert!(reply.text().contains("unreachable"), "{}", reply.text());
-    assert!(
-        !reply.text().contains(&nobody.port().to_string()),
-        "shows what lies behind"
-    );
+    assert!(!reply.text().contains(&nobody.port().to_string()), "shows what lies behind");
     let json = "GET / HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\nConnection: close\r\n\r\n";
     let reply = fetch(rig.address, json).await.unwrap();
     assert_eq!(reply.header("content-type"), Some("application/json"));
@@ -146,16 +130,12 @@ pub(crate) async fn takes_turns_and_passes_over_a_dead_backend() {
     let (nobody, socket) = listen();
     drop(socket);
     let all: &[SocketAddr] = &[one.address, nobody, two.address];
-    rig.edge
-        .set_site(table(1, &[("r1", 100, all)]))
-        .await
-        .unwrap();
+    rig.edge.set_site(table(1, &[("r1", 100, all)])).await.unwrap();
     for _ in 0..30 {
         assert_eq!(get(rig.address, "/").await.unwrap().status, 200);
     }
     // A POST with a body goes on to the next one just as well: nothing of it had left.
-    let post =
-        "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
+    let post = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc";
     for _ in 0..9 {
         let reply = fetch(rig.address, post).await.unwrap();
         assert_eq!((reply.status, reply.text().as_str()), (200, "3"));
@@ -187,11 +167,7 @@ pub(crate) async fn finds_assets_in_the_other_release() {
     assert_eq!(old.requests(), before);
 
     // A release that was drained may be stopped, so it is not asked any more.
-    let drained = rig
-        .edge
-        .drain(&site(), &release("r1"), std::time::Duration::from_secs(10))
-        .await
-        .unwrap();
+    let drained = rig.edge.drain(&site(), &release("r1"), std::time::Duration::from_secs(10)).await.unwrap();
     assert_eq!(drained.cut, 0);
     let before = old.requests();
     assert_eq!(body("/asset-old.js").await.text(), "new");
@@ -201,13 +177,7 @@ pub(crate) async fn finds_assets_in_the_other_release() {
 pub(crate) async fn keeps_weights_between_two_releases() {
     let rig = Rig::embedded().await;
     let (old, new) = (App::start("old").await, App::start("new").await);
-    rig.edge
-        .set_site(table(
-            1,
-            &[("r1", 80, &[old.address]), ("r2", 20, &[new.address])],
-        ))
-        .await
-        .unwrap();
+    rig.edge.set_site(table(1, &[("r1", 80, &[old.address]), ("r2", 20, &[new.address])])).await.unwrap();
     let mut client = Client::connect(rig.address).await.unwrap();
     for _ in 0..1_000 {
         assert_eq!(client.get("/").await.unwrap().status, 200);

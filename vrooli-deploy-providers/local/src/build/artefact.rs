@@ -38,11 +38,9 @@ pub(super) fn keep(
         }
         let absolute = work.join(&entry.path);
         let hash = match entry.kind {
-            EntryKind::File { .. } => Some(
-                hashes
-                    .of(&work, &entry.path, entry.stamp)
-                    .map_err(failure::at("read", &absolute))?,
-            ),
+            EntryKind::File { .. } => {
+                Some(hashes.of(&work, &entry.path, entry.stamp).map_err(failure::at("read", &absolute))?)
+            }
             _ => None,
         };
         entries.push((entry, hash));
@@ -51,11 +49,7 @@ pub(super) fn keep(
     let digest = digest(&entries);
     let artefact = Artefact {
         location: location(layout, stack, &digest),
-        root: if root.as_os_str().is_empty() {
-            ".".to_owned()
-        } else {
-            root.to_string_lossy().into_owned()
-        },
+        root: if root.as_os_str().is_empty() { ".".to_owned() } else { root.to_string_lossy().into_owned() },
         source: source.clone(),
         digest,
     };
@@ -82,22 +76,15 @@ fn digest(entries: &[(Entry, Option<Hash>)]) -> Digest {
 /// Relative to the state folder, which may be moved.
 fn location(layout: &Layout, stack: &StackId, digest: &Digest) -> String {
     let path = layout.artefact(stack, digest);
-    path.strip_prefix(layout.root())
-        .unwrap_or(&path)
-        .to_string_lossy()
-        .into_owned()
+    path.strip_prefix(layout.root()).unwrap_or(&path).to_string_lossy().into_owned()
 }
 
 fn list_file(layout: &Layout, stack: &StackId, digest: &Digest) -> PathBuf {
-    layout
-        .built(stack)
-        .join(format!("{}.list", hexadecimal(digest)))
+    layout.built(stack).join(format!("{}.list", hexadecimal(digest)))
 }
 
 fn record_file(layout: &Layout, stack: &StackId, source: &Digest) -> PathBuf {
-    layout
-        .built(stack)
-        .join(format!("{}.json", hexadecimal(source)))
+    layout.built(stack).join(format!("{}.json", hexadecimal(source)))
 }
 
 fn copy(
@@ -143,9 +130,7 @@ fn copy(
                             entry.path.display()
                         ),
                     )
-                    .with_help(
-                        "a build step leaves a process running; let it end before the step does",
-                    ));
+                    .with_help("a build step leaves a process running; let it end before the step does"));
                 }
                 if let Some(path) = entry.path.to_str().filter(|path| !path.contains('\n')) {
                     // Writing to a String cannot fail.
@@ -177,8 +162,7 @@ fn is_whole(layout: &Layout, stack: &StackId, artefact: &Artefact) -> Result<boo
     Ok(folder.is_dir()
         && list.lines().all(|line| {
             line.split_once(' ').is_some_and(|(size, path)| {
-                fs::symlink_metadata(folder.join(path))
-                    .is_ok_and(|meta| meta.len().to_string() == size)
+                fs::symlink_metadata(folder.join(path)).is_ok_and(|meta| meta.len().to_string() == size)
             })
         }))
 }
@@ -211,11 +195,7 @@ pub(super) fn built(layout: &Layout, stack: &StackId, source: &Digest) -> Result
 
 /// Removes what killed builds left.
 pub(super) fn clean(layout: &Layout, stack: &StackId) -> Result<()> {
-    for folder in [
-        layout.artefacts(stack),
-        layout.built(stack),
-        layout.stack(stack),
-    ] {
+    for folder in [layout.artefacts(stack), layout.built(stack), layout.stack(stack)] {
         files::remove_temporary(&folder).map_err(failure::at("clean", &folder))?;
     }
     Ok(())
@@ -226,15 +206,10 @@ pub(super) fn clean(layout: &Layout, stack: &StackId) -> Result<()> {
 /// # Errors
 /// When one cannot be removed.
 pub fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
-    let kept: BTreeSet<&[u8]> = keep
-        .iter()
-        .map(|digest| hexadecimal(digest).as_bytes())
-        .collect();
+    let kept: BTreeSet<&[u8]> = keep.iter().map(|digest| hexadecimal(digest).as_bytes()).collect();
     for entry in read(&layout.built(stack))? {
         let needless = match entry.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("list") => entry
-                .file_stem()
-                .is_some_and(|stem| !kept.contains(stem.as_bytes())),
+            Some("list") => entry.file_stem().is_some_and(|stem| !kept.contains(stem.as_bytes())),
             Some("json") => fs::read(&entry)
                 .ok()
                 .and_then(|text| serde_json::from_slice::<Artefact>(&text).ok())
@@ -257,9 +232,9 @@ pub fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Resul
 
 fn read(folder: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
-        Ok(entries) => entries
-            .map(|entry| entry.map(|e| e.path()).map_err(failure::at("read", folder)))
-            .collect(),
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|e| e.path()).map_err(failure::at("read", folder))).collect()
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(failure::io("read", folder, &error)),
     }

@@ -88,10 +88,7 @@ fn guard() -> io::Result<ExitStatus> {
         .process_group(0)
         .spawn()
         .map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("{}: {error}", order.program.to_string_lossy()),
-            )
+            io::Error::new(error.kind(), format!("{}: {error}", order.program.to_string_lossy()))
         })?;
     let step = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let done = Arc::new(AtomicBool::new(false));
@@ -140,11 +137,7 @@ fn end_all(us: Pid, step: Option<Pid>) {
 fn descendants(of: Pid) -> HashSet<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
         let Ok(stat) = std::fs::read(entry.path().join("stat")) else {

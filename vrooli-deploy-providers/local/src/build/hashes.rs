@@ -35,16 +35,8 @@ pub(super) struct Hashes {
 impl Hashes {
     /// Reads the memory; one that is absent or damaged is empty.
     pub(super) fn read(file: PathBuf) -> Self {
-        let known = std::fs::read_to_string(&file)
-            .ok()
-            .and_then(|text| parse(&text))
-            .unwrap_or_default();
-        Self {
-            file,
-            known,
-            used: HashMap::new(),
-            changed: false,
-        }
+        let known = std::fs::read_to_string(&file).ok().and_then(|text| parse(&text)).unwrap_or_default();
+        Self { file, known, used: HashMap::new(), changed: false }
     }
 
     /// The hash of a file's content, from memory if its stamp is the same.
@@ -76,26 +68,17 @@ impl Hashes {
             let Some(path) = path.to_str().filter(|path| !path.contains('\n')) else {
                 continue;
             };
-            let Stamp {
-                size,
-                modified,
-                changed,
-                inode,
-            } = stamp;
+            let Stamp { size, modified, changed, inode } = stamp;
             // Writing to a String cannot fail.
-            let _ = writeln!(
-                body,
-                "{} {size} {modified} {changed} {inode} {path}",
-                hexadecimal(hash)
-            );
+            let _ = writeln!(body, "{} {size} {modified} {changed} {inode} {path}", hexadecimal(hash));
         }
         let sum = hexadecimal(&Sha256::digest(body.as_bytes()).into());
         let Some(folder) = self.file.parent() else {
             return;
         };
-        if let Err(error) = files::make_private(folder).and_then(|()| {
-            files::write_atomic(&self.file, format!("{HEADER}\n{sum}\n{body}").as_bytes())
-        }) {
+        if let Err(error) = files::make_private(folder)
+            .and_then(|()| files::write_atomic(&self.file, format!("{HEADER}\n{sum}\n{body}").as_bytes()))
+        {
             tracing::debug!(%error, "hashes are not remembered");
         }
     }
@@ -138,12 +121,11 @@ pub(super) fn of_file(path: &Path) -> io::Result<Hash> {
 }
 
 pub(super) fn hexadecimal(hash: &Hash) -> String {
-    hash.iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    hash.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 pub(super) fn unhexadecimal(text: &str) -> Option<Hash> {
@@ -160,9 +142,7 @@ pub(super) fn unhexadecimal(text: &str) -> Option<Hash> {
 fn now() -> i128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            i128::try_from(since.as_nanos()).unwrap_or(i128::MAX)
-        })
+        .map_or(0, |since| i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
 }
 
 #[cfg(test)]
@@ -180,9 +160,7 @@ mod tests {
         let (file, memory) = (folder.path().join("a"), folder.path().join("memory"));
         fs::write(&file, "one").unwrap();
         let mut hashes = Hashes::read(memory.clone());
-        hashes
-            .of(folder.path(), Path::new("a"), stamp(&file))
-            .unwrap();
+        hashes.of(folder.path(), Path::new("a"), stamp(&file)).unwrap();
         hashes.write();
         assert!(Hashes::read(memory).known.is_empty());
     }
@@ -193,23 +171,14 @@ mod tests {
         let (file, memory) = (folder.path().join("a"), folder.path().join("memory"));
         fs::write(&file, "one").unwrap();
         // A stamp of long ago stands for a file that rested.
-        let old = Stamp {
-            modified: 1,
-            changed: 1,
-            ..stamp(&file)
-        };
+        let old = Stamp { modified: 1, changed: 1, ..stamp(&file) };
         let mut hashes = Hashes::read(memory.clone());
         let hash = hashes.of(folder.path(), Path::new("a"), old).unwrap();
         hashes.write();
         fs::write(&file, "two").unwrap();
         let mut hashes = Hashes::read(memory.clone());
         assert_eq!(hashes.of(folder.path(), Path::new("a"), old).unwrap(), hash);
-        assert_ne!(
-            hashes
-                .of(folder.path(), Path::new("a"), Stamp { modified: 2, ..old })
-                .unwrap(),
-            hash
-        );
+        assert_ne!(hashes.of(folder.path(), Path::new("a"), Stamp { modified: 2, ..old }).unwrap(), hash);
 
         let mut text = fs::read_to_string(&memory).unwrap();
         text = text.replace(&hexadecimal(&hash)[..4], "0000");

@@ -22,9 +22,7 @@ use std::sync::Arc;
 
 use vrooli_deploy_core::manifest::BuildStep;
 use vrooli_deploy_core::names::{Digest, StackId};
-use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, ErrorKind, OpCtx, ProviderError, Result,
-};
+use vrooli_deploy_core::provider::{Artefact, BuildRequest, ErrorKind, OpCtx, ProviderError, Result};
 
 use crate::layout::Layout;
 use crate::{environment, failure, files};
@@ -42,10 +40,7 @@ impl Builder {
     /// A builder whose steps are started by this guard.
     #[must_use]
     pub fn new(layout: Layout, guard: Guard) -> Self {
-        Self {
-            layout,
-            guard: Arc::new(guard),
-        }
+        Self { layout, guard: Arc::new(guard) }
     }
 
     /// The digest of everything that a build reads: files, steps, what they may see, tools.
@@ -68,12 +63,8 @@ impl Builder {
         if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
             return Ok(artefact);
         }
-        let lock = files::lock(
-            cx,
-            &self.layout.locks(stack).join("build"),
-            &format!("the build of {stack}"),
-        )
-        .await?;
+        let lock = files::lock(cx, &self.layout.locks(stack).join("build"), &format!("the build of {stack}"))
+            .await?;
         artefact::clean(&self.layout, stack)?;
         // Read again: whoever held the lock may have built it, and the hashes of a first
         // look are only remembered in a folder that is there by now.
@@ -83,17 +74,12 @@ impl Builder {
         }
         let work = self.layout.work(stack);
         {
-            let (source, work, cancellation) =
-                (Arc::clone(&source), work.clone(), cx.cancellation.clone());
+            let (source, work, cancellation) = (Arc::clone(&source), work.clone(), cx.cancellation.clone());
             blocking(move || work::update(&source, &work, &cancellation)).await?;
         }
         self.run(cx, request, &source, &lock).await?;
-        let (layout, stack, cancellation) =
-            (self.layout.clone(), stack.clone(), cx.cancellation.clone());
-        blocking(move || {
-            artefact::keep(&layout, &stack, &source.digest, &source.root, &cancellation)
-        })
-        .await
+        let (layout, stack, cancellation) = (self.layout.clone(), stack.clone(), cx.cancellation.clone());
+        blocking(move || artefact::keep(&layout, &stack, &source.digest, &source.root, &cancellation)).await
     }
 
     async fn read(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Source> {
@@ -102,35 +88,17 @@ impl Builder {
         blocking(move || source::read(&layout, &stack, &request, &cancellation)).await
     }
 
-    async fn run(
-        &self,
-        cx: &OpCtx,
-        request: &BuildRequest,
-        source: &Source,
-        lock: &File,
-    ) -> Result<()> {
-        let work = fs::canonicalize(self.layout.work(&cx.stack))
-            .map_err(failure::at("find", self.layout.root()))?;
+    async fn run(&self, cx: &OpCtx, request: &BuildRequest, source: &Source, lock: &File) -> Result<()> {
+        let work =
+            fs::canonicalize(self.layout.work(&cx.stack)).map_err(failure::at("find", self.layout.root()))?;
         let root = work.join(&source.root);
         let mut variables = environment::of_this_process(&request.pass_env);
         variables.extend(
-            request
-                .env
-                .iter()
-                .map(|(name, value)| (OsString::from(name.as_str()), OsString::from(value))),
+            request.env.iter().map(|(name, value)| (OsString::from(name.as_str()), OsString::from(value))),
         );
-        let mut stage = Stage {
-            cx,
-            guard: &self.guard,
-            variables,
-            lock,
-            console: self.console(cx)?,
-        };
-        let steps: Vec<&BuildStep> = request
-            .steps
-            .iter()
-            .filter(|step| is_due(step, source, &root))
-            .collect();
+        let mut stage = Stage { cx, guard: &self.guard, variables, lock, console: self.console(cx)? };
+        let steps: Vec<&BuildStep> =
+            request.steps.iter().filter(|step| is_due(step, source, &root)).collect();
         if !steps.is_empty() {
             node::build_local_packages(&mut stage, source, &work).await?;
         }
@@ -142,9 +110,7 @@ impl Builder {
                     step.name
                 ));
             }
-            stage
-                .run(&step.name, changed.as_ref().unwrap_or(&step.run), &root)
-                .await?;
+            stage.run(&step.name, changed.as_ref().unwrap_or(&step.run), &root).await?;
         }
         if !steps.is_empty() {
             for warning in page::missing(&root) {
@@ -195,8 +161,7 @@ pub fn forget(layout: &Layout, stack: &StackId) -> Result<()> {
         log.with_extension("1.log"),
         log,
     ];
-    all.iter()
-        .try_for_each(|path| files::remove_tree(path).map_err(failure::at("remove", path)))
+    all.iter().try_for_each(|path| files::remove_tree(path).map_err(failure::at("remove", path)))
 }
 
 /// Does a step's condition hold, as it would in a fresh copy? What earlier builds left
@@ -206,24 +171,15 @@ fn is_due(step: &BuildStep, source: &Source, root: &Path) -> bool {
     let is_source = |path: &str| {
         inside(path).is_some_and(|path| {
             let path = source.root.join(path);
-            source
-                .entries
-                .iter()
-                .any(|(entry, _)| entry.path.starts_with(&path))
+            source.entries.iter().any(|(entry, _)| entry.path.starts_with(&path))
         })
     };
     let exists = |path: &str| inside(path).is_some_and(|path| root.join(path).exists());
-    step.if_exists.iter().all(|path| exists(path))
-        && !step.unless_exists.iter().any(|path| is_source(path))
+    step.if_exists.iter().all(|path| exists(path)) && !step.unless_exists.iter().any(|path| is_source(path))
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        ProviderError::new(
-            ErrorKind::Unexpected,
-            format!("a task of the build ended early: {error}"),
-        )
+        ProviderError::new(ErrorKind::Unexpected, format!("a task of the build ended early: {error}"))
     })?
 }

@@ -38,10 +38,8 @@ pub(super) fn outside_workspace(command: &Command, folder: &Path, work: &Path) -
             let mut here = folder.to_path_buf();
             let mut any = false;
             for (part, separator) in parts(text) {
-                let words: Vec<&str> = part
-                    .split_whitespace()
-                    .skip_while(|word| word.contains('='))
-                    .collect();
+                let words: Vec<&str> =
+                    part.split_whitespace().skip_while(|word| word.contains('=')).collect();
                 if words.first() == Some(&"cd")
                     && let Some(to) = words.get(1).map(|to| to.trim_matches(['"', '\'']))
                 {
@@ -52,8 +50,8 @@ pub(super) fn outside_workspace(command: &Command, folder: &Path, work: &Path) -
                     Some(word) if is_unlisted(&here, work) => {
                         any = true;
                         // The word is a slice of the part, so its place is known.
-                        let end = (word.as_ptr() as usize).saturating_sub(part.as_ptr() as usize)
-                            + word.len();
+                        let end =
+                            (word.as_ptr() as usize).saturating_sub(part.as_ptr() as usize) + word.len();
                         changed.push_str(part.get(..end).unwrap_or(part));
                         changed.push_str(" --ignore-workspace");
                         changed.push_str(part.get(end..).unwrap_or_default());
@@ -81,16 +79,11 @@ fn install_word<'a>(words: impl Iterator<Item = &'a str> + Clone) -> Option<usiz
         "--dir",
     ];
     if words.clone().next() != Some("pnpm")
-        || words
-            .clone()
-            .any(|word| wide.contains(&word) || word.starts_with("--filter="))
+        || words.clone().any(|word| wide.contains(&word) || word.starts_with("--filter="))
     {
         return None;
     }
-    let (at, word) = words
-        .enumerate()
-        .skip(1)
-        .find(|(_, word)| !word.starts_with('-'))?;
+    let (at, word) = words.enumerate().skip(1).find(|(_, word)| !word.starts_with('-'))?;
     matches!(word, "install" | "i").then_some(at)
 }
 
@@ -101,9 +94,8 @@ fn parts(text: &str) -> Vec<(&str, &str)> {
     let bytes = text.as_bytes();
     while at < bytes.len() {
         let rest = text.get(at..).unwrap_or_default();
-        let operator = ["&&", "||", ";", "|", "\n", "(", ")"]
-            .into_iter()
-            .find(|operator| rest.starts_with(operator));
+        let operator =
+            ["&&", "||", ";", "|", "\n", "(", ")"].into_iter().find(|operator| rest.starts_with(operator));
         match operator {
             Some(operator) => {
                 found.push((text.get(start..at).unwrap_or_default(), operator));
@@ -125,14 +117,11 @@ struct Workspace {
 
 /// The workspace above a folder, within the work copy.
 fn workspace_above(folder: &Path, work: &Path) -> Option<(PathBuf, Workspace)> {
-    folder
-        .ancestors()
-        .take_while(|above| above.starts_with(work))
-        .find_map(|above| {
-            let text = fs::read_to_string(above.join(WORKSPACE_FILE)).ok()?;
-            let workspace = serde_saphyr::from_str(&text).unwrap_or_default();
-            Some((above.to_path_buf(), workspace))
-        })
+    folder.ancestors().take_while(|above| above.starts_with(work)).find_map(|above| {
+        let text = fs::read_to_string(above.join(WORKSPACE_FILE)).ok()?;
+        let workspace = serde_saphyr::from_str(&text).unwrap_or_default();
+        Some((above.to_path_buf(), workspace))
+    })
 }
 
 impl Workspace {
@@ -142,40 +131,25 @@ impl Workspace {
         }
         let mut builder = GitignoreBuilder::new("/");
         for pattern in &self.packages {
-            let (not, pattern) = pattern
-                .strip_prefix('!')
-                .map_or(("", pattern.as_str()), |rest| ("!", rest));
+            let (not, pattern) = pattern.strip_prefix('!').map_or(("", pattern.as_str()), |rest| ("!", rest));
             let pattern = pattern.trim_start_matches("./").trim_matches('/');
             // A pattern that cannot be read lists nothing.
             let _ = builder.add_line(None, &format!("{not}/{pattern}"));
         }
-        builder
-            .build()
-            .is_ok_and(|patterns| patterns.matched(relative, true).is_ignore())
+        builder.build().is_ok_and(|patterns| patterns.matched(relative, true).is_ignore())
     }
 }
 
 fn is_unlisted(folder: &Path, work: &Path) -> bool {
     workspace_above(folder, work).is_some_and(|(above, workspace)| {
-        folder
-            .strip_prefix(&above)
-            .is_ok_and(|relative| !workspace.lists(relative))
+        folder.strip_prefix(&above).is_ok_and(|relative| !workspace.lists(relative))
     })
 }
 
 /// Builds the local packages that the app's own packages depend on, those first that
 /// others need: each that has a build script and whose sources hold no finished build.
-pub(super) async fn build_local_packages(
-    stage: &mut Stage<'_>,
-    source: &Source,
-    work: &Path,
-) -> Result<()> {
-    let mut packages = Packages {
-        work,
-        found: BTreeMap::new(),
-        order: Vec::new(),
-        notes: Vec::new(),
-    };
+pub(super) async fn build_local_packages(stage: &mut Stage<'_>, source: &Source, work: &Path) -> Result<()> {
+    let mut packages = Packages { work, found: BTreeMap::new(), order: Vec::new(), notes: Vec::new() };
     for folder in own_packages(&work.join(&source.root)) {
         packages.visit(&folder, &mut BTreeSet::new());
     }
@@ -183,10 +157,8 @@ pub(super) async fn build_local_packages(
         stage.console.line(&note);
     }
     let stamps_file = work.with_extension("packages");
-    let mut stamps: BTreeMap<String, String> = fs::read(&stamps_file)
-        .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or_default();
+    let mut stamps: BTreeMap<String, String> =
+        fs::read(&stamps_file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     for folder in packages.order {
         let Some(package) = packages.found.get(&folder) else {
             continue;
@@ -206,23 +178,13 @@ pub(super) async fn build_local_packages(
         if folder.join(&entry).exists() && stamps.get(&name) == Some(&stamp) {
             continue;
         }
-        stage.console.line(&format!(
-            "`{name}` is used by the app and nobody built it: building it first"
-        ));
+        stage.console.line(&format!("`{name}` is used by the app and nobody built it: building it first"));
         let (tool, install) = installer(stage, &folder, work);
         if package.has_dependencies {
-            stage
-                .run(
-                    &format!("{name}: install"),
-                    &Command::Exec(install),
-                    &folder,
-                )
-                .await?;
+            stage.run(&format!("{name}: install"), &Command::Exec(install), &folder).await?;
         }
         let build = [tool, "run", "build"].map(str::to_owned).to_vec();
-        stage
-            .run(&format!("{name}: build"), &Command::Exec(build), &folder)
-            .await?;
+        stage.run(&format!("{name}: build"), &Command::Exec(build), &folder).await?;
         if !folder.join(&entry).exists() {
             stage.console.line(&format!(
                 "warning: `{name}` was built, and its `main` ({}) is still not there",
@@ -238,17 +200,10 @@ pub(super) async fn build_local_packages(
 
 /// How a package's dependencies are installed: as its lock file says.
 fn installer(stage: &mut Stage<'_>, folder: &Path, work: &Path) -> (&'static str, Vec<String>) {
-    let words = |words: &[&str]| {
-        words
-            .iter()
-            .map(|word| (*word).to_owned())
-            .collect::<Vec<_>>()
-    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let workspace = workspace_above(folder, work);
     let listed = workspace.as_ref().is_some_and(|(above, workspace)| {
-        folder
-            .strip_prefix(above)
-            .is_ok_and(|relative| workspace.lists(relative))
+        folder.strip_prefix(above).is_ok_and(|relative| workspace.lists(relative))
     });
     let wants_pnpm = folder.join("pnpm-lock.yaml").exists() || listed;
     if wants_pnpm {
@@ -283,11 +238,7 @@ fn installer(stage: &mut Stage<'_>, folder: &Path, work: &Path) -> (&'static str
 /// Changes when a source of the package does.
 fn stamp(source: &Source, relative: &Path) -> String {
     let mut hasher = Sha256::new();
-    for (entry, hash) in source
-        .entries
-        .iter()
-        .filter(|(entry, _)| entry.path.starts_with(relative))
-    {
+    for (entry, hash) in source.entries.iter().filter(|(entry, _)| entry.path.starts_with(relative)) {
         hasher.update(entry.path.as_os_str().as_encoded_bytes());
         hasher.update([0]);
         hasher.update(hash.unwrap_or_default());
@@ -308,33 +259,16 @@ impl Package {
     fn read(folder: &Path) -> Option<Self> {
         let text = fs::read(folder.join("package.json")).ok()?;
         let value: Value = serde_json::from_slice(&text).ok()?;
-        let text_of = |pointer: &str| {
-            value
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
+        let text_of = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let mut dependencies = Vec::new();
-        for group in [
-            "dependencies",
-            "devDependencies",
-            "optionalDependencies",
-            "peerDependencies",
-        ] {
-            for (name, range) in value
-                .get(group)
-                .and_then(Value::as_object)
-                .into_iter()
-                .flatten()
-            {
+        for group in ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"] {
+            for (name, range) in value.get(group).and_then(Value::as_object).into_iter().flatten() {
                 dependencies.push((name.clone(), range.as_str().unwrap_or_default().to_owned()));
             }
         }
         let main = text_of("/main")
             .or_else(|| {
-                value
-                    .get("exports")
-                    .and_then(|exports| first_file(exports.get(".").unwrap_or(exports)))
+                value.get("exports").and_then(|exports| first_file(exports.get(".").unwrap_or(exports)))
             })
             .or_else(|| text_of("/module"));
         Some(Self {
@@ -347,9 +281,7 @@ impl Package {
 
     /// The file that whoever imports the package gets; `None` when it says none.
     fn entry(&self) -> Option<PathBuf> {
-        self.main
-            .as_ref()
-            .map(|main| PathBuf::from(main.trim_start_matches("./")))
+        self.main.as_ref().map(|main| PathBuf::from(main.trim_start_matches("./")))
     }
 }
 
@@ -414,10 +346,7 @@ impl Packages<'_> {
                 return (!target.is_file()).then_some(target);
             }
         }
-        range
-            .starts_with("workspace:")
-            .then(|| self.in_workspace(folder, name))
-            .flatten()
+        range.starts_with("workspace:").then(|| self.in_workspace(folder, name)).flatten()
     }
 
     fn in_workspace(&self, folder: &Path, name: &str) -> Option<PathBuf> {
@@ -425,18 +354,12 @@ impl Packages<'_> {
         let entries = walkdir::WalkDir::new(&above)
             .max_depth(DEPTH)
             .into_iter()
-            .filter_entry(|entry| {
-                entry.file_name() != "node_modules" && entry.file_name() != ".git"
-            });
+            .filter_entry(|entry| entry.file_name() != "node_modules" && entry.file_name() != ".git");
         entries
             .flatten()
             .filter(|entry| entry.file_name() == "package.json")
             .filter_map(|entry| entry.path().parent().map(Path::to_path_buf))
-            .filter(|folder| {
-                folder
-                    .strip_prefix(&above)
-                    .is_ok_and(|relative| workspace.lists(relative))
-            })
+            .filter(|folder| folder.strip_prefix(&above).is_ok_and(|relative| workspace.lists(relative)))
             .find(|folder| {
                 let text = fs::read(folder.join("package.json")).unwrap_or_default();
                 serde_json::from_slice::<Value>(&text)
@@ -451,9 +374,7 @@ fn own_packages(root: &Path) -> Vec<PathBuf> {
         .sort_by_file_name()
         .into_iter()
         .filter_entry(|entry| {
-            !["node_modules", ".git", "target", "dist", "build"]
-                .iter()
-                .any(|name| entry.file_name() == *name)
+            !["node_modules", ".git", "target", "dist", "build"].iter().any(|name| entry.file_name() == *name)
         })
         .flatten()
         .filter(|entry| entry.file_name() == "package.json")
@@ -491,11 +412,8 @@ mod tests {
     fn an_install_that_a_workspace_would_swallow_is_kept_from_it() {
         let work = work("packages:\n  - 'packages/*'\n");
         let root = work.path().join("scenarios/s");
-        let shell = |text: &str| match outside_workspace(
-            &Command::Shell(text.to_owned()),
-            &root,
-            work.path(),
-        ) {
+        let shell = |text: &str| match outside_workspace(&Command::Shell(text.to_owned()), &root, work.path())
+        {
             Some(Command::Shell(text)) => Some(text),
             _ => None,
         };
@@ -503,10 +421,7 @@ mod tests {
             shell("cd ui && pnpm install --frozen-lockfile && pnpm run build").as_deref(),
             Some("cd ui && pnpm install --ignore-workspace --frozen-lockfile && pnpm run build")
         );
-        assert_eq!(
-            shell("(cd ui; CI=1 pnpm i)").as_deref(),
-            Some("(cd ui; CI=1 pnpm i --ignore-workspace)")
-        );
+        assert_eq!(shell("(cd ui; CI=1 pnpm i)").as_deref(), Some("(cd ui; CI=1 pnpm i --ignore-workspace)"));
         assert_eq!(shell("cd ui && pnpm install --ignore-workspace"), None);
         assert_eq!(shell("cd ui && npm install"), None);
         assert_eq!(shell("cd ../../packages/x && pnpm install"), None);
@@ -518,16 +433,12 @@ mod tests {
     fn a_workspace_that_lists_the_folder_is_used() {
         let work = work("packages:\n  - packages/*\n  - scenarios/*/ui\n");
         let install = Command::Shell("cd ui && pnpm install".to_owned());
-        assert_eq!(
-            outside_workspace(&install, &work.path().join("scenarios/s"), work.path()),
-            None
-        );
+        assert_eq!(outside_workspace(&install, &work.path().join("scenarios/s"), work.path()), None);
     }
 
     #[test]
     fn exports_are_read_when_there_is_no_main() {
-        let exports =
-            serde_json::json!({ "types": "./dist/i.d.ts", "import": { "default": "./dist/i.js" } });
+        let exports = serde_json::json!({ "types": "./dist/i.d.ts", "import": { "default": "./dist/i.js" } });
         assert_eq!(first_file(&exports).as_deref(), Some("./dist/i.js"));
     }
 
@@ -542,30 +453,14 @@ mod tests {
             "scenarios/s/ui",
             r#"{"dependencies":{"a":"file:../../../packages/a","out":"file:../../../../out"}}"#,
         );
-        write(
-            "packages/a",
-            r#"{"name":"a","main":"dist/i.js","dependencies":{"b":"file:../b"}}"#,
-        );
-        write(
-            "packages/b",
-            r#"{"name":"b","dependencies":{"a":"file:../a"}}"#,
-        );
-        let mut packages = Packages {
-            work: work.path(),
-            found: BTreeMap::new(),
-            order: Vec::new(),
-            notes: Vec::new(),
-        };
+        write("packages/a", r#"{"name":"a","main":"dist/i.js","dependencies":{"b":"file:../b"}}"#);
+        write("packages/b", r#"{"name":"b","dependencies":{"a":"file:../a"}}"#);
+        let mut packages =
+            Packages { work: work.path(), found: BTreeMap::new(), order: Vec::new(), notes: Vec::new() };
         for folder in own_packages(&work.path().join("scenarios/s")) {
             packages.visit(&folder, &mut BTreeSet::new());
         }
-        assert_eq!(
-            packages.order,
-            [
-                work.path().join("packages/b"),
-                work.path().join("packages/a")
-            ]
-        );
+        assert_eq!(packages.order, [work.path().join("packages/b"), work.path().join("packages/a")]);
         assert_eq!(packages.notes.len(), 1, "{:?}", packages.notes);
     }
 }

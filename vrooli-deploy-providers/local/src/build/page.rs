@@ -16,11 +16,7 @@ const SIZE: u64 = 8 << 20;
 pub(super) fn missing(root: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     for output in outputs(root) {
-        let mut check = Check {
-            output: &output,
-            seen: BTreeSet::new(),
-            missing: BTreeSet::new(),
-        };
+        let mut check = Check { output: &output, seen: BTreeSet::new(), missing: BTreeSet::new() };
         check.page(&output.join("index.html"));
         let shown = output.strip_prefix(root).unwrap_or(&output).display();
         for (wanted, by) in check.missing {
@@ -36,14 +32,10 @@ fn outputs(root: &Path) -> Vec<PathBuf> {
         .sort_by_file_name()
         .into_iter()
         .filter_entry(|entry| {
-            !["node_modules", ".git", "target"]
-                .iter()
-                .any(|name| entry.file_name() == *name)
+            !["node_modules", ".git", "target"].iter().any(|name| entry.file_name() == *name)
         })
         .flatten()
-        .filter(|entry| {
-            entry.file_type().is_dir() && OUTPUTS.iter().any(|name| entry.file_name() == *name)
-        })
+        .filter(|entry| entry.file_type().is_dir() && OUTPUTS.iter().any(|name| entry.file_name() == *name))
         .map(walkdir::DirEntry::into_path)
         .filter(|folder| folder.join("index.html").is_file())
         .collect()
@@ -63,10 +55,7 @@ impl Check<'_> {
                 self.follow(reference, page, tag == "<script");
             }
         }
-        for specifier in inline_modules(&text)
-            .iter()
-            .flat_map(|module| imports(module))
-        {
+        for specifier in inline_modules(&text).iter().flat_map(|module| imports(module)) {
             if is_path(specifier) {
                 self.follow(specifier, page, true);
             }
@@ -84,28 +73,16 @@ impl Check<'_> {
             return;
         }
         match self.find(path, from) {
-            Some(file)
-                if is_script && self.seen.len() < FILES && self.seen.insert(file.clone()) =>
-            {
+            Some(file) if is_script && self.seen.len() < FILES && self.seen.insert(file.clone()) => {
                 let Some(text) = read(&file) else { return };
-                for specifier in imports(&text)
-                    .into_iter()
-                    .filter(|specifier| is_path(specifier))
-                {
+                for specifier in imports(&text).into_iter().filter(|specifier| is_path(specifier)) {
                     self.follow(specifier, &file, true);
                 }
             }
             Some(_) => {}
             // Something that a server makes has no ending of a script or a style.
-            None if [".js", ".mjs", ".css"]
-                .iter()
-                .any(|end| path.ends_with(end)) =>
-            {
-                let by = from
-                    .strip_prefix(self.output)
-                    .unwrap_or(from)
-                    .display()
-                    .to_string();
+            None if [".js", ".mjs", ".css"].iter().any(|end| path.ends_with(end)) => {
+                let by = from.strip_prefix(self.output).unwrap_or(from).display().to_string();
                 self.missing.insert((reference.to_owned(), by));
             }
             None => {}
@@ -119,16 +96,9 @@ impl Check<'_> {
             Some(path) => {
                 let below = path.split_once('/').map(|(_, rest)| self.output.join(rest));
                 let beside = self.output.parent().map(|parent| parent.join(path));
-                [Some(self.output.join(path)), below, beside]
-                    .into_iter()
-                    .flatten()
-                    .collect()
+                [Some(self.output.join(path)), below, beside].into_iter().flatten().collect()
             }
-            None => from
-                .parent()
-                .map(|folder| folder.join(path))
-                .into_iter()
-                .collect(),
+            None => from.parent().map(|folder| folder.join(path)).into_iter().collect(),
         };
         candidates.into_iter().find(|file| file.is_file())
     }
@@ -156,11 +126,7 @@ fn attributes<'a>(text: &'a str, tag: &str, attribute: &str) -> Vec<&'a str> {
         }
         let value = inside.match_indices(attribute).find_map(|(at, _)| {
             let before = inside.get(..at)?;
-            let after = inside
-                .get(at + attribute.len()..)?
-                .trim_start()
-                .strip_prefix('=')?
-                .trim_start();
+            let after = inside.get(at + attribute.len()..)?.trim_start().strip_prefix('=')?.trim_start();
             before.ends_with(char::is_whitespace).then_some(after)
         });
         let quoted = value.and_then(|value| {
@@ -177,9 +143,7 @@ fn inline_modules(text: &str) -> Vec<&str> {
     text.match_indices("<script")
         .filter_map(|(at, _)| {
             let (tag, rest) = text.get(at..)?.split_once('>')?;
-            (tag.contains("module") && !tag.contains("src"))
-                .then(|| rest.split("</script").next())
-                .flatten()
+            (tag.contains("module") && !tag.contains("src")).then(|| rest.split("</script").next()).flatten()
         })
         .collect()
 }
@@ -194,18 +158,12 @@ fn imports(text: &str) -> Vec<&str> {
                 continue;
             }
             let rest = text.get(at + word.len()..).unwrap_or_default().trim_start();
-            let rest = if word == "import" {
-                rest.strip_prefix('(').unwrap_or(rest).trim_start()
-            } else {
-                rest
-            };
+            let rest =
+                if word == "import" { rest.strip_prefix('(').unwrap_or(rest).trim_start() } else { rest };
             let Some(quote) = rest.chars().next().filter(|c| matches!(c, '"' | '\'')) else {
                 continue;
             };
-            let specifier = rest
-                .get(1..)
-                .and_then(|rest| rest.split(quote).next())
-                .unwrap_or_default();
+            let specifier = rest.get(1..).and_then(|rest| rest.split(quote).next()).unwrap_or_default();
             if specifier.len() < 512 && !specifier.contains('\n') {
                 found.push(specifier);
             }

@@ -52,17 +52,11 @@ impl Pattern {
         if self.folder && !is_folder {
             return false;
         }
-        let name = absolute
-            .file_name()
-            .map(OsStr::as_bytes)
-            .unwrap_or_default();
+        let name = absolute.file_name().map(OsStr::as_bytes).unwrap_or_default();
         let named = match (&self.name, &self.path) {
             (Some(wanted), _) => match name.strip_prefix(wanted.as_bytes()) {
                 Some([]) => true,
-                Some(rest) => self
-                    .prefix_of
-                    .as_ref()
-                    .is_some_and(|with| rest.starts_with(with.as_bytes())),
+                Some(rest) => self.prefix_of.as_ref().is_some_and(|with| rest.starts_with(with.as_bytes())),
                 None => false,
             },
             (None, Some(path)) => absolute.ends_with(path),
@@ -75,9 +69,7 @@ impl Pattern {
         if self.beside.is_empty() && self.inside.is_empty() {
             return true;
         }
-        self.beside
-            .iter()
-            .any(|name| absolute.with_file_name(name).exists())
+        self.beside.iter().any(|name| absolute.with_file_name(name).exists())
             || self.inside.iter().any(|name| absolute.join(name).exists())
     }
 }
@@ -112,8 +104,7 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn of(meta: &fs::Metadata) -> Self {
-        let nanoseconds =
-            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             size: meta.size(),
             modified: nanoseconds(meta.mtime(), meta.mtime_nsec()),
@@ -158,10 +149,7 @@ impl Rules {
         } else {
             Some(Include {
                 patterns: patterns(context, include)?,
-                starts: include
-                    .iter()
-                    .map(|pattern| literal_start(pattern))
-                    .collect(),
+                starts: include.iter().map(|pattern| literal_start(pattern)).collect(),
                 root: root.to_path_buf(),
             })
         };
@@ -169,9 +157,7 @@ impl Rules {
             base: context.to_path_buf(),
             never: &KNOWN.never_copied,
             only_programs_of: &[],
-            skip: fs::canonicalize(state)
-                .ok()
-                .filter(|state| state.starts_with(context)),
+            skip: fs::canonicalize(state).ok().filter(|state| state.starts_with(context)),
             exclude: patterns(context, exclude)?,
             include,
         })
@@ -191,33 +177,23 @@ impl Rules {
 
     fn leaves_out(&self, relative: &Path, absolute: &Path, is_folder: bool) -> bool {
         self.skip.as_deref() == Some(absolute)
-            || self
-                .never
-                .iter()
-                .any(|pattern| pattern.takes(absolute, is_folder))
+            || self.never.iter().any(|pattern| pattern.takes(absolute, is_folder))
             || self.exclude.matched(relative, is_folder).is_ignore()
     }
 
     fn takes(&self, relative: &Path, is_folder: bool) -> bool {
         self.include.as_ref().is_none_or(|include| {
             relative.starts_with(&include.root)
-                || include
-                    .patterns
-                    .matched_path_or_any_parents(relative, is_folder)
-                    .is_ignore()
+                || include.patterns.matched_path_or_any_parents(relative, is_folder).is_ignore()
         })
     }
 
     /// Can something in that folder be taken?
     fn goes_into(&self, relative: &Path) -> bool {
         self.include.as_ref().is_none_or(|include| {
-            let leads_to =
-                |start: &PathBuf| relative.starts_with(start) || start.starts_with(relative);
+            let leads_to = |start: &PathBuf| relative.starts_with(start) || start.starts_with(relative);
             leads_to(&include.root)
-                || include
-                    .starts
-                    .as_ref()
-                    .is_none_or(|starts| starts.iter().any(leads_to))
+                || include.starts.as_ref().is_none_or(|starts| starts.iter().any(leads_to))
         })
     }
 }
@@ -243,11 +219,7 @@ fn literal_start(pattern: &str) -> Option<PathBuf> {
     let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
     let anchored = pattern.trim_end_matches('/').contains('/');
     let parts = pattern.split('/').filter(|part| !part.is_empty());
-    anchored.then(|| {
-        parts
-            .take_while(|part| !part.contains(['*', '?', '[', '\\']))
-            .collect()
-    })
+    anchored.then(|| parts.take_while(|part| !part.contains(['*', '?', '[', '\\'])).collect())
 }
 
 /// Everything that counts, in the order of the paths' bytes.
@@ -273,12 +245,7 @@ pub(super) fn walk(rules: &Rules, cancellation: &Cancellation) -> Result<Vec<Ent
             if rules.leaves_out(&relative, &absolute, is_folder) {
                 continue;
             }
-            if is_folder
-                && rules
-                    .only_programs_of
-                    .iter()
-                    .any(|pattern| pattern.takes(&absolute, true))
-            {
+            if is_folder && rules.only_programs_of.iter().any(|pattern| pattern.takes(&absolute, true)) {
                 programs_of(&rules.base, &relative, &mut entries)?;
                 continue;
             }
@@ -292,12 +259,7 @@ pub(super) fn walk(rules: &Rules, cancellation: &Cancellation) -> Result<Vec<Ent
             }
         }
     }
-    entries.sort_by(|a, b| {
-        a.path
-            .as_os_str()
-            .as_bytes()
-            .cmp(b.path.as_os_str().as_bytes())
-    });
+    entries.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
     Ok(entries)
 }
 
@@ -305,22 +267,14 @@ fn entry(relative: PathBuf, absolute: &Path, meta: &fs::Metadata) -> Result<Opti
     let kind = if meta.is_dir() {
         EntryKind::Folder
     } else if meta.is_symlink() {
-        EntryKind::Link {
-            target: fs::read_link(absolute).map_err(failure::at("read", absolute))?,
-        }
+        EntryKind::Link { target: fs::read_link(absolute).map_err(failure::at("read", absolute))? }
     } else if meta.is_file() {
-        EntryKind::File {
-            executable: meta.mode() & 0o111 != 0,
-        }
+        EntryKind::File { executable: meta.mode() & 0o111 != 0 }
     } else {
         // Sockets, pipes and devices belong to whoever runs, not to what is built.
         return Ok(None);
     };
-    Ok(Some(Entry {
-        path: relative,
-        kind,
-        stamp: Stamp::of(meta),
-    }))
+    Ok(Some(Entry { path: relative, kind, stamp: Stamp::of(meta) }))
 }
 
 /// Of a compiler's folder only the finished programs: executable files beside cargo's lock.
@@ -394,23 +348,11 @@ mod tests {
             "api/target/debug/x",
             "src/target/mod.rs",
         ]);
-        let rules = Rules::of_sources(
-            tree.path(),
-            Path::new(""),
-            &[],
-            &[],
-            Path::new("/nonexistent"),
-        )
-        .unwrap();
+        let rules =
+            Rules::of_sources(tree.path(), Path::new(""), &[], &[], Path::new("/nonexistent")).unwrap();
         assert_eq!(
             files(&rules),
-            [
-                ".envrc",
-                ".vrooli/service.json",
-                "api/Cargo.toml",
-                "api/main.go",
-                "src/target/mod.rs"
-            ]
+            [".envrc", ".vrooli/service.json", "api/Cargo.toml", "api/main.go", "src/target/mod.rs"]
         );
     }
 
@@ -456,20 +398,12 @@ mod tests {
             "node_modules/x/i.js",
             "node_modules/.cache/y",
         ]);
-        for program in [
-            "api/target/release/server",
-            "api/target/release/deps/server-1",
-        ] {
-            fs::set_permissions(tree.path().join(program), fs::Permissions::from_mode(0o755))
-                .unwrap();
+        for program in ["api/target/release/server", "api/target/release/deps/server-1"] {
+            fs::set_permissions(tree.path().join(program), fs::Permissions::from_mode(0o755)).unwrap();
         }
         assert_eq!(
             files(&Rules::of_artefact(tree.path())),
-            [
-                "api/Cargo.toml",
-                "api/target/release/server",
-                "node_modules/x/i.js"
-            ]
+            ["api/Cargo.toml", "api/target/release/server", "node_modules/x/i.js"]
         );
     }
 }

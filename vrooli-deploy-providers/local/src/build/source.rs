@@ -36,30 +36,20 @@ pub(super) fn read(
     request: &BuildRequest,
     cancellation: &Cancellation,
 ) -> Result<Source> {
-    let context =
-        fs::canonicalize(&request.context).map_err(failure::at("find", &request.context))?;
+    let context = fs::canonicalize(&request.context).map_err(failure::at("find", &request.context))?;
     let root = fs::canonicalize(&request.root).map_err(failure::at("find", &request.root))?;
-    let root = root
-        .strip_prefix(&context)
-        .map(Path::to_path_buf)
-        .map_err(|_| {
-            ProviderError::new(
-                ErrorKind::Config,
-                format!(
-                    "the build's context `{}` does not hold the app's folder `{}`",
-                    context.display(),
-                    root.display()
-                ),
-            )
-            .with_help("set `build.context` to a folder above the manifest's, e.g. `../..`")
-        })?;
-    let rules = Rules::of_sources(
-        &context,
-        &root,
-        &request.include,
-        &request.exclude,
-        layout.root(),
-    )?;
+    let root = root.strip_prefix(&context).map(Path::to_path_buf).map_err(|_| {
+        ProviderError::new(
+            ErrorKind::Config,
+            format!(
+                "the build's context `{}` does not hold the app's folder `{}`",
+                context.display(),
+                root.display()
+            ),
+        )
+        .with_help("set `build.context` to a folder above the manifest's, e.g. `../..`")
+    })?;
+    let rules = Rules::of_sources(&context, &root, &request.include, &request.exclude, layout.root())?;
     let mut hashes = Hashes::read(layout.stack(stack).join("hashes").join("source"));
     let mut entries = Vec::new();
     for entry in select::walk(&rules, cancellation)? {
@@ -69,11 +59,7 @@ pub(super) fn read(
         let hash = match entry.kind {
             EntryKind::File { .. } => {
                 let absolute = context.join(&entry.path);
-                Some(
-                    hashes
-                        .of(&context, &entry.path, entry.stamp)
-                        .map_err(failure::at("read", &absolute))?,
-                )
+                Some(hashes.of(&context, &entry.path, entry.stamp).map_err(failure::at("read", &absolute))?)
             }
             _ => None,
         };
@@ -84,21 +70,12 @@ pub(super) fn read(
         hashes.write();
     }
     let digest = digest(&root, &entries, request)?;
-    Ok(Source {
-        context,
-        root,
-        entries,
-        digest,
-    })
+    Ok(Source { context, root, entries, digest })
 }
 
 /// Of files, their modes and links, of the steps and what they may see, and of the tools
 /// that they name.
-fn digest(
-    root: &Path,
-    entries: &[(Entry, Option<Hash>)],
-    request: &BuildRequest,
-) -> Result<Digest> {
+fn digest(root: &Path, entries: &[(Entry, Option<Hash>)], request: &BuildRequest) -> Result<Digest> {
     let mut hasher = Sha256::new();
     let mut part = |label: &str, bytes: &[u8]| {
         hasher.update((label.len() as u64).to_be_bytes());
@@ -109,24 +86,12 @@ fn digest(
     part("format", b"vrooli-deploy source 1");
     part("root", root.as_os_str().as_bytes());
     add_tree(entries, &mut part);
-    let unwritable =
-        |error: serde_json::Error| ProviderError::new(ErrorKind::Unexpected, error.to_string());
-    part(
-        "steps",
-        &serde_json::to_vec(&request.steps).map_err(unwritable)?,
-    );
-    part(
-        "env",
-        &serde_json::to_vec(&request.env).map_err(unwritable)?,
-    );
+    let unwritable = |error: serde_json::Error| ProviderError::new(ErrorKind::Unexpected, error.to_string());
+    part("steps", &serde_json::to_vec(&request.steps).map_err(unwritable)?);
+    part("env", &serde_json::to_vec(&request.env).map_err(unwritable)?);
     let variables = environment::of_this_process(&request.pass_env);
     for name in &request.pass_env {
-        part(
-            name,
-            environment::get(&variables, name)
-                .map(OsStrExt::as_bytes)
-                .unwrap_or_default(),
-        );
+        part(name, environment::get(&variables, name).map(OsStrExt::as_bytes).unwrap_or_default());
     }
     for (name, fingerprint) in tools(request, &variables) {
         part(name, fingerprint.as_bytes());
@@ -156,37 +121,26 @@ fn tools(request: &BuildRequest, variables: &Variables) -> Vec<(&'static str, St
     for step in &request.steps {
         match &step.run {
             Command::Shell(text) => named.extend(programs::named_in(text)),
-            Command::Exec(words) => words
-                .iter()
-                .for_each(|word| named.extend(programs::named_in(word))),
+            Command::Exec(words) => words.iter().for_each(|word| named.extend(programs::named_in(word))),
         }
     }
     let path = environment::get(variables, "PATH");
-    let home = environment::get(variables, "HOME")
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let fingerprint = |file: &Path| match fs::canonicalize(file)
-        .and_then(|file| Ok((fs::metadata(&file)?, file)))
-    {
-        Ok((meta, file)) => format!(
-            "{} {} {}.{}\n",
-            file.display(),
-            meta.size(),
-            meta.mtime(),
-            meta.mtime_nsec()
-        ),
-        Err(_) => "absent\n".to_owned(),
-    };
+    let home = environment::get(variables, "HOME").map(PathBuf::from).unwrap_or_default();
+    let fingerprint =
+        |file: &Path| match fs::canonicalize(file).and_then(|file| Ok((fs::metadata(&file)?, file))) {
+            Ok((meta, file)) => {
+                format!("{} {} {}.{}\n", file.display(), meta.size(), meta.mtime(), meta.mtime_nsec())
+            }
+            Err(_) => "absent\n".to_owned(),
+        };
     named
         .into_iter()
         .map(|name| {
-            let mut text = programs::find(name, path)
-                .map_or_else(|| "absent\n".to_owned(), |file| fingerprint(&file));
+            let mut text =
+                programs::find(name, path).map_or_else(|| "absent\n".to_owned(), |file| fingerprint(&file));
             for also in programs::also_read(name) {
                 text += &fingerprint(
-                    &also
-                        .strip_prefix("~/")
-                        .map_or_else(|| PathBuf::from(also), |rest| home.join(rest)),
+                    &also.strip_prefix("~/").map_or_else(|| PathBuf::from(also), |rest| home.join(rest)),
                 );
             }
             (name, text)

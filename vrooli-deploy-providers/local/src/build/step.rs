@@ -12,9 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use vrooli_deploy_core::manifest::Command;
-use vrooli_deploy_core::provider::{
-    ErrorKind, OpCtx, OutputSink, ProviderError, Result, Retryability,
-};
+use vrooli_deploy_core::provider::{ErrorKind, OpCtx, OutputSink, ProviderError, Result, Retryability};
 
 use super::guard::{Guard, Order};
 use crate::environment::{self, Variables};
@@ -40,12 +38,7 @@ pub(super) struct Console {
 
 impl Console {
     pub(super) fn new(sink: OutputSink, log: File, path: PathBuf) -> Self {
-        Self {
-            sink,
-            log,
-            path,
-            tail: VecDeque::new(),
-        }
+        Self { sink, log, path, tail: VecDeque::new() }
     }
 
     /// A line: to whoever watches, to the log, and kept for an error.
@@ -91,11 +84,7 @@ impl Stage<'_> {
         self.console.take_tail();
         self.console.line(&format!("== {name}"));
         let status = self.spawn(name, command, folder).await?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.failed(name, command, status))
-        }
+        if status.success() { Ok(()) } else { Err(self.failed(name, command, status)) }
     }
 
     /// A tool that a command certainly needs is looked for before half a build was done.
@@ -112,48 +101,27 @@ impl Stage<'_> {
     async fn spawn(&mut self, name: &str, command: &Command, folder: &Path) -> Result<ExitStatus> {
         let (program, arguments) = words(command)?;
         let cannot = |error: std::io::Error| {
-            ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("cannot start build step `{name}`: {error}"),
-            )
+            ProviderError::new(ErrorKind::Unexpected, format!("cannot start build step `{name}`: {error}"))
         };
         let mut order = None;
         let mut call = match self.guard {
-            Guard::Program {
-                program: guard,
-                arguments: to_guard,
-            } => {
+            Guard::Program { program: guard, arguments: to_guard } => {
                 let environment = self.variables.clone().into_iter().collect();
-                let text = Order {
-                    program,
-                    arguments,
-                    folder: folder.as_os_str().to_owned(),
-                    environment,
-                };
+                let text = Order { program, arguments, folder: folder.as_os_str().to_owned(), environment };
                 order = Some(serde_json::to_vec(&text).map_err(|error| cannot(error.into()))?);
                 let mut call = tokio::process::Command::new(guard);
-                call.args(to_guard)
-                    .stdin(Stdio::piped())
-                    .stderr(self.lock.try_clone().map_err(cannot)?);
+                call.args(to_guard).stdin(Stdio::piped()).stderr(self.lock.try_clone().map_err(cannot)?);
                 call
             }
             Guard::InProcess => {
                 let mut call = tokio::process::Command::new(program);
-                call.args(arguments)
-                    .stdin(Stdio::null())
-                    .stderr(Stdio::piped());
+                call.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
                 call
             }
         };
-        call.env_clear()
-            .envs(&self.variables)
-            .current_dir(folder)
-            .stdout(Stdio::piped())
-            .process_group(0);
+        call.env_clear().envs(&self.variables).current_dir(folder).stdout(Stdio::piped()).process_group(0);
         let mut child = call.spawn().map_err(cannot)?;
-        let group = child
-            .id()
-            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         // Kept open: its end tells the guard that we are gone.
         let mut leash = child.stdin.take();
         if let (Some(leash), Some(mut order)) = (&mut leash, order) {
@@ -223,41 +191,27 @@ impl Stage<'_> {
             Some(code) => format!("exit status {code}"),
             None => status.to_string(),
         };
-        let missing = (status.code() == Some(127))
-            .then(|| not_found(&tail, command))
-            .flatten();
+        let missing = (status.code() == Some(127)).then(|| not_found(&tail, command)).flatten();
         let error = match missing {
             Some(tool) => programs::missing(&tool, &format!("build step `{name}`")),
-            None => {
-                ProviderError::new(ErrorKind::App, format!("build step `{name}` failed: {how}"))
-                    .with_help(format!(
-                        "the running release is untouched; the whole log is `{}`",
-                        self.console.path.display()
-                    ))
-            }
+            None => ProviderError::new(ErrorKind::App, format!("build step `{name}` failed: {how}"))
+                .with_help(format!(
+                    "the running release is untouched; the whole log is `{}`",
+                    self.console.path.display()
+                )),
         };
-        error
-            .with_context("step", name)
-            .with_context("status", how)
-            .with_context("log", tail.join("\n"))
+        error.with_context("step", name).with_context("status", how).with_context("log", tail.join("\n"))
     }
 }
 
 fn words(command: &Command) -> Result<(OsString, Vec<OsString>)> {
     match command {
-        Command::Shell(text) => Ok((
-            OsString::from("sh"),
-            vec![OsString::from("-c"), OsString::from(text)],
-        )),
+        Command::Shell(text) => Ok((OsString::from("sh"), vec![OsString::from("-c"), OsString::from(text)])),
         Command::Exec(words) => match words.split_first() {
-            Some((program, arguments)) => Ok((
-                OsString::from(program),
-                arguments.iter().map(OsString::from).collect(),
-            )),
-            None => Err(ProviderError::new(
-                ErrorKind::Config,
-                "a build step with no command",
-            )),
+            Some((program, arguments)) => {
+                Ok((OsString::from(program), arguments.iter().map(OsString::from).collect()))
+            }
+            None => Err(ProviderError::new(ErrorKind::Config, "a build step with no command")),
         },
     }
 }
@@ -266,36 +220,19 @@ fn words(command: &Command) -> Result<(OsString, Vec<OsString>)> {
 /// command that does not ask first whether they are there.
 fn needed(command: &Command) -> Vec<String> {
     match command {
-        Command::Exec(words) => words
-            .first()
-            .filter(|word| programs::is_known(word))
-            .cloned()
-            .into_iter()
-            .collect(),
+        Command::Exec(words) => {
+            words.first().filter(|word| programs::is_known(word)).cloned().into_iter().collect()
+        }
         Command::Shell(text) => {
-            let asks = [
-                "||",
-                "if ",
-                "command -v",
-                "which ",
-                "case ",
-                "type ",
-                "export PATH",
-                "PATH=",
-            ];
+            let asks = ["||", "if ", "command -v", "which ", "case ", "type ", "export PATH", "PATH="];
             if asks.iter().any(|ask| text.contains(ask)) {
                 return Vec::new();
             }
             text.split("&&")
                 .flat_map(|part| part.split([';', '\n', '|']))
                 .filter_map(|part| {
-                    let mut words = part
-                        .split_whitespace()
-                        .skip_while(|word| word.contains('='));
-                    words
-                        .next()
-                        .filter(|word| programs::is_known(word))
-                        .map(str::to_owned)
+                    let mut words = part.split_whitespace().skip_while(|word| word.contains('='));
+                    words.next().filter(|word| programs::is_known(word)).map(str::to_owned)
                 })
                 .collect()
         }
@@ -305,19 +242,13 @@ fn needed(command: &Command) -> Vec<String> {
 /// The known tool that a shell did not find, from what it said.
 fn not_found(tail: &[String], command: &Command) -> Option<String> {
     let from_words = || match command {
-        Command::Exec(words) => words
-            .first()
-            .filter(|word| programs::is_known(word))
-            .cloned(),
+        Command::Exec(words) => words.first().filter(|word| programs::is_known(word)).cloned(),
         Command::Shell(_) => None,
     };
     tail.iter()
         .rev()
         .filter_map(|line| {
-            let before = line
-                .split_once(": not found")
-                .or_else(|| line.split_once(": command not found"))?
-                .0;
+            let before = line.split_once(": not found").or_else(|| line.split_once(": command not found"))?.0;
             before.rsplit([':', ' ']).next().map(str::to_owned)
         })
         .find(|word| programs::is_known(word))
@@ -351,30 +282,18 @@ mod tests {
     #[test]
     fn tools_that_are_certainly_needed_are_named() {
         let shell = |text: &str| needed(&Command::Shell(text.to_owned()));
-        assert_eq!(
-            shell("cd api && go mod download && CGO_ENABLED=0 go build"),
-            ["go", "go"]
-        );
+        assert_eq!(shell("cd api && go mod download && CGO_ENABLED=0 go build"), ["go", "go"]);
         assert!(shell("command -v pnpm && pnpm install").is_empty());
         assert!(shell("pnpm install || npm install").is_empty());
-        assert_eq!(
-            needed(&Command::Exec(vec!["cargo".to_owned(), "build".to_owned()])),
-            ["cargo"]
-        );
+        assert_eq!(needed(&Command::Exec(vec!["cargo".to_owned(), "build".to_owned()])), ["cargo"]);
     }
 
     #[test]
     fn a_shell_says_what_it_did_not_find() {
         let shell = Command::Shell(String::new());
         let tail = |line: &str| vec![line.to_owned(), "more".to_owned()];
-        assert_eq!(
-            not_found(&tail("sh: 1: pnpm: not found"), &shell).as_deref(),
-            Some("pnpm")
-        );
-        assert_eq!(
-            not_found(&tail("bash: line 1: go: command not found"), &shell).as_deref(),
-            Some("go")
-        );
+        assert_eq!(not_found(&tail("sh: 1: pnpm: not found"), &shell).as_deref(), Some("pnpm"));
+        assert_eq!(not_found(&tail("bash: line 1: go: command not found"), &shell).as_deref(), Some("go"));
         assert_eq!(not_found(&tail("sh: 1: vite: not found"), &shell), None);
     }
 }

@@ -31,34 +31,21 @@ pub(super) fn update(source: &Source, work: &Path, cancellation: &Cancellation) 
     files::make_private(work).map_err(failure::at("make", work))?;
     let before = read(&list)?;
     let begun = read(&pending)?;
-    let wanted: BTreeSet<&Path> = source
-        .entries
-        .iter()
-        .map(|(entry, _)| entry.path.as_path())
-        .collect();
+    let wanted: BTreeSet<&Path> = source.entries.iter().map(|(entry, _)| entry.path.as_path()).collect();
 
-    let note = Written {
-        others: wanted.iter().map(|path| path.to_path_buf()).collect(),
-        ..Written::default()
-    };
+    let note =
+        Written { others: wanted.iter().map(|path| path.to_path_buf()).collect(), ..Written::default() };
     write(&pending, &note)?;
 
-    let ours = [&before, &begun]
-        .into_iter()
-        .flat_map(|w| w.files.keys().chain(w.others.iter()));
+    let ours = [&before, &begun].into_iter().flat_map(|w| w.files.keys().chain(w.others.iter()));
     // Longest first: a folder goes after what was in it.
-    let mut gone: Vec<&PathBuf> = ours
-        .filter(|path| !wanted.contains(path.as_path()))
-        .collect();
+    let mut gone: Vec<&PathBuf> = ours.filter(|path| !wanted.contains(path.as_path())).collect();
     gone.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
     for path in gone {
         remove(&work.join(path))?;
     }
 
-    let mut writer = Writer {
-        work,
-        folders: HashSet::new(),
-    };
+    let mut writer = Writer { work, folders: HashSet::new() };
     let mut after = Written::default();
     for (entry, hash) in &source.entries {
         if cancellation.is_cancelled() {
@@ -86,9 +73,7 @@ pub(super) fn update(source: &Source, work: &Path, cancellation: &Cancellation) 
                     writer.file(source, entry, *executable)?;
                 }
                 let meta = fs::symlink_metadata(&to).map_err(failure::at("read", &to))?;
-                after
-                    .files
-                    .insert(entry.path.clone(), (*hash, *executable, Stamp::of(&meta)));
+                after.files.insert(entry.path.clone(), (*hash, *executable, Stamp::of(&meta)));
             }
             (EntryKind::File { .. }, None) => {}
         }
@@ -155,8 +140,7 @@ impl Writer<'_> {
         let from = source.context.join(&entry.path);
         fs::copy(&from, &to).map_err(failure::at("copy", &from))?;
         let mode = if executable { 0o755 } else { 0o644 };
-        fs::set_permissions(&to, fs::Permissions::from_mode(mode))
-            .map_err(failure::at("write", &to))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).map_err(failure::at("write", &to))?;
         let meta = fs::metadata(&from).map_err(failure::at("read", &from))?;
         if Stamp::of(&meta) != entry.stamp {
             return Err(ProviderError::new(
@@ -192,25 +176,13 @@ impl Writer<'_> {
 
 fn write(path: &Path, written: &Written) -> Result<()> {
     let mut text = format!("{HEADER}\n");
-    let plain = |path: &PathBuf| {
-        path.to_str()
-            .filter(|path| !path.contains('\n'))
-            .map(str::to_owned)
-    };
+    let plain = |path: &PathBuf| path.to_str().filter(|path| !path.contains('\n')).map(str::to_owned);
     for (path, (hash, executable, stamp)) in &written.files {
         let Some(path) = plain(path) else { continue };
-        let Stamp {
-            size,
-            modified,
-            changed,
-            inode,
-        } = stamp;
+        let Stamp { size, modified, changed, inode } = stamp;
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "f {} {executable} {size} {modified} {changed} {inode} {path}",
-            hexadecimal(hash)
-        );
+        let _ =
+            writeln!(text, "f {} {executable} {size} {modified} {changed} {inode} {path}", hexadecimal(hash));
     }
     for path in &written.others {
         if let Some(path) = plain(path) {
@@ -231,10 +203,7 @@ fn read(path: &Path) -> Result<Written> {
 }
 
 fn parse(text: &str) -> Option<Written> {
-    let body = text
-        .strip_prefix(HEADER)?
-        .strip_prefix('\n')?
-        .strip_suffix("end\n")?;
+    let body = text.strip_prefix(HEADER)?.strip_prefix('\n')?.strip_suffix("end\n")?;
     let mut written = Written::default();
     for line in body.lines() {
         if let Some(path) = line.strip_prefix("o ") {
@@ -250,9 +219,7 @@ fn parse(text: &str) -> Option<Written> {
             changed: fields.next()?.parse().ok()?,
             inode: fields.next()?.parse().ok()?,
         };
-        written
-            .files
-            .insert(PathBuf::from(fields.next()?), (hash, executable, stamp));
+        written.files.insert(PathBuf::from(fields.next()?), (hash, executable, stamp));
     }
     Some(written)
 }
@@ -270,9 +237,7 @@ mod tests {
 
     impl Place {
         fn new() -> Self {
-            let place = Self {
-                folder: tempfile::tempdir().unwrap(),
-            };
+            let place = Self { folder: tempfile::tempdir().unwrap() };
             fs::create_dir_all(place.tree()).unwrap();
             fs::create_dir_all(place.folder.path().join("state")).unwrap();
             place
@@ -323,29 +288,17 @@ mod tests {
         .unwrap();
         place.update();
         let kept = Stamp::of(&fs::metadata(place.work().join("a")).unwrap());
-        assert_eq!(
-            fs::read_link(place.work().join("old/link")).unwrap(),
-            Path::new("../a")
-        );
+        assert_eq!(fs::read_link(place.work().join("old/link")).unwrap(), Path::new("../a"));
         fs::write(place.work().join("old/output"), "made").unwrap();
         fs::remove_file(place.tree().join("old/b")).unwrap();
         fs::write(place.tree().join("old/c"), "changed").unwrap();
         // What a build wrote over a source is put back.
         fs::write(place.work().join("old/c"), "by a build").unwrap();
         place.update();
-        assert_eq!(
-            Stamp::of(&fs::metadata(place.work().join("a")).unwrap()),
-            kept
-        );
+        assert_eq!(Stamp::of(&fs::metadata(place.work().join("a")).unwrap()), kept);
         assert!(!place.work().join("old/b").exists());
-        assert_eq!(
-            fs::read_to_string(place.work().join("old/c")).unwrap(),
-            "changed"
-        );
-        assert_eq!(
-            fs::read_to_string(place.work().join("old/output")).unwrap(),
-            "made"
-        );
+        assert_eq!(fs::read_to_string(place.work().join("old/c")).unwrap(), "changed");
+        assert_eq!(fs::read_to_string(place.work().join("old/output")).unwrap(), "made");
     }
 
     #[test]
@@ -354,10 +307,7 @@ mod tests {
         fs::write(place.tree().join("a"), "a").unwrap();
         place.update();
         // As a kill after the note and one file leaves it.
-        let note = Written {
-            others: [PathBuf::from("a"), PathBuf::from("b")].into(),
-            ..Written::default()
-        };
+        let note = Written { others: [PathBuf::from("a"), PathBuf::from("b")].into(), ..Written::default() };
         write(&place.work().with_extension("pending"), &note).unwrap();
         fs::write(place.work().join("b"), "half").unwrap();
         place.update();

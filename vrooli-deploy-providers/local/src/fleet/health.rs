@@ -91,7 +91,10 @@ mod tests {
 
     #[test]
     fn well() {
-        assert_eq!(json(r#"{"status":"healthy","dependencies":{"database":{"connected":true}}}"#), Verdict::Healthy);
+        assert_eq!(
+            json(r#"{"status":"healthy","dependencies":{"database":{"connected":true}}}"#),
+            Verdict::Healthy
+        );
         assert_eq!(json(r#"{"status":"OK"}"#), Verdict::Healthy);
         assert_eq!(judge("/health", &answer(200, "text/plain", "fine")), Verdict::Healthy);
         assert_eq!(judge("/", &answer(200, "text/html", "<html>")), Verdict::Healthy);
@@ -101,12 +104,16 @@ mod tests {
     #[test]
     fn half_well() {
         assert!(matches!(json(r#"{"status":"degraded"}"#), Verdict::Degraded(_)));
-        let Verdict::Degraded(why) = json(r#"{"status":"healthy","dependencies":{"database":{"connected":false}}}"#)
+        let Verdict::Degraded(why) =
+            json(r#"{"status":"healthy","dependencies":{"database":{"connected":false}}}"#)
         else {
             panic!("a lost database is not well");
         };
         assert!(why.contains("database"));
-        assert!(matches!(json(r#"{"status":"healthy","api_connectivity":{"connected":false}}"#), Verdict::Degraded(_)));
+        assert!(matches!(
+            json(r#"{"status":"healthy","api_connectivity":{"connected":false}}"#),
+            Verdict::Degraded(_)
+        ));
     }
 
     #[test]
@@ -114,6 +121,9 @@ mod tests {
         assert!(matches!(judge("/health", &answer(503, "application/json", "{}")), Verdict::Unhealthy(_)));
         assert!(matches!(json(r#"{"status":"unhealthy"}"#), Verdict::Unhealthy(_)));
         assert!(matches!(json(r#"{"status":"healthy","readiness":false}"#), Verdict::Unhealthy(_)));
-        assert!(matches!(judge("/health", &answer(200, "text/html; charset=utf-8", "<!doctype html>")), Verdict::Unhealthy(_)));
+        assert!(matches!(
+            judge("/health", &answer(200, "text/html; charset=utf-8", "<!doctype html>")),
+            Verdict::Unhealthy(_)
+        ));
     }
 }

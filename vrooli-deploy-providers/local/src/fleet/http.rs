@@ -40,9 +40,8 @@ pub(super) async fn ask(ask: &Ask<'_>) -> Result<Answer, String> {
 
 async fn exchange(ask: &Ask<'_>) -> Result<Answer, String> {
     let stream = connect(ask.port).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| e.to_string())?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let driver = tokio::spawn(connection);
     let answer = async {
         let mut request = Request::builder()

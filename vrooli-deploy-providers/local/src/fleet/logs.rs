@@ -15,14 +15,24 @@ const PAGE_BYTES: u64 = 4 * 1024 * 1024;
 
 impl LocalFleet {
     /// The last lines of a unit's log; none when there is no log.
-    pub(super) fn tail(&self, stack: &StackId, release: ReleaseNumber, unit: &UnitId, lines: usize) -> Vec<String> {
-        tail(&self.machine.layout.unit_log(stack, release, unit), lines).map(|(lines, _)| lines).unwrap_or_default()
+    pub(super) fn tail(
+        &self,
+        stack: &StackId,
+        release: ReleaseNumber,
+        unit: &UnitId,
+        lines: usize,
+    ) -> Vec<String> {
+        tail(&self.machine.layout.unit_log(stack, release, unit), lines)
+            .map(|(lines, _)| lines)
+            .unwrap_or_default()
     }
 
     pub(super) async fn read_logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage> {
         let mut units = Vec::new();
         match query.release {
-            Some(release) => units.extend(self.logged_units(&cx.stack, release).into_iter().map(|u| (release, u))),
+            Some(release) => {
+                units.extend(self.logged_units(&cx.stack, release).into_iter().map(|u| (release, u)))
+            }
             None => {
                 let seen = self.units(cx).await?.into_iter();
                 units.extend(seen.filter(|u| u.state != UnitState::Stopped).map(|u| (u.release, u.unit)));
@@ -54,7 +64,9 @@ impl LocalFleet {
     }
 
     fn logged_units(&self, stack: &StackId, release: ReleaseNumber) -> Vec<UnitId> {
-        let Ok(entries) = std::fs::read_dir(self.machine.layout.release_logs(stack, release)) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(self.machine.layout.release_logs(stack, release)) else {
+            return Vec::new();
+        };
         let mut units: Vec<UnitId> = entries
             .filter_map(|e| e.ok()?.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
             .collect();

@@ -14,14 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx,
-    ProbeReport, Result, Routing, SmokeReport, UnitObserved,
+    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
+    MigrationReport, OpCtx, ProbeReport, Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::Release;
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
-use crate::process::{Program, SupervisorClient, observe};
+use crate::process::{Program, SupervisorClient, last_routing, observe};
 use crate::{failure, files, migrate};
 
 /// Carries releases on this machine.
@@ -48,6 +48,11 @@ impl LocalFleet {
     /// The supervisor if one runs: nothing is started to find out that nothing runs.
     async fn running_supervisor(&self) -> Result<Option<SupervisorClient>> {
         SupervisorClient::connect(&self.machine.layout).await
+    }
+
+    async fn edge_serves(&self) -> bool {
+        let folder = self.machine.layout.run();
+        matches!(vrooli_deploy_edge::EdgeReader::connect(&folder).await, Ok(Some(_)))
     }
 
     async fn units(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
@@ -143,8 +148,22 @@ impl Fleet for LocalFleet {
     async fn routing(&self, cx: &OpCtx) -> Result<Routing> {
         match self.running_supervisor().await? {
             Some(supervisor) => supervisor.routing(cx).await,
-            None => crate::process::last_routing(&self.machine.layout, &cx.stack),
+            // Without a supervisor what was last set is served only as long as the edge lives.
+            None if self.edge_serves().await => last_routing(&self.machine.layout, &cx.stack),
+            None => Ok(Routing::default()),
         }
+    }
+
+    async fn revive(&self, cx: &OpCtx) -> Result<()> {
+        if self.running_supervisor().await?.is_some() {
+            return Ok(());
+        }
+        let layout = &self.machine.layout;
+        let wanted = observe(layout, &cx.stack)?.iter().any(|u| u.state != UnitState::Stopped);
+        if wanted || !last_routing(layout, &cx.stack)?.weights.is_empty() {
+            self.supervisor().await?;
+        }
+        Ok(())
     }
 
     async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
@@ -217,6 +236,8 @@ impl Fleet for LocalFleet {
                 }
             }
         }
+        // A folder for data that holds none keeps nothing; one with something in it stays.
+        let _ = std::fs::remove_dir(layout.data(stack));
         files::remove_empty_up_to(&folder, &layout.apps());
         Ok(())
     }

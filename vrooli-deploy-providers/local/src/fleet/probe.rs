@@ -2,12 +2,14 @@ use std::time::{Duration, Instant};
 
 use vrooli_deploy_core::manifest::{HealthConfig, ServiceConfig};
 use vrooli_deploy_core::names::UnitId;
-use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProbeReport, ProviderError, Result, UnitObserved, UnitState};
+use vrooli_deploy_core::provider::{
+    ErrorKind, OpCtx, ProbeReport, ProviderError, Result, UnitObserved, UnitState,
+};
 use vrooli_deploy_core::release::Release;
 
+use super::LocalFleet;
 use super::health::{Verdict, judge};
 use super::http::{Ask, ask, connect};
-use super::LocalFleet;
 use crate::process::listeners;
 
 /// Of one probe, when the manifest does not say.
@@ -35,9 +37,17 @@ struct Look {
 }
 
 impl LocalFleet {
-    pub(super) async fn probe_unit(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport> {
+    pub(super) async fn probe_unit(
+        &self,
+        cx: &OpCtx,
+        release: &Release,
+        unit: &UnitId,
+    ) -> Result<ProbeReport> {
         let service = release.bundle.services.get(&unit.service).ok_or_else(|| {
-            ProviderError::new(ErrorKind::Config, format!("release {} has no service `{}`", release.number, unit.service))
+            ProviderError::new(
+                ErrorKind::Config,
+                format!("release {} has no service `{}`", release.number, unit.service),
+            )
         })?;
         let health = service.health.as_ref();
         let critical = health.is_none_or(|h| h.critical);
@@ -94,7 +104,14 @@ impl LocalFleet {
         }
     }
 
-    fn failed(&self, cx: &OpCtx, release: &Release, unit: &UnitId, look: Option<Look>, reason: String) -> ProbeReport {
+    fn failed(
+        &self,
+        cx: &OpCtx,
+        release: &Release,
+        unit: &UnitId,
+        look: Option<Look>,
+        reason: String,
+    ) -> ProbeReport {
         let (status, body) = look.map_or((None, None), |l| (l.status, l.body));
         ProbeReport {
             healthy: false,
@@ -110,7 +127,12 @@ fn well(status: Option<u16>, reason: Option<String>) -> ProbeReport {
     ProbeReport { healthy: true, status, body: None, reason, log: Vec::new() }
 }
 
-async fn look(service: &ServiceConfig, health: Option<&HealthConfig>, seen: &UnitObserved, up: Duration) -> Look {
+async fn look(
+    service: &ServiceConfig,
+    health: Option<&HealthConfig>,
+    seen: &UnitObserved,
+    up: Duration,
+) -> Look {
     let none = |verdict| Look { verdict, status: None, body: None };
     let named = health.and_then(|h| h.port.as_ref()).or_else(|| service.ports.keys().next());
     let Some(port) = named.and_then(|name| seen.ports.get(name.as_str())).copied() else {
@@ -128,7 +150,9 @@ async fn look(service: &ServiceConfig, health: Option<&HealthConfig>, seen: &Uni
         });
     };
     match ask(&Ask { port, method: "GET", path, host: "localhost", json: None, timeout }).await {
-        Ok(answer) => Look { verdict: judge(path, &answer), status: Some(answer.status), body: Some(answer.body) },
+        Ok(answer) => {
+            Look { verdict: judge(path, &answer), status: Some(answer.status), body: Some(answer.body) }
+        }
         Err(why) => none(Verdict::Unhealthy(why)),
     }
 }
@@ -143,6 +167,9 @@ fn elsewhere(seen: &UnitObserved) -> String {
     if other.is_empty() {
         String::new()
     } else {
-        format!("; it listens on {} instead: does it read the variable that its port is given in?", other.join(", "))
+        format!(
+            "; it listens on {} instead: does it read the variable that its port is given in?",
+            other.join(", ")
+        )
     }
 }

@@ -14,7 +14,12 @@ use crate::migrate;
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl LocalFleet {
-    pub(super) async fn run_smoke(&self, cx: &OpCtx, release: &Release, through_edge: bool) -> Result<SmokeReport> {
+    pub(super) async fn run_smoke(
+        &self,
+        cx: &OpCtx,
+        release: &Release,
+        through_edge: bool,
+    ) -> Result<SmokeReport> {
         let mut report = SmokeReport::default();
         for test in &release.bundle.smoke {
             let unit = UnitId { service: test.service.clone(), index: 0 };
@@ -55,8 +60,11 @@ impl LocalFleet {
             let root = self.app_root(&cx.stack, release)?;
             let bundle = &release.bundle;
             let missing =
-                migrate::missing_tables(&self.machine, cx, &root, &bundle.resources, &bundle.migrations).await?;
-            report.failed.extend(missing.into_iter().map(|table| format!("the database has no table `{table}`")));
+                migrate::missing_tables(&self.machine, cx, &root, &bundle.resources, &bundle.migrations)
+                    .await?;
+            report
+                .failed
+                .extend(missing.into_iter().map(|table| format!("the database has no table `{table}`")));
         }
         Ok(report)
     }
@@ -69,9 +77,8 @@ fn serving<'a>(release: &'a Release, path: &str) -> Option<&'a vrooli_deploy_cor
         let prefix = prefix.trim_end_matches('/');
         path == prefix || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
     };
-    let longest = |config: &ServiceConfig| {
-        config.routes.iter().filter(|r| fits(&r.path)).map(|r| r.path.len()).max()
-    };
+    let longest =
+        |config: &ServiceConfig| config.routes.iter().filter(|r| fits(&r.path)).map(|r| r.path.len()).max();
     release
         .bundle
         .services

@@ -39,7 +39,10 @@ impl LocalFleet {
         self.link_data(stack, &app_root).map_err(failure::at("link the data folder into", &app_root))?;
         let record = layout.release_record(stack, release.number);
         let text = serde_json::to_vec_pretty(release).map_err(|e| {
-            ProviderError::new(ErrorKind::Unexpected, format!("release {} cannot be written: {e}", release.number))
+            ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("release {} cannot be written: {e}", release.number),
+            )
         })?;
         write_atomic(&record, &text).map_err(failure::at("write", &record))
     }
@@ -75,7 +78,10 @@ impl LocalFleet {
             Err(e) => return Err(failure::io("read", &path, &e)),
         };
         serde_json::from_slice(&text).map(Some).map_err(|e| {
-            ProviderError::new(ErrorKind::Unexpected, format!("{} is no record of a release: {e}", path.display()))
+            ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("{} is no record of a release: {e}", path.display()),
+            )
         })
     }
 

@@ -70,12 +70,7 @@ impl<T: Serialize + DeserializeOwned> Marker<T> {
         let path = Self::path(folder);
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(error) => return Err(failure::io("read", &path, &error)),
@@ -91,10 +86,7 @@ impl<T: Serialize + DeserializeOwned> Marker<T> {
         if format.format > FORMAT {
             return Err(ProviderError::new(
                 ErrorKind::Unsupported,
-                format!(
-                    "the record `{}` was written by a newer version of this program",
-                    path.display()
-                ),
+                format!("the record `{}` was written by a newer version of this program", path.display()),
             )
             .with_help("use that version, or a newer one"));
         }

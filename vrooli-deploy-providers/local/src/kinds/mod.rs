@@ -70,19 +70,13 @@ pub(crate) fn kind_name(name: &'static str) -> ResourceKind {
 pub(crate) fn outputs<const N: usize>(
     pairs: [(&'static str, serde_json::Value); N],
 ) -> std::collections::BTreeMap<OutputName, serde_json::Value> {
-    pairs
-        .into_iter()
-        .filter_map(|(name, value)| Some((OutputName::new(name).ok()?, value)))
-        .collect()
+    pairs.into_iter().filter_map(|(name, value)| Some((OutputName::new(name).ok()?, value))).collect()
 }
 
 /// The last segment of a key, which names the folder of the resource.
 #[cfg(feature = "native")]
 pub(crate) fn folder_name(key: &vrooli_deploy_core::names::ResourceKey) -> &str {
-    key.as_str()
-        .rsplit('/')
-        .next()
-        .unwrap_or_else(|| key.as_str())
+    key.as_str().rsplit('/').next().unwrap_or_else(|| key.as_str())
 }
 
 #[cfg(test)]

@@ -41,20 +41,12 @@ pub(crate) fn public() -> PortRange {
 /// The kernel's range for outgoing connections.
 #[must_use]
 pub fn ephemeral() -> PortRange {
-    let from_kernel = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .ok()
-        .and_then(|text| {
-            let mut numbers = text.split_whitespace().map(str::parse::<u16>);
-            Some(PortRange {
-                first: numbers.next()?.ok()?,
-                last: numbers.next()?.ok()?,
-            })
-        });
+    let from_kernel = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok().and_then(|text| {
+        let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+        Some(PortRange { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
+    });
     // IANA's, which macOS uses too.
-    from_kernel.unwrap_or(PortRange {
-        first: 49152,
-        last: u16::MAX,
-    })
+    from_kernel.unwrap_or(PortRange { first: 49152, last: u16::MAX })
 }
 
 /// The part of a range that is outside the ephemeral one; when nothing is left, all that
@@ -62,13 +54,7 @@ pub fn ephemeral() -> PortRange {
 fn usable(wanted: PortRange, ephemeral: PortRange) -> Vec<u16> {
     let outside = |port: &u16| *port < ephemeral.first || *port > ephemeral.last;
     let kept: Vec<u16> = (wanted.first..=wanted.last).filter(outside).collect();
-    if kept.is_empty() {
-        (KNOWN.lowest_unprivileged..=u16::MAX)
-            .filter(outside)
-            .collect()
-    } else {
-        kept
-    }
+    if kept.is_empty() { (KNOWN.lowest_unprivileged..=u16::MAX).filter(outside).collect() } else { kept }
 }
 
 /// Where in a range a search starts: the same for the same resource, different for others
@@ -76,10 +62,7 @@ fn usable(wanted: PortRange, ephemeral: PortRange) -> Vec<u16> {
 fn start(workspace: uuid::Uuid, stack: &StackId, key: &ResourceKey, length: usize) -> usize {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(format!("{workspace}/{stack}/{key}").as_bytes());
-    let number = hash
-        .iter()
-        .take(8)
-        .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let number = hash.iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
     usize::try_from(number % (length.max(1) as u64)).unwrap_or(0)
 }
 
@@ -152,19 +135,12 @@ fn collect(record: &Path, numbers: &mut BTreeSet<u16>) -> Result<()> {
 fn folders(parent: &Path) -> Result<Vec<std::path::PathBuf>> {
     let entries = match fs::read_dir(parent) {
         Ok(entries) => entries,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
         Err(error) => return Err(failure::io("read", parent, &error)),
     };
-    entries
-        .map(|entry| entry.map(|e| e.path()).map_err(failure::at("read", parent)))
-        .collect()
+    entries.map(|entry| entry.map(|e| e.path()).map_err(failure::at("read", parent))).collect()
 }
 
 /// Chooses a number that nobody listens on and no record holds. Call it with the
@@ -178,9 +154,7 @@ pub(crate) fn choose(
 ) -> Result<u16> {
     let taken = reserved(layout)?;
     let candidates = usable(range, ephemeral());
-    let workspace = layout
-        .workspace_id()
-        .map_err(failure::at("read the id of", layout.root()))?;
+    let workspace = layout.workspace_id().map_err(failure::at("read the id of", layout.root()))?;
     let from = start(workspace, stack, key, candidates.len());
     for port in candidates.iter().cycle().skip(from).take(candidates.len()) {
         if taken.contains(port) {
@@ -194,10 +168,7 @@ pub(crate) fn choose(
     }
     Err(ProviderError::new(
         ErrorKind::Quota,
-        format!(
-            "no port between {} and {} is free for {stack}",
-            range.first, range.last
-        ),
+        format!("no port between {} and {} is free for {stack}", range.first, range.last),
     )
     .with_help("remove an app that is no longer needed, or give a number with `--port`"))
 }
@@ -206,22 +177,14 @@ fn try_free(listen: IpAddr, port: u16) -> Result<bool> {
     is_free(listen, port).map_err(|error| {
         ProviderError::new(
             ErrorKind::Config,
-            format!(
-                "cannot listen on {}: {error}",
-                SocketAddr::new(listen, port)
-            ),
+            format!("cannot listen on {}: {error}", SocketAddr::new(listen, port)),
         )
         .with_help("choose an address of this machine with `--listen`")
     })
 }
 
 /// Checks a number that somebody asked for: free now and in no other record.
-pub(crate) fn check_fixed(
-    layout: &Layout,
-    listen: IpAddr,
-    port: u16,
-    own: Option<u16>,
-) -> Result<()> {
+pub(crate) fn check_fixed(layout: &Layout, listen: IpAddr, port: u16, own: Option<u16>) -> Result<()> {
     if own == Some(port) {
         return Ok(());
     }
@@ -235,17 +198,13 @@ pub(crate) fn check_fixed(
     match is_free(listen, port) {
         Ok(true) => Ok(()),
         Ok(false) => Err(taken(listen, port)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(ProviderError::new(
-            ErrorKind::Permission,
-            format!("this user may not listen on port {port}"),
-        )
-        .with_help("choose a number from 1024 on, or run as a user that may")),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(ProviderError::new(ErrorKind::Permission, format!("this user may not listen on port {port}"))
+                .with_help("choose a number from 1024 on, or run as a user that may"))
+        }
         Err(error) => Err(ProviderError::new(
             ErrorKind::Config,
-            format!(
-                "cannot listen on {}: {error}",
-                SocketAddr::new(listen, port)
-            ),
+            format!("cannot listen on {}: {error}", SocketAddr::new(listen, port)),
         )
         .with_help("choose an address of this machine with `--listen`")),
     }
@@ -257,11 +216,8 @@ pub(crate) fn taken(listen: IpAddr, port: u16) -> ProviderError {
         Some(holder) => format!("{} (process {})", holder.name, holder.pid),
         None => "another process".to_owned(),
     };
-    ProviderError::new(
-        ErrorKind::Conflict,
-        format!("port {port} on {listen} is in use by {who}"),
-    )
-    .with_help("stop that process, or choose another port with `--port`")
+    ProviderError::new(ErrorKind::Conflict, format!("port {port} on {listen} is in use by {who}"))
+        .with_help("stop that process, or choose another port with `--port`")
 }
 
 /// A process that listens.
@@ -285,11 +241,7 @@ pub fn holder(port: u16) -> Option<Holder> {
         return None;
     }
     for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
@@ -299,17 +251,12 @@ pub fn holder(port: u16) -> Option<Holder> {
             let Ok(target) = fs::read_link(descriptor.path()) else {
                 continue;
             };
-            let socket = target.to_str().and_then(|t| {
-                t.strip_prefix("socket:[")?
-                    .strip_suffix(']')
-                    .map(str::to_owned)
-            });
+            let socket = target
+                .to_str()
+                .and_then(|t| t.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned));
             if socket.is_some_and(|inode| inodes.contains(&inode)) {
                 let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                return Some(Holder {
-                    pid,
-                    name: name.trim().to_owned(),
-                });
+                return Some(Holder { pid, name: name.trim().to_owned() });
             }
         }
     }
@@ -332,10 +279,7 @@ fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 }
 
 /// The lock under which numbers are chosen in a workspace.
-pub(crate) async fn lock(
-    cx: &vrooli_deploy_core::provider::OpCtx,
-    layout: &Layout,
-) -> Result<fs::File> {
+pub(crate) async fn lock(cx: &vrooli_deploy_core::provider::OpCtx, layout: &Layout) -> Result<fs::File> {
     crate::files::lock(cx, &layout.root().join("ports.lock"), "choosing a port").await
 }
 
@@ -351,10 +295,7 @@ mod tests {
     #[test]
     fn ephemeral_numbers_are_left_out() {
         let range = |first, last| PortRange { first, last };
-        assert_eq!(
-            usable(range(20000, 20002), range(32768, 60999)),
-            [20000, 20001, 20002]
-        );
+        assert_eq!(usable(range(20000, 20002), range(32768, 60999)), [20000, 20001, 20002]);
         assert_eq!(usable(range(20000, 20002), range(20001, 60999)), [20000]);
         let elsewhere = usable(range(20000, 20002), range(1024, 60999));
         assert_eq!(elsewhere.first(), Some(&61000));
@@ -370,11 +311,6 @@ mod tests {
         }
         assert_eq!(holder(port).unwrap().pid, std::process::id());
         let error = taken(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        assert!(
-            error
-                .message()
-                .contains(&format!("process {}", std::process::id())),
-            "{error}"
-        );
+        assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
     }
 }

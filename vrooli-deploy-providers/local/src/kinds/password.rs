@@ -22,10 +22,7 @@ pub(crate) fn kept(
         return Ok(password);
     }
     let password = generate()?;
-    machine
-        .secrets
-        .put(&secret_path(stack, key, name), &password)
-        .map_err(failure::secret)?;
+    machine.secrets.put(&secret_path(stack, key, name), &password).map_err(failure::secret)?;
     Ok(password)
 }
 
@@ -36,16 +33,8 @@ pub(crate) fn find(
     key: &ResourceKey,
     name: &str,
 ) -> Result<Option<Secret<String>>> {
-    match machine
-        .secrets
-        .latest(&secret_path(stack, key, name))
-        .map_err(failure::secret)?
-    {
-        Some(reference) => machine
-            .secrets
-            .get(&reference)
-            .map(Some)
-            .map_err(failure::secret),
+    match machine.secrets.latest(&secret_path(stack, key, name)).map_err(failure::secret)? {
+        Some(reference) => machine.secrets.get(&reference).map(Some).map_err(failure::secret),
         None => Ok(None),
     }
 }
@@ -55,15 +44,10 @@ fn generate() -> Result<Secret<String>> {
     while made.len() < LENGTH {
         let mut bytes = [0_u8; LENGTH];
         getrandom::fill(&mut bytes).map_err(|error| {
-            ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("the kernel gives no random numbers: {error}"),
-            )
+            ProviderError::new(ErrorKind::Unexpected, format!("the kernel gives no random numbers: {error}"))
         })?;
         // Bytes beyond the last whole multiple are left out: all letters are equally likely.
-        let letters = bytes
-            .iter()
-            .filter(|byte| usize::from(**byte) < LETTERS.len() * 4);
+        let letters = bytes.iter().filter(|byte| usize::from(**byte) < LETTERS.len() * 4);
         made.extend(
             letters
                 .filter_map(|byte| LETTERS.get(usize::from(*byte) % LETTERS.len()))

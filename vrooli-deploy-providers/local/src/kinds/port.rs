@@ -98,13 +98,11 @@ mod native {
     use uuid::Uuid;
     use vrooli_deploy_core::names::StackId;
     use vrooli_deploy_core::provider::{
-        CreateToken, Created, ErrorKind, Found, OpCtx, OpToken, Page, ProviderError,
-        ResourceHandler, Result, Scope,
+        CreateToken, Created, ErrorKind, Found, OpCtx, OpToken, Page, ProviderError, ResourceHandler, Result,
+        Scope,
     };
 
-    use super::{
-        BTreeMap, Deserialize, PhysicalId, Port, PortObserved, PortSpec, ResourceKey, Serialize,
-    };
+    use super::{BTreeMap, Deserialize, PhysicalId, Port, PortObserved, PortSpec, ResourceKey, Serialize};
     use crate::kinds::{Machine, numbers, physical_id};
     use crate::layout::Layout;
     use crate::{failure, files};
@@ -127,9 +125,7 @@ mod native {
                     ErrorKind::Conflict,
                     format!("the record `{}` is damaged: {error}", path.display()),
                 )
-                .with_help(
-                    "remove that file; the app then gets a new port unless `--port` says which",
-                )
+                .with_help("remove that file; the app then gets a new port unless `--port` says which")
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failure::io("read", path, &error)),
@@ -153,19 +149,13 @@ mod native {
     /// # Errors
     /// When the record cannot be read.
     pub fn read(layout: &Layout, stack: &StackId) -> Result<Option<PortObserved>> {
-        Ok(record(&layout.port_file(stack))?.map(|r| PortObserved {
-            port: r.port,
-            listen: r.listen,
-        }))
+        Ok(record(&layout.port_file(stack))?.map(|r| PortObserved { port: r.port, listen: r.listen }))
     }
 
     fn found(stack: &StackId, record: Record) -> Found<PortObserved> {
         Found {
             id: physical_id(stack, &record.key),
-            observed: PortObserved {
-                port: record.port,
-                listen: record.listen,
-            },
+            observed: PortObserved { port: record.port, listen: record.listen },
             token: record.token,
             key: record.key,
         }
@@ -176,10 +166,7 @@ mod native {
         match record {
             Some(record) if record.key != *key => Err(ProviderError::new(
                 ErrorKind::Unsupported,
-                format!(
-                    "an app has one public port on this machine, and `{}` is it",
-                    record.key
-                ),
+                format!("an app has one public port on this machine, and `{}` is it", record.key),
             )),
             other => Ok(other),
         }
@@ -192,8 +179,7 @@ mod native {
         want: &PortSpec,
     ) -> Result<Created<PortObserved>> {
         let path = machine.layout.port_file(&cx.stack);
-        files::make_private(machine.layout.root())
-            .map_err(failure::at("make", machine.layout.root()))?;
+        files::make_private(machine.layout.root()).map_err(failure::at("make", machine.layout.root()))?;
         let _lock = numbers::lock(cx, &machine.layout).await?;
         let before = own(record(&path)?, key)?;
         let kept = before.as_ref().map(|record| record.port);
@@ -203,13 +189,7 @@ mod native {
                 wanted
             }
             (None, Some(kept)) => kept,
-            (None, None) => numbers::choose(
-                &machine.layout,
-                &cx.stack,
-                key,
-                want.listen,
-                numbers::public(),
-            )?,
+            (None, None) => numbers::choose(&machine.layout, &cx.stack, key, want.listen, numbers::public())?,
         };
         let record = Record {
             key: key.clone(),
@@ -220,11 +200,7 @@ mod native {
         };
         write(&path, &record)?;
         let Found { id, observed, .. } = found(&cx.stack, record);
-        Ok(Created::Read {
-            id,
-            observed,
-            secrets: BTreeMap::new(),
-        })
+        Ok(Created::Read { id, observed, secrets: BTreeMap::new() })
     }
 
     impl ResourceHandler for Port {
@@ -250,18 +226,10 @@ mod native {
                 .into_iter()
                 .collect())
         }
-        async fn list(
-            &self,
-            machine: &Machine,
-            _: &OpCtx,
-            scope: &Scope,
-        ) -> Result<Page<PortObserved>> {
+        async fn list(&self, machine: &Machine, _: &OpCtx, scope: &Scope) -> Result<Page<PortObserved>> {
             let record = record(&machine.layout.port_file(&scope.stack))?;
             Ok(Page {
-                items: record
-                    .map(|record| found(&scope.stack, record))
-                    .into_iter()
-                    .collect(),
+                items: record.map(|record| found(&scope.stack, record)).into_iter().collect(),
                 next: None,
             })
         }
@@ -308,43 +276,13 @@ mod tests {
     #[test]
     fn a_port_that_was_chosen_is_kept() {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let have = PortObserved {
-            port: 20001,
-            listen: loopback,
-        };
+        let have = PortObserved { port: 20001, listen: loopback };
+        assert_eq!(Port.diff(&PortSpec { port: None, listen: loopback }, &have), Change::None);
         assert_eq!(
-            Port.diff(
-                &PortSpec {
-                    port: None,
-                    listen: loopback
-                },
-                &have
-            ),
-            Change::None
-        );
-        assert_eq!(
-            Port.diff(
-                &PortSpec {
-                    port: Some(80),
-                    listen: loopback
-                },
-                &have
-            ),
+            Port.diff(&PortSpec { port: Some(80), listen: loopback }, &have),
             Change::InPlace(vec!["port".to_owned()])
         );
-        assert_eq!(
-            url(&PortObserved {
-                port: 1,
-                listen: "0.0.0.0".parse().unwrap()
-            }),
-            "http://127.0.0.1:1/"
-        );
-        assert_eq!(
-            url(&PortObserved {
-                port: 1,
-                listen: "::".parse().unwrap()
-            }),
-            "http://[::1]:1/"
-        );
+        assert_eq!(url(&PortObserved { port: 1, listen: "0.0.0.0".parse().unwrap() }), "http://127.0.0.1:1/");
+        assert_eq!(url(&PortObserved { port: 1, listen: "::".parse().unwrap() }), "http://[::1]:1/");
     }
 }

@@ -31,10 +31,7 @@ pub(crate) fn works_in(pid: Pid, folder: &Path) -> bool {
 fn is_zombie(process: &Path) -> bool {
     fs::read_to_string(process.join("stat"))
         .ok()
-        .and_then(|stat| {
-            stat.rsplit_once(')')
-                .map(|(_, rest)| rest.trim_start().starts_with('Z'))
-        })
+        .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with('Z')))
         .unwrap_or(true)
 }
 

@@ -8,9 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
-use vrooli_deploy_core::provider::{
-    Change, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
-};
+use vrooli_deploy_core::provider::{Change, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef};
 
 /// The kind `local.volume`.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +59,7 @@ mod native {
 
     use vrooli_deploy_core::names::StackId;
     use vrooli_deploy_core::provider::{
-        CreateToken, Created, ErrorKind, Found, OpCtx, Page, ProviderError, ResourceHandler,
-        Result, Scope,
+        CreateToken, Created, ErrorKind, Found, OpCtx, Page, ProviderError, ResourceHandler, Result, Scope,
     };
 
     use super::{BTreeMap, PhysicalId, ResourceKey, Volume, VolumeObserved, VolumeSpec};
@@ -71,11 +68,7 @@ mod native {
 
     const KEY: &str = "volume/data";
 
-    fn found(
-        machine: &Machine,
-        stack: &StackId,
-        key: &ResourceKey,
-    ) -> Option<Found<VolumeObserved>> {
+    fn found(machine: &Machine, stack: &StackId, key: &ResourceKey) -> Option<Found<VolumeObserved>> {
         let path = machine.layout.data(stack);
         (key.as_str() == KEY && path.is_dir()).then(|| Found {
             key: key.clone(),
@@ -103,17 +96,9 @@ mod native {
         ) -> Result<Vec<Found<VolumeObserved>>> {
             Ok(found(machine, &cx.stack, key).into_iter().collect())
         }
-        async fn list(
-            &self,
-            machine: &Machine,
-            _: &OpCtx,
-            scope: &Scope,
-        ) -> Result<Page<VolumeObserved>> {
+        async fn list(&self, machine: &Machine, _: &OpCtx, scope: &Scope) -> Result<Page<VolumeObserved>> {
             let key = ResourceKey::new(KEY).map_err(|error| failure::name(&error))?;
-            Ok(Page {
-                items: found(machine, &scope.stack, &key).into_iter().collect(),
-                next: None,
-            })
+            Ok(Page { items: found(machine, &scope.stack, &key).into_iter().collect(), next: None })
         }
         async fn create(
             &self,
@@ -131,11 +116,9 @@ mod native {
             let path = machine.layout.data(&cx.stack);
             files::make_private(&path).map_err(failure::at("make", &path))?;
             match found(machine, &cx.stack, key) {
-                Some(Found { id, observed, .. }) => Ok(Created::Read {
-                    id,
-                    observed,
-                    secrets: BTreeMap::new(),
-                }),
+                Some(Found { id, observed, .. }) => {
+                    Ok(Created::Read { id, observed, secrets: BTreeMap::new() })
+                }
                 None => Err(ProviderError::new(
                     ErrorKind::Unexpected,
                     format!("`{}` is no folder", path.display()),

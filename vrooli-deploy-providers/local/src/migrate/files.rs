@@ -23,21 +23,11 @@ const BACKWARDS: [&str; 4] = [".down.sql", "_down.sql", ".rollback.sql", "_rollb
 ///
 /// # Errors
 /// When a file cannot be read, or lies outside of `root`.
-pub fn migrations(
-    root: &Path,
-    resources: &[ResourceRequirement],
-) -> Result<Checked<Vec<Migration>>> {
+pub fn migrations(root: &Path, resources: &[ResourceRequirement]) -> Result<Checked<Vec<Migration>>> {
     let mut found = Checked::ok(Vec::new());
     let mut all = Vec::new();
-    for requirement in resources
-        .iter()
-        .filter(|requirement| super::takes_files(requirement))
-    {
-        for declared in requirement
-            .initialization
-            .iter()
-            .filter(|declared| is_sql(declared))
-        {
+    for requirement in resources.iter().filter(|requirement| super::takes_files(requirement)) {
+        for declared in requirement.initialization.iter().filter(|declared| is_sql(declared)) {
             for file in expand(root, declared, &mut found.diagnostics)? {
                 let path = inside(root, &file)?;
                 let content = fs::read(&path).map_err(failure::at("read", &path))?;
@@ -67,17 +57,9 @@ fn is_sql(declared: &InitializationFile) -> bool {
 }
 
 /// The files of one declaration, relative to the root.
-fn expand(
-    root: &Path,
-    declared: &InitializationFile,
-    notes: &mut Vec<Diagnostic>,
-) -> Result<Vec<String>> {
+fn expand(root: &Path, declared: &InitializationFile, notes: &mut Vec<Diagnostic>) -> Result<Vec<String>> {
     let path = inside(root, &declared.file)?;
-    let file = declared
-        .file
-        .trim_start_matches("./")
-        .trim_end_matches('/')
-        .to_owned();
+    let file = declared.file.trim_start_matches("./").trim_end_matches('/').to_owned();
     match fs::metadata(&path) {
         Ok(meta) if meta.is_file() => return Ok(vec![file]),
         Ok(_) => {}
@@ -105,11 +87,9 @@ fn expand(
         }
     }
     names.sort();
-    let (backwards, forwards): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| {
-        BACKWARDS
-            .iter()
-            .any(|end| name.to_ascii_lowercase().ends_with(end))
-    });
+    let (backwards, forwards): (Vec<String>, Vec<String>) = names
+        .into_iter()
+        .partition(|name| BACKWARDS.iter().any(|end| name.to_ascii_lowercase().ends_with(end)));
     if !backwards.is_empty() {
         notes.push(Diagnostic::new(
             FILE_SKIPPED,
@@ -120,20 +100,14 @@ fn expand(
             ),
         ));
     }
-    Ok(forwards
-        .into_iter()
-        .map(|name| format!("{file}/{name}"))
-        .collect())
+    Ok(forwards.into_iter().map(|name| format!("{file}/{name}")).collect())
 }
 
 /// The path of a declared file, which must lie inside, links followed.
 pub(super) fn inside(root: &Path, file: &str) -> Result<PathBuf> {
     let outside = || {
-        ProviderError::new(
-            ErrorKind::Config,
-            format!("`{file}` lies outside of the app's folder"),
-        )
-        .with_help("files under `initialization` are part of the app: move it there")
+        ProviderError::new(ErrorKind::Config, format!("`{file}` lies outside of the app's folder"))
+            .with_help("files under `initialization` are part of the app: move it there")
     };
     let path = files::join_inside(root, file).ok_or_else(outside)?;
     match (fs::canonicalize(&path), fs::canonicalize(root)) {
@@ -173,20 +147,8 @@ mod tests {
         let found = migrations(root.path(), &wanted).unwrap();
         let codes: Vec<_> = found.diagnostics.iter().map(|note| note.code).collect();
         assert_eq!(codes, [FILE_SKIPPED, FILE_MISSING]);
-        let files: Vec<String> = found
-            .value
-            .unwrap()
-            .into_iter()
-            .map(|migration| migration.file)
-            .collect();
-        assert_eq!(
-            files,
-            [
-                "schema.sql",
-                "migrations/001_a.up.sql",
-                "migrations/002_b.sql"
-            ]
-        );
+        let files: Vec<String> = found.value.unwrap().into_iter().map(|migration| migration.file).collect();
+        assert_eq!(files, ["schema.sql", "migrations/001_a.up.sql", "migrations/002_b.sql"]);
     }
 
     #[test]
@@ -195,11 +157,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("link.sql")).unwrap();
         for file in ["../x.sql", "/etc/passwd", "link.sql"] {
             let wanted = requirement(json!([{ "file": file, "type": "schema" }]));
-            assert_eq!(
-                migrations(root.path(), &wanted).unwrap_err().kind(),
-                ErrorKind::Config,
-                "{file}"
-            );
+            assert_eq!(migrations(root.path(), &wanted).unwrap_err().kind(), ErrorKind::Config, "{file}");
         }
     }
 }

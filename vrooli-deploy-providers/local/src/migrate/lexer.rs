@@ -66,15 +66,7 @@ pub(super) struct Unclosed {
 
 /// Splits a script. `ends` are the backslash commands that end a statement.
 pub(super) fn split(script: &str, ends: &[String]) -> Result<Vec<Piece>, Unclosed> {
-    Lexer {
-        text: script,
-        at: 0,
-        line: 1,
-        pieces: Vec::new(),
-        open: None,
-        ends,
-    }
-    .run()
+    Lexer { text: script, at: 0, line: 1, pieces: Vec::new(), open: None, ends }.run()
 }
 
 struct Open {
@@ -118,10 +110,7 @@ impl<'a> Lexer<'a> {
             } else if c == '\\' {
                 self.command();
             } else if c == ';'
-                && self
-                    .open
-                    .as_ref()
-                    .is_none_or(|open| open.parentheses == 0 && open.blocks == 0)
+                && self.open.as_ref().is_none_or(|open| open.parentheses == 0 && open.blocks == 0)
             {
                 self.advance(1);
                 self.close(None);
@@ -152,10 +141,7 @@ impl<'a> Lexer<'a> {
                 match rest.chars().next() {
                     Some(c) => self.advance(c.len_utf8()),
                     None => {
-                        return Err(Unclosed {
-                            what: "a comment",
-                            line,
-                        });
+                        return Err(Unclosed { what: "a comment", line });
                     }
                 }
             }
@@ -188,9 +174,7 @@ impl<'a> Lexer<'a> {
 
     fn word(&mut self, c: char) -> Result<(), Unclosed> {
         let (start, line, rest) = (self.at, self.line, self.rest());
-        let escapes = rest
-            .get(..2)
-            .is_some_and(|two| two.eq_ignore_ascii_case("e'"));
+        let escapes = rest.get(..2).is_some_and(|two| two.eq_ignore_ascii_case("e'"));
         let word = if c == '\'' || escapes {
             if escapes {
                 self.advance(1);
@@ -202,17 +186,13 @@ impl<'a> Lexer<'a> {
             self.advance(tag.len());
             let body = self.rest();
             let Some(length) = body.find(tag) else {
-                return Err(Unclosed {
-                    what: "a dollar-quoted text",
-                    line,
-                });
+                return Err(Unclosed { what: "a dollar-quoted text", line });
             };
             self.advance(length + tag.len());
             Word::Text(body.get(..length).unwrap_or_default().to_owned())
         } else if c.is_alphanumeric() || c == '_' {
-            let length = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'))
-                .unwrap_or(rest.len());
+            let length =
+                rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(rest.len());
             self.advance(length);
             Word::Plain(rest.get(..length).unwrap_or_default().to_owned())
         } else {
@@ -259,58 +239,34 @@ impl<'a> Lexer<'a> {
 
     fn command(&mut self) {
         let (start, line, rest) = (self.at, self.line, self.rest());
-        let whole = rest
-            .get(..rest.find('\n').unwrap_or(rest.len()))
-            .unwrap_or_default();
+        let whole = rest.get(..rest.find('\n').unwrap_or(rest.len())).unwrap_or_default();
         let inside = whole.get(1..).unwrap_or_default();
         let length = inside
             .find(|c: char| !c.is_alphanumeric())
             .unwrap_or(inside.len())
             .max(usize::from(!inside.is_empty()));
         // `\!`, `\?` and their kind are one character that is no letter.
-        let length = if inside.is_char_boundary(length) {
-            length
-        } else {
-            inside.len()
-        };
+        let length = if inside.is_char_boundary(length) { length } else { inside.len() };
         let (name, rest) = inside.split_at(length);
         self.advance(whole.len());
         if self.ends.iter().any(|end| end == name) && self.open.is_some() {
             self.close(Some(name.to_owned()));
         } else {
             let (name, rest) = (name.to_owned(), rest.trim().to_owned());
-            self.pieces.push(Piece {
-                start,
-                end: self.at,
-                line,
-                kind: PieceKind::Command { name, rest },
-            });
+            self.pieces.push(Piece { start, end: self.at, line, kind: PieceKind::Command { name, rest } });
         }
     }
 
     fn close(&mut self, ended_by: Option<String>) {
         if let Some(open) = self.open.take() {
-            let kind = PieceKind::Statement {
-                words: open.words,
-                ended_by,
-            };
-            self.pieces.push(Piece {
-                start: open.start,
-                end: self.at,
-                line: open.line,
-                kind,
-            });
+            let kind = PieceKind::Statement { words: open.words, ended_by };
+            self.pieces.push(Piece { start: open.start, end: self.at, line: open.line, kind });
         }
     }
 
     /// After `COPY … FROM STDIN;` come lines of data, up to `\.`.
     fn copy_data(&mut self) -> Result<(), Unclosed> {
-        let Some(Piece {
-            kind: PieceKind::Statement { words, .. },
-            line,
-            ..
-        }) = self.pieces.last()
-        else {
+        let Some(Piece { kind: PieceKind::Statement { words, .. }, line, .. }) = self.pieces.last() else {
             return Ok(());
         };
         let reads = words.first().is_some_and(|word| word.is("COPY"))
@@ -321,23 +277,14 @@ impl<'a> Lexer<'a> {
             return Ok(());
         }
         let line = *line;
-        self.advance(
-            self.rest()
-                .find('\n')
-                .map_or(self.rest().len(), |end| end + 1),
-        );
+        self.advance(self.rest().find('\n').map_or(self.rest().len(), |end| end + 1));
         loop {
             let rest = self.rest();
             if rest.is_empty() {
-                return Err(Unclosed {
-                    what: "the data of a COPY",
-                    line,
-                });
+                return Err(Unclosed { what: "the data of a COPY", line });
             }
             let length = rest.find('\n').map_or(rest.len(), |end| end + 1);
-            let is_end = rest
-                .get(..length)
-                .is_some_and(|line| line.trim_end() == "\\.");
+            let is_end = rest.get(..length).is_some_and(|line| line.trim_end() == "\\.");
             self.advance(length);
             if is_end {
                 break;
@@ -357,11 +304,7 @@ fn makes_routine(words: &[Word]) -> bool {
         return false;
     }
     let rest: Vec<&Word> = words.take(3).collect();
-    let kind = if rest.first().is_some_and(|word| word.is("OR")) {
-        rest.get(2)
-    } else {
-        rest.first()
-    };
+    let kind = if rest.first().is_some_and(|word| word.is("OR")) { rest.get(2) } else { rest.first() };
     kind.is_some_and(|word| word.is("FUNCTION") || word.is("PROCEDURE"))
 }
 
@@ -370,10 +313,8 @@ fn dollar_tag(rest: &str) -> Option<&str> {
     let inside = rest.strip_prefix('$')?;
     let length = inside.find('$')?;
     let name = inside.get(..length)?;
-    let fits = name
-        .chars()
-        .enumerate()
-        .all(|(at, c)| c == '_' || c.is_alphabetic() || (at > 0 && c.is_numeric()));
+    let fits =
+        name.chars().enumerate().all(|(at, c)| c == '_' || c.is_alphabetic() || (at > 0 && c.is_numeric()));
     fits.then(|| rest.get(..length + 2)).flatten()
 }
 
@@ -410,34 +351,18 @@ mod tests {
     fn inline_data_belongs_to_its_copy() {
         let script = "COPY t (a) FROM stdin;\nit's; data\n\\N\n\\.\nSELECT 1;";
         let found = statements(script);
-        assert_eq!(
-            found,
-            [
-                "COPY t (a) FROM stdin;\nit's; data\n\\N\n\\.\n",
-                "SELECT 1;"
-            ]
-        );
+        assert_eq!(found, ["COPY t (a) FROM stdin;\nit's; data\n\\N\n\\.\n", "SELECT 1;"]);
     }
 
     #[test]
     fn backslash_commands_are_pieces_or_ends() {
-        let pieces = split(
-            "\\c other\nSELECT 'x' \\gexec\n\\! rm -rf /\n\\i a.sql",
-            &["gexec".to_owned()],
-        )
-        .unwrap();
-        let kinds: Vec<_> = pieces
-            .into_iter()
-            .map(|piece| (piece.line, piece.kind))
-            .collect();
-        let command = |name: &str, rest: &str| PieceKind::Command {
-            name: name.to_owned(),
-            rest: rest.to_owned(),
-        };
+        let pieces =
+            split("\\c other\nSELECT 'x' \\gexec\n\\! rm -rf /\n\\i a.sql", &["gexec".to_owned()]).unwrap();
+        let kinds: Vec<_> = pieces.into_iter().map(|piece| (piece.line, piece.kind)).collect();
+        let command =
+            |name: &str, rest: &str| PieceKind::Command { name: name.to_owned(), rest: rest.to_owned() };
         assert_eq!(kinds[0], (1, command("c", "other")));
-        assert!(
-            matches!(&kinds[1].1, PieceKind::Statement { ended_by: Some(end), .. } if end == "gexec")
-        );
+        assert!(matches!(&kinds[1].1, PieceKind::Statement { ended_by: Some(end), .. } if end == "gexec"));
         assert_eq!(kinds[2], (3, command("!", "rm -rf /")));
         assert_eq!(kinds[3], (4, command("i", "a.sql")));
     }
@@ -451,11 +376,7 @@ mod tests {
             ("\n$x$ $$", "a dollar-quoted text"),
             ("\nCOPY t FROM STDIN;\n1\n", "the data of a COPY"),
         ] {
-            assert_eq!(
-                split(script, &[]).unwrap_err(),
-                Unclosed { what, line: 2 },
-                "{script}"
-            );
+            assert_eq!(split(script, &[]).unwrap_err(), Unclosed { what, line: 2 }, "{script}");
         }
     }
 

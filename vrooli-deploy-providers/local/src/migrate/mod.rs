@@ -53,11 +53,8 @@ pub(crate) fn takes_files(requirement: &ResourceRequirement) -> bool {
 
 /// The key under which a database requirement is made.
 fn key_of(requirement: &ResourceRequirement) -> Result<ResourceKey> {
-    ResourceKey::new(format!(
-        "database/{}",
-        requirement.name.as_str().to_ascii_lowercase()
-    ))
-    .map_err(|error| failure::name(&error))
+    ResourceKey::new(format!("database/{}", requirement.name.as_str().to_ascii_lowercase()))
+        .map_err(|error| failure::name(&error))
 }
 
 /// Applies what is not applied yet, in order. `root` is the manifest's folder in the
@@ -75,23 +72,16 @@ pub async fn apply(
     migrations: &[Migration],
 ) -> Result<Migrated> {
     let mut done = Migrated::default();
-    for requirement in resources
-        .iter()
-        .filter(|requirement| takes_files(requirement))
-    {
-        let wanted: Vec<&Migration> = migrations
-            .iter()
-            .filter(|migration| migration.resource == requirement.name.as_str())
-            .collect();
+    for requirement in resources.iter().filter(|requirement| takes_files(requirement)) {
+        let wanted: Vec<&Migration> =
+            migrations.iter().filter(|migration| migration.resource == requirement.name.as_str()).collect();
         if wanted.is_empty() {
             continue;
         }
         let key = key_of(requirement)?;
         if !postgres::exists(machine, cx, &key)? {
-            let message = format!(
-                "the files of `{}` are not applied: its database is not ours",
-                requirement.name
-            );
+            let message =
+                format!("the files of `{}` are not applied: its database is not ours", requirement.name);
             note(
                 cx,
                 &mut done.notes,
@@ -103,11 +93,7 @@ pub async fn apply(
             continue;
         }
         let (app, superuser) = postgres::sessions(machine, cx, &key).await?;
-        let ledger = Ledger {
-            cx,
-            app: &app,
-            superuser: &superuser,
-        };
+        let ledger = Ledger { cx, app: &app, superuser: &superuser };
         ledger.apply(root, &wanted, &mut done).await?;
     }
     Ok(done)
@@ -126,15 +112,10 @@ pub async fn missing_tables(
     migrations: &[Migration],
 ) -> Result<Vec<String>> {
     let mut missing = Vec::new();
-    for requirement in resources
-        .iter()
-        .filter(|requirement| takes_files(requirement))
-    {
+    for requirement in resources.iter().filter(|requirement| takes_files(requirement)) {
         let key = key_of(requirement)?;
-        let wanted: Vec<&Migration> = migrations
-            .iter()
-            .filter(|migration| migration.resource == requirement.name.as_str())
-            .collect();
+        let wanted: Vec<&Migration> =
+            migrations.iter().filter(|migration| migration.resource == requirement.name.as_str()).collect();
         if wanted.is_empty() || !postgres::exists(machine, cx, &key)? {
             continue;
         }
@@ -152,10 +133,7 @@ pub async fn missing_tables(
         if tables.is_empty() {
             continue;
         }
-        let values: Vec<String> = tables
-            .iter()
-            .map(|table| format!("({})", literal(table)))
-            .collect();
+        let values: Vec<String> = tables.iter().map(|table| format!("({})", literal(table))).collect();
         let statement = format!(
             "SELECT name FROM (VALUES {}) AS t(name) WHERE to_regclass(name) IS NULL;",
             values.join(", ")
@@ -185,10 +163,7 @@ fn read(root: &Path, migration: &Migration, app: &Session, superuser: &Session) 
     if Digest::of(&content) != migration.digest {
         return Err(ProviderError::new(
             ErrorKind::Conflict,
-            format!(
-                "`{}` is not the file that the release was made with",
-                path.display()
-            ),
+            format!("`{}` is not the file that the release was made with", path.display()),
         )
         .with_help("deploy again: that makes a new release from the sources"));
     }
@@ -225,9 +200,7 @@ impl Ledger<'_> {
             let script = read(root, migration, self.app, self.superuser)?;
             self.prepare(migration, &script, done).await?;
             if self.run(migration, &script).await? {
-                self.cx
-                    .output
-                    .line(&format!("applied `{}`", migration.file));
+                self.cx.output.line(&format!("applied `{}`", migration.file));
                 done.report.applied.push(migration.file.clone());
             } else {
                 // Somebody else did, while we waited for the lock.
@@ -242,19 +215,9 @@ impl Ledger<'_> {
 
     /// What the ledger says; it is made when there is none.
     async fn read(&self) -> Result<BTreeMap<String, String>> {
-        let known = self
-            .superuser
-            .rows(
-                self.cx,
-                "SELECT to_regclass('vrooli_deploy.ledger') IS NOT NULL;",
-            )
-            .await?;
-        if known
-            .first()
-            .and_then(|row| row.first())
-            .map(String::as_str)
-            != Some("t")
-        {
+        let known =
+            self.superuser.rows(self.cx, "SELECT to_regclass('vrooli_deploy.ledger') IS NOT NULL;").await?;
+        if known.first().and_then(|row| row.first()).map(String::as_str) != Some("t") {
             let role = identifier(&self.app.login.user);
             let make = format!(
                 "SELECT pg_advisory_xact_lock({LOCK});\n\
@@ -269,10 +232,7 @@ impl Ledger<'_> {
             }
             return Ok(BTreeMap::new());
         }
-        let rows = self
-            .superuser
-            .rows(self.cx, "SELECT file, digest FROM vrooli_deploy.ledger;")
-            .await?;
+        let rows = self.superuser.rows(self.cx, "SELECT file, digest FROM vrooli_deploy.ledger;").await?;
         Ok(rows
             .into_iter()
             .filter_map(|row| {
@@ -302,35 +262,14 @@ impl Ledger<'_> {
     }
 
     /// What only the superuser may: extensions, and roles that the file names.
-    async fn prepare(
-        &self,
-        migration: &Migration,
-        script: &Script,
-        done: &mut Migrated,
-    ) -> Result<()> {
+    async fn prepare(&self, migration: &Migration, script: &Script, done: &mut Migrated) -> Result<()> {
         for text in &script.notes {
-            note(
-                self.cx,
-                &mut done.notes,
-                FILE_SKIPPED,
-                Severity::Info,
-                text.clone(),
-                None,
-            );
+            note(self.cx, &mut done.notes, FILE_SKIPPED, Severity::Info, text.clone(), None);
         }
         let extensions = script.extensions.iter().map(String::as_str);
-        postgres::add_extensions(
-            self.cx,
-            self.superuser,
-            extensions,
-            &format!("`{}`", migration.file),
-        )
-        .await?;
-        let list: Vec<String> = script
-            .roles
-            .iter()
-            .map(|role| format!("({})", literal(role)))
-            .collect();
+        postgres::add_extensions(self.cx, self.superuser, extensions, &format!("`{}`", migration.file))
+            .await?;
+        let list: Vec<String> = script.roles.iter().map(|role| format!("({})", literal(role))).collect();
         if list.is_empty() {
             return Ok(());
         }
@@ -338,13 +277,7 @@ impl Ledger<'_> {
             "SELECT name FROM (VALUES {}) AS t(name) WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);",
             list.join(", ")
         );
-        for role in self
-            .superuser
-            .rows(self.cx, &statement)
-            .await?
-            .into_iter()
-            .flatten()
-        {
+        for role in self.superuser.rows(self.cx, &statement).await?.into_iter().flatten() {
             // Granted to the app's role, so that it may give what it makes to the new one.
             let make = format!(
                 "SELECT format('CREATE ROLE %I NOLOGIN', {text}) WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) \\gexec\n\
@@ -361,14 +294,7 @@ impl Ledger<'_> {
                 "`{}` names the role `{role}`, which was not there: made, without a login",
                 migration.file
             );
-            note(
-                self.cx,
-                &mut done.notes,
-                FILE_SKIPPED,
-                Severity::Info,
-                text,
-                None,
-            );
+            note(self.cx, &mut done.notes, FILE_SKIPPED, Severity::Info, text, None);
         }
         Ok(())
     }
@@ -386,9 +312,7 @@ impl Ledger<'_> {
         if answer.status.success() {
             return Ok(true);
         }
-        let said = answer
-            .stderr
-            .replace("psql:<stdin>:", &format!("{}:", migration.file));
+        let said = answer.stderr.replace("psql:<stdin>:", &format!("{}:", migration.file));
         if said.contains("ledger_pkey") {
             return Ok(false);
         }
@@ -396,11 +320,7 @@ impl Ledger<'_> {
             .lines()
             .find(|line| line.contains("ERROR:") || line.contains("FATAL:"))
             .or_else(|| said.lines().next());
-        let kind = if said.contains("No space left") {
-            ErrorKind::Quota
-        } else {
-            ErrorKind::App
-        };
+        let kind = if said.contains("No space left") { ErrorKind::Quota } else { ErrorKind::App };
         Err(ProviderError::new(kind, first.unwrap_or("psql failed and said nothing").trim().to_owned())
             .with_context("file", migration.file.clone())
             .with_context("psql", said.trim().to_owned())

@@ -74,21 +74,10 @@ pub(super) fn read(text: &str, place: Place<'_>) -> Result<Script> {
     // A byte order mark is no SQL.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.contains('\0') {
-        return Err(refuse(
-            place.file,
-            1,
-            "the file holds a NUL byte and is no text",
-            "save it as UTF-8",
-        ));
+        return Err(refuse(place.file, 1, "the file holds a NUL byte and is no text", "save it as UTF-8"));
     }
-    let pieces = lexer::split(text, &KNOWN.ends_statement).map_err(|open| {
-        refuse(
-            place.file,
-            open.line,
-            &format!("{} is not closed", open.what),
-            "close it",
-        )
-    })?;
+    let pieces = lexer::split(text, &KNOWN.ends_statement)
+        .map_err(|open| refuse(place.file, open.line, &format!("{} is not closed", open.what), "close it"))?;
     let mut script = Script {
         text: text.to_owned(),
         extensions: BTreeSet::new(),
@@ -100,9 +89,7 @@ pub(super) fn read(text: &str, place: Place<'_>) -> Result<Script> {
     let mut elsewhere: BTreeSet<String> = BTreeSet::new();
     for piece in &pieces {
         let fate = match &piece.kind {
-            PieceKind::Command { name, rest } => {
-                command(name, rest, piece.line, place, &mut elsewhere)?
-            }
+            PieceKind::Command { name, rest } => command(name, rest, piece.line, place, &mut elsewhere)?,
             PieceKind::Statement { words, ended_by } => {
                 statement(words, ended_by.as_deref(), piece.line, place, &mut script)?
             }
@@ -111,9 +98,7 @@ pub(super) fn read(text: &str, place: Place<'_>) -> Result<Script> {
             Fate::Stays => {}
             Fate::Out(note) => {
                 blank(&mut script.text, piece);
-                script
-                    .notes
-                    .extend(note.map(|note| format!("{}:{}: {note}", place.file, piece.line)));
+                script.notes.extend(note.map(|note| format!("{}:{}: {note}", place.file, piece.line)));
             }
         }
     }
@@ -135,8 +120,7 @@ enum Fate {
 }
 
 fn refuse(file: &str, line: usize, what: &str, advice: &str) -> ProviderError {
-    ProviderError::new(ErrorKind::App, format!("{file}:{line}: {what}"))
-        .with_help(advice.to_owned())
+    ProviderError::new(ErrorKind::App, format!("{file}:{line}: {what}")).with_help(advice.to_owned())
 }
 
 fn command(
@@ -147,18 +131,9 @@ fn command(
     elsewhere: &mut BTreeSet<String>,
 ) -> Result<Fate> {
     if KNOWN.left_out_commands.iter().any(|known| known == name) {
-        let target = rest
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .trim_matches(['"', ';'])
-            .to_owned();
-        let note = (target != place.database && target != "-").then(|| {
-            format!(
-                "`\\{name} {target}` is left out: the app's database is `{}`",
-                place.database
-            )
-        });
+        let target = rest.split_whitespace().next().unwrap_or_default().trim_matches(['"', ';']).to_owned();
+        let note = (target != place.database && target != "-")
+            .then(|| format!("`\\{name} {target}` is left out: the app's database is `{}`", place.database));
         // The database from which another is made is only a way station.
         if !["", "-", "postgres", "template1"].contains(&target.as_str()) {
             elsewhere.insert(target);
@@ -196,14 +171,8 @@ fn statement(
     for rule in &KNOWN.not_in_transaction {
         if starts(words, &rule.starts) {
             let next = words.get(rule.starts.len());
-            let excepted = rule
-                .unless_next
-                .iter()
-                .any(|key| next.is_some_and(|word| word.is(key)));
-            let contains = rule
-                .contains
-                .as_ref()
-                .is_none_or(|key| words.iter().any(|word| word.is(key)));
+            let excepted = rule.unless_next.iter().any(|key| next.is_some_and(|word| word.is(key)));
+            let contains = rule.contains.as_ref().is_none_or(|key| words.iter().any(|word| word.is(key)));
             if rule.allowed {
                 return Ok(Fate::Stays);
             }
@@ -213,13 +182,8 @@ fn statement(
             }
         }
     }
-    if let Some(rule) = KNOWN
-        .left_out
-        .iter()
-        .find(|rule| starts(words, &rule.starts))
-    {
-        let note =
-            (!rule.quiet).then(|| format!("`{}` is left out: {}", rule.starts.join(" "), rule.why));
+    if let Some(rule) = KNOWN.left_out.iter().find(|rule| starts(words, &rule.starts)) {
+        let note = (!rule.quiet).then(|| format!("`{}` is left out: {}", rule.starts.join(" "), rule.why));
         return Ok(Fate::Out(note));
     }
     // `SELECT 'CREATE DATABASE x' WHERE NOT EXISTS … \gexec`.
@@ -315,9 +279,8 @@ fn role(words: &[Word], place: Place<'_>, script: &mut Script) -> Option<Fate> {
         return Some(Fate::Stays);
     }
     if words.first()?.is("ALTER")
-        && let Some(at) = words
-            .windows(2)
-            .position(|pair| matches!(pair, [owner, to] if owner.is("OWNER") && to.is("TO")))
+        && let Some(at) =
+            words.windows(2).position(|pair| matches!(pair, [owner, to] if owner.is("OWNER") && to.is("TO")))
         && let Some(owner) = words.get(at + 2).and_then(Word::name)
     {
         if owner == place.superuser {
@@ -333,14 +296,7 @@ fn role(words: &[Word], place: Place<'_>, script: &mut Script) -> Option<Fate> {
         named_after(words, "TO", script);
         return Some(Fate::Stays);
     }
-    if starts(
-        words,
-        &[
-            "ALTER".to_owned(),
-            "DEFAULT".to_owned(),
-            "PRIVILEGES".to_owned(),
-        ],
-    ) {
+    if starts(words, &["ALTER".to_owned(), "DEFAULT".to_owned(), "PRIVILEGES".to_owned()]) {
         named_after(words, "TO", script);
         return Some(Fate::Stays);
     }
@@ -349,10 +305,8 @@ fn role(words: &[Word], place: Place<'_>, script: &mut Script) -> Option<Fate> {
 
 fn made_inside(words: &[Word], script: &mut Script) {
     for (at, word) in words.iter().enumerate() {
-        let makes = word.is("CREATE")
-            && words
-                .get(at + 1)
-                .is_some_and(|kind| kind.is("ROLE") || kind.is("USER"));
+        let makes =
+            word.is("CREATE") && words.get(at + 1).is_some_and(|kind| kind.is("ROLE") || kind.is("USER"));
         if makes && let Some(name) = words.get(at + 2).and_then(Word::name) {
             add_role(&name, script);
         }
@@ -398,8 +352,7 @@ fn add_role(name: &str, script: &mut Script) {
 
 /// Tables made, removed and renamed.
 fn tables(words: &[Word], script: &mut Script) {
-    let made = after(words, &["CREATE", "TABLE"])
-        .or_else(|| after(words, &["CREATE", "UNLOGGED", "TABLE"]));
+    let made = after(words, &["CREATE", "TABLE"]).or_else(|| after(words, &["CREATE", "UNLOGGED", "TABLE"]));
     if let Some(rest) = made {
         let rest = after(rest, &["IF", "NOT", "EXISTS"]).unwrap_or(rest);
         if let Some(name) = qualified(rest) {
@@ -409,12 +362,8 @@ fn tables(words: &[Word], script: &mut Script) {
         return;
     }
     let changed = after(words, &["DROP", "TABLE"]).or_else(|| {
-        let renames = words
-            .windows(2)
-            .any(|pair| matches!(pair, [a, b] if a.is("RENAME") && b.is("TO")))
-            || words
-                .windows(2)
-                .any(|pair| matches!(pair, [a, b] if a.is("SET") && b.is("SCHEMA")));
+        let renames = words.windows(2).any(|pair| matches!(pair, [a, b] if a.is("RENAME") && b.is("TO")))
+            || words.windows(2).any(|pair| matches!(pair, [a, b] if a.is("SET") && b.is("SCHEMA")));
         after(words, &["ALTER", "TABLE"]).filter(|_| renames)
     });
     if let Some(rest) = changed {
@@ -431,10 +380,7 @@ fn tables(words: &[Word], script: &mut Script) {
 
 /// `name` or `schema.name`, quoted for the server.
 fn qualified(words: &[Word]) -> Option<String> {
-    let quoted = |word: &Word| {
-        word.name()
-            .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
-    };
+    let quoted = |word: &Word| word.name().map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
     let first = quoted(words.first()?)?;
     match words.get(1..3) {
         Some([Word::Sign('.'), second]) => Some(format!("{first}.{}", quoted(second)?)),
@@ -452,10 +398,7 @@ fn blank(text: &mut String, piece: &Piece) {
     let Some(old) = text.get(piece.start..piece.end) else {
         return;
     };
-    let spaces: String = old
-        .bytes()
-        .map(|byte| if byte == b'\n' { '\n' } else { ' ' })
-        .collect();
+    let spaces: String = old.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
     text.replace_range(piece.start..piece.end, &spaces);
 }
 
@@ -464,12 +407,7 @@ mod tests {
     use super::*;
 
     fn place() -> Place<'static> {
-        Place {
-            file: "schema.sql",
-            role: "vrooli",
-            superuser: "postgres",
-            database: "vrooli_x",
-        }
+        Place { file: "schema.sql", role: "vrooli", superuser: "postgres", database: "vrooli_x" }
     }
 
     fn ready(text: &str) -> Script {
@@ -496,19 +434,9 @@ mod tests {
             "BEGIN;\nCREATE DATABASE other;\n\\c other\nSELECT 'CREATE DATABASE o2' WHERE true \\gexec\nCREATE TABLE t();\nCOMMIT;\n",
         );
         assert_eq!(script.text.trim(), "CREATE TABLE t();");
-        assert_eq!(
-            script
-                .text
-                .lines()
-                .position(|line| line.contains("CREATE TABLE")),
-            Some(4)
-        );
+        assert_eq!(script.text.lines().position(|line| line.contains("CREATE TABLE")), Some(4));
         assert_eq!(script.notes.len(), 3, "{:?}", script.notes);
-        assert!(
-            script.notes[0].starts_with("schema.sql:2: `CREATE DATABASE`"),
-            "{:?}",
-            script.notes
-        );
+        assert!(script.notes[0].starts_with("schema.sql:2: `CREATE DATABASE`"), "{:?}", script.notes);
     }
 
     #[test]
@@ -525,10 +453,7 @@ mod tests {
             "\nSELECT 'open",
         ] {
             let error = read(text, place()).unwrap_err();
-            assert!(
-                error.message().starts_with("schema.sql:2: "),
-                "{text}: {error}"
-            );
+            assert!(error.message().starts_with("schema.sql:2: "), "{text}: {error}");
             assert!(error.help().is_some(), "{text}");
         }
         for text in [
@@ -551,14 +476,7 @@ mod tests {
              DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'svc') THEN CREATE ROLE svc; END IF; EXECUTE 'CREATE ROLE dyn'; END $$;\n\
              REVOKE ALL ON t FROM gone CASCADE;\n",
         );
-        assert_eq!(
-            script
-                .extensions
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>(),
-            ["uuid-ossp", "vector"]
-        );
+        assert_eq!(script.extensions.iter().map(String::as_str).collect::<Vec<_>>(), ["uuid-ossp", "vector"]);
         assert_eq!(
             script.roles.iter().map(String::as_str).collect::<Vec<_>>(),
             ["Writer", "app", "dyn", "gone", "reader", "svc"]
@@ -576,9 +494,6 @@ mod tests {
         let script = ready(
             "CREATE TABLE a();CREATE TABLE s.\"B\"();DROP TABLE IF EXISTS a, c;CREATE TEMP TABLE d();ALTER TABLE s.\"B\" RENAME COLUMN x TO y;",
         );
-        assert_eq!(
-            script.tables.iter().map(String::as_str).collect::<Vec<_>>(),
-            ["\"s\".\"B\""]
-        );
+        assert_eq!(script.tables.iter().map(String::as_str).collect::<Vec<_>>(), ["\"s\".\"B\""]);
     }
 }

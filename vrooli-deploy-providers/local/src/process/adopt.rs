@@ -58,12 +58,10 @@ pub(crate) fn last(files: &UnitLayout) -> io::Result<Last> {
     if record.shim.boot != super::identity::boot_id()? {
         return Ok(Last::None);
     }
-    Ok(
-        match read_json::<ExitRecord>(&files.exit()).unwrap_or_default() {
-            Some(exit) if exit.instance == record.instance => Last::Ended(exit),
-            _ => Last::Orphaned,
-        },
-    )
+    Ok(match read_json::<ExitRecord>(&files.exit()).unwrap_or_default() {
+        Some(exit) if exit.instance == record.instance => Last::Ended(exit),
+        _ => Last::Orphaned,
+    })
 }
 
 /// All units of a stack as files and processes show them, without a supervisor. What a
@@ -74,14 +72,8 @@ pub(crate) fn last(files: &UnitLayout) -> io::Result<Last> {
 pub fn observe(layout: &Layout, stack: &StackId) -> Result<Vec<UnitObserved>> {
     let folder = layout.units(stack);
     let mut all = Vec::new();
-    for release in layout
-        .supervised_releases(stack)
-        .map_err(at("read", &folder))?
-    {
-        for unit in layout
-            .supervised_units(stack, release)
-            .map_err(at("read", &folder))?
-        {
+    for release in layout.supervised_releases(stack).map_err(at("read", &folder))? {
+        for unit in layout.supervised_units(stack, release).map_err(at("read", &folder))? {
             all.push(observe_unit(layout, stack, release, &unit)?);
         }
     }
@@ -95,14 +87,9 @@ fn observe_unit(
     unit: &UnitId,
 ) -> Result<UnitObserved> {
     let files = layout.unit(stack, release, unit);
-    let record: UnitRecord = read_json(&files.record())
-        .unwrap_or_default()
-        .unwrap_or_default();
+    let record: UnitRecord = read_json(&files.record()).unwrap_or_default().unwrap_or_default();
     let (state, pid) = match last(&files).map_err(at("look at", files.root()))? {
-        Last::Lives(found) => (
-            UnitState::Running,
-            speaker(found.record.shim.pid, found.record.app),
-        ),
+        Last::Lives(found) => (UnitState::Running, speaker(found.record.shim.pid, found.record.app)),
         Last::Starting => (UnitState::Running, None),
         _ if record.wanted => (UnitState::Restarting, None),
         _ => (UnitState::Stopped, None),
@@ -147,9 +134,7 @@ pub(crate) fn describe(
         restarts: record.restarts,
         last_exit: record.last_exit.clone(),
         log: Some(
-            super::failure::real(&layout.unit_log(stack, release, unit))
-                .to_string_lossy()
-                .into_owned(),
+            super::failure::real(&layout.unit_log(stack, release, unit)).to_string_lossy().into_owned(),
         ),
     })
 }

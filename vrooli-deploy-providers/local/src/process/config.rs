@@ -20,10 +20,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            max_bytes: 10 * 1024 * 1024,
-            keep: 3,
-        }
+        Self { max_bytes: 10 * 1024 * 1024, keep: 3 }
     }
 }
 
@@ -83,10 +80,7 @@ impl Default for Program {
         } else {
             std::env::current_exe().unwrap_or_default()
         };
-        Self {
-            path,
-            pass: Vec::new(),
-        }
+        Self { path, pass: Vec::new() }
     }
 }
 
@@ -94,10 +88,7 @@ impl Program {
     /// Another program.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            pass: Vec::new(),
-        }
+        Self { path: path.into(), pass: Vec::new() }
     }
 
     /// Lets the supervisor see a variable.
@@ -108,11 +99,7 @@ impl Program {
     }
 
     /// A hidden subcommand with nothing of this process's environment.
-    pub(crate) fn command(
-        &self,
-        role: &str,
-        arguments: impl IntoIterator<Item = OsString>,
-    ) -> Command {
+    pub(crate) fn command(&self, role: &str, arguments: impl IntoIterator<Item = OsString>) -> Command {
         let mut command = Command::new(&self.path);
         // For people who look at a list of processes.
         if self.path.starts_with("/proc/self")
@@ -120,11 +107,7 @@ impl Program {
         {
             command.arg0(name);
         }
-        command
-            .arg(crate::child::MARKER)
-            .arg(role)
-            .args(arguments)
-            .env_clear();
+        command.arg(crate::child::MARKER).arg(role).args(arguments).env_clear();
         command
     }
 }

@@ -10,26 +10,19 @@ use vrooli_deploy_core::secrets::SecretError;
 pub(crate) fn kind(error: &io::Error) -> ErrorKind {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ErrorKind::Permission
-        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Permission,
         io::ErrorKind::Unsupported => ErrorKind::Unsupported,
         _ => ErrorKind::Unexpected,
     }
 }
 
 /// `cannot <action> <path>: <why>`, for `map_err`.
-pub(crate) fn at<'a>(
-    action: &'a str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> ProviderError + 'a {
+pub(crate) fn at<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> ProviderError + 'a {
     move |error| {
         // Our own path goes through a descriptor; a person knows the folder by its name.
         let named = real(path);
-        let failure = ProviderError::new(
-            kind(&error),
-            format!("cannot {action} `{}`: {error}", named.display()),
-        );
+        let failure =
+            ProviderError::new(kind(&error), format!("cannot {action} `{}`: {error}", named.display()));
         match failure.kind() {
             ErrorKind::Quota => {
                 failure.with_help("free some space on that disk and run the same command again")
@@ -63,9 +56,7 @@ pub(crate) fn secret(error: SecretError) -> ProviderError {
     };
     let failure = ProviderError::new(kind, error.to_string()).with_source(error);
     match kind {
-        ErrorKind::Auth => {
-            failure.with_help("run the command with the key that the store was made with")
-        }
+        ErrorKind::Auth => failure.with_help("run the command with the key that the store was made with"),
         _ => failure,
     }
 }

@@ -38,10 +38,7 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
 /// On an error the old content is still there.
 pub(crate) fn write_atomic(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{} names no file", path.display()),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
     };
     // Always the same draft, because a file has one writer: what a crash left is overwritten by
     // the next write.
@@ -52,18 +49,10 @@ pub(crate) fn write_atomic(path: &Path, content: &[u8], durability: Durability) 
 pub(crate) fn write_shared(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     static DRAFTS: AtomicU32 = AtomicU32::new(0);
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{} names no file", path.display()),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
     };
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    write_by(
-        &dir.join(format!(".{name}.{}-{number}.tmp", std::process::id())),
-        path,
-        content,
-        durability,
-    )
+    write_by(&dir.join(format!(".{name}.{}-{number}.tmp", std::process::id())), path, content, durability)
 }
 
 fn write_by(draft: &Path, path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
@@ -81,12 +70,7 @@ fn write_by(draft: &Path, path: &Path, content: &[u8], durability: Durability) -
 }
 
 fn write_new(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     if durability == Durability::Synced {
         file.sync_all()?;
@@ -101,22 +85,14 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 /// Removes drafts that a crash left in a folder.
 pub(crate) fn sweep_drafts(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry
-            .file_name()
-            .to_str()
-            .is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp"))
-        {
+        if entry.file_name().to_str().is_some_and(|n| n.starts_with('.') && n.ends_with(".tmp")) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
 /// Writes a value as JSON, atomically.
-pub(crate) fn write_json<T: Serialize>(
-    path: &Path,
-    value: &T,
-    durability: Durability,
-) -> io::Result<()> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T, durability: Durability) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(value)?;
     text.push(b'\n');
     write_atomic(path, &text, durability)
@@ -128,10 +104,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T
         return Ok(None);
     };
     serde_json::from_slice(&text).map(Some).map_err(|e| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} is damaged: {e}", path.display()),
-        )
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {e}", path.display()))
     })
 }
 
@@ -149,14 +122,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
 pub(crate) fn absent_ok<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -171,20 +137,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.json");
         write_json(&path, &1, Durability::Synced).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         // A folder in the place of the draft makes the write fail, also for root.
         fs::create_dir(dir.path().join(".x.json.tmp")).unwrap();
         assert!(write_json(&path, &2, Durability::Synced).is_err());
         assert_eq!(read_json::<i32>(&path).unwrap(), Some(1));
-        assert!(
-            read_json::<String>(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("is damaged")
-        );
+        assert!(read_json::<String>(&path).unwrap_err().to_string().contains("is damaged"));
     }
 
     #[test]

@@ -23,11 +23,7 @@ impl ProcessIdentity {
     /// The identity of a process that runs.
     pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let stat = table::stat(pid)?;
-        Ok(Self {
-            pid,
-            started: stat.started,
-            boot: boot_id()?,
-        })
+        Ok(Self { pid, started: stat.started, boot: boot_id()? })
     }
 
     /// Opens the process; `None` when it is gone.
@@ -129,24 +125,8 @@ mod tests {
     fn a_process_that_ended_or_never_was_is_not_opened() {
         let me = ProcessIdentity::of(std::process::id()).unwrap();
         assert!(me.open().unwrap().is_some());
-        assert!(
-            ProcessIdentity {
-                started: me.started + 1,
-                ..me.clone()
-            }
-            .open()
-            .unwrap()
-            .is_none()
-        );
-        assert!(
-            ProcessIdentity {
-                boot: "another".into(),
-                ..me
-            }
-            .open()
-            .unwrap()
-            .is_none()
-        );
+        assert!(ProcessIdentity { started: me.started + 1, ..me.clone() }.open().unwrap().is_none());
+        assert!(ProcessIdentity { boot: "another".into(), ..me }.open().unwrap().is_none());
 
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let gone = ProcessIdentity::of(child.id());

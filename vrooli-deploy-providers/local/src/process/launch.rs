@@ -45,20 +45,13 @@ impl Environment {
 
     /// The kernel's own form: `NAME=value`, each ended by a zero byte.
     fn to_block(&self) -> io::Result<Secret<Vec<u8>>> {
-        let size = self
-            .0
-            .iter()
-            .map(|(n, v)| n.len() + v.expose().len() + 2)
-            .sum();
+        let size = self.0.iter().map(|(n, v)| n.len() + v.expose().len() + 2).sum();
         let mut block = Vec::with_capacity(size);
         for (name, value) in &self.0 {
             if name.is_empty() || name.contains(['=', '\0']) || value.expose().contains('\0') {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    format!(
-                        "variable `{}` holds a zero byte or has no proper name",
-                        name.escape_debug()
-                    ),
+                    format!("variable `{}` holds a zero byte or has no proper name", name.escape_debug()),
                 ));
             }
             block.extend_from_slice(name.as_bytes());
@@ -72,9 +65,7 @@ impl Environment {
     fn from_block(block: &[u8]) -> Option<Self> {
         let mut all = Self::default();
         for variable in block.split_inclusive(|b| *b == 0) {
-            let (name, value) = std::str::from_utf8(variable.strip_suffix(&[0])?)
-                .ok()?
-                .split_once('=')?;
+            let (name, value) = std::str::from_utf8(variable.strip_suffix(&[0])?).ok()?.split_once('=')?;
             all.set(name, value);
         }
         Some(all)
@@ -126,10 +117,8 @@ impl Launch {
     /// Writes it: a line of JSON, then the environment in the kernel's form.
     pub(crate) fn write_to(&self, mut to: impl Write) -> io::Result<()> {
         let block = self.environment.to_block()?;
-        let mut header = serde_json::to_vec(&Header {
-            target: &self.target,
-            environment: block.expose().len(),
-        })?;
+        let mut header =
+            serde_json::to_vec(&Header { target: &self.target, environment: block.expose().len() })?;
         header.push(b'\n');
         to.write_all(&header)?;
         to.write_all(block.expose())?;
@@ -142,21 +131,11 @@ impl Launch {
         from.take(LIMIT).read_to_end(&mut bytes)?;
         let bytes = Secret::new(bytes);
         let broken = || io::Error::new(io::ErrorKind::InvalidData, "this is no whole launch");
-        let line = bytes
-            .expose()
-            .iter()
-            .position(|b| *b == b'\n')
-            .ok_or_else(broken)?;
+        let line = bytes.expose().iter().position(|b| *b == b'\n').ok_or_else(broken)?;
         let (header, block) = bytes.expose().split_at(line);
         let header: Header<Target> = serde_json::from_slice(header).map_err(|_| broken())?;
-        let block = block
-            .get(1..)
-            .filter(|b| b.len() == header.environment)
-            .ok_or_else(broken)?;
-        Ok(Self {
-            target: header.target,
-            environment: Environment::from_block(block).ok_or_else(broken)?,
-        })
+        let block = block.get(1..).filter(|b| b.len() == header.environment).ok_or_else(broken)?;
+        Ok(Self { target: header.target, environment: Environment::from_block(block).ok_or_else(broken)? })
     }
 }
 
@@ -181,10 +160,7 @@ pub(crate) struct LaunchFailure {
 
 impl LaunchFailure {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 
     fn of(error: &io::Error, what: &str) -> Self {
@@ -201,9 +177,7 @@ impl From<io::Error> for LaunchFailure {
     fn from(error: io::Error) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Quota,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                ErrorKind::Permission
-            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Permission,
             _ => ErrorKind::Unexpected,
         };
         Self::new(kind, error.to_string())
@@ -240,10 +214,8 @@ pub(crate) fn become_app() -> u8 {
 fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
     let program = command.get_program();
     let shown = program.to_string_lossy();
-    let path = command
-        .get_envs()
-        .find_map(|(name, value)| value.filter(|_| name == "PATH"))
-        .unwrap_or_default();
+    let path =
+        command.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH")).unwrap_or_default();
     // A folder of the PATH that may not be read makes the kernel say "permission denied" of a
     // program that is nowhere.
     let is_nowhere =
@@ -251,10 +223,7 @@ fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
     if is_nowhere {
         LaunchFailure::new(
             ErrorKind::Missing,
-            format!(
-                "`{shown}` is not installed: it is in no folder of the PATH {}",
-                path.display()
-            ),
+            format!("`{shown}` is not installed: it is in no folder of the PATH {}", path.display()),
         )
     } else {
         LaunchFailure::of(error, &format!("cannot run `{shown}`"))
@@ -262,18 +231,12 @@ fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
 }
 
 fn prepare(from: &UnixStream) -> Result<Command, LaunchFailure> {
-    let Launch {
-        target,
-        environment,
-    } = Launch::read_from(from)?;
+    let Launch { target, environment } = Launch::read_from(from)?;
     die_with(target.parent)?;
     if !target.dir.is_dir() {
         return Err(LaunchFailure::new(
             ErrorKind::App,
-            format!(
-                "its working directory {} is not there",
-                target.dir.display()
-            ),
+            format!("its working directory {} is not there", target.dir.display()),
         ));
     }
     let (program, arguments) = target
@@ -285,12 +248,7 @@ fn prepare(from: &UnixStream) -> Result<Command, LaunchFailure> {
         .args(arguments)
         .current_dir(&target.dir)
         .env_clear()
-        .envs(
-            environment
-                .0
-                .iter()
-                .map(|(name, value)| (name, value.expose())),
-        )
+        .envs(environment.0.iter().map(|(name, value)| (name, value.expose())))
         .stdin(Stdio::null());
     Ok(command)
 }
@@ -301,11 +259,7 @@ fn die_with(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     // It may have died before it was asked for.
     let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get().unsigned_abs());
-    if now == Some(parent) {
-        Ok(())
-    } else {
-        Err(io::Error::other("the shim is gone"))
-    }
+    if now == Some(parent) { Ok(()) } else { Err(io::Error::other("the shim is gone")) }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -353,11 +307,6 @@ mod tests {
         assert!(!format!("{:?}", launch()).contains("a=b"));
         let mut bad = launch();
         bad.environment.set("X", "a\0b");
-        assert!(
-            bad.write_to(Vec::new())
-                .unwrap_err()
-                .to_string()
-                .contains("`X`")
-        );
+        assert!(bad.write_to(Vec::new()).unwrap_err().to_string().contains("`X`"));
     }
 }

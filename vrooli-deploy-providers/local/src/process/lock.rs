@@ -10,13 +10,7 @@ use super::files::absent_ok;
 
 /// Opens a lock file (0600), making it if it is missing.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Takes a lock if nobody has it.

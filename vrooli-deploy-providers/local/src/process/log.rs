@@ -12,11 +12,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         super::files::create_dir(dir)?;
     }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// Rotates a log that has become too long: `.2` becomes `.3`, `.1` becomes `.2`, the log is
@@ -30,12 +26,8 @@ pub(crate) fn rotate(path: &Path, config: LogConfig) -> io::Result<bool> {
     }
     let mut log = OpenOptions::new().read(true).write(true).open(path)?;
     if config.keep > 0 {
-        let mut copy = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(part(path, 1))?;
+        let mut copy =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part(path, 1))?;
         // Until the end is reached: what the app writes meanwhile is copied too.
         while io::copy(&mut log, &mut copy)? > 0 {}
     }
@@ -59,10 +51,7 @@ mod tests {
     fn a_log_that_is_kept_open_goes_on_from_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("logs/api.0.log");
-        let config = LogConfig {
-            max_bytes: 10,
-            keep: 2,
-        };
+        let config = LogConfig { max_bytes: 10, keep: 2 };
         let mut log = open(&path).unwrap();
         for round in ["first of all\n", "the second one\n", "then the third\n"] {
             log.write_all(round.as_bytes()).unwrap();
@@ -71,14 +60,8 @@ mod tests {
         log.write_all(b"now\n").unwrap();
         assert!(!rotate(&path, config).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "now\n");
-        assert_eq!(
-            fs::read_to_string(part(&path, 1)).unwrap(),
-            "then the third\n"
-        );
-        assert_eq!(
-            fs::read_to_string(part(&path, 2)).unwrap(),
-            "the second one\n"
-        );
+        assert_eq!(fs::read_to_string(part(&path, 1)).unwrap(), "then the third\n");
+        assert_eq!(fs::read_to_string(part(&path, 2)).unwrap(), "the second one\n");
         assert!(!part(&path, 3).exists());
     }
 }

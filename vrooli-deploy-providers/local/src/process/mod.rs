@@ -1,6 +1,6 @@
 //! Processes that outlive the program that started them.
 //!
-//! A [*supervisor*](supervise) a workspace starts, restarts and stops units, owns the
+//! A *supervisor* a workspace starts, restarts and stops units, owns the
 //! listening sockets and tells the edge what goes where. A *shim* an instance is the parent
 //! of an app's processes and knows how they ended. Both are hidden subcommands of the
 //! embedding program ([`crate::child`]) and are found again through files and locks in the

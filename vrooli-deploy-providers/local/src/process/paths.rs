@@ -85,9 +85,7 @@ impl Layout {
     /// What the supervisor keeps about one unit.
     #[must_use]
     pub fn unit(&self, stack: &StackId, number: ReleaseNumber, unit: &UnitId) -> UnitLayout {
-        UnitLayout {
-            root: self.release_units(stack, number).join(unit.to_string()),
-        }
+        UnitLayout { root: self.release_units(stack, number).join(unit.to_string()) }
     }
     /// What is served: routing, whether the port is open, the highest fence seen.
     #[must_use]
@@ -102,10 +100,7 @@ impl Layout {
         let mut all = Vec::new();
         for app in names::<AppName>(&self.apps())? {
             for environment in names::<EnvironmentName>(&self.apps().join(app.as_str()))? {
-                all.push(StackId {
-                    app: app.clone(),
-                    environment,
-                });
+                all.push(StackId { app: app.clone(), environment });
             }
         }
         Ok(all)
@@ -121,11 +116,7 @@ impl Layout {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn supervised_units(
-        &self,
-        stack: &StackId,
-        number: ReleaseNumber,
-    ) -> io::Result<Vec<UnitId>> {
+    pub fn supervised_units(&self, stack: &StackId, number: ReleaseNumber) -> io::Result<Vec<UnitId>> {
         names(&self.release_units(stack, number))
     }
 }
@@ -206,10 +197,7 @@ impl Pinned {
         } else {
             std::path::absolute(root)?
         };
-        Ok(Self {
-            dir,
-            layout: Layout::new(root),
-        })
+        Ok(Self { dir, layout: Layout::new(root) })
     }
 
     /// Paths that are right in this process only.
@@ -256,20 +244,10 @@ mod tests {
     fn stacks_pass_over_what_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        for path in [
-            "apps/demo/default",
-            "apps/demo/staging",
-            "apps/.trash/x",
-            "apps/UPPER/default",
-        ] {
+        for path in ["apps/demo/default", "apps/demo/staging", "apps/.trash/x", "apps/UPPER/default"] {
             fs::create_dir_all(dir.path().join(path)).unwrap();
         }
-        let names: Vec<_> = layout
-            .stacks()
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let names: Vec<_> = layout.stacks().unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["demo/default", "demo/staging"]);
     }
 }

@@ -18,8 +18,7 @@ pub(crate) fn line(mut from: ChildStdout, patience: Duration) -> io::Result<Vec<
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let ready = match rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left))
-        {
+        let ready = match rustix::event::poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&left)) {
             Err(rustix::io::Errno::INTR) => continue,
             other => other?,
         };
@@ -43,11 +42,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     fn said(script: &str, patience: Duration) -> io::Result<Vec<u8>> {
-        let mut child = Command::new("sh")
-            .args(["-c", script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
         let line = line(child.stdout.take().unwrap(), patience);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -57,14 +52,8 @@ mod tests {
     #[test]
     fn a_line_the_end_and_silence_are_told_apart() {
         let long = Duration::from_secs(30);
-        assert_eq!(
-            said("echo ready; exec sleep 100", long).unwrap(),
-            b"ready\n"
-        );
+        assert_eq!(said("echo ready; exec sleep 100", long).unwrap(), b"ready\n");
         assert_eq!(said("exit 1", long).unwrap(), b"");
-        assert_eq!(
-            said("exec sleep 100", Duration::ZERO).unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
+        assert_eq!(said("exec sleep 100", Duration::ZERO).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -29,12 +29,8 @@ struct Range {
     last: u16,
 }
 
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    crate::knowledge(
-        include_str!("../../data/unit_ports.json"),
-        "unit_ports.json",
-    )
-});
+static KNOWN: LazyLock<Known> =
+    LazyLock::new(|| crate::knowledge(include_str!("../../data/unit_ports.json"), "unit_ports.json"));
 
 /// The ports of the units of one release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,24 +45,15 @@ impl UnitPorts {
 
 /// The units that a release is meant to have.
 pub(crate) fn intended(release: &Release) -> impl Iterator<Item = UnitId> {
-    release
-        .bundle
-        .services
-        .iter()
-        .flat_map(|(service, config)| {
-            (0..config.scaling.min.max(1)).map(|index| UnitId {
-                service: service.clone(),
-                index,
-            })
-        })
+    release.bundle.services.iter().flat_map(|(service, config)| {
+        (0..config.scaling.min.max(1)).map(|index| UnitId { service: service.clone(), index })
+    })
 }
 
 /// The ports of a release as they were given; empty when none were.
 pub(crate) fn read(layout: &Layout, stack: &StackId, release: ReleaseNumber) -> Result<UnitPorts> {
     let path = layout.unit_ports(stack, release);
-    Ok(read_json(&path)
-        .map_err(at("read", &path))?
-        .unwrap_or_default())
+    Ok(read_json(&path).map_err(at("read", &path))?.unwrap_or_default())
 }
 
 /// Gives each unit of the release, and `also`, its ports. Those it has are kept: other units
@@ -83,10 +70,8 @@ pub(crate) fn allocate(
     let before = read(layout, stack, release.number)?;
     let mut taken = reserved(layout, (stack, release.number))?;
     let mut after = UnitPorts::default();
-    let units: BTreeSet<UnitId> = intended(release)
-        .chain([also.clone()])
-        .chain(before.0.keys().cloned())
-        .collect();
+    let units: BTreeSet<UnitId> =
+        intended(release).chain([also.clone()]).chain(before.0.keys().cloned()).collect();
     for unit in units {
         let Some(service) = release.bundle.services.get(&unit.service) else {
             continue;
@@ -99,15 +84,17 @@ pub(crate) fn allocate(
                 (Some(fixed), _) => {
                     return Err(ProviderError::new(
                         ErrorKind::Config,
-                        format!("`{}` cannot have several instances: its port `{name}` is fixed to {fixed}", unit.service),
+                        format!(
+                            "`{}` cannot have several instances: its port `{name}` is fixed to {fixed}",
+                            unit.service
+                        ),
                     )
                     .with_help("leave the number out of the manifest, or set `scaling.min` to 1"));
                 }
                 (None, Some(had)) if !taken.contains(&had) && (!idle || is_free(had)) => had,
-                (None, _) => choose(
-                    &format!("{workspace}/{stack}/{}/{unit}/{name}", release.number),
-                    &taken,
-                )?,
+                (None, _) => {
+                    choose(&format!("{workspace}/{stack}/{}/{unit}/{name}", release.number), &taken)?
+                }
             };
             taken.insert(number);
             ports.insert(name.clone(), number);
@@ -125,15 +112,15 @@ pub(crate) fn allocate(
 pub(crate) fn check_free(unit: &UnitId, ports: &BTreeMap<PortName, u16>) -> Result<()> {
     for (name, number) in ports {
         if !is_free(*number) {
-            let who = sockets::holder(*number).map_or_else(
-                || "another process".to_owned(),
-                |h| format!("{} (process {})", h.name, h.pid),
-            );
+            let who = sockets::holder(*number)
+                .map_or_else(|| "another process".to_owned(), |h| format!("{} (process {})", h.name, h.pid));
             return Err(ProviderError::new(
                 ErrorKind::Conflict,
                 format!("port {number}, which `{unit}` needs as `{name}`, is in use by {who}"),
             )
-            .with_help("stop that process; a fixed port of the manifest can only be used by one release at a time"));
+            .with_help(
+                "stop that process; a fixed port of the manifest can only be used by one release at a time",
+            ));
         }
     }
     Ok(())
@@ -148,18 +135,9 @@ fn reserved(layout: &Layout, except: (&StackId, ReleaseNumber)) -> Result<BTreeS
             numbers.insert(public.port());
         }
         let units = layout.units(&stack);
-        for release in layout
-            .supervised_releases(&stack)
-            .map_err(at("read", &units))?
-        {
+        for release in layout.supervised_releases(&stack).map_err(at("read", &units))? {
             if (&stack, release) != except {
-                numbers.extend(
-                    read(layout, &stack, release)?
-                        .0
-                        .values()
-                        .flat_map(BTreeMap::values)
-                        .copied(),
-                );
+                numbers.extend(read(layout, &stack, release)?.0.values().flat_map(BTreeMap::values).copied());
             }
         }
     }
@@ -191,11 +169,8 @@ fn choose(seed: &str, taken: &BTreeSet<u16>) -> Result<u16> {
         .find(|port| !taken.contains(port) && is_free(**port))
         .copied()
         .ok_or_else(|| {
-            ProviderError::new(
-                ErrorKind::Quota,
-                "no port below the range for outgoing connections is free",
-            )
-            .with_help("remove apps that are no longer needed")
+            ProviderError::new(ErrorKind::Quota, "no port below the range for outgoing connections is free")
+                .with_help("remove apps that are no longer needed")
         })
 }
 
@@ -205,39 +180,27 @@ fn usable(wanted: Range, ephemeral: Range) -> Vec<u16> {
     let outside = |port: &u16| *port < ephemeral.first || *port > ephemeral.last;
     let kept: Vec<u16> = (wanted.first..=wanted.last).filter(outside).collect();
     if kept.is_empty() {
-        (KNOWN.lowest_unprivileged.max(1)..=u16::MAX)
-            .filter(outside)
-            .collect()
+        (KNOWN.lowest_unprivileged.max(1)..=u16::MAX).filter(outside).collect()
     } else {
         kept
     }
 }
 
 fn ephemeral() -> Range {
-    let from_kernel = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .ok()
-        .and_then(|text| {
+    let from_kernel =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok().and_then(|text| {
             let mut numbers = text.split_ascii_whitespace().map(str::parse);
-            Some(Range {
-                first: numbers.next()?.ok()?,
-                last: numbers.next()?.ok()?,
-            })
+            Some(Range { first: numbers.next()?.ok()?, last: numbers.next()?.ok()? })
         });
     // IANA's.
-    from_kernel.unwrap_or(Range {
-        first: 49152,
-        last: u16::MAX,
-    })
+    from_kernel.unwrap_or(Range { first: 49152, last: u16::MAX })
 }
 
 /// Where the search begins: the same for the same port, elsewhere for others.
 fn start(seed: &str, length: usize) -> usize {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(seed.as_bytes());
-    let number = hash
-        .iter()
-        .take(4)
-        .fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte));
+    let number = hash.iter().take(4).fold(0_usize, |sum, byte| (sum << 8) | usize::from(*byte));
     number.checked_rem(length).unwrap_or(0)
 }
 
@@ -250,13 +213,11 @@ fn is_free(port: u16) -> bool {
         Ipv6Addr::LOCALHOST.into(),
         Ipv6Addr::UNSPECIFIED.into(),
     ];
-    addresses.into_iter().all(
-        |address| match TcpListener::bind(SocketAddr::new(address, port)) {
-            Ok(_) => true,
-            // A machine without IPv6 is none that has the port taken.
-            Err(e) => address.is_ipv6() && e.kind() != io::ErrorKind::AddrInUse,
-        },
-    )
+    addresses.into_iter().all(|address| match TcpListener::bind(SocketAddr::new(address, port)) {
+        Ok(_) => true,
+        // A machine without IPv6 is none that has the port taken.
+        Err(e) => address.is_ipv6() && e.kind() != io::ErrorKind::AddrInUse,
+    })
 }
 
 #[cfg(test)]
@@ -268,10 +229,7 @@ mod tests {
         crate::check_knowledge::<Known>(include_str!("../../data/unit_ports.json"));
         let range = |first, last| Range { first, last };
         assert_eq!(usable(range(25000, 25002), range(25001, 60999)), [25000]);
-        assert_eq!(
-            usable(range(25000, 25002), range(1024, 60999)).first(),
-            Some(&61000)
-        );
+        assert_eq!(usable(range(25000, 25002), range(1024, 60999)).first(), Some(&61000));
     }
 
     #[test]
@@ -284,12 +242,7 @@ mod tests {
         let error = check_free(&unit, &ports).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         if cfg!(target_os = "linux") {
-            assert!(
-                error
-                    .message()
-                    .contains(&format!("process {}", std::process::id())),
-                "{error}"
-            );
+            assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
         }
         let first = choose("a", &BTreeSet::new()).unwrap();
         assert_ne!(choose("a", &BTreeSet::from([first])).unwrap(), first);

@@ -173,11 +173,7 @@ pub(crate) async fn receive<T: DeserializeOwned>(
     loop {
         let available = from.fill_buf().await?;
         if available.is_empty() {
-            return if line.is_empty() {
-                Ok(None)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            };
+            return if line.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         let end = available.iter().position(|b| *b == b'\n');
         let taken = end.map_or(available.len(), |at| at + 1);
@@ -191,20 +187,14 @@ pub(crate) async fn receive<T: DeserializeOwned>(
         from.consume(taken);
         if end.is_some() {
             return serde_json::from_slice(&line).map(Some).map_err(|e| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("a message is not understood: {e}"),
-                )
+                io::Error::new(io::ErrorKind::InvalidData, format!("a message is not understood: {e}"))
             });
         }
     }
 }
 
 /// Writes one line.
-pub(crate) async fn send<T: Serialize>(
-    to: &mut (impl AsyncWrite + Unpin),
-    message: &T,
-) -> io::Result<()> {
+pub(crate) async fn send<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     to.write_all(&line).await?;
@@ -216,20 +206,14 @@ mod tests {
     use super::*;
 
     fn now<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     #[test]
     fn messages_come_back_as_they_were_sent() {
         now(async {
             let request = Request::Route {
-                stack: StackId {
-                    app: "demo".parse().unwrap(),
-                    environment: "default".parse().unwrap(),
-                },
+                stack: StackId { app: "demo".parse().unwrap(), environment: "default".parse().unwrap() },
                 routing: Routing::all_to(ReleaseNumber(2)),
                 fence: 7,
             };
@@ -237,18 +221,9 @@ mod tests {
             send(&mut bytes, &request).await.unwrap();
             send(&mut bytes, &Request::Shutdown).await.unwrap();
             let mut from = &bytes[..];
-            assert_eq!(
-                receive(&mut from, MAX_REQUEST).await.unwrap(),
-                Some(request)
-            );
-            assert_eq!(
-                receive(&mut from, MAX_REQUEST).await.unwrap(),
-                Some(Request::Shutdown)
-            );
-            assert_eq!(
-                receive::<Request>(&mut from, MAX_REQUEST).await.unwrap(),
-                None
-            );
+            assert_eq!(receive(&mut from, MAX_REQUEST).await.unwrap(), Some(request));
+            assert_eq!(receive(&mut from, MAX_REQUEST).await.unwrap(), Some(Request::Shutdown));
+            assert_eq!(receive::<Request>(&mut from, MAX_REQUEST).await.unwrap(), None);
         });
     }
 
@@ -256,22 +231,10 @@ mod tests {
     fn what_is_too_long_cut_or_unknown_is_refused() {
         now(async {
             let long = [b'x'; 100];
+            assert!(receive::<Request>(&mut &long[..], 50).await.unwrap_err().to_string().contains("longer"));
+            assert!(receive::<Request>(&mut &b"{\"request\":"[..], 50).await.is_err());
             assert!(
-                receive::<Request>(&mut &long[..], 50)
-                    .await
-                    .unwrap_err()
-                    .to_string()
-                    .contains("longer")
-            );
-            assert!(
-                receive::<Request>(&mut &b"{\"request\":"[..], 50)
-                    .await
-                    .is_err()
-            );
-            assert!(
-                receive::<Request>(&mut &b"{\"request\":\"run\",\"command\":\"x\"}\n"[..], 50)
-                    .await
-                    .is_err()
+                receive::<Request>(&mut &b"{\"request\":\"run\",\"command\":\"x\"}\n"[..], 50).await.is_err()
             );
         });
     }

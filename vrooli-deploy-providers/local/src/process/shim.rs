@@ -94,19 +94,14 @@ impl Shim {
         let (logs, log) = open_log_dir(&target.log)?;
 
         // Registered before the app exists: nothing it does or is sent can be missed.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = {
             let _inside = runtime.enter();
             Signals {
                 child: signal(SignalKind::child())?,
                 stop: signal(SignalKind::terminate())?,
                 now: signal(SignalKind::quit())?,
-                _ignored: [
-                    signal(SignalKind::hangup())?,
-                    signal(SignalKind::interrupt())?,
-                ],
+                _ignored: [signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?],
             }
         };
 
@@ -131,17 +126,7 @@ impl Shim {
         write_json(&files.instance(), &record, Durability::Volatile)?;
         answer(&Report::Started(app));
         Ok(Some((
-            Self {
-                me,
-                app,
-                target,
-                files,
-                log,
-                lock,
-                _dirs: [dir, logs],
-                signals,
-                ended: None,
-            },
+            Self { me, app, target, files, log, lock, _dirs: [dir, logs], signals, ended: None },
             runtime,
         )))
     }
@@ -152,11 +137,7 @@ impl Shim {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ending: Option<Ending> = None;
         loop {
-            let pause = if ending.is_some() {
-                ENDING
-            } else {
-                Duration::from_secs(3600)
-            };
+            let pause = if ending.is_some() { ENDING } else { Duration::from_secs(3600) };
             tokio::select! {
                 _ = self.signals.child.recv() => {}
                 _ = self.signals.stop.recv() => {
@@ -219,12 +200,8 @@ impl Shim {
         if self.is_deleted() {
             return;
         }
-        let record = ExitRecord {
-            instance: self.target.instance,
-            ended: self.ended,
-            asked,
-            at: Timestamp::now(),
-        };
+        let record =
+            ExitRecord { instance: self.target.instance, ended: self.ended, asked, at: Timestamp::now() };
         // Without the file the supervisor says that the status is unknown.
         let _ = write_json(&self.files.exit(), &record, Durability::Volatile);
     }
@@ -255,10 +232,7 @@ fn take(files: &UnitLayout) -> io::Result<Option<File>> {
 /// Opens the folder of the log, and names the log through it.
 fn open_log_dir(log: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name().and_then(|n| n.to_str())) else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the log has no place",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the log has no place"));
     };
     super::files::create_dir(dir)?;
     let opened: OwnedFd = File::open(dir)?.into();
@@ -270,11 +244,7 @@ fn open_log_dir(log: &Path) -> io::Result<(OwnedFd, PathBuf)> {
 fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
     let out = log::open(log)?;
     let (ours, theirs) = UnixStream::pair()?;
-    let mark = launch
-        .environment
-        .get(MARKER)
-        .unwrap_or_default()
-        .to_owned();
+    let mark = launch.environment.get(MARKER).unwrap_or_default().to_owned();
     let mut command = Program::default().command(crate::child::LAUNCHER, []);
     command
         .env(MARKER, mark)
@@ -288,9 +258,7 @@ fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
     drop(command);
     let mut ours = ours;
     // If it ended before it read everything, its answer says why.
-    let _ = launch
-        .write_to(&ours)
-        .and_then(|()| ours.shutdown(Shutdown::Write));
+    let _ = launch.write_to(&ours).and_then(|()| ours.shutdown(Shutdown::Write));
     let mut answer = Vec::new();
     ours.read_to_end(&mut answer)?;
     if answer.is_empty() {
@@ -299,16 +267,13 @@ fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
     }
     let mut child = child;
     let _ = child.wait();
-    Err(serde_json::from_slice(&answer).unwrap_or_else(|_| {
-        LaunchFailure::from(io::Error::other("the launcher ended without a word"))
-    }))
+    Err(serde_json::from_slice(&answer)
+        .unwrap_or_else(|_| LaunchFailure::from(io::Error::other("the launcher ended without a word"))))
 }
 
 #[cfg(target_os = "linux")]
 fn inherit_orphans() -> io::Result<()> {
-    Ok(rustix::process::set_child_subreaper(Some(
-        rustix::process::getpid(),
-    ))?)
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use uuid::Uuid;
 
-use super::files::{
-    Durability, absent_ok, create_dir, read_json, remove_file, through, write_json,
-};
+use super::files::{Durability, absent_ok, create_dir, read_json, remove_file, through, write_json};
 use crate::layout::Layout;
 
 /// For requests that change something.
@@ -42,9 +40,7 @@ impl Sockets {
                 own_folder(&folder)?;
                 write_json(
                     &layout.socket_record(),
-                    &Elsewhere {
-                        folder: folder.clone(),
-                    },
+                    &Elsewhere { folder: folder.clone() },
                     Durability::Volatile,
                 )?;
                 return Self::bind_in(&folder);
@@ -107,10 +103,7 @@ pub(crate) async fn connect(layout: &Layout, name: &str) -> io::Result<Option<Un
 /// Does nobody listen, or did whoever listened die this moment?
 fn is_nobody(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotConnected, NotFound};
-    matches!(
-        error.kind(),
-        NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | NotConnected
-    )
+    matches!(error.kind(), NotFound | ConnectionRefused | ConnectionReset | BrokenPipe | NotConnected)
 }
 
 /// Refuses a peer that is another user. Root may do all this anyway.
@@ -120,10 +113,7 @@ pub(crate) fn check_peer(stream: &UnixStream) -> io::Result<()> {
     if peer == me.as_raw() || peer == 0 || me.is_root() {
         Ok(())
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("the other end belongs to user {peer}"),
-        ))
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("the other end belongs to user {peer}")))
     }
 }
 
@@ -142,10 +132,7 @@ fn has_no_sockets(error: &io::Error) -> bool {
 fn own_folder(folder: &Path) -> io::Result<()> {
     create_dir(folder)?;
     let found = fs::symlink_metadata(folder)?;
-    if found.is_dir()
-        && found.uid() == rustix::process::geteuid().as_raw()
-        && found.mode() & 0o077 == 0
-    {
+    if found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0 {
         Ok(())
     } else {
         Err(io::Error::new(
@@ -160,11 +147,7 @@ mod tests {
     use super::*;
 
     fn now<F: Future>(future: F) -> F::Output {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
     }
 
     #[test]
@@ -180,19 +163,9 @@ mod tests {
             if cfg!(target_os = "linux") {
                 let moved = dir.path().join("moved");
                 fs::rename(&long, &moved).unwrap();
-                assert!(
-                    connect(&Layout::new(&moved), CHANGING)
-                        .await
-                        .unwrap()
-                        .is_some()
-                );
+                assert!(connect(&Layout::new(&moved), CHANGING).await.unwrap().is_some());
                 unlink(&Layout::new(&moved));
-                assert!(
-                    connect(&Layout::new(&moved), CHANGING)
-                        .await
-                        .unwrap()
-                        .is_none()
-                );
+                assert!(connect(&Layout::new(&moved), CHANGING).await.unwrap().is_none());
             }
         });
     }
@@ -207,9 +180,7 @@ mod tests {
         now(async {
             let _sockets = Sockets::bind_in(&folder).unwrap();
             assert!(connect(&layout, CHANGING).await.unwrap().is_none());
-            let record = Elsewhere {
-                folder: folder.clone(),
-            };
+            let record = Elsewhere { folder: folder.clone() };
             write_json(&layout.socket_record(), &record, Durability::Volatile).unwrap();
             assert!(connect(&layout, CHANGING).await.unwrap().is_some());
         });

@@ -13,24 +13,16 @@ pub(crate) struct Holder {
 
 /// Who listens on a port, as far as this user may see.
 pub(crate) fn holder(port: u16) -> Option<Holder> {
-    let inodes: BTreeSet<u64> = listening()
-        .filter(|(at, _)| at.port() == port)
-        .map(|(_, inode)| inode)
-        .collect();
+    let inodes: BTreeSet<u64> =
+        listening().filter(|(at, _)| at.port() == port).map(|(_, inode)| inode).collect();
     if inodes.is_empty() {
         return None;
     }
-    let pids = fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse().ok());
+    let pids = fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
     for pid in pids {
         if open_sockets(pid).any(|inode| inodes.contains(&inode)) {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            return Some(Holder {
-                pid,
-                name: name.trim().to_owned(),
-            });
+            return Some(Holder { pid, name: name.trim().to_owned() });
         }
     }
     None
@@ -40,25 +32,18 @@ pub(crate) fn holder(port: u16) -> Option<Holder> {
 /// be seen.
 #[must_use]
 pub fn listeners(pid: u32) -> Vec<SocketAddr> {
-    let mut pids = super::table::Table::read()
-        .map(|t| t.descendants(pid))
-        .unwrap_or_default();
+    let mut pids = super::table::Table::read().map(|t| t.descendants(pid)).unwrap_or_default();
     pids.insert(pid);
     let mine: BTreeSet<u64> = pids.into_iter().flat_map(open_sockets).collect();
-    let found: BTreeSet<SocketAddr> = listening()
-        .filter(|(_, inode)| mine.contains(inode))
-        .map(|(at, _)| at)
-        .collect();
+    let found: BTreeSet<SocketAddr> =
+        listening().filter(|(_, inode)| mine.contains(inode)).map(|(at, _)| at).collect();
     found.into_iter().collect()
 }
 
 /// The loopback address at which a port is reached. Some servers take `localhost` for the
 /// IPv6 one alone.
 pub(crate) fn loopback(port: u16) -> IpAddr {
-    let at: Vec<IpAddr> = listening()
-        .filter(|(at, _)| at.port() == port)
-        .map(|(at, _)| at.ip())
-        .collect();
+    let at: Vec<IpAddr> = listening().filter(|(at, _)| at.port() == port).map(|(at, _)| at.ip()).collect();
     if !at.is_empty() && at.iter().all(|ip| *ip == Ipv6Addr::LOCALHOST) {
         Ipv6Addr::LOCALHOST.into()
     } else {
@@ -68,29 +53,18 @@ pub(crate) fn loopback(port: u16) -> IpAddr {
 
 /// Inodes of the sockets that a process has open.
 fn open_sockets(pid: u32) -> impl Iterator<Item = u64> {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let target = fs::read_link(entry.path()).ok()?;
-            target
-                .to_str()?
-                .strip_prefix("socket:[")?
-                .strip_suffix(']')?
-                .parse()
-                .ok()
-        })
+    fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().filter_map(|entry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    })
 }
 
 /// All listening TCP sockets with their inodes.
 fn listening() -> impl Iterator<Item = (SocketAddr, u64)> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .into_iter()
-        .flat_map(|file| {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            text.lines().filter_map(parse).collect::<Vec<_>>()
-        })
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().filter_map(parse).collect::<Vec<_>>()
+    })
 }
 
 /// A line of the kernel's table, if its socket listens.
@@ -103,11 +77,7 @@ fn parse(line: &str) -> Option<(SocketAddr, u64)> {
     let (address, port) = fields.get(1)?.split_once(':')?;
     // Words of 32 bits, each in the machine's own order.
     let words: Option<Vec<u8>> = (0..address.len() / 8)
-        .map(|i| {
-            u32::from_str_radix(address.get(i * 8..i * 8 + 8)?, 16)
-                .ok()
-                .map(u32::to_ne_bytes)
-        })
+        .map(|i| u32::from_str_radix(address.get(i * 8..i * 8 + 8)?, 16).ok().map(u32::to_ne_bytes))
         .collect::<Option<Vec<_>>>()
         .map(|words| words.concat());
     let bytes = words?;

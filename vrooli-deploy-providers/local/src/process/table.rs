@@ -42,12 +42,8 @@ impl Stat {
 /// Reads what the kernel says about a process.
 pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
     let text = std::fs::read(format!("/proc/{pid}/stat"))?;
-    Stat::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("/proc/{pid}/stat cannot be read"),
-        )
-    })
+    Stat::parse(&String::from_utf8_lossy(&text))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat cannot be read")))
 }
 
 /// Does the error say that the process is gone? (It may vanish between open and read.)
@@ -94,9 +90,7 @@ impl Table {
     }
 
     fn lives(&self, pid: u32) -> bool {
-        self.0
-            .get(&pid)
-            .is_some_and(|s| !matches!(s.state, 'Z' | 'X'))
+        self.0.get(&pid).is_some_and(|s| !matches!(s.state, 'Z' | 'X'))
     }
 
     /// Is one of its ancestors (or itself) such a process?
@@ -118,21 +112,10 @@ impl Table {
     /// Living processes that carry a mark starting so, and whose shim is gone. Only those
     /// whose environment this user may read are seen.
     pub(crate) fn left_behind(&self, mark: &Mark) -> BTreeSet<u32> {
-        let marked: Vec<u32> = self
-            .0
-            .keys()
-            .copied()
-            .filter(|pid| self.lives(*pid) && mark.is_on(*pid))
-            .collect();
-        let shims: BTreeSet<u32> = marked
-            .iter()
-            .copied()
-            .filter(|pid| crate::child::is_shim(*pid))
-            .collect();
-        marked
-            .into_iter()
-            .filter(|pid| !self.is_under(*pid, |p| shims.contains(&p)))
-            .collect()
+        let marked: Vec<u32> =
+            self.0.keys().copied().filter(|pid| self.lives(*pid) && mark.is_on(*pid)).collect();
+        let shims: BTreeSet<u32> = marked.iter().copied().filter(|pid| crate::child::is_shim(*pid)).collect();
+        marked.into_iter().filter(|pid| !self.is_under(*pid, |p| shims.contains(&p))).collect()
     }
 }
 
@@ -175,10 +158,7 @@ pub(crate) struct Ending {
 
 impl Ending {
     pub(crate) fn new(grace: Duration) -> Self {
-        Self {
-            until: Instant::now() + grace,
-            asked: BTreeSet::new(),
-        }
+        Self { until: Instant::now() + grace, asked: BTreeSet::new() }
     }
 
     /// No more patience.
@@ -245,14 +225,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_is_read() {
         let text = "7 (a) (b c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 991 1 1";
-        assert_eq!(
-            Stat::parse(text),
-            Some(Stat {
-                parent: 3,
-                state: 'S',
-                started: 991
-            })
-        );
+        assert_eq!(Stat::parse(text), Some(Stat { parent: 3, state: 'S', started: 991 }));
         assert_eq!(Stat::parse("7 (x"), None);
         assert_eq!(Stat::parse("7 (x) S 3"), None);
     }
@@ -261,29 +234,14 @@ mod tests {
         Table(
             entries
                 .iter()
-                .map(|(pid, parent, state)| {
-                    (
-                        *pid,
-                        Stat {
-                            parent: *parent,
-                            state: *state,
-                            started: 1,
-                        },
-                    )
-                })
+                .map(|(pid, parent, state)| (*pid, Stat { parent: *parent, state: *state, started: 1 }))
                 .collect(),
         )
     }
 
     #[test]
     fn descendants_are_found_through_the_dead() {
-        let table = table(&[
-            (1, 0, 'S'),
-            (5, 1, 'S'),
-            (6, 5, 'Z'),
-            (7, 6, 'S'),
-            (8, 1, 'S'),
-        ]);
+        let table = table(&[(1, 0, 'S'), (5, 1, 'S'), (6, 5, 'Z'), (7, 6, 'S'), (8, 1, 'S')]);
         assert_eq!(table.descendants(5), BTreeSet::from([7]));
         assert!(table.is_under(7, |p| p == 5));
         assert!(!table.is_under(8, |p| p == 5));
@@ -292,21 +250,10 @@ mod tests {
     #[test]
     fn a_mark_is_whole_or_a_whole_part() {
         let environ = b"A=1\0VROOLI_DEPLOY_UNIT=id/demo/default/r1/api.0\0B=2\0";
-        for mark in [
-            "id",
-            "id/demo",
-            "id/demo/default/r1",
-            "id/demo/default/r1/api.0",
-        ] {
+        for mark in ["id", "id/demo", "id/demo/default/r1", "id/demo/default/r1/api.0"] {
             assert!(Mark::new(mark).is_in(environ), "{mark}");
         }
-        for mark in [
-            "i",
-            "id/dem",
-            "id/demo/default/r",
-            "id/demo/default/r1/api.01",
-            "demo",
-        ] {
+        for mark in ["i", "id/dem", "id/demo/default/r", "id/demo/default/r1/api.01", "demo"] {
             assert!(!Mark::new(mark).is_in(environ), "{mark}");
         }
     }

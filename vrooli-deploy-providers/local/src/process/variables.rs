@@ -15,8 +15,7 @@ use super::ports::UnitPorts;
 use super::table::{MARKER, Mark};
 
 /// [`super::SecretResolver`] for the time of a call.
-pub(crate) type Resolve<'a> =
-    dyn Fn(&SecretRef) -> std::result::Result<Secret<String>, SecretError> + 'a;
+pub(crate) type Resolve<'a> = dyn Fn(&SecretRef) -> std::result::Result<Secret<String>, SecretError> + 'a;
 
 /// What a process gets is put together from this.
 pub(crate) struct Origin<'a> {
@@ -46,21 +45,11 @@ impl Origin<'_> {
         if let Some(port) = self.first_port() {
             all.set("PORT", port.to_string());
         }
-        for (name, value) in self
-            .release
-            .bundle
-            .env
-            .get(&self.unit.service)
-            .into_iter()
-            .flatten()
-        {
+        for (name, value) in self.release.bundle.env.get(&self.unit.service).into_iter().flatten() {
             match value {
                 EnvValue::Value(value) => all.set(name.as_str(), value),
                 EnvValue::Secret(reference) => {
-                    all.set_secret(
-                        name.as_str(),
-                        (self.resolve)(reference).map_err(failure::secret)?,
-                    );
+                    all.set_secret(name.as_str(), (self.resolve)(reference).map_err(failure::secret)?);
                 }
                 EnvValue::Port { service, port } => {
                     all.set(name.as_str(), self.port(service, port)?.to_string())
@@ -80,11 +69,7 @@ impl Origin<'_> {
         // Others first, so that of two services with one variable each finds its own.
         let services = &self.release.bundle.services;
         let own = services.get_key_value(&self.unit.service);
-        for (service, config) in services
-            .iter()
-            .filter(|(s, _)| **s != self.unit.service)
-            .chain(own)
-        {
+        for (service, config) in services.iter().filter(|(s, _)| **s != self.unit.service).chain(own) {
             for (name, config) in &config.ports {
                 if let Some(variable) = &config.env_var {
                     all.set(variable.as_str(), self.port(service, name)?.to_string());
@@ -96,30 +81,26 @@ impl Origin<'_> {
     }
 
     fn first_port(&self) -> Option<u16> {
-        let name = self
-            .release
-            .bundle
-            .services
-            .get(&self.unit.service)?
-            .ports
-            .keys()
-            .next()?;
+        let name = self.release.bundle.services.get(&self.unit.service)?.ports.keys().next()?;
         self.ports.of(self.unit)?.get(name).copied()
     }
 
     /// The number of a port: the unit's own, or of the first instance of another service.
     fn port(&self, service: &ServiceName, port: &PortName) -> Result<u16> {
-        let index = if *service == self.unit.service {
-            self.unit.index
-        } else {
-            0
-        };
-        self.ports.of(&UnitId { service: service.clone(), index }).and_then(|p| p.get(port)).copied().ok_or_else(|| {
-            ProviderError::new(
-                ErrorKind::Config,
-                format!("`{}` asks for the port `{port}` of `{service}`, which the release does not have", self.unit),
-            )
-        })
+        let index = if *service == self.unit.service { self.unit.index } else { 0 };
+        self.ports
+            .of(&UnitId { service: service.clone(), index })
+            .and_then(|p| p.get(port))
+            .copied()
+            .ok_or_else(|| {
+                ProviderError::new(
+                    ErrorKind::Config,
+                    format!(
+                        "`{}` asks for the port `{port}` of `{service}`, which the release does not have",
+                        self.unit
+                    ),
+                )
+            })
     }
 }
 
@@ -171,26 +152,16 @@ mod tests {
 
     fn environment(unit: &str) -> Environment {
         let ports = UnitPorts(
-            [
-                ("api.0", "api", 25001),
-                ("api.1", "api", 25002),
-                ("ui.0", "ui", 25003),
-            ]
-            .map(|(unit, port, number)| {
-                (
-                    unit.parse().unwrap(),
-                    BTreeMap::from([(PortName::new(port).unwrap(), number)]),
-                )
-            })
-            .into(),
+            [("api.0", "api", 25001), ("api.1", "api", 25002), ("ui.0", "ui", 25003)]
+                .map(|(unit, port, number)| {
+                    (unit.parse().unwrap(), BTreeMap::from([(PortName::new(port).unwrap(), number)]))
+                })
+                .into(),
         );
         let base = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
         let resolve: &Resolve<'_> = &|reference| match reference.path.as_str() {
             "demo/default/db" => Ok(Secret::new("hidden".to_owned())),
-            path => Err(SecretError::NotFound {
-                path: path.to_owned(),
-                version: reference.version,
-            }),
+            path => Err(SecretError::NotFound { path: path.to_owned(), version: reference.version }),
         };
         Origin {
             base: &base,
@@ -213,15 +184,9 @@ mod tests {
         assert_eq!(first.get("UI_PORT"), Some("25003"));
         assert_eq!(environment("api.1").get("API_PORT"), Some("25002"));
         let ui = environment("ui.0");
-        assert_eq!(
-            (ui.get("API_PORT"), ui.get("PORT")),
-            (Some("25001"), Some("25003"))
-        );
+        assert_eq!((ui.get("API_PORT"), ui.get("PORT")), (Some("25001"), Some("25003")));
         let worker = environment("worker.0");
-        assert_eq!(
-            (worker.get("UPSTREAM"), worker.get("PORT")),
-            (Some("25001"), None)
-        );
+        assert_eq!((worker.get("UPSTREAM"), worker.get("PORT")), (Some("25001"), None));
     }
 
     #[test]

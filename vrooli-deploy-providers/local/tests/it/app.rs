@@ -11,25 +11,13 @@ const MARKER: &str = "__test-app";
 
 /// The command of a service that runs one of the apps below.
 pub(crate) fn command(arguments: &[&str]) -> Vec<String> {
-    let me = std::env::current_exe()
-        .unwrap()
-        .to_string_lossy()
-        .into_owned();
-    [me.as_str(), MARKER]
-        .iter()
-        .chain(arguments)
-        .map(|a| (*a).to_owned())
-        .collect()
+    let me = std::env::current_exe().unwrap().to_string_lossy().into_owned();
+    [me.as_str(), MARKER].iter().chain(arguments).map(|a| (*a).to_owned()).collect()
 }
 
 pub(crate) fn run_if_app() -> Option<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [MARKER, "http", answer] => serve(answer),
         [MARKER, "chatter"] => chatter(),
         [MARKER, "list", root] => list(root),
@@ -72,15 +60,10 @@ fn chatter() {
 
 /// What a command of this program says: which processes run in a workspace.
 fn list(root: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let layout = Layout::new(root);
     let units = runtime.block_on(async {
-        let client = SupervisorClient::connect_or_spawn(&layout, Program::default())
-            .await
-            .unwrap();
+        let client = SupervisorClient::connect_or_spawn(&layout, Program::default()).await.unwrap();
         client.list(&crate::world::cx(1)).await.unwrap()
     });
     for unit in units {

@@ -17,59 +17,19 @@ use crate::place::{context, kill_after, processes_in, stack, trial, until, wait}
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial(
-            "build_makes_an_artefact_and_leaves_the_sources_alone",
-            &[],
-            artefact,
-        ),
+        trial("build_makes_an_artefact_and_leaves_the_sources_alone", &[], artefact),
         trial("build_of_the_same_sources_is_not_repeated", &[], unchanged),
-        trial(
-            "build_that_fails_says_step_status_and_last_lines",
-            &[],
-            failing,
-        ),
+        trial("build_that_fails_says_step_status_and_last_lines", &[], failing),
         trial("build_sees_a_clean_environment", &[], environment),
-        trial(
-            "build_names_the_package_of_a_missing_tool",
-            &[],
-            missing_tool,
-        ),
-        trial(
-            "build_ends_its_steps_with_their_children_when_cancelled",
-            &[],
-            cancelled,
-        ),
-        trial(
-            "build_in_process_ends_its_steps_when_cancelled",
-            &[],
-            cancelled_in_process,
-        ),
-        trial(
-            "build_killed_at_any_moment_leaves_nothing_running_and_converges",
-            &[],
-            killed,
-        ),
+        trial("build_names_the_package_of_a_missing_tool", &[], missing_tool),
+        trial("build_ends_its_steps_with_their_children_when_cancelled", &[], cancelled),
+        trial("build_in_process_ends_its_steps_when_cancelled", &[], cancelled_in_process),
+        trial("build_killed_at_any_moment_leaves_nothing_running_and_converges", &[], killed),
         trial("build_keeps_the_layout_of_a_repository", &[], repository),
-        trial(
-            "build_makes_local_packages_first",
-            &["npm", "node"],
-            local_packages,
-        ),
-        trial(
-            "build_installs_with_pnpm_outside_of_a_workspace",
-            &["pnpm", "node"],
-            pnpm_workspace,
-        ),
-        trial(
-            "build_warns_of_a_page_whose_modules_are_not_there",
-            &[],
-            dead_page,
-        ),
-        trial(
-            "build_artefacts_that_nobody_needs_are_removed",
-            &[],
-            pruning,
-        ),
+        trial("build_makes_local_packages_first", &["npm", "node"], local_packages),
+        trial("build_installs_with_pnpm_outside_of_a_workspace", &["pnpm", "node"], pnpm_workspace),
+        trial("build_warns_of_a_page_whose_modules_are_not_there", &[], dead_page),
+        trial("build_artefacts_that_nobody_needs_are_removed", &[], pruning),
     ]
 }
 
@@ -80,13 +40,7 @@ struct App {
 
 fn builder(state: &Path) -> Builder {
     let arguments = [super::CHILD, "build-step"].map(OsString::from).to_vec();
-    Builder::new(
-        Layout::new(state),
-        Guard::Program {
-            program: std::env::current_exe().unwrap(),
-            arguments,
-        },
-    )
+    Builder::new(Layout::new(state), Guard::Program { program: std::env::current_exe().unwrap(), arguments })
 }
 
 fn request(tree: &Path, steps: &[(&str, &str)]) -> BuildRequest {
@@ -111,10 +65,7 @@ fn request(tree: &Path, steps: &[(&str, &str)]) -> BuildRequest {
 
 impl App {
     fn new(files: &[(&str, &str)]) -> Self {
-        let app = Self {
-            folder: tempfile::tempdir().unwrap(),
-            lines: Arc::default(),
-        };
+        let app = Self { folder: tempfile::tempdir().unwrap(), lines: Arc::default() };
         fs::create_dir_all(app.tree()).unwrap();
         for (path, text) in files {
             app.write(path, text);
@@ -137,9 +88,8 @@ impl App {
     }
     fn cx(&self) -> OpCtx {
         let lines = Arc::clone(&self.lines);
-        context(&stack()).with_output(OutputSink::new(move |line| {
-            lines.lock().unwrap().push(line.to_owned())
-        }))
+        context(&stack())
+            .with_output(OutputSink::new(move |line| lines.lock().unwrap().push(line.to_owned())))
     }
     fn build(&self, steps: &[(&str, &str)]) -> Result<Artefact> {
         self.build_request(&request(&self.tree(), steps))
@@ -169,10 +119,7 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
             if entry.file_type().unwrap().is_dir() {
                 open.push(entry.path());
             }
-            all.insert(
-                entry.path(),
-                (mode, fs::read(entry.path()).unwrap_or_default()),
-            );
+            all.insert(entry.path(), (mode, fs::read(entry.path()).unwrap_or_default()));
         }
     }
     all
@@ -197,40 +144,21 @@ fn artefact() {
     assert_eq!(made.root, ".");
     assert_eq!(app.read(&made, "dist/b.txt"), "b");
     assert_eq!(app.read(&made, "node_modules/n/i.js"), "1\n");
-    assert_eq!(
-        fs::metadata(app.made(&made).join("run.sh"))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777,
-        0o755
-    );
+    assert_eq!(fs::metadata(app.made(&made).join("run.sh")).unwrap().permissions().mode() & 0o777, 0o755);
     for absent in [".env", ".git", ".vrooli/secrets.json", "node_modules/m"] {
         assert!(!app.made(&made).join(absent).exists(), "{absent}");
     }
     assert_eq!(snapshot(&app.tree()), before);
     let said = app.said();
-    assert!(
-        said.contains("== make") && said.contains("run.sh"),
-        "{said}"
-    );
-    assert_eq!(
-        fs::read_to_string(build_log(&app.layout(), &stack()))
-            .unwrap()
-            .trim(),
-        said.trim()
-    );
+    assert!(said.contains("== make") && said.contains("run.sh"), "{said}");
+    assert_eq!(fs::read_to_string(build_log(&app.layout(), &stack())).unwrap().trim(), said.trim());
 
     // Other sources, the same result: another source digest, the same artefact.
     app.write("src/a.txt", "b");
     app.write("src/a.txt", "a");
     app.write("notes.txt", "n");
-    let other = app
-        .build(&[(
-            "make",
-            "rm notes.txt; mkdir -p dist; tr a b < src/a.txt > dist/b.txt",
-        )])
-        .unwrap();
+    let other =
+        app.build(&[("make", "rm notes.txt; mkdir -p dist; tr a b < src/a.txt > dist/b.txt")]).unwrap();
     assert_eq!(other.digest, made.digest);
     assert_ne!(other.source, made.source);
 }
@@ -239,17 +167,10 @@ fn unchanged() {
     let app = App::new(&[("a", "a"), ("b/c", "c")]);
     let steps = [("count", "echo x >> ../count; cp a out")];
     let first = app.build(&steps).unwrap();
-    let digest =
-        wait(builder(&app.state()).source_digest(&app.cx(), &request(&app.tree(), &steps)))
-            .unwrap();
+    let digest = wait(builder(&app.state()).source_digest(&app.cx(), &request(&app.tree(), &steps))).unwrap();
     assert_eq!(digest, first.source);
     assert_eq!(app.build(&steps).unwrap(), first);
-    let count = || {
-        fs::read_to_string(app.layout().stack(&stack()).join("count"))
-            .unwrap()
-            .lines()
-            .count()
-    };
+    let count = || fs::read_to_string(app.layout().stack(&stack()).join("count")).unwrap().lines().count();
     assert_eq!(count(), 1);
 
     // A file of the artefact that is lost or empty after a power cut: built again.
@@ -270,17 +191,14 @@ fn unchanged() {
     changed(&app, &request(&app.tree(), &steps));
     changed(&app, &request(&app.tree(), &[("count", "true")]));
     let mut with_env = request(&app.tree(), &steps);
-    with_env
-        .env
-        .insert(VariableName::new("A").unwrap(), "1".to_owned());
+    with_env.env.insert(VariableName::new("A").unwrap(), "1".to_owned());
     changed(&app, &with_env);
     app.write("b/c", "d");
     changed(&app, &request(&app.tree(), &steps));
 
     // A plan of an app that was never deployed writes nothing.
     let fresh = App::new(&[("a", "a")]);
-    wait(builder(&fresh.state()).source_digest(&fresh.cx(), &request(&fresh.tree(), &steps)))
-        .unwrap();
+    wait(builder(&fresh.state()).source_digest(&fresh.cx(), &request(&fresh.tree(), &steps))).unwrap();
     assert!(!fresh.state().exists());
 }
 
@@ -288,25 +206,14 @@ fn failing() {
     let app = App::new(&[("a", "a")]);
     let steps = [
         ("fine", "echo fine"),
-        (
-            "broken",
-            "for i in $(seq 100); do echo line $i; done; echo 'undefined: foo' >&2; exit 3",
-        ),
+        ("broken", "for i in $(seq 100); do echo line $i; done; echo 'undefined: foo' >&2; exit 3"),
         ("never", "touch ../never"),
     ];
     let error = app.build(&steps).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::App);
     assert_eq!(error.message(), "build step `broken` failed: exit status 3");
-    let log = &error
-        .context()
-        .iter()
-        .find(|(name, _)| *name == "log")
-        .unwrap()
-        .1;
-    assert!(
-        log.lines().count() <= 40 && log.contains("undefined: foo") && log.contains("line 100"),
-        "{log}"
-    );
+    let log = &error.context().iter().find(|(name, _)| *name == "log").unwrap().1;
+    assert!(log.lines().count() <= 40 && log.contains("undefined: foo") && log.contains("line 100"), "{log}");
     assert!(error.help().unwrap().contains("build.log"));
     assert!(!app.layout().stack(&stack()).join("never").exists());
     assert!(!app.layout().artefacts(&stack()).exists());
@@ -317,73 +224,41 @@ fn failing() {
 fn environment() {
     let app = App::new(&[("a", "a")]);
     let mut request = request(&app.tree(), &[("env", "env | sort; test ! -t 0; cat; pwd")]);
-    request.env.insert(
-        VariableName::new("FROM_MANIFEST").unwrap(),
-        "yes".to_owned(),
-    );
+    request.env.insert(VariableName::new("FROM_MANIFEST").unwrap(), "yes".to_owned());
     // Set by cargo for every test that it runs, and by nobody for a build.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
     request.pass_env.push("CARGO_PKG_NAME".to_owned());
     app.build_request(&request).unwrap();
     let said = app.said();
-    assert!(
-        said.contains("FROM_MANIFEST=yes") && said.contains("PATH="),
-        "{said}"
-    );
-    assert!(
-        said.contains("CARGO_PKG_NAME=vrooli-deploy-provider-local"),
-        "{said}"
-    );
+    assert!(said.contains("FROM_MANIFEST=yes") && said.contains("PATH="), "{said}");
+    assert!(said.contains("CARGO_PKG_NAME=vrooli-deploy-provider-local"), "{said}");
     assert!(!said.contains("CARGO_MANIFEST_DIR"), "{said}");
-    assert!(
-        said.lines()
-            .last()
-            .unwrap()
-            .ends_with("apps/wheel/default/work"),
-        "{said}"
-    );
+    assert!(said.lines().last().unwrap().ends_with("apps/wheel/default/work"), "{said}");
 }
 
 fn missing_tool() {
     let app = App::new(&[("a", "a")]);
-    let mut bare = request(
-        &app.tree(),
-        &[("build-api", "touch ../begun && cd . && go build")],
-    );
-    bare.env.insert(
-        VariableName::new("PATH").unwrap(),
-        "/nonexistent-path:/bin".to_owned(),
-    );
+    let mut bare = request(&app.tree(), &[("build-api", "touch ../begun && cd . && go build")]);
+    bare.env.insert(VariableName::new("PATH").unwrap(), "/nonexistent-path:/bin".to_owned());
     if Path::new("/bin/go").exists() {
         println!("skipped: go is in /bin");
         return;
     }
     let error = app.build_request(&bare).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
-    assert!(
-        error.message().contains("`go`") && error.message().contains("build-api"),
-        "{error}"
-    );
-    assert!(
-        error.help().unwrap().contains("https://go.dev"),
-        "{:?}",
-        error.help()
-    );
+    assert!(error.message().contains("`go`") && error.message().contains("build-api"), "{error}");
+    assert!(error.help().unwrap().contains("https://go.dev"), "{:?}", error.help());
     assert!(!app.layout().stack(&stack()).join("begun").exists());
     // Said by the shell only: not known beforehand.
     bare.steps[0].run = Command::Shell("x=1; if true; then go build; fi".to_owned());
-    assert_eq!(
-        app.build_request(&bare).unwrap_err().kind(),
-        ErrorKind::Missing
-    );
+    assert_eq!(app.build_request(&bare).unwrap_err().kind(), ErrorKind::Missing);
     // Not a tool of the system but of a package that was not installed.
     bare.steps[0].run = Command::Shell("vite-or-so build".to_owned());
     assert_eq!(app.build_request(&bare).unwrap_err().kind(), ErrorKind::App);
 }
 
 /// Ignores what it is asked, and has a child that left its session.
-const STUBBORN: &str =
-    "trap '' TERM; (setsid sleep 1000 &) ; sleep 1000 & touch ../begun; wait; sleep 1000";
+const STUBBORN: &str = "trap '' TERM; (setsid sleep 1000 &) ; sleep 1000 & touch ../begun; wait; sleep 1000";
 
 fn give_up(builder: &Builder, app: &App) {
     let cx = app.cx();
@@ -407,9 +282,7 @@ fn give_up(builder: &Builder, app: &App) {
 fn cancelled() {
     let app = App::new(&[("a", "a")]);
     give_up(&builder(&app.state()), &app);
-    until("nothing of the step runs", || {
-        processes_in(&app.state()).is_empty()
-    });
+    until("nothing of the step runs", || processes_in(&app.state()).is_empty());
     app.build(&[("fine", "true")]).unwrap();
 }
 
@@ -417,10 +290,7 @@ fn cancelled_in_process() {
     let app = App::new(&[("a", "a")]);
     let builder = Builder::new(app.layout(), Guard::InProcess);
     let cx = app.cx();
-    let request = request(
-        &app.tree(),
-        &[("sleep", "sleep 1000 & touch ../begun; wait")],
-    );
+    let request = request(&app.tree(), &[("sleep", "sleep 1000 & touch ../begun; wait")]);
     let begun = app.layout().stack(&stack()).join("begun");
     wait(async {
         let cancel = cx.cancellation.clone();
@@ -429,31 +299,18 @@ fn cancelled_in_process() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         cancel.cancel();
-        assert_eq!(
-            task.await.unwrap().unwrap_err().kind(),
-            ErrorKind::Cancelled
-        );
+        assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
     });
-    until("nothing of the step runs", || {
-        processes_in(&app.state()).is_empty()
-    });
+    until("nothing of the step runs", || processes_in(&app.state()).is_empty());
     // What a step leaves running keeps the build from nothing and is ended too.
     let leaving = Builder::new(app.layout(), Guard::InProcess);
-    wait(leaving.build(
-        &app.cx(),
-        &self::request(&app.tree(), &[("leaves", "sleep 1000 & echo done")]),
-    ))
-    .unwrap();
-    until("nothing of the step runs", || {
-        processes_in(&app.state()).is_empty()
-    });
+    wait(leaving.build(&app.cx(), &self::request(&app.tree(), &[("leaves", "sleep 1000 & echo done")])))
+        .unwrap();
+    until("nothing of the step runs", || processes_in(&app.state()).is_empty());
 }
 
 const SLOW: [(&str, &str); 2] = [
-    (
-        "one",
-        "for i in 1 2 3 4 5 6 7 8; do cp a out$i; sleep 0.01; done; (setsid sleep 1000 &)",
-    ),
+    ("one", "for i in 1 2 3 4 5 6 7 8; do cp a out$i; sleep 0.01; done; (setsid sleep 1000 &)"),
     ("two", "cat out8 > last"),
 ];
 
@@ -475,20 +332,12 @@ fn killed() {
         // At once: it waits for what the killed one's guard still ends.
         let made = app.build(&SLOW).unwrap();
         assert_eq!(app.read(&made, "last"), "content");
-        until("nothing of the steps runs", || {
-            processes_in(&app.state()).is_empty()
-        });
-        let entries: Vec<_> = fs::read_dir(app.layout().artefacts(&stack()))
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        until("nothing of the steps runs", || processes_in(&app.state()).is_empty());
+        let entries: Vec<_> =
+            fs::read_dir(app.layout().artefacts(&stack())).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(entries.len(), 1, "killed after {delay} ms: {entries:?}");
         let whole = App::new(&[("a", "content"), ("b/c", "c")]);
-        assert_eq!(
-            whole.build(&SLOW).unwrap().digest,
-            made.digest,
-            "killed after {delay} ms"
-        );
+        assert_eq!(whole.build(&SLOW).unwrap().digest, made.digest, "killed after {delay} ms");
     }
 }
 
@@ -502,11 +351,7 @@ fn repository() {
     ]);
     let mut request = request(
         &app.tree(),
-        &[
-            ("use", "cp ../../packages/lib/code api/got"),
-            ("skipped", "false"),
-            ("due", "touch due"),
-        ],
+        &[("use", "cp ../../packages/lib/code api/got"), ("skipped", "false"), ("due", "touch due")],
     );
     request.root = app.tree().join("scenarios/s");
     request.include = vec!["/packages/lib".to_owned()];
@@ -520,10 +365,7 @@ fn repository() {
         assert!(!app.made(&made).join(absent).exists(), "{absent}");
     }
     request.context = app.tree().join("packages");
-    assert_eq!(
-        app.build_request(&request).unwrap_err().kind(),
-        ErrorKind::Config
-    );
+    assert_eq!(app.build_request(&request).unwrap_err().kind(), ErrorKind::Config);
 }
 
 const BRIDGE: &str = r#"{"name":"@x/bridge","version":"1.0.0","main":"dist/index.js","scripts":{"build":"mkdir -p dist && cp src.js dist/index.js"}}"#;
@@ -547,16 +389,9 @@ fn local_packages() {
     request.root = app.tree().join("scenarios/s");
     let made = app.build_request(&request).unwrap();
     assert_eq!(app.read(&made, "scenarios/s/ui/out"), "bridge one\n");
-    assert!(
-        app.said()
-            .contains("`packages/bridge` is used by the app and nobody built it")
-    );
+    assert!(app.said().contains("`packages/bridge` is used by the app and nobody built it"));
     // The link inside node_modules leads to the same place in the artefact.
-    assert!(
-        app.made(&made)
-            .join("scenarios/s/ui/node_modules/@x/bridge/dist/index.js")
-            .exists()
-    );
+    assert!(app.made(&made).join("scenarios/s/ui/node_modules/@x/bridge/dist/index.js").exists());
     // Built again when its sources change, and only then.
     app.write("scenarios/s/ui/more", "m");
     app.build_request(&request).unwrap();
@@ -579,10 +414,7 @@ fn pnpm_workspace() {
     ]);
     let mut request = request(
         &app.tree(),
-        &[(
-            "ui",
-            "cd ui && pnpm install --offline && node -p \"require('@x/bridge')\" > out",
-        )],
+        &[("ui", "cd ui && pnpm install --offline && node -p \"require('@x/bridge')\" > out")],
     );
     request.root = app.tree().join("scenarios/s");
     let made = app.build_request(&request).unwrap();
@@ -592,22 +424,12 @@ fn pnpm_workspace() {
 
 fn dead_page() {
     let app = App::new(&[
-        (
-            "ui/index.html",
-            r#"<script type="module" src="/script.js"></script>"#,
-        ),
+        ("ui/index.html", r#"<script type="module" src="/script.js"></script>"#),
         ("ui/script.js", "import './bridge/index.js';"),
     ]);
-    app.build(&[(
-        "ui",
-        "cd ui && mkdir -p dist && cp index.html script.js dist",
-    )])
-    .unwrap();
+    app.build(&[("ui", "cd ui && mkdir -p dist && cp index.html script.js dist")]).unwrap();
     let said = app.said();
-    assert!(
-        said.contains("warning: the page in `ui/dist` needs `./bridge/index.js`"),
-        "{said}"
-    );
+    assert!(said.contains("warning: the page in `ui/dist` needs `./bridge/index.js`"), "{said}");
 }
 
 fn pruning() {
@@ -621,10 +443,8 @@ fn pruning() {
     app.write("a", "1");
     assert_eq!(app.build(&[]).unwrap(), first);
     forget(&app.layout(), &stack()).unwrap();
-    let mut left: Vec<_> = fs::read_dir(app.layout().stack(&stack()))
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let mut left: Vec<_> =
+        fs::read_dir(app.layout().stack(&stack())).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["locks", "logs"]);
 }

@@ -2,7 +2,6 @@
 //! program starts itself again as its own supervisor, shim, edge, app and victim, which is
 //! why it has a `main` of its own.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
-
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,9 +21,9 @@ mod postgres;
 #[cfg(target_os = "linux")]
 mod process;
 mod redis;
-mod small_kinds;
 #[cfg(target_os = "linux")]
 mod serving;
+mod small_kinds;
 #[cfg(target_os = "linux")]
 mod world;
 

@@ -17,22 +17,10 @@ use crate::postgres::{ask, spec};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("migrate_applies_each_file_once", &["postgres"], once),
-        trial(
-            "migrate_says_file_and_line_and_leaves_nothing_of_a_refused_file",
-            &["postgres"],
-            refused,
-        ),
-        trial(
-            "migrate_takes_files_as_scenarios_write_them",
-            &["postgres"],
-            as_written,
-        ),
+        trial("migrate_says_file_and_line_and_leaves_nothing_of_a_refused_file", &["postgres"], refused),
+        trial("migrate_takes_files_as_scenarios_write_them", &["postgres"], as_written),
         trial("migrate_two_at_once_apply_once", &["postgres"], two_at_once),
-        trial(
-            "migrate_killed_at_any_moment_applies_once",
-            &["postgres"],
-            killed,
-        ),
+        trial("migrate_killed_at_any_moment_applies_once", &["postgres"], killed),
     ]
 }
 
@@ -60,16 +48,9 @@ impl App {
         let place = Place::new();
         let root = place.path().join("app");
         fs::create_dir_all(root.join("initialization/migrations")).unwrap();
-        let created = wait(Postgres.create(
-            &place.machine,
-            &place.cx(),
-            &key("database/postgres"),
-            &spec(),
-        ))
-        .unwrap();
-        let Created::Read { secrets, .. } = created else {
-            panic!("unread")
-        };
+        let created =
+            wait(Postgres.create(&place.machine, &place.cx(), &key("database/postgres"), &spec())).unwrap();
+        let Created::Read { secrets, .. } = created else { panic!("unread") };
         let url = secrets[&OutputName::new("url").unwrap()].expose().clone();
         Self { place, root, url }
     }
@@ -84,25 +65,13 @@ impl App {
 
     fn apply(&self) -> vrooli_deploy_core::provider::Result<Migrated> {
         let (resources, level) = (resources(), self.level());
-        wait(migrate::apply(
-            &self.place.machine,
-            &self.place.cx(),
-            &self.root,
-            &resources,
-            &level,
-        ))
+        wait(migrate::apply(&self.place.machine, &self.place.cx(), &self.root, &resources, &level))
     }
 
     fn missing(&self) -> Vec<String> {
         let (resources, level) = (resources(), self.level());
-        wait(migrate::missing_tables(
-            &self.place.machine,
-            &self.place.cx(),
-            &self.root,
-            &resources,
-            &level,
-        ))
-        .unwrap()
+        wait(migrate::missing_tables(&self.place.machine, &self.place.cx(), &self.root, &resources, &level))
+            .unwrap()
     }
 
     fn ask(&self, statement: &str) -> String {
@@ -111,10 +80,7 @@ impl App {
 }
 
 fn level(root: &Path) -> Vec<Migration> {
-    migrate::migrations(root, &resources())
-        .unwrap()
-        .value
-        .unwrap()
+    migrate::migrations(root, &resources()).unwrap().value.unwrap()
 }
 
 /// Not idempotent, as most are: a second run fails or doubles its rows.
@@ -123,57 +89,27 @@ const SCHEMA: &str = "-- 🎡 wheels\nCREATE TABLE wheels (id uuid DEFAULT gen_r
 fn once() {
     let app = App::new();
     app.write("schema.sql", SCHEMA);
-    app.write(
-        "migrations/001_colour.sql",
-        "ALTER TABLE wheels ADD colour text;",
-    );
+    app.write("migrations/001_colour.sql", "ALTER TABLE wheels ADD colour text;");
     app.write("migrations/002_spins.sql", "CREATE TABLE spins (id int)");
-    app.write(
-        "seed.sql",
-        "INSERT INTO wheels (name, colour) VALUES ('seed', 'red');\n",
-    );
+    app.write("seed.sql", "INSERT INTO wheels (name, colour) VALUES ('seed', 'red');\n");
     assert_eq!(app.missing(), ["\"spins\"", "\"wheels\""]);
-    let files = [
-        "schema.sql",
-        "migrations/001_colour.sql",
-        "migrations/002_spins.sql",
-        "seed.sql",
-    ];
-    let files: Vec<String> = files
-        .iter()
-        .map(|file| format!("initialization/{file}"))
-        .collect();
+    let files = ["schema.sql", "migrations/001_colour.sql", "migrations/002_spins.sql", "seed.sql"];
+    let files: Vec<String> = files.iter().map(|file| format!("initialization/{file}")).collect();
     let first = app.apply().unwrap();
-    assert_eq!(
-        (first.report.applied, first.report.already.len()),
-        (files.clone(), 0)
-    );
+    assert_eq!((first.report.applied, first.report.already.len()), (files.clone(), 0));
     let second = app.apply().unwrap();
-    assert_eq!(
-        (second.report.applied.len(), second.report.already),
-        (0, files)
-    );
+    assert_eq!((second.report.applied.len(), second.report.already), (0, files));
     assert!(second.notes.is_empty());
     assert_eq!(app.ask("SELECT count(*) FROM wheels"), "3");
     assert!(app.missing().is_empty());
-    assert_eq!(
-        app.ask("SELECT tableowner FROM pg_tables WHERE tablename = 'wheels'"),
-        "vrooli"
-    );
+    assert_eq!(app.ask("SELECT tableowner FROM pg_tables WHERE tablename = 'wheels'"), "vrooli");
 
     // A changed file is said, not applied; a new one is applied.
     app.write("schema.sql", &format!("{SCHEMA}CREATE TABLE more ();\n"));
     app.write("migrations/003_more.sql", "CREATE TABLE really_more ();\n");
     let third = app.apply().unwrap();
-    assert_eq!(
-        third.report.applied,
-        ["initialization/migrations/003_more.sql"]
-    );
-    let changed: Vec<_> = third
-        .notes
-        .iter()
-        .filter(|note| note.code == FILE_CHANGED)
-        .collect();
+    assert_eq!(third.report.applied, ["initialization/migrations/003_more.sql"]);
+    let changed: Vec<_> = third.notes.iter().filter(|note| note.code == FILE_CHANGED).collect();
     assert_eq!(changed.len(), 1);
     assert!(changed[0].message.contains("schema.sql"), "{changed:?}");
     assert_eq!(app.missing(), ["\"more\""]);
@@ -182,51 +118,26 @@ fn once() {
 fn refused() {
     let app = App::new();
     app.write("schema.sql", SCHEMA);
-    app.write(
-        "seed.sql",
-        "INSERT INTO wheels (name) VALUES ('one');\n\nINSERT INTO nowhere VALUES (1);\n",
-    );
+    app.write("seed.sql", "INSERT INTO wheels (name) VALUES ('one');\n\nINSERT INTO nowhere VALUES (1);\n");
     let error = app.apply().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::App);
-    assert!(
-        error
-            .message()
-            .starts_with("initialization/seed.sql:3: ERROR:"),
-        "{error}"
-    );
+    assert!(error.message().starts_with("initialization/seed.sql:3: ERROR:"), "{error}");
     assert!(error.message().contains("nowhere"), "{error}");
     assert_eq!(app.ask("SELECT count(*) FROM wheels"), "2");
     assert_eq!(app.ask("SELECT count(*) FROM vrooli_deploy.ledger"), "1");
     app.write("seed.sql", "INSERT INTO wheels (name) VALUES ('one');\n");
-    assert_eq!(
-        app.apply().unwrap().report.applied,
-        ["initialization/seed.sql"]
-    );
+    assert_eq!(app.apply().unwrap().report.applied, ["initialization/seed.sql"]);
 
-    app.write(
-        "migrations/001.sql",
-        "SELECT 1;\nCREATE INDEX CONCURRENTLY c ON wheels(name);\n",
-    );
+    app.write("migrations/001.sql", "SELECT 1;\nCREATE INDEX CONCURRENTLY c ON wheels(name);\n");
     let error = app.apply().unwrap_err();
-    assert!(
-        error
-            .message()
-            .starts_with("initialization/migrations/001.sql:2: "),
-        "{error}"
-    );
+    assert!(error.message().starts_with("initialization/migrations/001.sql:2: "), "{error}");
 
     // The release says which content it was made with.
     app.write("migrations/001.sql", "SELECT 1;");
     let level = app.level();
     app.write("migrations/001.sql", "SELECT 2;");
-    let error = wait(migrate::apply(
-        &app.place.machine,
-        &app.place.cx(),
-        &app.root,
-        &resources(),
-        &level,
-    ))
-    .unwrap_err();
+    let error = wait(migrate::apply(&app.place.machine, &app.place.cx(), &app.root, &resources(), &level))
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
@@ -248,18 +159,8 @@ fn as_written() {
     let done = app.apply().unwrap();
     assert_eq!(app.ask("SELECT count(*) || ' ' || sum(a) FROM t"), "3 3");
     assert!(done.notes.iter().all(|note| note.code == FILE_SKIPPED));
-    let said: String = done
-        .notes
-        .iter()
-        .map(|note| format!("{}\n", note.message))
-        .collect();
-    for expected in [
-        "CREATE DATABASE",
-        "\\c picker",
-        "app_user",
-        "reader",
-        "OWNER TO postgres",
-    ] {
+    let said: String = done.notes.iter().map(|note| format!("{}\n", note.message)).collect();
+    for expected in ["CREATE DATABASE", "\\c picker", "app_user", "reader", "OWNER TO postgres"] {
         assert!(said.contains(expected), "{expected} not in {said}");
     }
     assert!(app.missing().is_empty());
@@ -269,8 +170,7 @@ fn as_written() {
 fn two_at_once() {
     let app = App::new();
     app.write("schema.sql", &format!("SELECT pg_sleep(0.3);\n{SCHEMA}"));
-    let (machine, cx, resources, level) =
-        (&app.place.machine, app.place.cx(), resources(), app.level());
+    let (machine, cx, resources, level) = (&app.place.machine, app.place.cx(), resources(), app.level());
     let (one, two) = wait(async {
         tokio::join!(
             migrate::apply(machine, &cx, &app.root, &resources, &level),
@@ -286,50 +186,25 @@ fn two_at_once() {
 pub(crate) fn child(rest: &[String]) -> i32 {
     let machine = machine_at(Path::new(&rest[0]));
     let root = Path::new(&rest[1]);
-    i32::from(
-        wait(migrate::apply(
-            &machine,
-            &context(&stack()),
-            root,
-            &resources(),
-            &level(root),
-        ))
-        .is_err(),
-    )
+    i32::from(wait(migrate::apply(&machine, &context(&stack()), root, &resources(), &level(root))).is_err())
 }
 
 fn killed() {
     let app = App::new();
     let mut expected = 0;
-    for (round, delay) in [0, 10, 25, 40, 60, 80, 100, 130, 160, 200, 300]
-        .into_iter()
-        .enumerate()
-    {
+    for (round, delay) in [0, 10, 25, 40, 60, 80, 100, 130, 160, 200, 300].into_iter().enumerate() {
         // Long enough to be met in the middle of the file.
         let name = format!("t{round}");
         let rows: String = (0..20)
             .map(|row| format!("SELECT pg_sleep(0.005);\nINSERT INTO {name} VALUES ({row});\n"))
             .collect();
-        app.write(
-            &format!("migrations/{round:03}.sql"),
-            &format!("CREATE TABLE {name} (a int);\n{rows}"),
-        );
+        app.write(&format!("migrations/{round:03}.sql"), &format!("CREATE TABLE {name} (a int);\n{rows}"));
         expected += 1;
         let child = app.place.child("migrate", &[app.root.to_str().unwrap()]);
         kill_after(child, Duration::from_millis(delay));
         let done = app.apply().unwrap();
-        assert_eq!(
-            done.report.applied.len() + done.report.already.len(),
-            expected
-        );
-        assert_eq!(
-            app.ask(&format!("SELECT count(*) FROM {name}")),
-            "20",
-            "killed after {delay} ms"
-        );
-        assert_eq!(
-            app.ask("SELECT count(*) FROM vrooli_deploy.ledger"),
-            expected.to_string()
-        );
+        assert_eq!(done.report.applied.len() + done.report.already.len(), expected);
+        assert_eq!(app.ask(&format!("SELECT count(*) FROM {name}")), "20", "killed after {delay} ms");
+        assert_eq!(app.ask("SELECT count(*) FROM vrooli_deploy.ledger"), expected.to_string());
     }
 }

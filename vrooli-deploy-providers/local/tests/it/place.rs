@@ -34,8 +34,7 @@ pub(crate) fn trial(
 
 fn is_there(tool: &str) -> bool {
     if tool == "postgres" {
-        let debian =
-            fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut versions| versions.next().is_some());
+        let debian = fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut versions| versions.next().is_some());
         return debian || on_path("postgres");
     }
     on_path(tool)
@@ -60,13 +59,7 @@ pub(crate) fn key(text: &str) -> ResourceKey {
 }
 
 pub(crate) fn context(stack: &StackId) -> OpCtx {
-    OpCtx::new(
-        stack.clone(),
-        Uuid::nil(),
-        1,
-        Instant::now() + Duration::from_secs(120),
-        Cancellation::new(),
-    )
+    OpCtx::new(stack.clone(), Uuid::nil(), 1, Instant::now() + Duration::from_secs(120), Cancellation::new())
 }
 
 pub(crate) struct Place {
@@ -80,11 +73,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let machine = Arc::new(machine_at(&folder.path().join("state")));
-        Self {
-            folder,
-            machine,
-            stack: stack(),
-        }
+        Self { folder, machine, stack: stack() }
     }
 
     pub(crate) fn cx(&self) -> OpCtx {
@@ -116,22 +105,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let (machine, cx) = (Arc::clone(&self.machine), self.cx());
         let ended = wait(async move {
-            Postgres
-                .delete(
-                    &machine,
-                    &cx,
-                    &key("database/postgres"),
-                    &PhysicalId(String::new()),
-                )
-                .await?;
-            Redis
-                .delete(
-                    &machine,
-                    &cx,
-                    &key("cache/redis"),
-                    &PhysicalId(String::new()),
-                )
-                .await
+            Postgres.delete(&machine, &cx, &key("database/postgres"), &PhysicalId(String::new())).await?;
+            Redis.delete(&machine, &cx, &key("cache/redis"), &PhysicalId(String::new())).await
         });
         if let Err(error) = ended
             && !std::thread::panicking()
@@ -142,18 +117,12 @@ impl Drop for Place {
 }
 
 pub(crate) fn stack() -> StackId {
-    StackId {
-        app: AppName::new("wheel").unwrap(),
-        environment: EnvironmentName::new("default").unwrap(),
-    }
+    StackId { app: AppName::new("wheel").unwrap(), environment: EnvironmentName::new("default").unwrap() }
 }
 
 pub(crate) fn machine_at(state: &Path) -> Machine {
     fs::create_dir_all(state).unwrap();
-    Machine {
-        layout: Layout::new(state),
-        secrets: Arc::new(FileStore::new(state.join("secrets.json"))),
-    }
+    Machine { layout: Layout::new(state), secrets: Arc::new(FileStore::new(state.join("secrets.json"))) }
 }
 
 /// Kills a child at an instant and reaps it. `true` when it had not ended by itself.
@@ -188,9 +157,7 @@ pub(crate) fn processes_in(folder: &Path) -> Vec<u32> {
         .unwrap()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| {
-            fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
-        })
+        .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&folder)))
         .collect()
 }
 
@@ -199,11 +166,8 @@ pub(crate) fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     walk(folder)
         .into_iter()
         .filter(|file| {
-            fs::read(file).is_ok_and(|bytes| {
-                bytes
-                    .windows(text.len())
-                    .any(|window| window == text.as_bytes())
-            })
+            fs::read(file)
+                .is_ok_and(|bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
         })
         .collect()
 }
@@ -235,15 +199,10 @@ type Values = BTreeMap<String, Vec<String>>;
 
 impl FileStore {
     fn new(file: PathBuf) -> Self {
-        Self {
-            file,
-            lock: Mutex::new(()),
-        }
+        Self { file, lock: Mutex::new(()) }
     }
     fn read(&self) -> Values {
-        fs::read(&self.file)
-            .map(|text| serde_json::from_slice(&text).unwrap())
-            .unwrap_or_default()
+        fs::read(&self.file).map(|text| serde_json::from_slice(&text).unwrap()).unwrap_or_default()
     }
     fn reference(path: &str, version: usize) -> SecretRef {
         SecretRef {
@@ -274,21 +233,14 @@ impl SecretStore for FileStore {
     }
     fn get(&self, reference: &SecretRef) -> Result<Secret<String>, SecretError> {
         let values = self.read();
-        let value = values
-            .get(&reference.path)
-            .and_then(|versions| versions.get(reference.version as usize - 1));
+        let value =
+            values.get(&reference.path).and_then(|versions| versions.get(reference.version as usize - 1));
         value
             .map(|value| Secret::new(value.clone()))
-            .ok_or_else(|| SecretError::NotFound {
-                path: reference.path.clone(),
-                version: reference.version,
-            })
+            .ok_or_else(|| SecretError::NotFound { path: reference.path.clone(), version: reference.version })
     }
     fn latest(&self, path: &str) -> Result<Option<SecretRef>, SecretError> {
-        Ok(self
-            .read()
-            .get(path)
-            .map(|versions| Self::reference(path, versions.len())))
+        Ok(self.read().get(path).map(|versions| Self::reference(path, versions.len())))
     }
     fn list(&self, prefix: &str) -> Result<Vec<SecretRef>, SecretError> {
         let values = self.read();

@@ -9,13 +9,10 @@ use vrooli_deploy_core::provider::{
     Change, Created, ErrorKind, PhysicalId, ResourceHandler, ResourceKindDef, Scope,
 };
 use vrooli_deploy_provider_local::kinds::Postgres;
-use vrooli_deploy_provider_local::kinds::postgres::{
-    self, PostgresObserved, PostgresSpec, SqlName,
-};
+use vrooli_deploy_provider_local::kinds::postgres::{self, PostgresObserved, PostgresSpec, SqlName};
 
 use crate::place::{
-    Place, context, files_with, key, kill_after, machine_at, processes_in, stack, trial, until,
-    wait,
+    Place, context, files_with, key, kill_after, machine_at, processes_in, stack, trial, until, wait,
 };
 
 const KEY: &str = "database/postgres";
@@ -30,39 +27,17 @@ pub(crate) fn spec() -> PostgresSpec {
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial(
-            "postgres_is_made_kept_changed_and_removed",
-            &["postgres"],
-            lifecycle,
-        ),
-        trial(
-            "postgres_made_again_after_a_kill_at_any_moment",
-            &["postgres"],
-            killed,
-        ),
-        trial(
-            "postgres_whose_password_was_lost_gets_a_new_one",
-            &["postgres"],
-            store_lost,
-        ),
-        trial(
-            "postgres_of_an_unknown_version_is_refused",
-            &["postgres"],
-            wrong_version,
-        ),
-        trial(
-            "postgres_two_at_once_get_two_ports",
-            &["postgres"],
-            two_at_once,
-        ),
+        trial("postgres_is_made_kept_changed_and_removed", &["postgres"], lifecycle),
+        trial("postgres_made_again_after_a_kill_at_any_moment", &["postgres"], killed),
+        trial("postgres_whose_password_was_lost_gets_a_new_one", &["postgres"], store_lost),
+        trial("postgres_of_an_unknown_version_is_refused", &["postgres"], wrong_version),
+        trial("postgres_two_at_once_get_two_ports", &["postgres"], two_at_once),
     ]
 }
 
 fn read(created: Created<PostgresObserved>) -> (PostgresObserved, String, String) {
     match created {
-        Created::Read {
-            observed, secrets, ..
-        } => {
+        Created::Read { observed, secrets, .. } => {
             let secret = |name: &str| secrets[&OutputName::new(name).unwrap()].expose().clone();
             (observed, secret("password"), secret("url"))
         }
@@ -71,30 +46,15 @@ fn read(created: Created<PostgresObserved>) -> (PostgresObserved, String, String
 }
 
 pub(crate) fn psql() -> String {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let found = versions
-        .map(|version| version.path().join("bin/psql"))
-        .find(|psql| psql.is_file());
-    found.map_or_else(
-        || "psql".to_owned(),
-        |psql| psql.to_str().unwrap().to_owned(),
-    )
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin/psql")).find(|psql| psql.is_file());
+    found.map_or_else(|| "psql".to_owned(), |psql| psql.to_str().unwrap().to_owned())
 }
 
 /// As an app would: by the URL alone.
 pub(crate) fn ask(url: &str, statement: &str) -> String {
-    let answer = Command::new(psql())
-        .args(["-X", "-A", "-t", "-c", statement, url])
-        .output()
-        .unwrap();
-    assert!(
-        answer.status.success(),
-        "{}",
-        String::from_utf8_lossy(&answer.stderr)
-    );
+    let answer = Command::new(psql()).args(["-X", "-A", "-t", "-c", statement, url]).output().unwrap();
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
     String::from_utf8(answer.stdout).unwrap().trim().to_owned()
 }
 
@@ -103,24 +63,12 @@ fn lifecycle() {
     let (machine, cx) = (&place.machine, place.cx());
     wait(async {
         let key = key(KEY);
-        assert!(
-            Postgres
-                .find(machine, &cx, &key, None)
-                .await
-                .unwrap()
-                .is_empty()
-        );
-        let (have, password, url) =
-            read(Postgres.create(machine, &cx, &key, &spec()).await.unwrap());
+        assert!(Postgres.find(machine, &cx, &key, None).await.unwrap().is_empty());
+        let (have, password, url) = read(Postgres.create(machine, &cx, &key, &spec()).await.unwrap());
         assert_eq!(Postgres.diff(&spec(), &have), Change::None);
-        assert_eq!(
-            ask(&url, "SELECT current_user || current_database()"),
-            "vroolivrooli_wheel"
-        );
+        assert_eq!(ask(&url, "SELECT current_user || current_database()"), "vroolivrooli_wheel");
         assert!(
-            !vrooli_deploy_provider_local::kinds::numbers::ephemeral()
-                .first
-                .eq(&have.port)
+            !vrooli_deploy_provider_local::kinds::numbers::ephemeral().first.eq(&have.port)
                 && have.port < 32768
         );
 
@@ -128,17 +76,8 @@ fn lifecycle() {
         let found = Postgres.find(machine, &cx, &key, None).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].observed, have);
-        let page = Postgres
-            .list(
-                machine,
-                &cx,
-                &Scope {
-                    stack: place.stack.clone(),
-                    page: None,
-                },
-            )
-            .await
-            .unwrap();
+        let page =
+            Postgres.list(machine, &cx, &Scope { stack: place.stack.clone(), page: None }).await.unwrap();
         assert_eq!(page.items, found);
         ask(&url, "CREATE TABLE kept AS SELECT 1 AS a");
         let again = read(Postgres.create(machine, &cx, &key, &spec()).await.unwrap());
@@ -158,25 +97,13 @@ fn lifecycle() {
         // An extension more, and a further database beside the old one.
         let mut want = spec();
         want.extensions.insert(SqlName::new("uuid-ossp").unwrap());
-        assert_eq!(
-            Postgres.diff(&want, &have),
-            Change::InPlace(vec!["extensions".to_owned()])
-        );
+        assert_eq!(Postgres.diff(&want, &have), Change::InPlace(vec!["extensions".to_owned()]));
         let id = found[0].id.clone();
-        let (have, ..) = read(
-            Postgres
-                .update(machine, &cx, &key, &id, &have, &want)
-                .await
-                .unwrap(),
-        );
+        let (have, ..) = read(Postgres.update(machine, &cx, &key, &id, &have, &want).await.unwrap());
         assert_eq!(Postgres.diff(&want, &have), Change::None);
         assert_eq!(ask(&url, "SELECT length(uuid_generate_v4()::text)"), "36");
-        want.extensions
-            .insert(SqlName::new("no_such_extension").unwrap());
-        let error = Postgres
-            .update(machine, &cx, &key, &id, &have, &want)
-            .await
-            .unwrap_err();
+        want.extensions.insert(SqlName::new("no_such_extension").unwrap());
+        let error = Postgres.update(machine, &cx, &key, &id, &have, &want).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Missing);
         assert!(error.message().contains("no_such_extension"), "{error}");
 
@@ -194,23 +121,11 @@ fn lifecycle() {
         assert_eq!(places, [place.state().join("secrets.json")]);
 
         Postgres.delete(machine, &cx, &key, &id).await.unwrap();
-        Postgres
-            .delete(machine, &cx, &key, &PhysicalId("anything".to_owned()))
-            .await
-            .unwrap();
-        assert!(
-            Postgres
-                .find(machine, &cx, &key, None)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        Postgres.delete(machine, &cx, &key, &PhysicalId("anything".to_owned())).await.unwrap();
+        assert!(Postgres.find(machine, &cx, &key, None).await.unwrap().is_empty());
         assert!(std::net::TcpStream::connect(("127.0.0.1", have.port)).is_err());
         assert_eq!(
-            postgres::ensure_running(machine, &cx, &key)
-                .await
-                .unwrap_err()
-                .kind(),
+            postgres::ensure_running(machine, &cx, &key).await.unwrap_err().kind(),
             ErrorKind::NotFound
         );
     });
@@ -227,41 +142,23 @@ fn killed() {
     for delay in [0, 60, 300, 700, 1100, 1500, 2000] {
         let place = Place::new();
         let machine = &place.machine;
-        kill_after(
-            place.child("create-postgres", &[]),
-            Duration::from_millis(delay),
-        );
-        let (have, _, url) =
-            read(wait(Postgres.create(machine, &place.cx(), &key(KEY), &spec())).unwrap());
+        kill_after(place.child("create-postgres", &[]), Duration::from_millis(delay));
+        let (have, _, url) = read(wait(Postgres.create(machine, &place.cx(), &key(KEY), &spec())).unwrap());
         assert!(have.finished);
+        assert_eq!(ask(&url, "SELECT count(*) FROM pg_database WHERE datname = 'vrooli_wheel'"), "1");
         assert_eq!(
-            ask(
-                &url,
-                "SELECT count(*) FROM pg_database WHERE datname = 'vrooli_wheel'"
-            ),
-            "1"
-        );
-        assert_eq!(
-            wait(Postgres.find(machine, &place.cx(), &key(KEY), None))
-                .unwrap()
-                .len(),
+            wait(Postgres.find(machine, &place.cx(), &key(KEY), None)).unwrap().len(),
             1,
             "after {delay} ms"
         );
         let id = machine.layout.workspace_id().unwrap().to_string();
         // One server; and the tools of the killed one are gone.
-        let home = if is_root() {
-            Path::new("/var/lib/vrooli-deploy").join(id)
-        } else {
-            place.state().join("apps")
-        };
+        let home =
+            if is_root() { Path::new("/var/lib/vrooli-deploy").join(id) } else { place.state().join("apps") };
         let servers = || {
             let postmasters = processes_in(&home).into_iter().filter(|pid| {
-                let status =
-                    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                status.contains("/postgres\0-D")
-                    || status.contains("initdb")
-                    || status.contains("pg_ctl")
+                let status = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                status.contains("/postgres\0-D") || status.contains("initdb") || status.contains("pg_ctl")
             });
             postmasters.count()
         };
@@ -271,28 +168,17 @@ fn killed() {
 }
 
 fn is_root() -> bool {
-    std::fs::metadata("/proc/self")
-        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+    std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
 
 fn store_lost() {
     let place = Place::new();
     let (machine, cx) = (&place.machine, place.cx());
     wait(async {
-        let (_, password, url) = read(
-            Postgres
-                .create(machine, &cx, &key(KEY), &spec())
-                .await
-                .unwrap(),
-        );
+        let (_, password, url) = read(Postgres.create(machine, &cx, &key(KEY), &spec()).await.unwrap());
         ask(&url, "CREATE TABLE kept AS SELECT 1 AS a");
         std::fs::remove_file(place.state().join("secrets.json")).unwrap();
-        let (_, other, url) = read(
-            Postgres
-                .create(machine, &cx, &key(KEY), &spec())
-                .await
-                .unwrap(),
-        );
+        let (_, other, url) = read(Postgres.create(machine, &cx, &key(KEY), &spec()).await.unwrap());
         assert_ne!(password, other);
         assert_eq!(ask(&url, "SELECT a FROM kept"), "1");
     });
@@ -300,18 +186,11 @@ fn store_lost() {
 
 fn wrong_version() {
     let place = Place::new();
-    let want = PostgresSpec {
-        version: Some(">=99".to_owned()),
-        ..spec()
-    };
+    let want = PostgresSpec { version: Some(">=99".to_owned()), ..spec() };
     let error = wait(Postgres.create(&place.machine, &place.cx(), &key(KEY), &want)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.message().contains("99"), "{error}");
-    assert!(
-        wait(Postgres.find(&place.machine, &place.cx(), &key(KEY), None))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(wait(Postgres.find(&place.machine, &place.cx(), &key(KEY), None)).unwrap().is_empty());
 }
 
 fn two_at_once() {
@@ -331,9 +210,6 @@ fn two_at_once() {
         let (one, two) = (read(one.unwrap()), read(two.unwrap()));
         assert_ne!(one.0.port, two.0.port);
         assert_ne!(one.1, two.1);
-        Postgres
-            .delete(machine, &other, &key, &PhysicalId(String::new()))
-            .await
-            .unwrap();
+        Postgres.delete(machine, &other, &key, &PhysicalId(String::new())).await.unwrap();
     });
 }

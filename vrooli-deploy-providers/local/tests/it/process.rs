@@ -59,29 +59,20 @@ fn starts_lists_and_stops() {
     assert_eq!(seen.state, UnitState::Running);
     let pid = seen.pid.unwrap();
     assert!(is_alive(pid));
-    assert_eq!(
-        world.start(release, "app.0").pid,
-        Some(pid),
-        "a second start changes nothing"
-    );
+    assert_eq!(world.start(release, "app.0").pid, Some(pid), "a second start changes nothing");
     assert_eq!(world.only().pid, Some(pid));
     assert_eq!(
         observe(&world.layout, &stack()).unwrap(),
         [world.only()],
         "files say the same as the supervisor"
     );
-    eventually("its output is in its log", || {
-        world.log(release, "app.0") == "hello\n"
-    });
+    eventually("its output is in its log", || world.log(release, "app.0") == "hello\n");
 
     world.stop(release, "app.0");
     assert!(!is_alive(pid));
     let seen = world.only();
     assert_eq!((seen.state, seen.pid), (UnitState::Stopped, None));
-    assert_eq!(
-        seen.last_exit.as_deref(),
-        Some("ended by signal 15 (SIGTERM)")
-    );
+    assert_eq!(seen.last_exit.as_deref(), Some("ended by signal 15 (SIGTERM)"));
     world.stop(release, "app.0");
     world.stop(release, "other.7");
 }
@@ -129,24 +120,13 @@ fn killed_supervisor_is_replaced_without_a_restart() {
     for _ in 0..3 {
         kill_hard(world.supervisor());
         assert!(is_alive(pid));
-        assert_eq!(
-            observe(&world.layout, &stack()).unwrap()[0].pid,
-            Some(pid),
-            "seen without a supervisor"
-        );
+        assert_eq!(observe(&world.layout, &stack()).unwrap()[0].pid, Some(pid), "seen without a supervisor");
         let seen = world.only();
-        assert_eq!(
-            (seen.pid, seen.restarts, seen.state),
-            (Some(pid), 0, UnitState::Running)
-        );
+        assert_eq!((seen.pid, seen.restarts, seen.state), (Some(pid), 0, UnitState::Running));
     }
     kill_hard(world.supervisor());
     world.stop(release, "app.0");
-    assert_eq!(
-        world.only().last_exit.as_deref(),
-        Some("ended with status 7"),
-        "the shim knew"
-    );
+    assert_eq!(world.only().last_exit.as_deref(), Some("ended with status 7"), "the shim knew");
 }
 
 fn stop_that_was_interrupted_is_finished() {
@@ -155,10 +135,7 @@ fn stop_that_was_interrupted_is_finished() {
     let pid = world.start(release, "app.0").pid.unwrap();
     let client = world.client();
     let supervisor = world.supervisor();
-    let record = world
-        .layout
-        .unit(&stack(), release, &unit_id("app.0"))
-        .record();
+    let record = world.layout.unit(&stack(), release, &unit_id("app.0")).record();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             eventually("the stop is written down", || {
@@ -167,19 +144,15 @@ fn stop_that_was_interrupted_is_finished() {
             kill_hard(supervisor);
         });
         // The client starts another one and asks it again.
-        world
-            .wait(client.stop(&cx(1), release, &unit_id("app.0")))
-            .unwrap();
+        world.wait(client.stop(&cx(1), release, &unit_id("app.0"))).unwrap();
     });
     assert!(!is_alive(pid));
 }
 
 fn killed_shim_leaves_nothing_and_the_unit_comes_back() {
     let world = World::new();
-    let release = world.stage_shell(
-        1,
-        "setsid sh -c 'trap \"\" TERM; while :; do sleep 0.05; done' & exec sleep 1000",
-    );
+    let release =
+        world.stage_shell(1, "setsid sh -c 'trap \"\" TERM; while :; do sleep 0.05; done' & exec sleep 1000");
     let pid = world.start(release, "app.0").pid.unwrap();
     let mark = format!("{}/demo/default/r1/app.0", world.id);
     eventually("shim, app and its child run", || world.marked().len() >= 3);
@@ -191,14 +164,8 @@ fn killed_shim_leaves_nothing_and_the_unit_comes_back() {
         let seen = world.only();
         seen.state == UnitState::Running && seen.restarts == 1 && seen.pid != Some(pid)
     });
-    assert!(
-        before.iter().all(|pid| !is_alive(*pid)),
-        "nothing of the first instance is left"
-    );
-    assert_eq!(
-        world.only().last_exit.as_deref(),
-        Some("its shim was killed")
-    );
+    assert!(before.iter().all(|pid| !is_alive(*pid)), "nothing of the first instance is left");
+    assert_eq!(world.only().last_exit.as_deref(), Some("its shim was killed"));
 }
 
 fn killed_shim_and_supervisor_converge() {
@@ -210,9 +177,7 @@ fn killed_shim_and_supervisor_converge() {
     kill_hard(world.supervisor());
     kill_hard(world.instance(release, "app.0").shim.pid);
     let client = world.client();
-    world
-        .wait(client.stop(&cx(1), release, &unit_id("app.0")))
-        .unwrap();
+    world.wait(client.stop(&cx(1), release, &unit_id("app.0"))).unwrap();
     assert!(before.iter().all(|pid| !is_alive(*pid)));
     assert!(world.marked().is_empty());
 }
@@ -236,9 +201,7 @@ fn grandchild_in_its_own_session_is_ended() {
     );
     world.start(release, "app.0");
     let file = world.layout.release_root(&stack(), release).join("pid");
-    eventually("the grandchild runs", || {
-        fs::read_to_string(&file).is_ok_and(|t| t.ends_with('\n'))
-    });
+    eventually("the grandchild runs", || fs::read_to_string(&file).is_ok_and(|t| t.ends_with('\n')));
     let grandchild: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     world.stop(release, "app.0");
     assert!(!is_alive(grandchild));
@@ -247,10 +210,7 @@ fn grandchild_in_its_own_session_is_ended() {
 
 fn shell_that_ends_leaves_a_running_instance() {
     let world = World::new();
-    let release = world.stage_shell(
-        1,
-        "sleep 1000 & until test -e go; do sleep 0.02; done; exit 3",
-    );
+    let release = world.stage_shell(1, "sleep 1000 & until test -e go; do sleep 0.02; done; exit 3");
     let first = world.start(release, "app.0").pid.unwrap();
     fs::write(world.layout.release_root(&stack(), release).join("go"), "").unwrap();
     eventually("the shell has ended", || !is_alive(first));
@@ -271,30 +231,15 @@ fn crash_loop_backs_off_and_is_told() {
     let world = World::new();
     let release = world.stage_shell(1, "echo dying >&2; exit 3");
     let seen = world.start(release, "app.0");
-    assert_eq!(
-        seen.unit,
-        unit_id("app.0"),
-        "starting is not being well: no error here"
-    );
-    eventually("it was started again some times", || {
-        world.only().restarts >= 3
-    });
-    assert_eq!(
-        world.only().last_exit.as_deref(),
-        Some("ended with status 3")
-    );
-    eventually("between tries it shows as restarting", || {
-        world.only().state == UnitState::Restarting
-    });
+    assert_eq!(seen.unit, unit_id("app.0"), "starting is not being well: no error here");
+    eventually("it was started again some times", || world.only().restarts >= 3);
+    assert_eq!(world.only().last_exit.as_deref(), Some("ended with status 3"));
+    eventually("between tries it shows as restarting", || world.only().state == UnitState::Restarting);
     world.stop(release, "app.0");
     let seen = world.only();
     let lines = world.log(release, "app.0").lines().count();
     assert_eq!(seen.state, UnitState::Stopped);
-    assert!(
-        lines > 3 && u32::try_from(lines).unwrap() <= seen.restarts + 1,
-        "{lines} {}",
-        seen.restarts
-    );
+    assert!(lines > 3 && u32::try_from(lines).unwrap() <= seen.restarts + 1, "{lines} {}", seen.restarts);
 }
 
 fn what_cannot_be_run_is_said() {
@@ -314,46 +259,26 @@ fn what_cannot_be_run_is_said() {
         ("absent.0", ErrorKind::NotFound, "has no service `absent`"),
         ("missing.1", ErrorKind::Config, "at most 1"),
     ] {
-        let error = world
-            .wait(world.client().start(&cx(1), release, &unit_id(unit)))
-            .unwrap_err();
+        let error = world.wait(world.client().start(&cx(1), release, &unit_id(unit))).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.message().contains(words), "{error}");
     }
-    let error = world
-        .wait(
-            world
-                .client()
-                .start(&cx(1), "r9".parse().unwrap(), &unit_id("app.0")),
-        )
-        .unwrap_err();
+    let error =
+        world.wait(world.client().start(&cx(1), "r9".parse().unwrap(), &unit_id("app.0"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(world.marked().is_empty());
-    assert!(
-        world
-            .list()
-            .iter()
-            .all(|u| u.state == UnitState::Failed && u.last_exit.is_some())
-    );
+    assert!(world.list().iter().all(|u| u.state == UnitState::Failed && u.last_exit.is_some()));
 }
 
 fn fixed_port_that_is_taken_names_the_holder() {
     let world = World::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let release = world.stage(
-        1,
-        &json!({ "app": { "run": SLEEP, "ports": { "api": { "port": port } } } }),
-    );
+    let release = world.stage(1, &json!({ "app": { "run": SLEEP, "ports": { "api": { "port": port } } } }));
     let start = || world.wait(world.client().start(&cx(1), release, &unit_id("app.0")));
     let error = start().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(
-        error
-            .message()
-            .contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
     drop(listener);
     assert_eq!(start().unwrap().ports["api"], port);
 }
@@ -372,13 +297,8 @@ fn releases_side_by_side_have_other_ports() {
     }
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let lowest: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
-    let ports = |world: &World| -> Vec<u16> {
-        world
-            .list()
-            .iter()
-            .flat_map(|u| u.ports.values().copied())
-            .collect()
-    };
+    let ports =
+        |world: &World| -> Vec<u16> { world.list().iter().flat_map(|u| u.ports.values().copied()).collect() };
     let mut all = ports(&world);
     assert_eq!(all.len(), 6);
     assert!(all.iter().all(|p| *p < lowest), "{all:?} below {lowest}");
@@ -405,26 +325,13 @@ fn moved_folder_goes_on() {
 
     assert_eq!(world.only().pid, Some(pid));
     world.start(release, "two.0");
-    eventually("the second one writes to the new place", || {
-        world.log(release, "two.0") == "two\n"
-    });
+    eventually("the second one writes to the new place", || world.log(release, "two.0") == "two\n");
     assert!(is_alive(supervisor), "nobody was replaced");
     kill_hard(supervisor);
-    assert_eq!(
-        world
-            .list()
-            .iter()
-            .find(|u| u.unit == unit_id("one.0"))
-            .unwrap()
-            .pid,
-        Some(pid)
-    );
+    assert_eq!(world.list().iter().find(|u| u.unit == unit_id("one.0")).unwrap().pid, Some(pid));
     world.stop(release, "one.0");
     assert!(!is_alive(pid));
-    assert!(
-        !world.dir.path().join("state").exists(),
-        "nothing comes back under the old name"
-    );
+    assert!(!world.dir.path().join("state").exists(), "nothing comes back under the old name");
 }
 
 /// A copy has the same id and the records of processes that are not its own.
@@ -433,11 +340,7 @@ fn copied_folder_is_another_workspace() {
     let release = world.stage_shell(1, SLEEP);
     let pid = world.start(release, "app.0").pid.unwrap();
     let copy = world.dir.path().join("copy");
-    let copied = Command::new("cp")
-        .arg("-a")
-        .args([world.layout.root(), &copy])
-        .status()
-        .unwrap();
+    let copied = Command::new("cp").arg("-a").args([world.layout.root(), &copy]).status().unwrap();
     assert!(copied.success());
     let original = std::mem::replace(&mut world.layout, Layout::new(&copy));
     eventually("the copy's own instance runs", || {
@@ -453,20 +356,12 @@ fn copied_folder_is_another_workspace() {
 
 fn deleted_folder_ends_everything() {
     let world = World::new();
-    let release = world.stage_shell(
-        1,
-        "setsid sleep 1000 & trap '' TERM; while :; do sleep 0.05; done",
-    );
+    let release = world.stage_shell(1, "setsid sleep 1000 & trap '' TERM; while :; do sleep 0.05; done");
     world.start(release, "app.0");
     let supervisor = world.supervisor();
     fs::remove_dir_all(world.layout.root()).unwrap();
-    eventually("everything is gone", || {
-        !is_alive(supervisor) && world.marked().is_empty()
-    });
-    assert!(
-        !world.layout.root().exists(),
-        "nothing of it was made again"
-    );
+    eventually("everything is gone", || !is_alive(supervisor) && world.marked().is_empty());
+    assert!(!world.layout.root().exists(), "nothing of it was made again");
 }
 
 fn deleted_folder_ends_everything_without_a_supervisor() {
@@ -486,26 +381,17 @@ fn supervisors_that_race_are_one_in_the_end() {
         std::thread::scope(|scope| {
             for _ in 0..6 {
                 scope.spawn(|| {
-                    let runtime = tokio::runtime::Builder::new_current_thread()
-                        .enable_all()
-                        .build()
-                        .unwrap();
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     runtime.block_on(async {
-                        let client =
-                            SupervisorClient::connect_or_spawn(&world.layout, Program::default())
-                                .await
-                                .unwrap();
-                        client
-                            .start(&cx(1), release, &unit_id("app.0"))
+                        let client = SupervisorClient::connect_or_spawn(&world.layout, Program::default())
                             .await
                             .unwrap();
+                        client.start(&cx(1), release, &unit_id("app.0")).await.unwrap();
                     });
                 });
             }
         });
-        eventually("one supervisor is left", || {
-            world.children("supervisor").len() == 1
-        });
+        eventually("one supervisor is left", || world.children("supervisor").len() == 1);
         assert_eq!(world.children("shim").len(), 1, "one instance");
         kill_hard(world.supervisor());
     }
@@ -519,14 +405,9 @@ fn long_paths_and_private_files() {
     assert_eq!(world.only().state, UnitState::Running);
     world.stop(release, "app.0");
     let staged = world.layout.releases(&stack());
-    for entry in walkdir::WalkDir::new(world.layout.root())
-        .into_iter()
-        .flatten()
-    {
+    for entry in walkdir::WalkDir::new(world.layout.root()).into_iter().flatten() {
         // Staged by the test, with the folders above it.
-        if entry.path().starts_with(&staged)
-            || staged.starts_with(entry.path())
-            || entry.file_name() == "id"
+        if entry.path().starts_with(&staged) || staged.starts_with(entry.path()) || entry.file_name() == "id"
         {
             continue;
         }
@@ -553,17 +434,9 @@ fn secrets_are_in_no_file_and_no_argument() {
     let seen = world.start(release, "app.0");
     world.start(release, "dies.0");
     let _ = world.wait(world.client().start(&cx(1), release, &unit_id("missing.0")));
-    eventually("the app has its secret", || {
-        world.log(release, "app.0") == "here\n"
-    });
-    assert!(
-        fs::read_to_string(format!("/proc/{}/environ", seen.pid.unwrap()))
-            .unwrap()
-            .contains(CANARY)
-    );
-    eventually("one was started again", || {
-        world.list().iter().any(|u| u.restarts > 1)
-    });
+    eventually("the app has its secret", || world.log(release, "app.0") == "here\n");
+    assert!(fs::read_to_string(format!("/proc/{}/environ", seen.pid.unwrap())).unwrap().contains(CANARY));
+    eventually("one was started again", || world.list().iter().any(|u| u.restarts > 1));
     kill_hard(world.supervisor());
     let listed = format!("{:?}", world.list());
 
@@ -573,18 +446,13 @@ fn secrets_are_in_no_file_and_no_argument() {
         assert!(!holds(&fs::read(&file).unwrap()), "{}", file.display());
     }
     for pid in processes() {
-        assert!(
-            !holds(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()),
-            "process {pid}"
-        );
+        assert!(!holds(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()), "process {pid}");
     }
 
     // Without the store only what needs it cannot be started, and it says why.
     fs::remove_file(world.dir.path().join("store")).unwrap();
     world.stop(release, "app.0");
-    let error = world
-        .wait(world.client().start(&cx(1), release, &unit_id("app.0")))
-        .unwrap_err();
+    let error = world.wait(world.client().start(&cx(1), release, &unit_id("app.0"))).unwrap_err();
     assert!(error.message().contains("secret store"), "{error}");
     let plain = world.stage_shell(2, SLEEP);
     world.start(plain, "app.0");
@@ -594,21 +462,15 @@ fn lower_fence_is_refused() {
     let world = World::new();
     let release = world.stage_shell(1, SLEEP);
     let unit = unit_id("app.0");
-    world
-        .wait(world.client().start(&cx(5), release, &unit))
-        .unwrap();
+    world.wait(world.client().start(&cx(5), release, &unit)).unwrap();
     kill_hard(world.supervisor());
     let client = world.client();
     for error in [
-        world
-            .wait(client.start(&cx(4), release, &unit))
-            .unwrap_err(),
+        world.wait(client.start(&cx(4), release, &unit)).unwrap_err(),
         world.wait(client.stop(&cx(4), release, &unit)).unwrap_err(),
         world.wait(client.forget(&cx(4))).unwrap_err(),
         world.wait(client.remove(&cx(4), release)).unwrap_err(),
-        world
-            .wait(client.route(&cx(4), &vrooli_deploy_core::provider::Routing::default()))
-            .unwrap_err(),
+        world.wait(client.route(&cx(4), &vrooli_deploy_core::provider::Routing::default())).unwrap_err(),
         world.wait(client.close_port(&cx(4))).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
@@ -622,26 +484,13 @@ fn idle_supervisor_goes() {
     let release = world.stage_shell(1, SLEEP);
     world.start(release, "app.0");
     let supervisor = world.supervisor();
-    assert!(
-        world
-            .wait(world.client().shutdown())
-            .is_err_and(|e| e.kind() == ErrorKind::Conflict)
-    );
+    assert!(world.wait(world.client().shutdown()).is_err_and(|e| e.kind() == ErrorKind::Conflict));
     world.stop(release, "app.0");
     eventually("it went by itself", || !is_alive(supervisor));
-    assert!(
-        world
-            .wait(SupervisorClient::connect(&world.layout))
-            .unwrap()
-            .is_none()
-    );
+    assert!(world.wait(SupervisorClient::connect(&world.layout)).unwrap().is_none());
     assert!(!world.layout.supervisor_record().exists());
     let left: Vec<_> = files(&world.layout.run());
-    assert!(
-        left.iter()
-            .all(|f| f.extension().is_none_or(|e| e != "sock")),
-        "{left:?}"
-    );
+    assert!(left.iter().all(|f| f.extension().is_none_or(|e| e != "sock")), "{left:?}");
 }
 
 /// Speaks to the supervisor without the client.
@@ -655,9 +504,7 @@ fn say(world: &World, socket: &str, lines: &[&str]) -> Vec<serde_json::Value> {
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut text = String::new();
     let _ = stream.read_to_string(&mut text);
-    text.lines()
-        .map(|l| serde_json::from_str(l).unwrap())
-        .collect()
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
 const HELLO: &str = r#"{"request":"hello","protocol":1,"version":"0.0.1"}"#;
@@ -667,11 +514,7 @@ fn predecessor_steps_down() {
     let release = world.stage_shell(1, SLEEP);
     let pid = world.start(release, "app.0").pid.unwrap();
     let first = world.supervisor();
-    let answers = say(
-        &world,
-        "supervisor.sock",
-        &[HELLO, r#"{"request":"step_down"}"#],
-    );
+    let answers = say(&world, "supervisor.sock", &[HELLO, r#"{"request":"step_down"}"#]);
     assert_eq!(answers[1]["answer"], "done");
     eventually("it is gone", || !is_alive(first));
     assert!(is_alive(pid));
@@ -684,55 +527,22 @@ fn messages_are_checked() {
     drop(world.client());
     let list = r#"{"request":"list","stack":{"app":"demo","environment":"default"}}"#;
     let answers = say(&world, "supervisor.sock", &[list]);
-    assert!(
-        answers[0]["value"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("greeting")
-    );
-    let answers = say(
-        &world,
-        "supervisor.sock",
-        &[r#"{"request":"hello","protocol":99,"version":"9"}"#],
-    );
+    assert!(answers[0]["value"]["message"].as_str().unwrap().contains("greeting"));
+    let answers = say(&world, "supervisor.sock", &[r#"{"request":"hello","protocol":99,"version":"9"}"#]);
     assert_eq!(answers[0]["value"]["kind"], "unsupported");
-    let answers = say(
-        &world,
-        "reading.sock",
-        &[HELLO, list, r#"{"request":"step_down"}"#, list],
-    );
-    assert_eq!(
-        answers.len(),
-        3,
-        "it hangs up on a request that changes something: {answers:?}"
-    );
+    let answers = say(&world, "reading.sock", &[HELLO, list, r#"{"request":"step_down"}"#, list]);
+    assert_eq!(answers.len(), 3, "it hangs up on a request that changes something: {answers:?}");
     assert_eq!(answers[1]["answer"], "units");
-    assert!(
-        answers[2]["value"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("only reads")
-    );
+    assert!(answers[2]["value"]["message"].as_str().unwrap().contains("only reads"));
     let answers = say(&world, "supervisor.sock", &[HELLO, &"x".repeat(70_000)]);
-    assert!(
-        answers[1]["value"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("longer than")
-    );
+    assert!(answers[1]["value"]["message"].as_str().unwrap().contains("longer than"));
     let answers = say(
         &world,
         "supervisor.sock",
-        &[
-            HELLO,
-            r#"{"request":"start","stack":{"app":"../x","environment":"default"}}"#,
-        ],
+        &[HELLO, r#"{"request":"start","stack":{"app":"../x","environment":"default"}}"#],
     );
     assert_eq!(answers[1]["answer"], "failed");
-    let mode = fs::metadata(world.layout.run().join("supervisor.sock"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = fs::metadata(world.layout.run().join("supervisor.sock")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -747,10 +557,7 @@ fn another_boot_starts_anew() {
     // As after a power cut: the pid may be anybody's, here this test's.
     record.shim.boot = "another-boot".to_owned();
     record.shim.pid = std::process::id();
-    let path = world
-        .layout
-        .unit(&stack(), release, &unit_id("app.0"))
-        .instance();
+    let path = world.layout.unit(&stack(), release, &unit_id("app.0")).instance();
     fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
     let client = world.client();
     eventually("what is wanted runs again", || {
@@ -773,13 +580,8 @@ fn damaged_records_make_nothing_worse() {
     world.stop(release, "app.0");
 
     fs::write(world.layout.release_record(&stack(), release), "{").unwrap();
-    let error = world
-        .wait(world.client().start(&cx(1), release, &unit_id("app.0")))
-        .unwrap_err();
-    assert!(
-        error.message().contains("release.json") && error.message().contains("damaged"),
-        "{error}"
-    );
+    let error = world.wait(world.client().start(&cx(1), release, &unit_id("app.0"))).unwrap_err();
+    assert!(error.message().contains("release.json") && error.message().contains("damaged"), "{error}");
 }
 
 fn log_is_rotated_while_it_is_written() {
@@ -793,21 +595,15 @@ fn log_is_rotated_while_it_is_written() {
     assert!(!part(3).exists());
     for part in [part(1), part(2)] {
         let text = fs::read_to_string(&part).unwrap();
-        assert!(
-            text.len() > 200_000 && !text.contains('\0'),
-            "{}",
-            part.display()
-        );
+        assert!(text.len() > 200_000 && !text.contains('\0'), "{}", part.display());
     }
 }
 
 /// The supervisor is killed at ever other moments of a start and of a stop.
 fn starts_and_stops_under_fire() {
     let world = World::new();
-    let release = world.stage_shell(
-        1,
-        "setsid sleep 1000 & trap 'exit 0' TERM; while :; do sleep 0.02; done",
-    );
+    let release =
+        world.stage_shell(1, "setsid sleep 1000 & trap 'exit 0' TERM; while :; do sleep 0.02; done");
     let client = world.client();
     let unit = unit_id("app.0");
     for round in 0..24_u64 {
@@ -825,11 +621,8 @@ fn starts_and_stops_under_fire() {
                 }
             });
             let started = world.wait(client.start(&cx(1), release, &unit));
-            let stopped = if round % 2 == 0 {
-                None
-            } else {
-                Some(world.wait(client.stop(&cx(1), release, &unit)))
-            };
+            let stopped =
+                if round % 2 == 0 { None } else { Some(world.wait(client.stop(&cx(1), release, &unit))) };
             done.store(true, Ordering::SeqCst);
             started.unwrap();
             stopped.transpose().unwrap();
@@ -852,12 +645,8 @@ fn program_that_forgets_to_become_a_child_is_told() {
         ("/bin/echo", "another program"),
         ("/no/such/program", "/no/such/program"),
     ] {
-        let error = world
-            .wait(SupervisorClient::connect_or_spawn(
-                &world.layout,
-                Program::at(program),
-            ))
-            .unwrap_err();
+        let error =
+            world.wait(SupervisorClient::connect_or_spawn(&world.layout, Program::at(program))).unwrap_err();
         assert!(error.message().contains(words), "{error}");
     }
 }
@@ -885,21 +674,10 @@ fn ordinary_user_can_do_it_too() {
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let temporary = dir.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
-    std::os::unix::fs::chown(
-        &temporary,
-        Some(user.parse().unwrap()),
-        Some(group.parse().unwrap()),
-    )
-    .unwrap();
+    std::os::unix::fs::chown(&temporary, Some(user.parse().unwrap()), Some(group.parse().unwrap())).unwrap();
     use std::os::unix::process::CommandExt as _;
     let output = Command::new(&program)
-        .args([
-            "--test-threads=1",
-            "--skip",
-            "ordinary_user",
-            "--skip",
-            "rotated",
-        ])
+        .args(["--test-threads=1", "--skip", "ordinary_user", "--skip", "rotated"])
         .env("TMPDIR", &temporary)
         .env("HOME", &temporary)
         .current_dir(&temporary)
@@ -907,9 +685,5 @@ fn ordinary_user_can_do_it_too() {
         .gid(group.parse().unwrap())
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -19,32 +19,17 @@ const KEY: &str = "cache/redis";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial(
-            "redis_is_made_kept_and_removed",
-            &["redis-server"],
-            lifecycle,
-        ),
-        trial(
-            "redis_made_again_after_a_kill_at_any_moment",
-            &["redis-server"],
-            killed,
-        ),
+        trial("redis_is_made_kept_and_removed", &["redis-server"], lifecycle),
+        trial("redis_made_again_after_a_kill_at_any_moment", &["redis-server"], killed),
     ]
 }
 
 fn read(created: Created<RedisObserved>) -> (RedisObserved, String) {
     match created {
-        Created::Read {
-            observed, secrets, ..
-        } => {
-            let password = secrets[&OutputName::new("password").unwrap()]
-                .expose()
-                .clone();
+        Created::Read { observed, secrets, .. } => {
+            let password = secrets[&OutputName::new("password").unwrap()].expose().clone();
             let url = secrets[&OutputName::new("url").unwrap()].expose().clone();
-            assert_eq!(
-                url,
-                format!("redis://:{password}@127.0.0.1:{}/0", observed.port)
-            );
+            assert_eq!(url, format!("redis://:{password}@127.0.0.1:{}/0", observed.port));
             (observed, password)
         }
         Created::Unread { .. } => panic!("unread"),
@@ -72,23 +57,13 @@ fn lifecycle() {
     let (machine, cx) = (&place.machine, place.cx());
     wait(async {
         let key = key(KEY);
-        let (have, password) = read(
-            Redis
-                .create(machine, &cx, &key, &RedisSpec::default())
-                .await
-                .unwrap(),
-        );
+        let (have, password) = read(Redis.create(machine, &cx, &key, &RedisSpec::default()).await.unwrap());
         assert_eq!(Redis.diff(&RedisSpec::default(), &have), Change::None);
         assert!(say(have.port, &["GET x"])[0].starts_with("-NOAUTH"));
         let auth = format!("AUTH {password}");
         assert_eq!(say(have.port, &[&auth, "SET kept yes"]), ["+OK", "+OK"]);
         assert_eq!(
-            read(
-                Redis
-                    .create(machine, &cx, &key, &RedisSpec::default())
-                    .await
-                    .unwrap()
-            ),
+            read(Redis.create(machine, &cx, &key, &RedisSpec::default()).await.unwrap()),
             (have.clone(), password.clone())
         );
 
@@ -96,89 +71,35 @@ fn lifecycle() {
         assert!(TcpStream::connect(("127.0.0.1", have.port)).is_err());
         redis::ensure_running(machine, &cx, &key).await.unwrap();
         assert_eq!(say(have.port, &[&auth, "GET kept"])[1], "yes");
-        assert_eq!(
-            files_with(&place.state(), &password),
-            [place.state().join("secrets.json")]
-        );
+        assert_eq!(files_with(&place.state(), &password), [place.state().join("secrets.json")]);
 
         // A lost store: the server gets the new password.
         std::fs::remove_file(place.state().join("secrets.json")).unwrap();
-        let (_, other) = read(
-            Redis
-                .create(machine, &cx, &key, &RedisSpec::default())
-                .await
-                .unwrap(),
-        );
+        let (_, other) = read(Redis.create(machine, &cx, &key, &RedisSpec::default()).await.unwrap());
         assert_ne!(password, other);
-        assert_eq!(
-            say(have.port, &[&format!("AUTH {other}"), "GET kept"])[1],
-            "yes"
-        );
+        assert_eq!(say(have.port, &[&format!("AUTH {other}"), "GET kept"])[1], "yes");
 
-        Redis
-            .delete(machine, &cx, &key, &PhysicalId(String::new()))
-            .await
-            .unwrap();
-        Redis
-            .delete(machine, &cx, &key, &PhysicalId(String::new()))
-            .await
-            .unwrap();
-        assert!(
-            Redis
-                .find(machine, &cx, &key, None)
-                .await
-                .unwrap()
-                .is_empty()
-        );
-        assert_eq!(
-            redis::ensure_running(machine, &cx, &key)
-                .await
-                .unwrap_err()
-                .kind(),
-            ErrorKind::NotFound
-        );
+        Redis.delete(machine, &cx, &key, &PhysicalId(String::new())).await.unwrap();
+        Redis.delete(machine, &cx, &key, &PhysicalId(String::new())).await.unwrap();
+        assert!(Redis.find(machine, &cx, &key, None).await.unwrap().is_empty());
+        assert_eq!(redis::ensure_running(machine, &cx, &key).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert!(processes_in(&place.state()).is_empty());
     });
 }
 
 pub(crate) fn child(rest: &[String]) -> i32 {
     let machine = machine_at(Path::new(&rest[0]));
-    i32::from(
-        wait(Redis.create(
-            &machine,
-            &context(&stack()),
-            &key(KEY),
-            &RedisSpec::default(),
-        ))
-        .is_err(),
-    )
+    i32::from(wait(Redis.create(&machine, &context(&stack()), &key(KEY), &RedisSpec::default())).is_err())
 }
 
 fn killed() {
     for delay in [0, 2, 5, 10, 15, 20, 30, 40, 60] {
         let place = Place::new();
-        kill_after(
-            place.child("create-redis", &[]),
-            Duration::from_millis(delay),
-        );
-        let (have, password) = read(
-            wait(Redis.create(
-                &place.machine,
-                &place.cx(),
-                &key(KEY),
-                &RedisSpec::default(),
-            ))
-            .unwrap(),
-        );
+        kill_after(place.child("create-redis", &[]), Duration::from_millis(delay));
+        let (have, password) =
+            read(wait(Redis.create(&place.machine, &place.cx(), &key(KEY), &RedisSpec::default())).unwrap());
         assert!(have.finished);
-        assert_eq!(
-            say(have.port, &[&format!("AUTH {password}"), "PING"]),
-            ["+OK", "+PONG"]
-        );
-        assert_eq!(
-            processes_in(&place.state().join("apps")).len(),
-            1,
-            "after {delay} ms"
-        );
+        assert_eq!(say(have.port, &[&format!("AUTH {password}"), "PING"]), ["+OK", "+PONG"]);
+        assert_eq!(processes_in(&place.state().join("apps")).len(), 1, "after {delay} ms");
     }
 }

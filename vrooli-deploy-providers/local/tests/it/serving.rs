@@ -66,9 +66,7 @@ fn serving() -> (World, u16, ReleaseNumber, ReleaseNumber) {
     let port = choose_port(&world);
     let client = world.client();
     world.wait(client.open_port(&cx(1))).unwrap();
-    world
-        .wait(client.route(&cx(1), &Routing::all_to(one)))
-        .unwrap();
+    world.wait(client.route(&cx(1), &Routing::all_to(one))).unwrap();
     assert_eq!(get(port, "/").unwrap(), "one");
     (world, port, one, two)
 }
@@ -76,30 +74,19 @@ fn serving() -> (World, u16, ReleaseNumber, ReleaseNumber) {
 fn start_listening(world: &World, release: ReleaseNumber, unit: &str) {
     let seen = world.start(release, unit);
     let port = *seen.ports.values().next().unwrap();
-    eventually("it listens", || {
-        TcpStream::connect(("127.0.0.1", port)).is_ok()
-    });
+    eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
 }
 
 /// The body of an answer.
 fn get(port: u16, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .ok_or(io::ErrorKind::UnexpectedEof)?;
-    let length = head.lines().find_map(|l| {
-        l.to_ascii_lowercase()
-            .strip_prefix("content-length: ")?
-            .parse()
-            .ok()
-    });
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let length =
+        head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     // Killed half way through an answer.
     if length.is_some_and(|length: usize| body.len() < length) {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -114,31 +101,15 @@ fn get(port: u16, path: &str) -> io::Result<String> {
 fn traffic_moves_from_release_to_release() {
     let (world, port, one, two) = serving();
     let client = world.client();
-    assert_eq!(
-        world.wait(client.urls(&cx(1))).unwrap(),
-        [format!("http://127.0.0.1:{port}/")]
-    );
-    let busy = world
-        .wait(client.drain(&cx(1), one, Duration::from_secs(1)))
-        .unwrap_err();
+    assert_eq!(world.wait(client.urls(&cx(1))).unwrap(), [format!("http://127.0.0.1:{port}/")]);
+    let busy = world.wait(client.drain(&cx(1), one, Duration::from_secs(1))).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Conflict, "{busy}");
 
-    let before = world
-        .wait(client.route(&cx(1), &Routing::all_to(two)))
-        .unwrap();
+    let before = world.wait(client.route(&cx(1), &Routing::all_to(two))).unwrap();
     assert_eq!(before, Routing::all_to(one));
     assert_eq!(get(port, "/").unwrap(), "two");
-    assert_eq!(
-        world.wait(client.routing(&cx(1))).unwrap(),
-        Routing::all_to(two)
-    );
-    assert_eq!(
-        world
-            .wait(client.drain(&cx(1), one, Duration::from_secs(5)))
-            .unwrap()
-            .cut,
-        0
-    );
+    assert_eq!(world.wait(client.routing(&cx(1))).unwrap(), Routing::all_to(two));
+    assert_eq!(world.wait(client.drain(&cx(1), one, Duration::from_secs(5))).unwrap().cut, 0);
     world.stop(one, "app.0");
     assert_eq!(get(port, "/").unwrap(), "two");
 
@@ -156,24 +127,15 @@ fn what_cannot_serve_is_refused() {
     let (world, port, one, two) = serving();
     let client = world.client();
     world.stop(two, "app.0");
-    let error = world
-        .wait(client.route(&cx(1), &Routing::all_to(two)))
-        .unwrap_err();
+    let error = world.wait(client.route(&cx(1), &Routing::all_to(two))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    let error = world
-        .wait(client.route(&cx(1), &Routing::all_to(ReleaseNumber(9))))
-        .unwrap_err();
+    let error = world.wait(client.route(&cx(1), &Routing::all_to(ReleaseNumber(9)))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     let silent = world.stage_shell(3, "exec sleep 1000");
     world.start(silent, "app.0");
-    let error = world
-        .wait(client.route(&cx(1), &Routing::all_to(silent)))
-        .unwrap_err();
+    let error = world.wait(client.route(&cx(1), &Routing::all_to(silent))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-    assert_eq!(
-        world.wait(client.routing(&cx(1))).unwrap(),
-        Routing::all_to(one)
-    );
+    assert_eq!(world.wait(client.routing(&cx(1))).unwrap(), Routing::all_to(one));
     assert_eq!(get(port, "/").unwrap(), "one");
 }
 
@@ -193,17 +155,9 @@ fn routes_go_to_services_and_ports() {
     let port = choose_port(&world);
     let client = world.client();
     // In the other order than usual: the routes are there before the door is.
-    world
-        .wait(client.route(&cx(1), &Routing::all_to(release)))
-        .unwrap();
+    world.wait(client.route(&cx(1), &Routing::all_to(release))).unwrap();
     world.wait(client.open_port(&cx(1))).unwrap();
-    for (path, answer) in [
-        ("/", "ui"),
-        ("/x", "ui"),
-        ("/api", "api"),
-        ("/api/x", "api"),
-        ("/apis", "ui"),
-    ] {
+    for (path, answer) in [("/", "ui"), ("/x", "ui"), ("/api", "api"), ("/api/x", "api"), ("/apis", "ui")] {
         assert_eq!(get(port, path).unwrap(), answer, "{path}");
     }
 }
@@ -229,9 +183,7 @@ fn nothing_is_refused_while_edge_and_supervisor_are_killed() {
         for round in 0..3 {
             let edge = world.children("edge");
             kill_hard(edge[0]);
-            eventually("another edge is there", || {
-                world.children("edge").iter().any(|e| !edge.contains(e))
-            });
+            eventually("another edge is there", || world.children("edge").iter().any(|e| !edge.contains(e)));
             get(port, "/").unwrap();
             let supervisor = world.supervisor();
             kill_hard(supervisor);
@@ -247,10 +199,7 @@ fn nothing_is_refused_while_edge_and_supervisor_are_killed() {
         asking.join().unwrap();
     });
     let (asked, cut) = (asked.into_inner(), cut.into_inner());
-    assert!(
-        asked > 10 && cut <= 6,
-        "{cut} of {asked} were cut by 6 kills"
-    );
+    assert!(asked > 10 && cut <= 6, "{cut} of {asked} were cut by 6 kills");
 }
 
 fn both_dead_come_back_with_the_next_command() {
@@ -261,9 +210,7 @@ fn both_dead_come_back_with_the_next_command() {
     assert!(get(port, "/").is_err());
     assert_eq!(world.list().iter().map(|u| u.pid).collect::<Vec<_>>(), pids);
     assert_eq!(get(port, "/").unwrap(), "one");
-    world
-        .wait(world.client().route(&cx(1), &Routing::all_to(two)))
-        .unwrap();
+    world.wait(world.client().route(&cx(1), &Routing::all_to(two))).unwrap();
     assert_eq!(get(port, "/").unwrap(), "two");
 }
 
@@ -271,16 +218,11 @@ fn successor_takes_sockets_and_routes() {
     let (world, port, one, two) = serving();
     let edge = world.children("edge");
     kill_hard(world.supervisor());
-    world
-        .wait(world.client().route(&cx(1), &Routing::all_to(two)))
-        .unwrap();
+    world.wait(world.client().route(&cx(1), &Routing::all_to(two))).unwrap();
     assert_eq!(get(port, "/").unwrap(), "two");
     assert_eq!(world.children("edge"), edge, "the edge was left alone");
     // Both at once: half the requests each.
-    let both = Routing {
-        weights: BTreeMap::from([(one, 50), (two, 50)]),
-        ..Routing::default()
-    };
+    let both = Routing { weights: BTreeMap::from([(one, 50), (two, 50)]), ..Routing::default() };
     world.wait(world.client().route(&cx(1), &both)).unwrap();
     eventually("one answers", || get(port, "/").unwrap() == "one");
     eventually("two answers", || get(port, "/").unwrap() == "two");
@@ -303,16 +245,10 @@ fn replaced_program_takes_over() {
         fs::rename(&new, &program).unwrap();
     };
     let run = || {
-        let output = Command::new(&program)
-            .args(["__test-app", "list"])
-            .arg(world.layout.root())
-            .output()
-            .unwrap();
+        let output =
+            Command::new(&program).args(["__test-app", "list"]).arg(world.layout.root()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        (
-            String::from_utf8(output.stdout).unwrap(),
-            world.supervisor(),
-        )
+        (String::from_utf8(output.stdout).unwrap(), world.supervisor())
     };
     install();
     let before = run();
@@ -342,9 +278,7 @@ fn routing_goes_back_when_nobody_renews_it() {
     world.wait(world.client().route(&cx(1), &routing)).unwrap();
     assert_eq!(world.wait(world.client().routing(&cx(1))).unwrap(), routing);
     kill_hard(world.supervisor());
-    eventually("the edge went back without a supervisor", || {
-        get(port, "/").is_ok_and(|a| a == "one")
-    });
+    eventually("the edge went back without a supervisor", || get(port, "/").is_ok_and(|a| a == "one"));
     let client = world.client();
     eventually("the supervisor knows", || {
         world.wait(client.routing(&cx(1))).unwrap() == Routing::all_to(one)
@@ -358,14 +292,10 @@ fn moved_folder_goes_on_serving() {
     fs::rename(world.layout.root(), &moved).unwrap();
     world.layout = Layout::new(&moved);
     assert_eq!(get(port, "/").unwrap(), "one");
-    world
-        .wait(world.client().route(&cx(1), &Routing::all_to(two)))
-        .unwrap();
+    world.wait(world.client().route(&cx(1), &Routing::all_to(two))).unwrap();
     assert_eq!(get(port, "/").unwrap(), "two");
     kill_hard(world.children("edge")[0]);
-    eventually("it serves again", || {
-        get(port, "/").is_ok_and(|a| a == "two")
-    });
+    eventually("it serves again", || get(port, "/").is_ok_and(|a| a == "two"));
     kill_hard(world.supervisor());
     world.list();
     assert_eq!(get(port, "/").unwrap(), "two");
@@ -379,10 +309,7 @@ fn deleted_folder_ends_the_edge() {
         !is_alive(edge) && !is_alive(supervisor) && world.marked().is_empty()
     });
     assert!(TcpListener::bind(("127.0.0.1", port)).is_ok());
-    assert!(
-        !world.layout.root().exists(),
-        "nothing of it was made again"
-    );
+    assert!(!world.layout.root().exists(), "nothing of it was made again");
 }
 
 fn taken_port_is_refused_and_another_is_moved_to() {
@@ -392,20 +319,12 @@ fn taken_port_is_refused_and_another_is_moved_to() {
     record_port(&world, taken);
     let error = world.wait(world.client().open_port(&cx(1))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(
-        error
-            .message()
-            .contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
     assert_eq!(get(port, "/").unwrap(), "one", "the old place stays open");
     drop(other);
     world.wait(world.client().open_port(&cx(1))).unwrap();
     assert_eq!(get(taken, "/").unwrap(), "one");
-    assert!(
-        TcpListener::bind(("127.0.0.1", port)).is_ok(),
-        "the old place is given up"
-    );
+    assert!(TcpListener::bind(("127.0.0.1", port)).is_ok(), "the old place is given up");
 
     fs::remove_file(world.layout.port_file(&stack())).unwrap();
     let error = world.wait(world.client().open_port(&cx(1))).unwrap_err();
@@ -415,9 +334,7 @@ fn taken_port_is_refused_and_another_is_moved_to() {
 fn idle_workspace_ends_the_edge() {
     let (world, port, one, two) = serving();
     let (edge, supervisor) = (world.children("edge")[0], world.supervisor());
-    world
-        .wait(world.client().route(&cx(1), &Routing::default()))
-        .unwrap();
+    world.wait(world.client().route(&cx(1), &Routing::default())).unwrap();
     let error = get(port, "/").unwrap_err().to_string();
     assert!(error.starts_with("HTTP/1.1 503"), "{error}");
     for release in [one, two] {
@@ -425,8 +342,6 @@ fn idle_workspace_ends_the_edge() {
     }
     world.wait(world.client().close_port(&cx(1))).unwrap();
     eventually("both went", || !is_alive(edge) && !is_alive(supervisor));
-    let error = world
-        .wait(world.client().start(&cx(1), one, &unit_id("other.0")))
-        .unwrap_err();
+    let error = world.wait(world.client().start(&cx(1), one, &unit_id("other.0"))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }

@@ -30,10 +30,7 @@ fn read<T>(created: Created<T>) -> T {
 }
 
 fn want(port: Option<u16>) -> PortSpec {
-    PortSpec {
-        port,
-        listen: LOOPBACK,
-    }
+    PortSpec { port, listen: LOOPBACK }
 }
 
 fn chosen() {
@@ -44,32 +41,14 @@ fn chosen() {
         assert_eq!(Port.diff(&want(None), &have), Change::None);
         // In use by our own edge it is still ours.
         let _edge = TcpListener::bind((LOOPBACK, have.port)).unwrap();
-        assert_eq!(
-            read(Port.create(machine, &cx, &key, &want(None)).await.unwrap()),
-            have
-        );
-        assert_eq!(
-            read(
-                Port.create(machine, &cx, &key, &want(Some(have.port)))
-                    .await
-                    .unwrap()
-            ),
-            have
-        );
-        assert_eq!(
-            port::read(&machine.layout, &cx.stack).unwrap(),
-            Some(have.clone())
-        );
+        assert_eq!(read(Port.create(machine, &cx, &key, &want(None)).await.unwrap()), have);
+        assert_eq!(read(Port.create(machine, &cx, &key, &want(Some(have.port))).await.unwrap()), have);
+        assert_eq!(port::read(&machine.layout, &cx.stack).unwrap(), Some(have.clone()));
         let found = Port.find(machine, &cx, &key, None).await.unwrap();
         assert_eq!(found[0].observed, have);
         Port.delete(machine, &cx, &key, &found[0].id).await.unwrap();
         Port.delete(machine, &cx, &key, &found[0].id).await.unwrap();
-        assert!(
-            Port.find(machine, &cx, &key, None)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(Port.find(machine, &cx, &key, None).await.unwrap().is_empty());
     });
 }
 
@@ -80,17 +59,8 @@ fn taken() {
     let port = somebody.local_addr().unwrap().port();
     let error = wait(Port.create(machine, &cx, &key, &want(Some(port)))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(
-        error
-            .message()
-            .contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
-    assert!(
-        wait(Port.find(machine, &cx, &key, None))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
+    assert!(wait(Port.find(machine, &cx, &key, None)).unwrap().is_empty());
 }
 
 fn many() {
@@ -103,11 +73,7 @@ fn many() {
             stack.app = AppName::new(format!("app-{number}")).unwrap();
             let machine = machine.clone();
             tasks.push(tokio::spawn(async move {
-                read(
-                    Port.create(&machine, &context(&stack), &key("port/public"), &want(None))
-                        .await
-                        .unwrap(),
-                )
+                read(Port.create(&machine, &context(&stack), &key("port/public"), &want(None)).await.unwrap())
             }));
         }
         let mut ports = Vec::new();
@@ -124,32 +90,13 @@ fn volume() {
     let place = Place::new();
     let (machine, cx, key) = (&place.machine, place.cx(), key("volume/data"));
     wait(async {
-        let have = read(
-            Volume
-                .create(machine, &cx, &key, &VolumeSpec {})
-                .await
-                .unwrap(),
-        );
+        let have = read(Volume.create(machine, &cx, &key, &VolumeSpec {}).await.unwrap());
         std::fs::write(have.path.join("kept"), "x").unwrap();
-        assert_eq!(
-            read(
-                Volume
-                    .create(machine, &cx, &key, &VolumeSpec {})
-                    .await
-                    .unwrap()
-            ),
-            have
-        );
+        assert_eq!(read(Volume.create(machine, &cx, &key, &VolumeSpec {}).await.unwrap()), have);
         assert!(have.path.join("kept").exists());
         let id = PhysicalId(String::new());
         Volume.delete(machine, &cx, &key, &id).await.unwrap();
         Volume.delete(machine, &cx, &key, &id).await.unwrap();
-        assert!(
-            Volume
-                .find(machine, &cx, &key, None)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(Volume.find(machine, &cx, &key, None).await.unwrap().is_empty());
     });
 }

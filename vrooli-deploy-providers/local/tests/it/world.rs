@@ -30,23 +30,13 @@ pub(crate) fn hooks() -> ChildHooks {
     config.stop_grace = Duration::from_millis(700);
     config.idle = Duration::from_millis(1500);
     config.tick = Duration::from_millis(100);
-    config.log = LogConfig {
-        max_bytes: 200_000,
-        keep: 2,
-    };
+    config.log = LogConfig { max_bytes: 200_000, keep: 2 };
     ChildHooks::new(|layout: &Layout| {
         // The store of these tests: a file beside the state folder.
-        let place = layout
-            .root()
-            .parent()
-            .unwrap_or(Path::new("/"))
-            .join("store");
-        let value = fs::read_to_string(&place).map_err(|e| SecretError::Io {
-            place: place.display().to_string(),
-            message: e.to_string(),
-        })?;
-        let resolver: Arc<SecretResolver> =
-            Arc::new(move |_| Ok(Secret::new(value.trim().to_owned())));
+        let place = layout.root().parent().unwrap_or(Path::new("/")).join("store");
+        let value = fs::read_to_string(&place)
+            .map_err(|e| SecretError::Io { place: place.display().to_string(), message: e.to_string() })?;
+        let resolver: Arc<SecretResolver> = Arc::new(move |_| Ok(Secret::new(value.trim().to_owned())));
         Ok(resolver)
     })
     .with_config(config)
@@ -69,16 +59,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join(path));
         let id = layout.workspace_id().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        Self {
-            dir,
-            layout,
-            id,
-            runtime,
-        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { dir, layout, id, runtime }
     }
 
     pub(crate) fn wait<F: Future>(&self, future: F) -> F::Output {
@@ -101,11 +83,7 @@ impl World {
         });
         let root = self.layout.release_root(&stack(), number);
         fs::create_dir_all(&root).unwrap();
-        fs::write(
-            self.layout.release_record(&stack(), number),
-            release.to_string(),
-        )
-        .unwrap();
+        fs::write(self.layout.release_record(&stack(), number), release.to_string()).unwrap();
         number
     }
 
@@ -119,21 +97,15 @@ impl World {
     }
 
     pub(crate) fn client(&self) -> SupervisorClient {
-        self.wait(SupervisorClient::connect_or_spawn(
-            &self.layout,
-            Program::default(),
-        ))
-        .unwrap()
+        self.wait(SupervisorClient::connect_or_spawn(&self.layout, Program::default())).unwrap()
     }
 
     pub(crate) fn start(&self, release: ReleaseNumber, unit: &str) -> UnitObserved {
-        self.wait(self.client().start(&cx(1), release, &unit_id(unit)))
-            .unwrap()
+        self.wait(self.client().start(&cx(1), release, &unit_id(unit))).unwrap()
     }
 
     pub(crate) fn stop(&self, release: ReleaseNumber, unit: &str) {
-        self.wait(self.client().stop(&cx(1), release, &unit_id(unit)))
-            .unwrap();
+        self.wait(self.client().stop(&cx(1), release, &unit_id(unit))).unwrap();
     }
 
     pub(crate) fn list(&self) -> Vec<UnitObserved> {
@@ -148,16 +120,12 @@ impl World {
     }
 
     pub(crate) fn instance(&self, release: ReleaseNumber, unit: &str) -> InstanceRecord {
-        let path = self
-            .layout
-            .unit(&stack(), release, &unit_id(unit))
-            .instance();
+        let path = self.layout.unit(&stack(), release, &unit_id(unit)).instance();
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
 
     pub(crate) fn log(&self, release: ReleaseNumber, unit: &str) -> String {
-        fs::read_to_string(self.layout.unit_log(&stack(), release, &unit_id(unit)))
-            .unwrap_or_default()
+        fs::read_to_string(self.layout.unit_log(&stack(), release, &unit_id(unit))).unwrap_or_default()
     }
 
     /// Pids of our hidden subcommands of a role that were given a path of this world (also one
@@ -168,8 +136,7 @@ impl World {
             .filter(|pid| {
                 let line = arguments(*pid);
                 line.get(2).is_some_and(|r| r == role)
-                    && (line.iter().any(|a| a.starts_with(&root))
-                        || is_marked(*pid, &self.id.to_string()))
+                    && (line.iter().any(|a| a.starts_with(&root)) || is_marked(*pid, &self.id.to_string()))
             })
             .collect()
     }
@@ -182,9 +149,7 @@ impl World {
 
     /// Everything that carries the mark of this workspace.
     pub(crate) fn marked(&self) -> BTreeSet<u32> {
-        processes()
-            .filter(|pid| is_marked(*pid, &self.id.to_string()))
-            .collect()
+        processes().filter(|pid| is_marked(*pid, &self.id.to_string())).collect()
     }
 }
 
@@ -196,10 +161,7 @@ impl Drop for World {
             println!("--- supervisor's log\n{log}---");
         }
         if self.layout.root().exists() {
-            let client = self.wait(SupervisorClient::connect_or_spawn(
-                &self.layout,
-                Program::default(),
-            ));
+            let client = self.wait(SupervisorClient::connect_or_spawn(&self.layout, Program::default()));
             let gone = match client {
                 Ok(client) => match self.wait(client.forget(&cx(u64::MAX))) {
                     Ok(()) => self.wait(client.shutdown()),
@@ -212,11 +174,8 @@ impl Drop for World {
             }
         }
         if failed {
-            for pid in self
-                .marked()
-                .into_iter()
-                .chain(self.children("supervisor"))
-                .chain(self.children("edge"))
+            for pid in
+                self.marked().into_iter().chain(self.children("supervisor")).chain(self.children("edge"))
             {
                 kill(pid, "KILL");
             }
@@ -231,10 +190,7 @@ impl Drop for World {
 }
 
 pub(crate) fn stack() -> StackId {
-    StackId {
-        app: "demo".parse().unwrap(),
-        environment: "default".parse().unwrap(),
-    }
+    StackId { app: "demo".parse().unwrap(), environment: "default".parse().unwrap() }
 }
 
 pub(crate) fn unit_id(unit: &str) -> UnitId {
@@ -242,13 +198,7 @@ pub(crate) fn unit_id(unit: &str) -> UnitId {
 }
 
 pub(crate) fn cx(fence: u64) -> OpCtx {
-    OpCtx::new(
-        stack(),
-        Uuid::nil(),
-        fence,
-        Instant::now() + PATIENCE,
-        Cancellation::new(),
-    )
+    OpCtx::new(stack(), Uuid::nil(), fence, Instant::now() + PATIENCE, Cancellation::new())
 }
 
 /// Waits until it is so.
@@ -261,38 +211,24 @@ pub(crate) fn eventually(what: &str, mut test: impl FnMut() -> bool) {
 }
 
 pub(crate) fn processes() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+    fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
 }
 
 pub(crate) fn arguments(pid: u32) -> Vec<String> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|b| *b == 0)
-        .map(|a| String::from_utf8_lossy(a).into_owned())
-        .collect()
+    line.split(|b| *b == 0).map(|a| String::from_utf8_lossy(a).into_owned()).collect()
 }
 
 pub(crate) fn is_marked(pid: u32, mark: &str) -> bool {
     let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let start = format!("{MARKER}={mark}");
-    environ
-        .split(|b| *b == 0)
-        .any(|v| v.starts_with(start.as_bytes()))
-        && is_alive(pid)
+    environ.split(|b| *b == 0).any(|v| v.starts_with(start.as_bytes())) && is_alive(pid)
 }
 
 /// Zombies are dead.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .trim_start()
-            .starts_with('Z')
-    })
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
 
 pub(crate) fn kill(pid: u32, signal: &str) {

@@ -76,11 +76,7 @@ impl App {
                 });
             }
         });
-        Self {
-            address,
-            seen,
-            accepting: accepting.abort_handle(),
-        }
+        Self { address, seen, accepting: accepting.abort_handle() }
     }
 
     pub(crate) fn posts(&self) -> u64 {

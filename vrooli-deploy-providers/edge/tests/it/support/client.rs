@@ -36,9 +36,7 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-        })
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
@@ -46,8 +44,7 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Reply> {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"))
-            .await?;
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n")).await?;
         self.reply(true).await
     }
 
@@ -124,11 +121,7 @@ impl Client {
 
 /// One request on a connection of its own.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> io::Result<Reply> {
-    fetch(
-        address,
-        format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"),
-    )
-    .await
+    fetch(address, format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")).await
 }
 
 pub(crate) async fn fetch(address: SocketAddr, request: impl AsRef<[u8]>) -> io::Result<Reply> {

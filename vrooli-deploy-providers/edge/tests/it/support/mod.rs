@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use vrooli_deploy_edge::{
-    Edge, EdgeLink, EdgeOptions, Limits, ListenerId, ReleaseName, ReleaseRoute, Rule, ServiceName,
-    SiteId, SiteTable,
+    Edge, EdgeLink, EdgeOptions, Limits, ListenerId, ReleaseName, ReleaseRoute, Rule, ServiceName, SiteId,
+    SiteTable,
 };
 
 pub(crate) use app::{App, raw_app, read_head};
@@ -59,14 +59,8 @@ impl Rig {
         options.limits = limits;
         let edge = Edge::in_process(options).await.unwrap();
         let (address, socket) = listen();
-        edge.add_listener(listener_id(), socket.into())
-            .await
-            .unwrap();
-        Self {
-            folder,
-            edge,
-            address,
-        }
+        edge.add_listener(listener_id(), socket.into()).await.unwrap();
+        Self { folder, edge, address }
     }
 
     /// An edge in a process of its own.
@@ -74,14 +68,8 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let (address, socket) = listen();
         let listeners = vec![(listener_id(), socket.into())];
-        let edge = EdgeLink::spawn(command(folder.path()), listeners)
-            .await
-            .unwrap();
-        Self {
-            folder,
-            edge,
-            address,
-        }
+        let edge = EdgeLink::spawn(command(folder.path()), listeners).await.unwrap();
+        Self { folder, edge, address }
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -98,10 +86,7 @@ impl Rig {
 /// This binary as an edge on a state folder.
 pub(crate) fn command(folder: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .env(CHILD, folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit());
+    command.env(CHILD, folder).stdout(Stdio::null()).stderr(Stdio::inherit());
     command
 }
 
@@ -133,10 +118,7 @@ pub(crate) fn table(fence: u64, releases: &[(&str, u32, &[SocketAddr])]) -> Site
     for (name, weight, addresses) in releases {
         table.releases.insert(
             release(name),
-            ReleaseRoute {
-                weight: *weight,
-                backends: BTreeMap::from([(service("ui"), addresses.to_vec())]),
-            },
+            ReleaseRoute { weight: *weight, backends: BTreeMap::from([(service("ui"), addresses.to_vec())]) },
         );
     }
     table

@@ -26,9 +26,8 @@ pub(super) struct Known {
     extension_packages: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-pub(super) static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    crate::knowledge(include_str!("../../../data/postgres.json"), "postgres.json")
-});
+pub(super) static KNOWN: LazyLock<Known> =
+    LazyLock::new(|| crate::knowledge(include_str!("../../../data/postgres.json"), "postgres.json"));
 
 /// The programs of one installed version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,37 +57,21 @@ impl Binaries {
 /// Every installed version, the newest last.
 pub(super) fn installed() -> Vec<Binaries> {
     let variables = environment::of_this_process(&[]);
-    let mut folders: Vec<PathBuf> = KNOWN
-        .folders
-        .iter()
-        .flat_map(|pattern| expand(pattern))
-        .collect();
+    let mut folders: Vec<PathBuf> = KNOWN.folders.iter().flat_map(|pattern| expand(pattern)).collect();
     if let Some(server) = programs::find("postgres", environment::get(&variables, "PATH"))
-        && let Some(folder) = fs::canonicalize(server)
-            .ok()
-            .as_deref()
-            .and_then(Path::parent)
+        && let Some(folder) = fs::canonicalize(server).ok().as_deref().and_then(Path::parent)
     {
         folders.push(folder.to_path_buf());
     }
-    let folders: BTreeSet<PathBuf> = folders
-        .into_iter()
-        .filter_map(|folder| fs::canonicalize(folder).ok())
-        .collect();
+    let folders: BTreeSet<PathBuf> =
+        folders.into_iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
     let complete = |folder: &PathBuf| {
-        ["postgres", "initdb", "pg_ctl"]
-            .iter()
-            .all(|name| programs::is_program(&folder.join(name)))
+        ["postgres", "initdb", "pg_ctl"].iter().all(|name| programs::is_program(&folder.join(name)))
     };
     let mut found: Vec<Binaries> = folders
         .into_iter()
         .filter(complete)
-        .filter_map(|folder| {
-            Some(Binaries {
-                major: major_of(&folder.join("postgres"))?,
-                folder,
-            })
-        })
+        .filter_map(|folder| Some(Binaries { major: major_of(&folder.join("postgres"))?, folder }))
         .filter(|binaries| binaries.major >= KNOWN.oldest_major)
         .collect();
     found.sort();
@@ -100,11 +83,9 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/")];
     for segment in pattern.split('/').filter(|segment| !segment.is_empty()) {
         found = match segment.split_once('*') {
-            None => found
-                .into_iter()
-                .map(|folder| folder.join(segment))
-                .filter(|path| path.exists())
-                .collect(),
+            None => {
+                found.into_iter().map(|folder| folder.join(segment)).filter(|path| path.exists()).collect()
+            }
             Some((start, end)) => found
                 .into_iter()
                 .flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten())
@@ -122,26 +103,15 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
 }
 
 fn major_of(server: &Path) -> Option<u32> {
-    let answer = Command::new(server)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let answer =
+        Command::new(server).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     major_in(&String::from_utf8_lossy(&answer.stdout))
 }
 
 /// `postgres (PostgreSQL) 15.14 (Debian 15.14-1)` → 15.
 fn major_in(text: &str) -> Option<u32> {
-    let version = text
-        .split_whitespace()
-        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
-    version
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect::<String>()
-        .parse()
-        .ok()
+    let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    version.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }
 
 /// The version to make a new server with: the newest that the app takes.
@@ -151,25 +121,18 @@ pub(super) fn choose(wish: VersionWish, what_for: &str) -> Result<Binaries> {
         return Err(missing(what_for));
     }
     let majors: Vec<String> = installed.iter().map(|b| b.major.to_string()).collect();
-    installed
-        .into_iter()
-        .rev()
-        .find(|b| wish.takes(b.major))
-        .ok_or_else(|| {
-            let wanted = if wish.highest == u32::MAX {
-                format!("{} or newer", wish.lowest)
-            } else {
-                wish.highest.to_string()
-            };
-            ProviderError::new(
-                ErrorKind::Missing,
-                format!(
-                    "{what_for} asks for PostgreSQL {wanted}, and installed is {}",
-                    majors.join(", ")
-                ),
-            )
-            .with_help("install that version, or change `version` of the dependency")
-        })
+    installed.into_iter().rev().find(|b| wish.takes(b.major)).ok_or_else(|| {
+        let wanted = if wish.highest == u32::MAX {
+            format!("{} or newer", wish.lowest)
+        } else {
+            wish.highest.to_string()
+        };
+        ProviderError::new(
+            ErrorKind::Missing,
+            format!("{what_for} asks for PostgreSQL {wanted}, and installed is {}", majors.join(", ")),
+        )
+        .with_help("install that version, or change `version` of the dependency")
+    })
 }
 
 /// The version that data was made with.
@@ -200,17 +163,11 @@ fn missing(what_for: &str) -> ProviderError {
 
 /// An extension that this server does not have: says which package brings it.
 pub(super) fn extension_missing(name: &str, major: u32, what_for: &str) -> ProviderError {
-    let packages = KNOWN
-        .extension_packages
-        .get(name)
-        .or_else(|| KNOWN.extension_packages.get(""));
+    let packages = KNOWN.extension_packages.get(name).or_else(|| KNOWN.extension_packages.get(""));
     let advice = packages.and_then(programs::package_here).map_or_else(
         || format!("install the extension `{name}` for PostgreSQL {major}"),
         |(install, package)| {
-            format!(
-                "install it: `{install} {}`",
-                package.replace("{major}", &major.to_string())
-            )
+            format!("install it: `{install} {}`", package.replace("{major}", &major.to_string()))
         },
     );
     ProviderError::new(
@@ -232,10 +189,7 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
-        assert_eq!(
-            major_in("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"),
-            Some(15)
-        );
+        assert_eq!(major_in("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some(15));
         assert_eq!(major_in("postgres (PostgreSQL) 17beta1"), Some(17));
         assert_eq!(major_in("nonsense"), None);
     }
@@ -248,12 +202,6 @@ mod tests {
         }
         let mut found = expand(&format!("{}/pgsql-*/bin", folder.path().display()));
         found.sort();
-        assert_eq!(
-            found,
-            [
-                folder.path().join("pgsql-15/bin"),
-                folder.path().join("pgsql-16/bin")
-            ]
-        );
+        assert_eq!(found, [folder.path().join("pgsql-15/bin"), folder.path().join("pgsql-16/bin")]);
     }
 }

@@ -81,11 +81,7 @@ pub(super) fn url(have: &PostgresObserved, password: &Secret<String>) -> Secret<
 ///
 /// # Errors
 /// `NotFound` when it was never made; what keeps it from starting, with its last log lines.
-pub async fn ensure_running(
-    machine: &Machine,
-    cx: &OpCtx,
-    key: &ResourceKey,
-) -> Result<PostgresObserved> {
+pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<PostgresObserved> {
     let server = Server::open(machine, cx, key).await?;
     let record = server.made()?;
     server.run(cx, &record).await?;
@@ -111,42 +107,26 @@ pub(crate) fn exists(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result
 }
 
 /// Ways to give statements to a running server: as the app's role, and as its superuser.
-pub(crate) async fn sessions(
-    machine: &Machine,
-    cx: &OpCtx,
-    key: &ResourceKey,
-) -> Result<(Session, Session)> {
+pub(crate) async fn sessions(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<(Session, Session)> {
     let server = Server::open(machine, cx, key).await?;
     let record = server.made()?;
     server.run(cx, &record).await?;
-    let superuser = server
-        .superuser(cx, &record, record.made.database.as_str())
-        .await?;
+    let superuser = server.superuser(cx, &record, record.made.database.as_str()).await?;
     let password = server.password()?;
-    let login = Login {
-        user: KNOWN.role.clone(),
-        password,
-        ..superuser.login.clone()
-    };
+    let login = Login { user: KNOWN.role.clone(), password, ..superuser.login.clone() };
     Ok((superuser.to(login), superuser))
 }
 
 /// What a failed script said, as an error.
 pub(crate) fn refused(answer: &ToolOutput) -> ProviderError {
     let said = answer.stderr.trim();
-    let kind = if said.contains("No space left") {
-        ErrorKind::Quota
-    } else {
-        ErrorKind::Unexpected
-    };
-    let line = said
-        .lines()
-        .find(|l| l.contains("ERROR:") || l.contains("FATAL:"))
-        .or_else(|| said.lines().next());
+    let kind = if said.contains("No space left") { ErrorKind::Quota } else { ErrorKind::Unexpected };
+    let line =
+        said.lines().find(|l| l.contains("ERROR:") || l.contains("FATAL:")).or_else(|| said.lines().next());
     let line = line.unwrap_or("psql failed and said nothing");
-    let line = line.split_once("psql:<stdin>:").map_or(line, |(_, rest)| {
-        rest.split_once(' ').map_or(rest, |(_, r)| r)
-    });
+    let line = line
+        .split_once("psql:<stdin>:")
+        .map_or(line, |(_, rest)| rest.split_once(' ').map_or(rest, |(_, r)| r));
     ProviderError::new(kind, format!("PostgreSQL refused: {}", line.trim()))
         .with_context("psql", said.to_owned())
 }
@@ -154,20 +134,11 @@ pub(crate) fn refused(answer: &ToolOutput) -> ProviderError {
 impl<'a> Server<'a> {
     /// Takes the server's lock.
     pub(super) async fn open(machine: &'a Machine, cx: &OpCtx, key: &ResourceKey) -> Result<Self> {
-        let path = machine
-            .layout
-            .locks(&cx.stack)
-            .join(format!("postgres-{}", folder_name(key)));
+        let path = machine.layout.locks(&cx.stack).join(format!("postgres-{}", folder_name(key)));
         let what = format!("the PostgreSQL server of {}", cx.stack);
         let lock = files::lock(cx, &path, &what).await?;
         let home = home::of(&machine.layout, &cx.stack, key)?;
-        Ok(Self {
-            machine,
-            stack: cx.stack.clone(),
-            key: key.clone(),
-            home,
-            lock,
-        })
+        Ok(Self { machine, stack: cx.stack.clone(), key: key.clone(), home, lock })
     }
 
     fn name(&self) -> String {
@@ -181,14 +152,9 @@ impl<'a> Server<'a> {
     /// The record of a server whose data is there.
     fn made(&self) -> Result<Record> {
         match self.record()? {
-            Some(record) if matches!(record.progress, Progress::Initialized | Progress::Ready) => {
-                Ok(record)
-            }
-            _ => Err(ProviderError::new(
-                ErrorKind::NotFound,
-                format!("{} was never made", self.name()),
-            )
-            .with_help("deploy the app: that makes it")),
+            Some(record) if matches!(record.progress, Progress::Initialized | Progress::Ready) => Ok(record),
+            _ => Err(ProviderError::new(ErrorKind::NotFound, format!("{} was never made", self.name()))
+                .with_help("deploy the app: that makes it")),
         }
     }
 
@@ -214,10 +180,7 @@ impl<'a> Server<'a> {
         self.run_first(cx, &mut record).await?;
         self.prepare(cx, &record, want).await?;
         record.made.database = want.database.clone();
-        record
-            .made
-            .extensions
-            .extend(want.extensions.iter().cloned());
+        record.made.extensions.extend(want.extensions.iter().cloned());
         record.progress = Progress::Ready;
         record.write(&self.home.folder)?;
         Ok(record)
@@ -232,19 +195,14 @@ impl<'a> Server<'a> {
                 ErrorKind::Conflict,
                 format!("`{}` holds a PostgreSQL server that no record of ours tells of", data.display()),
             )
-            .with_help("move it away, or bring back the `resource.json` that lay beside it; nothing was changed"));
+            .with_help(
+                "move it away, or bring back the `resource.json` that lay beside it; nothing was changed",
+            ));
         }
         self.home.make()?;
-        files::remove_temporary(&self.home.folder)
-            .map_err(failure::at("clean", &self.home.folder))?;
+        files::remove_temporary(&self.home.folder).map_err(failure::at("clean", &self.home.folder))?;
         let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-        let port = numbers::choose(
-            &self.machine.layout,
-            &self.stack,
-            &self.key,
-            LISTEN,
-            KNOWN.ports,
-        )?;
+        let port = numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
         let made = Made {
             major: binaries.major,
             port,
@@ -263,8 +221,7 @@ impl<'a> Server<'a> {
             .or_else(|_| binaries::choose(VersionWish::read(None), &self.name()))?;
         record.made.major = binaries.major;
         self.home.make()?;
-        files::remove_temporary(&self.home.folder)
-            .map_err(failure::at("clean", &self.home.folder))?;
+        files::remove_temporary(&self.home.folder).map_err(failure::at("clean", &self.home.folder))?;
         // Kept before it is used: whatever happens next, nobody is locked out.
         let superuser = password::kept(self.machine, &self.stack, &self.key, "superuser")?;
         self.password()?;
@@ -272,10 +229,7 @@ impl<'a> Server<'a> {
         let mut said = String::new();
         for locale in &KNOWN.locales {
             files::remove_tree(&data).map_err(failure::at("remove", &data))?;
-            match self
-                .initdb(cx, &binaries, &data, locale, &superuser)
-                .await?
-            {
+            match self.initdb(cx, &binaries, &data, locale, &superuser).await? {
                 None => {
                     said.clear();
                     break;
@@ -289,21 +243,15 @@ impl<'a> Server<'a> {
             }
         }
         if !said.is_empty() {
-            let kind = if said.contains("No space left") {
-                ErrorKind::Quota
-            } else {
-                ErrorKind::Unexpected
-            };
+            let kind = if said.contains("No space left") { ErrorKind::Quota } else { ErrorKind::Unexpected };
             let line = said
                 .lines()
                 .find(|line| line.contains("error:"))
                 .unwrap_or("initdb failed")
                 .trim()
                 .to_owned();
-            return Err(
-                ProviderError::new(kind, format!("cannot make {}: {line}", self.name()))
-                    .with_context("initdb", said),
-            );
+            return Err(ProviderError::new(kind, format!("cannot make {}: {line}", self.name()))
+                .with_context("initdb", said));
         }
         self.configure(&data)?;
         record.progress = Progress::Initialized;
@@ -327,43 +275,29 @@ impl<'a> Server<'a> {
         drop(writer);
         if let Some(account) = &self.home.account {
             // `/dev/stdin` is opened anew, by that account.
-            std::os::unix::fs::fchown(&reader, Some(account.uid), Some(account.gid))
-                .map_err(pipe)?;
+            std::os::unix::fs::fchown(&reader, Some(account.uid), Some(account.gid)).map_err(pipe)?;
         }
         self.lock.set_len(0).map_err(pipe)?;
         (&self.lock).rewind().map_err(pipe)?;
-        let answer = Tool::new(
-            &binaries.program("initdb"),
-            &self.home.folder,
-            self.home.account.as_ref(),
-        )
-        .arg("-D")
-        .arg(data)
-        .arg("-U")
-        .arg(&KNOWN.superuser)
-        .args([
-            "--pwfile=/dev/stdin",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-        ])
-        .arg(format!("--locale={locale}"))
-        .stdin(reader)
-        // The lock is its standard output: while it works nobody else does.
-        .output_to(&self.lock)
-        .map_err(pipe)?
-        .run(cx)
-        .await?;
+        let answer = Tool::new(&binaries.program("initdb"), &self.home.folder, self.home.account.as_ref())
+            .arg("-D")
+            .arg(data)
+            .arg("-U")
+            .arg(&KNOWN.superuser)
+            .args(["--pwfile=/dev/stdin", "--auth=scram-sha-256", "--encoding=UTF8"])
+            .arg(format!("--locale={locale}"))
+            .stdin(reader)
+            // The lock is its standard output: while it works nobody else does.
+            .output_to(&self.lock)
+            .map_err(pipe)?
+            .run(cx)
+            .await?;
         if answer.status.success() {
             return Ok(None);
         }
-        let path = self
-            .machine
-            .layout
-            .locks(&self.stack)
-            .join(format!("postgres-{}", folder_name(&self.key)));
-        Ok(Some(
-            fs::read_to_string(path).unwrap_or_else(|_| "initdb failed".to_owned()),
-        ))
+        let path =
+            self.machine.layout.locks(&self.stack).join(format!("postgres-{}", folder_name(&self.key)));
+        Ok(Some(fs::read_to_string(path).unwrap_or_else(|_| "initdb failed".to_owned())))
     }
 
     /// Has the server read our settings after its own.
@@ -383,18 +317,10 @@ impl<'a> Server<'a> {
         const TRIES: u32 = 5;
         for _ in 0..TRIES {
             match self.run(cx, record).await {
-                Err(error)
-                    if error.kind() == ErrorKind::Conflict
-                        && record.progress != Progress::Ready =>
-                {
+                Err(error) if error.kind() == ErrorKind::Conflict && record.progress != Progress::Ready => {
                     let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-                    record.made.port = numbers::choose(
-                        &self.machine.layout,
-                        &self.stack,
-                        &self.key,
-                        LISTEN,
-                        KNOWN.ports,
-                    )?;
+                    record.made.port =
+                        numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
                     record.write(&self.home.folder)?;
                 }
                 other => return other,
@@ -430,18 +356,13 @@ impl<'a> Server<'a> {
     fn major_of_data(&self, record: &Record) -> Result<u32> {
         let path = self.home.data().join("PG_VERSION");
         let text = fs::read_to_string(&path).map_err(failure::at("read", &path))?;
-        Ok(text
-            .trim()
-            .split('.')
-            .next()
-            .and_then(|major| major.parse().ok())
-            .unwrap_or(record.made.major))
+        Ok(text.trim().split('.').next().and_then(|major| major.parse().ok()).unwrap_or(record.made.major))
     }
 
     async fn start(&self, cx: &OpCtx, binaries: &Binaries, record: &Record) -> Result<()> {
         let settings = self.home.folder.join("server.conf");
-        let text = include_str!("../../../data/postgres.conf")
-            .replace("@PORT@", &record.made.port.to_string());
+        let text =
+            include_str!("../../../data/postgres.conf").replace("@PORT@", &record.made.port.to_string());
         files::write_atomic(&settings, text.as_bytes()).map_err(failure::at("write", &settings))?;
         let log = self.home.log();
         // What it says while it starts is what `did_not_start` reads: the log begins anew,
@@ -452,50 +373,32 @@ impl<'a> Server<'a> {
             std::os::unix::fs::chown(&settings, Some(account.uid), Some(account.gid))
                 .map_err(failure::at("give away", &settings))?;
         }
-        let left = cx
-            .deadline
-            .saturating_duration_since(Instant::now())
-            .as_secs()
-            .max(1);
-        let lock = self
-            .lock
-            .try_clone()
-            .map_err(failure::at("keep the lock of", &self.home.folder))?;
+        let left = cx.deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
+        let lock = self.lock.try_clone().map_err(failure::at("keep the lock of", &self.home.folder))?;
         // It detaches the server from us: another session, its output to the log.
-        Tool::new(
-            &binaries.program("pg_ctl"),
-            &self.home.folder,
-            self.home.account.as_ref(),
-        )
-        .args(["start", "-s", "-w", "-t"])
-        .arg(left.to_string())
-        .arg("-D")
-        .arg(self.home.data())
-        .arg("-l")
-        .arg(&log)
-        .stdin(lock)
-        .run(cx)
-        .await
-        .map(drop)
+        Tool::new(&binaries.program("pg_ctl"), &self.home.folder, self.home.account.as_ref())
+            .args(["start", "-s", "-w", "-t"])
+            .arg(left.to_string())
+            .arg("-D")
+            .arg(self.home.data())
+            .arg("-l")
+            .arg(&log)
+            .stdin(lock)
+            .run(cx)
+            .await
+            .map(drop)
     }
 
     fn did_not_start(&self, record: &Record) -> ProviderError {
         let lines = files::last_lines(&self.home.log(), 20);
-        if lines
-            .iter()
-            .any(|line| line.contains("Address already in use"))
-        {
+        if lines.iter().any(|line| line.contains("Address already in use")) {
             return numbers::taken(LISTEN, record.made.port).with_help(format!(
                 "{} has that port; stop the process and run the same command again",
                 self.name()
             ));
         }
         let full = lines.iter().any(|line| line.contains("No space left"));
-        let kind = if full {
-            ErrorKind::Quota
-        } else {
-            ErrorKind::Unavailable
-        };
+        let kind = if full { ErrorKind::Quota } else { ErrorKind::Unavailable };
         ProviderError::new(kind, format!("{} did not start", self.name()))
             .with_context("log", lines.join("\n"))
             .with_help(format!("its log is `{}`", self.home.log().display()))
@@ -508,11 +411,7 @@ impl<'a> Server<'a> {
             return Running::No;
         };
         let mut lines = text.lines();
-        let Some(pid) = lines
-            .next()
-            .and_then(|pid| pid.trim().parse().ok())
-            .and_then(Pid::from_raw)
-        else {
+        let Some(pid) = lines.next().and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw) else {
             return Running::No;
         };
         if !resident::works_in(pid, &data) {
@@ -557,11 +456,7 @@ impl<'a> Server<'a> {
             {
                 return Err(ProviderError::new(
                     ErrorKind::Permission,
-                    format!(
-                        "cannot stop {} (process {}): {error}",
-                        self.name(),
-                        pid.as_raw_nonzero()
-                    ),
+                    format!("cannot stop {} (process {}): {error}", self.name(), pid.as_raw_nonzero()),
                 ));
             }
             wait(cx, &self.name()).await?;
@@ -603,22 +498,15 @@ impl<'a> Server<'a> {
     ) -> Result<Secret<String>> {
         self.halt(cx).await?;
         let password = password::kept(self.machine, &self.stack, &self.key, "superuser")?;
-        let statement = format!(
-            "ALTER ROLE {} PASSWORD {}\n",
-            identifier(&KNOWN.superuser),
-            literal(password.expose())
-        );
-        let answer = Tool::new(
-            &binaries.program("postgres"),
-            &self.home.folder,
-            self.home.account.as_ref(),
-        )
-        .args(["--single", "-c", "log_min_error_statement=panic", "-D"])
-        .arg(self.home.data())
-        .arg("postgres")
-        .stdin(whole_input(statement.as_bytes(), &self.home.folder)?)
-        .run(cx)
-        .await?;
+        let statement =
+            format!("ALTER ROLE {} PASSWORD {}\n", identifier(&KNOWN.superuser), literal(password.expose()));
+        let answer = Tool::new(&binaries.program("postgres"), &self.home.folder, self.home.account.as_ref())
+            .args(["--single", "-c", "log_min_error_statement=panic", "-D"])
+            .arg(self.home.data())
+            .arg("postgres")
+            .stdin(whole_input(statement.as_bytes(), &self.home.folder)?)
+            .run(cx)
+            .await?;
         if !answer.status.success() || answer.stderr.contains("ERROR:") {
             return Err(ProviderError::new(
                 ErrorKind::Unexpected,
@@ -653,17 +541,8 @@ impl<'a> Server<'a> {
         if !answer.status.success() {
             return Err(refused(&answer));
         }
-        let inside = session.to(Login {
-            database: database.to_owned(),
-            ..session.login.clone()
-        });
-        add_extensions(
-            cx,
-            &inside,
-            want.extensions.iter().map(SqlName::as_str),
-            &self.name(),
-        )
-        .await
+        let inside = session.to(Login { database: database.to_owned(), ..session.login.clone() });
+        add_extensions(cx, &inside, want.extensions.iter().map(SqlName::as_str), &self.name()).await
     }
 
     /// Stops it and removes everything, the record last.
@@ -708,36 +587,16 @@ pub(crate) async fn add_extensions<'a>(
     }
     let list: Vec<String> = names.iter().map(|name| literal(name)).collect();
     let rows = superuser
-        .rows(
-            cx,
-            &format!(
-                "SELECT name FROM pg_available_extensions WHERE name IN ({});",
-                list.join(", ")
-            ),
-        )
+        .rows(cx, &format!("SELECT name FROM pg_available_extensions WHERE name IN ({});", list.join(", ")))
         .await?;
-    let available: BTreeSet<&str> = rows
-        .iter()
-        .filter_map(|row| row.first())
-        .map(String::as_str)
-        .collect();
+    let available: BTreeSet<&str> = rows.iter().filter_map(|row| row.first()).map(String::as_str).collect();
     if let Some(missing) = names.iter().find(|name| !available.contains(*name)) {
-        return Err(binaries::extension_missing(
-            missing,
-            superuser.major,
-            what_for,
-        ));
+        return Err(binaries::extension_missing(missing, superuser.major, what_for));
     }
-    let script: String = names
-        .iter()
-        .map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", identifier(name)))
-        .collect();
+    let script: String =
+        names.iter().map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", identifier(name))).collect();
     let answer = superuser.script(cx, &script, false).await?;
-    if answer.status.success() {
-        Ok(())
-    } else {
-        Err(refused(&answer))
-    }
+    if answer.status.success() { Ok(()) } else { Err(refused(&answer)) }
 }
 
 /// How a server is.
@@ -754,10 +613,7 @@ async fn wait(cx: &OpCtx, what: &str) -> Result<()> {
         return Err(failure::cancelled(what));
     }
     if Instant::now() >= cx.deadline {
-        return Err(ProviderError::new(
-            ErrorKind::Timeout,
-            format!("{what} took too long to start or stop"),
-        ));
+        return Err(ProviderError::new(ErrorKind::Timeout, format!("{what} took too long to start or stop")));
     }
     tokio::time::sleep(POLL).await;
     Ok(())

@@ -46,17 +46,10 @@ async fn make(
     let password = server.password()?;
     let url = url(&observed, &password);
     let secrets = BTreeMap::from([
-        (
-            OutputName::new("password").map_err(|e| failure::name(&e))?,
-            password,
-        ),
+        (OutputName::new("password").map_err(|e| failure::name(&e))?, password),
         (OutputName::new("url").map_err(|e| failure::name(&e))?, url),
     ]);
-    Ok(Created::Read {
-        id,
-        observed,
-        secrets,
-    })
+    Ok(Created::Read { id, observed, secrets })
 }
 
 impl ResourceHandler for Postgres {
@@ -75,21 +68,10 @@ impl ResourceHandler for Postgres {
         key: &ResourceKey,
         _: Option<&PhysicalId>,
     ) -> Result<Vec<Found<PostgresObserved>>> {
-        Ok(all(machine, &cx.stack)?
-            .into_iter()
-            .filter(|found| found.key == *key)
-            .collect())
+        Ok(all(machine, &cx.stack)?.into_iter().filter(|found| found.key == *key).collect())
     }
-    async fn list(
-        &self,
-        machine: &Machine,
-        _: &OpCtx,
-        scope: &Scope,
-    ) -> Result<Page<PostgresObserved>> {
-        Ok(Page {
-            items: all(machine, &scope.stack)?,
-            next: None,
-        })
+    async fn list(&self, machine: &Machine, _: &OpCtx, scope: &Scope) -> Result<Page<PostgresObserved>> {
+        Ok(Page { items: all(machine, &scope.stack)?, next: None })
     }
     async fn create(
         &self,
@@ -111,13 +93,7 @@ impl ResourceHandler for Postgres {
     ) -> Result<Created<PostgresObserved>> {
         make(machine, cx, key, want).await
     }
-    async fn delete(
-        &self,
-        machine: &Machine,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        _: &PhysicalId,
-    ) -> Result<()> {
+    async fn delete(&self, machine: &Machine, cx: &OpCtx, key: &ResourceKey, _: &PhysicalId) -> Result<()> {
         Server::open(machine, cx, key).await?.remove(cx).await
     }
 }

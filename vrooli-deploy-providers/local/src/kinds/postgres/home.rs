@@ -55,10 +55,8 @@ impl Home {
             Err(error) => return Err(failure::io("make", &self.folder, &error)),
         }
         match &self.account {
-            Some(account) => {
-                std::os::unix::fs::chown(&self.folder, Some(account.uid), Some(account.gid))
-                    .map_err(failure::at("give away", &self.folder))
-            }
+            Some(account) => std::os::unix::fs::chown(&self.folder, Some(account.uid), Some(account.gid))
+                .map_err(failure::at("give away", &self.folder)),
             None => Ok(()),
         }
     }
@@ -70,9 +68,7 @@ pub(crate) fn folder_for_root(layout: &Layout) -> Result<Option<PathBuf>> {
     if !account::is_root() || !layout.root().join("id").exists() {
         return Ok(None);
     }
-    let id = layout
-        .workspace_id()
-        .map_err(failure::at("read the id of", layout.root()))?;
+    let id = layout.workspace_id().map_err(failure::at("read the id of", layout.root()))?;
     Ok(Some(Path::new(FOR_ROOT).join(id.to_string())))
 }
 
@@ -80,12 +76,7 @@ pub(crate) fn folder_for_root(layout: &Layout) -> Result<Option<PathBuf>> {
 pub(super) fn parents(layout: &Layout, stack: &StackId) -> Result<Vec<PathBuf>> {
     let mut parents = vec![layout.servers(stack, SORT)];
     if let Some(folder) = folder_for_root(layout)? {
-        parents.push(
-            folder
-                .join(stack.app.as_str())
-                .join(stack.environment.as_str())
-                .join(SORT),
-        );
+        parents.push(folder.join(stack.app.as_str()).join(stack.environment.as_str()).join(SORT));
     }
     Ok(parents)
 }
@@ -94,24 +85,16 @@ pub(super) fn parents(layout: &Layout, stack: &StackId) -> Result<Vec<PathBuf>> 
 pub(super) fn of(layout: &Layout, stack: &StackId, key: &ResourceKey) -> Result<Home> {
     let inside = layout.servers(stack, SORT).join(folder_name(key));
     if !account::is_root() {
-        return Ok(Home {
-            folder: inside,
-            account: None,
-        });
+        return Ok(Home { folder: inside, account: None });
     }
     // Made by an ordinary user and now used by root: it goes on where it is.
     if let Ok(meta) = fs::metadata(&inside) {
         let owner = account::look_up(&meta.uid().to_string()).filter(|owner| owner.uid != 0);
         if let Some(owner) = owner {
-            return Ok(Home {
-                folder: inside,
-                account: Some(owner),
-            });
+            return Ok(Home { folder: inside, account: Some(owner) });
         }
     }
-    let id = layout
-        .workspace_id()
-        .map_err(failure::at("read the id of", layout.root()))?;
+    let id = layout.workspace_id().map_err(failure::at("read the id of", layout.root()))?;
     let folder = Path::new(FOR_ROOT)
         .join(id.to_string())
         .join(stack.app.as_str())
@@ -125,10 +108,7 @@ pub(super) fn of(layout: &Layout, stack: &StackId, key: &ResourceKey) -> Result<
         )
         .with_help("run as an ordinary user, or make the account: `useradd --system postgres`")
     })?;
-    Ok(Home {
-        folder,
-        account: Some(account),
-    })
+    Ok(Home { folder, account: Some(account) })
 }
 
 /// Removes what is left above a home when it was the last one.

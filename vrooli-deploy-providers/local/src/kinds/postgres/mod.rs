@@ -58,16 +58,12 @@ impl SqlName {
         let name = name.into();
         let fits = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
             && !matches!(name.as_str(), "template0" | "template1");
         if fits {
             Ok(Self(name))
         } else {
-            Err(format!(
-                "`{name}` cannot name a database here: letters, digits, `_` and `-`, 63 at most"
-            ))
+            Err(format!("`{name}` cannot name a database here: letters, digits, `_` and `-`, 63 at most"))
         }
     }
 
@@ -136,18 +132,12 @@ impl ResourceKindDef for Postgres {
         super::kind_name("local.postgres")
     }
     fn output_names(&self) -> &'static [&'static str] {
-        &[
-            "host", "port", "user", "database", "sslmode", "password", "url",
-        ]
+        &["host", "port", "user", "database", "sslmode", "password", "url"]
     }
     fn diff(&self, want: &PostgresSpec, have: &PostgresObserved) -> Change {
         // The version decides only which server is made: another major on the same data is
         // an upgrade of data, which is nobody's side effect.
-        let PostgresSpec {
-            database,
-            version: _,
-            extensions,
-        } = want;
+        let PostgresSpec { database, version: _, extensions } = want;
         Diff::new()
             // A further database is made and the old one stays as it is.
             .update("database", *database != have.database)
@@ -182,15 +172,7 @@ mod tests {
 
     #[test]
     fn names_that_are_no_names_are_refused() {
-        for bad in [
-            "",
-            "a b",
-            "a;drop",
-            "1a",
-            "template1",
-            "a\"b",
-            &"a".repeat(64),
-        ] {
+        for bad in ["", "a b", "a;drop", "1a", "template1", "a\"b", &"a".repeat(64)] {
             assert!(SqlName::new(bad).is_err(), "{bad}");
         }
         assert!(SqlName::new("vrooli_picker_wheel").is_ok());
@@ -215,18 +197,9 @@ mod tests {
         };
         assert_eq!(Postgres.diff(&want, &have), Change::None);
         want.extensions.insert(name("vector"));
+        assert_eq!(Postgres.diff(&want, &have), Change::InPlace(vec!["extensions".to_owned()]));
         assert_eq!(
-            Postgres.diff(&want, &have),
-            Change::InPlace(vec!["extensions".to_owned()])
-        );
-        assert_eq!(
-            Postgres.diff(
-                &want,
-                &PostgresObserved {
-                    finished: false,
-                    ..have
-                }
-            ),
+            Postgres.diff(&want, &PostgresObserved { finished: false, ..have }),
             Change::InPlace(vec!["extensions".to_owned(), "finished".to_owned()])
         );
     }

@@ -30,26 +30,13 @@ pub(crate) struct Session {
 impl Session {
     /// The same as somebody else, or in another database.
     pub(crate) fn to(&self, login: Login) -> Self {
-        Self {
-            login,
-            ..self.clone()
-        }
+        Self { login, ..self.clone() }
     }
 
     /// Runs a script; stops at its first error. `one` makes one transaction of it.
     pub(crate) async fn script(&self, cx: &OpCtx, script: &str, one: bool) -> Result<ToolOutput> {
         let mut tool = Tool::new(&self.program, &self.folder, None)
-            .args([
-                "-X",
-                "-q",
-                "-A",
-                "-t",
-                "-w",
-                "-F",
-                "\t",
-                "-v",
-                "ON_ERROR_STOP=1",
-            ])
+            .args(["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1"])
             .arg("-h")
             .arg("127.0.0.1")
             .arg("-p")
@@ -68,9 +55,7 @@ impl Session {
         if one {
             tool = tool.arg("--single-transaction");
         }
-        tool.stdin(whole_input(script.as_bytes(), &self.folder)?)
-            .run(cx)
-            .await
+        tool.stdin(whole_input(script.as_bytes(), &self.folder)?).run(cx).await
     }
 
     /// Rows of one statement, fields separated by tabs.
@@ -80,9 +65,7 @@ impl Session {
             return Err(super::cluster::refused(&answer));
         }
         let lines = answer.stdout.lines().filter(|line| !line.is_empty());
-        Ok(lines
-            .map(|line| line.split('\t').map(str::to_owned).collect())
-            .collect())
+        Ok(lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 }
 

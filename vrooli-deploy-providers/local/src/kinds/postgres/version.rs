@@ -11,38 +11,22 @@ impl VersionWish {
     /// Reads `15`, `15.2`, `>=14`, `^15`, `16-3.4` (an image's tag). What cannot be read,
     /// or names no version that there was, wishes nothing.
     pub(super) fn read(text: Option<&str>) -> Self {
-        let any = Self {
-            lowest: 0,
-            highest: u32::MAX,
-        };
+        let any = Self { lowest: 0, highest: u32::MAX };
         let Some(text) = text.map(str::trim) else {
             return any;
         };
         let number = text.trim_start_matches(|c: char| !c.is_ascii_digit());
         let major: String = number.chars().take_while(char::is_ascii_digit).collect();
         // `>=2023.0` is on other resources a year; no major of PostgreSQL is that high.
-        let Some(major) = major
-            .parse::<u32>()
-            .ok()
-            .filter(|major| (9..100).contains(major))
-        else {
+        let Some(major) = major.parse::<u32>().ok().filter(|major| (9..100).contains(major)) else {
             return any;
         };
         if text.starts_with('>') || text.starts_with('~') && text.starts_with("~>") {
-            Self {
-                lowest: major,
-                highest: u32::MAX,
-            }
+            Self { lowest: major, highest: u32::MAX }
         } else if text.starts_with('<') {
-            Self {
-                lowest: 0,
-                highest: major,
-            }
+            Self { lowest: 0, highest: major }
         } else {
-            Self {
-                lowest: major,
-                highest: major,
-            }
+            Self { lowest: major, highest: major }
         }
     }
 

@@ -39,17 +39,10 @@ async fn make(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<Create
     let password = server.password()?;
     let url = url(&observed, &password);
     let secrets = BTreeMap::from([
-        (
-            OutputName::new("password").map_err(|e| failure::name(&e))?,
-            password,
-        ),
+        (OutputName::new("password").map_err(|e| failure::name(&e))?, password),
         (OutputName::new("url").map_err(|e| failure::name(&e))?, url),
     ]);
-    Ok(Created::Read {
-        id,
-        observed,
-        secrets,
-    })
+    Ok(Created::Read { id, observed, secrets })
 }
 
 impl ResourceHandler for Redis {
@@ -68,21 +61,10 @@ impl ResourceHandler for Redis {
         key: &ResourceKey,
         _: Option<&PhysicalId>,
     ) -> Result<Vec<Found<RedisObserved>>> {
-        Ok(all(machine, &cx.stack)?
-            .into_iter()
-            .filter(|found| found.key == *key)
-            .collect())
+        Ok(all(machine, &cx.stack)?.into_iter().filter(|found| found.key == *key).collect())
     }
-    async fn list(
-        &self,
-        machine: &Machine,
-        _: &OpCtx,
-        scope: &Scope,
-    ) -> Result<Page<RedisObserved>> {
-        Ok(Page {
-            items: all(machine, &scope.stack)?,
-            next: None,
-        })
+    async fn list(&self, machine: &Machine, _: &OpCtx, scope: &Scope) -> Result<Page<RedisObserved>> {
+        Ok(Page { items: all(machine, &scope.stack)?, next: None })
     }
     async fn create(
         &self,
@@ -104,13 +86,7 @@ impl ResourceHandler for Redis {
     ) -> Result<Created<RedisObserved>> {
         make(machine, cx, key).await
     }
-    async fn delete(
-        &self,
-        machine: &Machine,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        _: &PhysicalId,
-    ) -> Result<()> {
+    async fn delete(&self, machine: &Machine, cx: &OpCtx, key: &ResourceKey, _: &PhysicalId) -> Result<()> {
         Server::open(machine, cx, key).await?.remove(cx).await
     }
 }

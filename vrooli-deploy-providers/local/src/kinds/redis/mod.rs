@@ -68,10 +68,6 @@ impl ResourceKindDef for Redis {
         Ownership::DerivedName(key.to_string())
     }
     fn outputs(&self, _: &PhysicalId, have: &RedisObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([
-            ("host", "127.0.0.1".into()),
-            ("port", have.port.into()),
-            ("database", "0".into()),
-        ])
+        super::outputs([("host", "127.0.0.1".into()), ("port", have.port.into()), ("database", "0".into())])
     }
 }

@@ -61,19 +61,12 @@ pub(super) struct Server<'a> {
 
 /// What the record says, as it is observed.
 pub(super) fn observed(record: &Record) -> RedisObserved {
-    RedisObserved {
-        port: record.made.port,
-        finished: record.progress == Progress::Ready,
-    }
+    RedisObserved { port: record.made.port, finished: record.progress == Progress::Ready }
 }
 
 /// The URL with the password in it.
 pub(super) fn url(have: &RedisObserved, password: &Secret<String>) -> Secret<String> {
-    Secret::new(format!(
-        "redis://:{}@127.0.0.1:{}/0",
-        password.expose(),
-        have.port
-    ))
+    Secret::new(format!("redis://:{}@127.0.0.1:{}/0", password.expose(), have.port))
 }
 
 /// The folder of a stack's servers.
@@ -85,22 +78,15 @@ pub(super) fn parent(machine: &Machine, stack: &StackId) -> PathBuf {
 ///
 /// # Errors
 /// `NotFound` when it was never made; what keeps it from starting, with its last log lines.
-pub async fn ensure_running(
-    machine: &Machine,
-    cx: &OpCtx,
-    key: &ResourceKey,
-) -> Result<RedisObserved> {
+pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<RedisObserved> {
     let server = Server::open(machine, cx, key).await?;
     match server.record()? {
         Some(record) if record.progress == Progress::Ready => {
             server.run(cx, &record).await?;
             Ok(observed(&record))
         }
-        _ => Err(ProviderError::new(
-            ErrorKind::NotFound,
-            format!("{} was never made", server.name()),
-        )
-        .with_help("deploy the app: that makes it")),
+        _ => Err(ProviderError::new(ErrorKind::NotFound, format!("{} was never made", server.name()))
+            .with_help("deploy the app: that makes it")),
     }
 }
 
@@ -114,19 +100,10 @@ pub async fn stop(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<()
 
 impl<'a> Server<'a> {
     pub(super) async fn open(machine: &'a Machine, cx: &OpCtx, key: &ResourceKey) -> Result<Self> {
-        let path = machine
-            .layout
-            .locks(&cx.stack)
-            .join(format!("{SORT}-{}", folder_name(key)));
+        let path = machine.layout.locks(&cx.stack).join(format!("{SORT}-{}", folder_name(key)));
         let lock = files::lock(cx, &path, &format!("the Redis server of {}", cx.stack)).await?;
         let folder = parent(machine, &cx.stack).join(folder_name(key));
-        Ok(Self {
-            machine,
-            stack: cx.stack.clone(),
-            key: key.clone(),
-            folder,
-            lock,
-        })
+        Ok(Self { machine, stack: cx.stack.clone(), key: key.clone(), folder, lock })
     }
 
     fn name(&self) -> String {
@@ -143,10 +120,7 @@ impl<'a> Server<'a> {
 
     /// Makes it, or goes on where a kill left it.
     pub(super) async fn make(&self, cx: &OpCtx) -> Result<Record> {
-        if self
-            .record()?
-            .is_some_and(|record| record.progress == Progress::Deleting)
-        {
+        if self.record()?.is_some_and(|record| record.progress == Progress::Deleting) {
             self.remove(cx).await?;
         }
         let mut record = match self.record()? {
@@ -166,13 +140,7 @@ impl<'a> Server<'a> {
         files::make_private(&self.folder).map_err(failure::at("make", &self.folder))?;
         files::remove_temporary(&self.folder).map_err(failure::at("clean", &self.folder))?;
         let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-        let port = numbers::choose(
-            &self.machine.layout,
-            &self.stack,
-            &self.key,
-            LISTEN,
-            KNOWN.ports,
-        )?;
+        let port = numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
         let record = Record::new(cx, &self.key, Made { port });
         record.write(&self.folder)?;
         Ok(record)
@@ -184,18 +152,10 @@ impl<'a> Server<'a> {
         const TRIES: u32 = 5;
         for _ in 0..TRIES {
             match self.run(cx, record).await {
-                Err(error)
-                    if error.kind() == ErrorKind::Conflict
-                        && record.progress != Progress::Ready =>
-                {
+                Err(error) if error.kind() == ErrorKind::Conflict && record.progress != Progress::Ready => {
                     let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-                    record.made.port = numbers::choose(
-                        &self.machine.layout,
-                        &self.stack,
-                        &self.key,
-                        LISTEN,
-                        KNOWN.ports,
-                    )?;
+                    record.made.port =
+                        numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
                     record.write(&self.folder)?;
                 }
                 other => return other,
@@ -236,16 +196,8 @@ impl<'a> Server<'a> {
 
     /// Does the log of this start say that it ended?
     fn gave_up(&self) -> bool {
-        let ends = [
-            "aborting",
-            "Fatal error",
-            "FATAL CONFIG",
-            "Address already in use",
-            "No space left",
-        ];
-        self.log()
-            .iter()
-            .any(|line| ends.iter().any(|end| line.contains(end)))
+        let ends = ["aborting", "Fatal error", "FATAL CONFIG", "Address already in use", "No space left"];
+        self.log().iter().any(|line| ends.iter().any(|end| line.contains(end)))
     }
 
     fn taken(&self, port: u16) -> ProviderError {
@@ -272,9 +224,7 @@ impl<'a> Server<'a> {
         ));
         let pipe = |error: io::Error| failure::io("make a pipe for", &self.folder, &error);
         let (reader, mut writer) = io::pipe().map_err(pipe)?;
-        writer
-            .write_all(settings.expose().as_bytes())
-            .map_err(pipe)?;
+        writer.write_all(settings.expose().as_bytes()).map_err(pipe)?;
         drop(writer);
         self.lock.set_len(0).map_err(pipe)?;
         // It detaches itself from us and lets go of the lock, which is its standard output.
@@ -285,28 +235,18 @@ impl<'a> Server<'a> {
             .map_err(pipe)?
             .run(cx)
             .await?;
-        if answer.status.success() {
-            Ok(())
-        } else {
-            Err(self.did_not_start(port))
-        }
+        if answer.status.success() { Ok(()) } else { Err(self.did_not_start(port)) }
     }
 
     fn did_not_start(&self, port: u16) -> ProviderError {
         let lines = self.log();
-        if lines
-            .iter()
-            .any(|line| line.contains("Address already in use"))
-        {
+        if lines.iter().any(|line| line.contains("Address already in use")) {
             return self.taken(port);
         }
         let log = self.folder.join("server.log");
-        ProviderError::new(
-            ErrorKind::Unavailable,
-            format!("{} did not start", self.name()),
-        )
-        .with_context("log", lines.join("\n"))
-        .with_help(format!("its log is `{}`", log.display()))
+        ProviderError::new(ErrorKind::Unavailable, format!("{} did not start", self.name()))
+            .with_context("log", lines.join("\n"))
+            .with_help(format!("its log is `{}`", log.display()))
     }
 
     /// The process of our server, if it runs.
@@ -335,11 +275,7 @@ impl<'a> Server<'a> {
             {
                 return Err(ProviderError::new(
                     ErrorKind::Permission,
-                    format!(
-                        "cannot stop {} (process {}): {error}",
-                        self.name(),
-                        pid.as_raw_nonzero()
-                    ),
+                    format!("cannot stop {} (process {}): {error}", self.name(), pid.as_raw_nonzero()),
                 ));
             }
             wait(cx, &self.name()).await?;
@@ -373,20 +309,12 @@ impl<'a> Server<'a> {
 fn program(what_for: &str) -> Result<PathBuf> {
     let variables = environment::of_this_process(&[]);
     let path = environment::get(&variables, "PATH");
-    let on_path = KNOWN
-        .programs
-        .iter()
-        .find_map(|name| programs::find(name, path));
+    let on_path = KNOWN.programs.iter().find_map(|name| programs::find(name, path));
     let elsewhere = || {
         KNOWN
             .folders
             .iter()
-            .flat_map(|folder| {
-                KNOWN
-                    .programs
-                    .iter()
-                    .map(move |name| Path::new(folder).join(name))
-            })
+            .flat_map(|folder| KNOWN.programs.iter().map(move |name| Path::new(folder).join(name)))
             .find(|file| programs::is_program(file))
     };
     on_path.or_else(elsewhere).ok_or_else(|| {
@@ -424,10 +352,7 @@ async fn wait(cx: &OpCtx, what: &str) -> Result<()> {
         return Err(failure::cancelled(what));
     }
     if Instant::now() >= cx.deadline {
-        return Err(ProviderError::new(
-            ErrorKind::Timeout,
-            format!("{what} took too long to start or stop"),
-        ));
+        return Err(ProviderError::new(ErrorKind::Timeout, format!("{what} took too long to start or stop")));
     }
     tokio::time::sleep(POLL).await;
     Ok(())
@@ -444,9 +369,6 @@ mod tests {
 
     #[test]
     fn a_path_cannot_end_its_setting() {
-        assert_eq!(
-            quoted(Path::new("/a b/\"c\"\nrequirepass x")),
-            "\"/a b/\\\"c\\\"\\x0arequirepass x\""
-        );
+        assert_eq!(quoted(Path::new("/a b/\"c\"\nrequirepass x")), "\"/a b/\\\"c\\\"\\x0arequirepass x\"");
     }
 }

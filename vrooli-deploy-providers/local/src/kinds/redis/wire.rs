@@ -36,10 +36,8 @@ pub(super) async fn ask(port: u16, password: &Secret<String>) -> Answer {
 async fn converse(port: u16, password: &Secret<String>) -> io::Result<Answer> {
     let mut stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
     let password = password.expose();
-    let request = Secret::new(format!(
-        "*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n*1\r\n$4\r\nPING\r\n",
-        password.len()
-    ));
+    let request =
+        Secret::new(format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n*1\r\n$4\r\nPING\r\n", password.len()));
     stream.write_all(request.expose().as_bytes()).await?;
     let mut line = String::new();
     stream.read_line(&mut line).await?;
@@ -47,17 +45,9 @@ async fn converse(port: u16, password: &Secret<String>) -> io::Result<Answer> {
         return Ok(Answer::Busy);
     }
     if !line.starts_with("+OK") {
-        return Ok(if line.starts_with("-LOADING") {
-            Answer::Busy
-        } else {
-            Answer::Stranger
-        });
+        return Ok(if line.starts_with("-LOADING") { Answer::Busy } else { Answer::Stranger });
     }
     line.clear();
     stream.read_line(&mut line).await?;
-    Ok(if line.starts_with("+PONG") {
-        Answer::Ready
-    } else {
-        Answer::Busy
-    })
+    Ok(if line.starts_with("+PONG") { Answer::Ready } else { Answer::Busy })
 }

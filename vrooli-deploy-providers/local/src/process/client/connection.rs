@@ -45,11 +45,7 @@ impl SupervisorClient {
     }
 
     async fn call_again(&self, request: Request) -> Result<Answer> {
-        let name = if request.only_reads() {
-            socket::READING
-        } else {
-            socket::CHANGING
-        };
+        let name = if request.only_reads() { socket::READING } else { socket::CHANGING };
         let mut tries = 0;
         loop {
             tries += 1;
@@ -58,10 +54,7 @@ impl SupervisorClient {
                 Ok(Answer::Failed(failure)) => {
                     let error = ProviderError::from(failure);
                     // It was about to end; its successor is asked.
-                    if error.kind() == ErrorKind::Ambiguous
-                        && tries < TRIES
-                        && self.program.is_some()
-                    {
+                    if error.kind() == ErrorKind::Ambiguous && tries < TRIES && self.program.is_some() {
                         continue;
                     }
                     return Err(error);
@@ -111,36 +104,25 @@ impl SupervisorClient {
     }
 
     /// Connects and greets. `None`: nobody listens.
-    pub(super) async fn dial(
-        &self,
-        name: &str,
-    ) -> Result<Option<(BufStream<UnixStream>, Greeting)>> {
+    pub(super) async fn dial(&self, name: &str) -> Result<Option<(BufStream<UnixStream>, Greeting)>> {
         let run = self.layout.run();
-        let Some(stream) = socket::connect(&self.layout, name)
-            .await
-            .map_err(at("connect to the supervisor in", &run))?
+        let Some(stream) =
+            socket::connect(&self.layout, name).await.map_err(at("connect to the supervisor in", &run))?
         else {
             return Ok(None);
         };
         let mut stream = BufStream::new(stream);
-        let hello = Request::Hello {
-            protocol: PROTOCOL,
-            version: BUILD.to_owned(),
-        };
+        let hello = Request::Hello { protocol: PROTOCOL, version: BUILD.to_owned() };
         let answer = match tokio::time::timeout(GREETING, exchange(&mut stream, &hello)).await {
             Ok(answer) => answer.map_err(|e| {
-                ProviderError::new(
-                    ErrorKind::Unavailable,
-                    format!("the supervisor went away: {e}"),
-                )
+                ProviderError::new(ErrorKind::Unavailable, format!("the supervisor went away: {e}"))
             })?,
             Err(_) => return Err(self.no_answer()),
         };
         match answer {
             Answer::Hello(greeting) => Ok(Some((stream, greeting))),
-            Answer::Failed(failure) => Err(ProviderError::from(failure).with_help(
-                "use the program that the workspace was last used with, or a newer one",
-            )),
+            Answer::Failed(failure) => Err(ProviderError::from(failure)
+                .with_help("use the program that the workspace was last used with, or a newer one")),
             other => Err(unexpected(&other)),
         }
     }
@@ -154,8 +136,7 @@ impl SupervisorClient {
         if version(&greeting.version) != version(BUILD) {
             return version(&greeting.version) < version(BUILD);
         }
-        greeting.replaced
-            && std::env::current_exe().is_ok_and(|me| me == Path::new(&greeting.program))
+        greeting.replaced && std::env::current_exe().is_ok_and(|me| me == Path::new(&greeting.program))
     }
 
     /// Starts a supervisor, detached from us: own session, own log, the root as its folder.
@@ -163,10 +144,9 @@ impl SupervisorClient {
         let layout = self.layout.clone();
         match tokio::task::spawn_blocking(move || spawn(&layout, &program)).await {
             Ok(born) => born,
-            Err(e) => Err(ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("cannot start a supervisor: {e}"),
-            )),
+            Err(e) => {
+                Err(ProviderError::new(ErrorKind::Unexpected, format!("cannot start a supervisor: {e}")))
+            }
         }
     }
 
@@ -184,43 +164,27 @@ impl SupervisorClient {
 
     fn no_answer(&self) -> ProviderError {
         let log = self.layout.supervisor_log();
-        ProviderError::new(
-            ErrorKind::Ambiguous,
-            "the supervisor of this workspace does not answer",
-        )
-        .with_help(format!("its log may say why: {}", log.display()))
+        ProviderError::new(ErrorKind::Ambiguous, "the supervisor of this workspace does not answer")
+            .with_help(format!("its log may say why: {}", log.display()))
     }
 }
 
 /// Versions are compared number by number.
 fn version(text: &str) -> Vec<u64> {
-    text.split(|c: char| !c.is_ascii_digit())
-        .filter_map(|n| n.parse().ok())
-        .collect()
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
 }
 
-pub(super) async fn exchange(
-    stream: &mut BufStream<UnixStream>,
-    request: &Request,
-) -> io::Result<Answer> {
+pub(super) async fn exchange(stream: &mut BufStream<UnixStream>, request: &Request) -> io::Result<Answer> {
     send(stream, request).await?;
-    receive(stream, MAX_ANSWER)
-        .await?
-        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    receive(stream, MAX_ANSWER).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 pub(super) fn lost(error: io::Error) -> ProviderError {
-    ProviderError::new(
-        ErrorKind::Ambiguous,
-        format!("the supervisor went away under the call: {error}"),
-    )
+    ProviderError::new(ErrorKind::Ambiguous, format!("the supervisor went away under the call: {error}"))
 }
 
 pub(super) fn unexpected(answer: &Answer) -> ProviderError {
-    ProviderError::new(
-        ErrorKind::Unexpected,
-        format!("the supervisor answered something else: {answer:?}"),
-    )
+    ProviderError::new(ErrorKind::Unexpected, format!("the supervisor answered something else: {answer:?}"))
 }
 
 /// Blocks until the supervisor is ready, or says why it is not.
@@ -245,29 +209,20 @@ fn spawn(layout: &Layout, program: &Program) -> Result<()> {
     let errors = log::open(&path).map_err(at("write", &path))?;
     let mut command = program.command(crate::child::SUPERVISOR, [root.as_os_str().to_owned()]);
     command.envs(crate::environment::of_this_process(&program.pass));
-    let mut child = command
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(errors)
-        .spawn()
-        .map_err(|e| {
-            ProviderError::new(
-                failure::kind(&e),
-                format!(
-                    "cannot run the supervisor ({}): {e}",
-                    program.path.display()
-                ),
-            )
-        })?;
+    let mut child =
+        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().map_err(
+            |e| {
+                ProviderError::new(
+                    failure::kind(&e),
+                    format!("cannot run the supervisor ({}): {e}", program.path.display()),
+                )
+            },
+        )?;
     let born = match child.stdout.take() {
         Some(out) => pipe::line(out, PATIENCE),
         None => Ok(Vec::new()),
     };
-    let birth = born
-        .as_ref()
-        .ok()
-        .and_then(|line| serde_json::from_slice(line).ok());
+    let birth = born.as_ref().ok().and_then(|line| serde_json::from_slice(line).ok());
     if birth.is_none() {
         let _ = child.kill();
     }

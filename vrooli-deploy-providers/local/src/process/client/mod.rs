@@ -30,10 +30,7 @@ impl SupervisorClient {
     /// # Errors
     /// When one is there but cannot be talked to: of another user, or of another version.
     pub async fn connect(layout: &Layout) -> Result<Option<Self>> {
-        let client = Self {
-            layout: absolute(layout),
-            program: None,
-        };
+        let client = Self { layout: absolute(layout), program: None };
         let connected = client.dial(socket::READING).await?;
         Ok(connected.map(|_| client))
     }
@@ -44,10 +41,7 @@ impl SupervisorClient {
     /// # Errors
     /// When it cannot be started, or is newer and does not understand us.
     pub async fn connect_or_spawn(layout: &Layout, program: Program) -> Result<Self> {
-        let client = Self {
-            layout: absolute(layout),
-            program: Some(program),
-        };
+        let client = Self { layout: absolute(layout), program: Some(program) };
         client.reach(socket::CHANGING).await?;
         Ok(client)
     }
@@ -59,19 +53,10 @@ impl SupervisorClient {
     /// `NotFound` when the release is not staged, `Conflict` when a port it needs is taken
     /// (the message names by whom), `Missing` or `App` when its program cannot be run,
     /// `Fenced` when somebody else holds the lease.
-    pub async fn start(
-        &self,
-        cx: &OpCtx,
-        release: ReleaseNumber,
-        unit: &UnitId,
-    ) -> Result<UnitObserved> {
+    pub async fn start(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<UnitObserved> {
         self.keep_environment(&cx.stack, release)?;
-        let request = Request::Start {
-            stack: cx.stack.clone(),
-            release,
-            unit: unit.clone(),
-            fence: cx.fence,
-        };
+        let request =
+            Request::Start { stack: cx.stack.clone(), release, unit: unit.clone(), fence: cx.fence };
         match self.call(cx, request).await? {
             Answer::Unit(unit) => Ok(unit),
             other => Err(unexpected(&other)),
@@ -84,16 +69,8 @@ impl SupervisorClient {
     /// # Errors
     /// `Fenced` when somebody else holds the lease; when processes cannot be ended.
     pub async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {
-        self.done(
-            cx,
-            Request::Stop {
-                stack: cx.stack.clone(),
-                release,
-                unit: unit.clone(),
-                fence: cx.fence,
-            },
-        )
-        .await
+        self.done(cx, Request::Stop { stack: cx.stack.clone(), release, unit: unit.clone(), fence: cx.fence })
+            .await
     }
 
     /// All units of the stack, whatever their release.
@@ -101,15 +78,7 @@ impl SupervisorClient {
     /// # Errors
     /// When the supervisor cannot be asked.
     pub async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
-        match self
-            .call(
-                cx,
-                Request::List {
-                    stack: cx.stack.clone(),
-                },
-            )
-            .await?
-        {
+        match self.call(cx, Request::List { stack: cx.stack.clone() }).await? {
             Answer::Units(units) => Ok(units),
             other => Err(unexpected(&other)),
         }
@@ -123,11 +92,7 @@ impl SupervisorClient {
     pub async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
         // Asked before: a second try after a lost answer would find what the first one set.
         let before = self.routing(cx).await?;
-        let request = Request::Route {
-            stack: cx.stack.clone(),
-            routing: routing.clone(),
-            fence: cx.fence,
-        };
+        let request = Request::Route { stack: cx.stack.clone(), routing: routing.clone(), fence: cx.fence };
         match self.call(cx, request).await? {
             Answer::Routing(_) => Ok(before),
             other => Err(unexpected(&other)),
@@ -139,15 +104,7 @@ impl SupervisorClient {
     /// # Errors
     /// When the supervisor cannot be asked.
     pub async fn routing(&self, cx: &OpCtx) -> Result<Routing> {
-        match self
-            .call(
-                cx,
-                Request::Routing {
-                    stack: cx.stack.clone(),
-                },
-            )
-            .await?
-        {
+        match self.call(cx, Request::Routing { stack: cx.stack.clone() }).await? {
             Answer::Routing(routing) => Ok(routing),
             other => Err(unexpected(&other)),
         }
@@ -158,24 +115,9 @@ impl SupervisorClient {
     ///
     /// # Errors
     /// `Conflict` when the release still gets traffic.
-    pub async fn drain(
-        &self,
-        cx: &OpCtx,
-        release: ReleaseNumber,
-        deadline: Duration,
-    ) -> Result<DrainReport> {
+    pub async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        match self
-            .call(
-                cx,
-                Request::Drain {
-                    stack: cx.stack.clone(),
-                    release,
-                    deadline_ms,
-                },
-            )
-            .await?
-        {
+        match self.call(cx, Request::Drain { stack: cx.stack.clone(), release, deadline_ms }).await? {
             Answer::Drained(report) => Ok(report),
             other => Err(unexpected(&other)),
         }
@@ -187,14 +129,7 @@ impl SupervisorClient {
     /// `NotFound` without that file, `Conflict` when the port is taken (the message names by
     /// whom), `Permission` when this user may not listen there.
     pub async fn open_port(&self, cx: &OpCtx) -> Result<()> {
-        self.done(
-            cx,
-            Request::OpenPort {
-                stack: cx.stack.clone(),
-                fence: cx.fence,
-            },
-        )
-        .await
+        self.done(cx, Request::OpenPort { stack: cx.stack.clone(), fence: cx.fence }).await
     }
 
     /// Stops listening there. Not listening is fine.
@@ -202,14 +137,7 @@ impl SupervisorClient {
     /// # Errors
     /// `Fenced` when somebody else holds the lease.
     pub async fn close_port(&self, cx: &OpCtx) -> Result<()> {
-        self.done(
-            cx,
-            Request::ClosePort {
-                stack: cx.stack.clone(),
-                fence: cx.fence,
-            },
-        )
-        .await
+        self.done(cx, Request::ClosePort { stack: cx.stack.clone(), fence: cx.fence }).await
     }
 
     /// URLs under which the app is reached; none while its port is closed.
@@ -217,15 +145,7 @@ impl SupervisorClient {
     /// # Errors
     /// When the supervisor cannot be asked.
     pub async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>> {
-        match self
-            .call(
-                cx,
-                Request::Urls {
-                    stack: cx.stack.clone(),
-                },
-            )
-            .await?
-        {
+        match self.call(cx, Request::Urls { stack: cx.stack.clone() }).await? {
             Answer::Urls(urls) => Ok(urls),
             other => Err(unexpected(&other)),
         }
@@ -236,15 +156,7 @@ impl SupervisorClient {
     /// # Errors
     /// When supervisor or edge cannot be asked.
     pub async fn metrics(&self, cx: &OpCtx) -> Result<serde_json::Value> {
-        match self
-            .call(
-                cx,
-                Request::Metrics {
-                    stack: cx.stack.clone(),
-                },
-            )
-            .await?
-        {
+        match self.call(cx, Request::Metrics { stack: cx.stack.clone() }).await? {
             Answer::Metrics(metrics) => Ok(metrics),
             other => Err(unexpected(&other)),
         }
@@ -256,15 +168,7 @@ impl SupervisorClient {
     /// # Errors
     /// `Conflict` when it still gets traffic.
     pub async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()> {
-        self.done(
-            cx,
-            Request::Remove {
-                stack: cx.stack.clone(),
-                release,
-                fence: cx.fence,
-            },
-        )
-        .await
+        self.done(cx, Request::Remove { stack: cx.stack.clone(), release, fence: cx.fence }).await
     }
 
     /// Stops everything of the stack, closes its port and removes what is kept about it.
@@ -272,14 +176,7 @@ impl SupervisorClient {
     /// # Errors
     /// `Fenced` when somebody else holds the lease; when processes cannot be ended.
     pub async fn forget(&self, cx: &OpCtx) -> Result<()> {
-        self.done(
-            cx,
-            Request::Forget {
-                stack: cx.stack.clone(),
-                fence: cx.fence,
-            },
-        )
-        .await
+        self.done(cx, Request::Forget { stack: cx.stack.clone(), fence: cx.fence }).await
     }
 
     /// Ends supervisor and edge if nothing is left for them to do. (They end by themselves
@@ -291,10 +188,7 @@ impl SupervisorClient {
         let Some((mut stream, _)) = self.dial(socket::CHANGING).await? else {
             return Ok(());
         };
-        match exchange(&mut stream, &Request::Shutdown)
-            .await
-            .map_err(lost)?
-        {
+        match exchange(&mut stream, &Request::Shutdown).await.map_err(lost)? {
             Answer::Failed(failure) => Err(failure.into()),
             Answer::Done => self.wait_until_gone().await,
             other => Err(unexpected(&other)),

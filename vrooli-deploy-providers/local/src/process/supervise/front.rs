@@ -51,10 +51,7 @@ struct Told {
 
 impl Told {
     fn now(table: edge::SiteTable) -> Self {
-        Self {
-            table,
-            at: Instant::now(),
-        }
+        Self { table, at: Instant::now() }
     }
 
     /// The table for another edge: what is left of its time runs on.
@@ -97,11 +94,8 @@ impl Front {
         let Some(mut link) = EdgeLink::reattach(&folder).await? else {
             return Ok(false);
         };
-        state.listeners = link
-            .listeners()?
-            .into_iter()
-            .map(|(id, socket)| (id, TcpListener::from(socket)))
-            .collect();
+        state.listeners =
+            link.listeners()?.into_iter().map(|(id, socket)| (id, TcpListener::from(socket))).collect();
         let is_ours = supervisor.runs_our_program(link.status().pid);
         if (!is_ours || link.ping().await.is_err())
             && let Ok(command) = command(supervisor)
@@ -166,25 +160,15 @@ impl Front {
     }
 
     /// Tells the edge what goes where.
-    pub(super) async fn set_site(
-        &self,
-        supervisor: &Supervisor,
-        table: edge::SiteTable,
-    ) -> Result<()> {
+    pub(super) async fn set_site(&self, supervisor: &Supervisor, table: edge::SiteTable) -> Result<()> {
         let mut state = self.state.lock().await;
-        let before = state
-            .sites
-            .insert(table.site.clone(), Told::now(table.clone()));
+        let before = state.sites.insert(table.site.clone(), Told::now(table.clone()));
         if !state.is_needed() && state.link.is_none() {
             // Told when the first socket is opened.
             return Ok(());
         }
         let told = match self.link(supervisor, &mut state).await {
-            Ok((link, _)) => link
-                .set_site(table.clone())
-                .await
-                .map(drop)
-                .map_err(|e| failed(&e)),
+            Ok((link, _)) => link.set_site(table.clone()).await.map(drop).map_err(|e| failed(&e)),
             Err(e) => Err(e),
         };
         if told.is_err() {
@@ -225,9 +209,7 @@ impl Front {
         let name = edge::ReleaseName::new(release.to_string())
             .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?;
         match link.drain(&site(stack)?, &name, deadline).await {
-            Ok(report) => Ok(DrainReport {
-                cut: u32::try_from(report.cut).unwrap_or(u32::MAX),
-            }),
+            Ok(report) => Ok(DrainReport { cut: u32::try_from(report.cut).unwrap_or(u32::MAX) }),
             // What was in flight went with it.
             Err(edge::EdgeError::Closed) => Ok(DrainReport::default()),
             Err(e) => Err(failed(&e)),
@@ -242,10 +224,7 @@ impl Front {
         };
         let metrics = link.metrics().await.map_err(|e| failed(&e))?;
         serde_json::to_value(metrics).map_err(|e| {
-            ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("the edge's metrics cannot be written: {e}"),
-            )
+            ProviderError::new(ErrorKind::Unexpected, format!("the edge's metrics cannot be written: {e}"))
         })
     }
 
@@ -260,12 +239,7 @@ impl Front {
             }
         }
         let mut state = self.state.lock().await;
-        let others: Vec<_> = state
-            .listeners
-            .keys()
-            .filter(|id| !wanted.contains(id))
-            .cloned()
-            .collect();
+        let others: Vec<_> = state.listeners.keys().filter(|id| !wanted.contains(id)).cloned().collect();
         for id in others {
             if let Err(e) = self.remove_listener(&mut state, &id).await {
                 supervisor.note(e.message());
@@ -274,11 +248,7 @@ impl Front {
     }
 
     /// The edge, spawned if there is none. False: it is new and knows everything already.
-    async fn link(
-        &self,
-        supervisor: &Supervisor,
-        state: &mut State,
-    ) -> Result<(Arc<EdgeLink>, bool)> {
+    async fn link(&self, supervisor: &Supervisor, state: &mut State) -> Result<(Arc<EdgeLink>, bool)> {
         if let Some(link) = &state.link {
             return Ok((Arc::clone(link), true));
         }
@@ -286,9 +256,7 @@ impl Front {
         for (id, socket) in &state.listeners {
             listeners.push((id.clone(), copy(id, socket)?));
         }
-        let link = EdgeLink::spawn(command(supervisor)?, listeners)
-            .await
-            .map_err(|e| failed(&e))?;
+        let link = EdgeLink::spawn(command(supervisor)?, listeners).await.map_err(|e| failed(&e))?;
         for told in state.sites.values() {
             match link.set_site(told.again()).await {
                 Ok(_) => {}
@@ -332,11 +300,7 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>) {
         };
         link.closed().await;
         let mut state = front.state.lock().await;
-        if state
-            .link
-            .as_ref()
-            .is_some_and(|now| Arc::ptr_eq(now, &link))
-        {
+        if state.link.as_ref().is_some_and(|now| Arc::ptr_eq(now, &link)) {
             state.link = None;
             supervisor.note("the edge has ended");
             while state.is_needed() {
@@ -357,17 +321,12 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>) {
 
 async fn lend(link: &EdgeLink, id: &edge::ListenerId, socket: Option<&TcpListener>) -> Result<()> {
     let Some(socket) = socket else { return Ok(()) };
-    link.add_listener(id.clone(), copy(id, socket)?)
-        .await
-        .map_err(|e| failed(&e))
+    link.add_listener(id.clone(), copy(id, socket)?).await.map_err(|e| failed(&e))
 }
 
 fn copy(id: &edge::ListenerId, socket: &TcpListener) -> Result<OwnedFd> {
     socket.try_clone().map(OwnedFd::from).map_err(|e| {
-        ProviderError::new(
-            ErrorKind::Unexpected,
-            format!("cannot pass the socket of {id}: {e}"),
-        )
+        ProviderError::new(ErrorKind::Unexpected, format!("cannot pass the socket of {id}: {e}"))
     })
 }
 
@@ -379,10 +338,7 @@ fn socket_folder(layout: &Layout) -> Result<PathBuf> {
 /// How the edge is run: where its state is, and where its sockets.
 fn command(supervisor: &Supervisor) -> Result<Command> {
     let named = supervisor.named()?;
-    let arguments = [
-        named.edge_record().into_os_string(),
-        socket_folder(&named)?.into_os_string(),
-    ];
+    let arguments = [named.edge_record().into_os_string(), socket_folder(&named)?.into_os_string()];
     let mut command = supervisor.program.command(crate::child::EDGE, arguments);
     command.current_dir("/").stdout(Stdio::null());
     Ok(command)

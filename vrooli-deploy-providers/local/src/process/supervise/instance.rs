@@ -58,13 +58,7 @@ impl Instance {
 
     /// Must be called inside the runtime.
     pub(super) fn adopted(found: Found) -> io::Result<Self> {
-        Self::new(
-            found.record.instance,
-            found.record.app,
-            found.record.shim.pid,
-            found.shim,
-            None,
-        )
+        Self::new(found.record.instance, found.record.app, found.record.shim.pid, found.shim, None)
     }
 
     fn new(
@@ -79,15 +73,7 @@ impl Instance {
             reason = "the safe constructor; what it warns of cannot happen to an OwnedFd, which is open as long as it lives"
         )]
         let ended = AsyncFd::with_interest(shim.try_clone()?, Interest::READABLE)?;
-        Ok(Self {
-            id,
-            app,
-            shim_pid,
-            since: Instant::now(),
-            shim,
-            ended,
-            child,
-        })
+        Ok(Self { id, app, shim_pid, since: Instant::now(), shim, ended, child })
     }
 
     /// Waits until the shim has ended.
@@ -99,10 +85,7 @@ impl Instance {
     /// Asks the shim to end the instance and waits. True when the shim had to be killed.
     pub(super) async fn end(&self, grace: Duration) -> bool {
         let _ = self.shim.signal(Signal::TERM);
-        if tokio::time::timeout(grace + PATIENCE, self.ended())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(grace + PATIENCE, self.ended()).await.is_ok() {
             return false;
         }
         let _ = self.shim.signal(Signal::KILL);
@@ -115,20 +98,12 @@ impl Instance {
         if let Some(child) = &mut self.child {
             let _ = child.wait();
         }
-        read_json::<ExitRecord>(&files.exit())
-            .ok()
-            .flatten()
-            .filter(|exit| exit.instance == self.id)
+        read_json::<ExitRecord>(&files.exit()).ok().flatten().filter(|exit| exit.instance == self.id)
     }
 }
 
 /// Starts a shim and hands it the launch. Blocks until the app runs, at most `config.launch`.
-pub(super) fn launch(
-    supervisor: &Supervisor,
-    name: &str,
-    mark: &Mark,
-    launch: &Launch,
-) -> Result<Launched> {
+pub(super) fn launch(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &Launch) -> Result<Launched> {
     let folder = &launch.target.unit;
     create_dir(folder).map_err(at("make", folder))?;
     let supervisor_log = supervisor.layout().supervisor_log();
@@ -142,23 +117,15 @@ pub(super) fn launch(
         .stderr(errors)
         .spawn()
         .map_err(|e| {
-            ProviderError::new(
-                failure::kind(&e),
-                format!("cannot run the shim of `{name}`: {e}"),
-            )
+            ProviderError::new(failure::kind(&e), format!("cannot run the shim of `{name}`: {e}"))
         })?;
     // A shim that does not take the launch says why, or ends.
     let written = child.stdin.take().map(|to| launch.write_to(to));
     let answer = child.stdout.take().map(|from| {
-        pipe::line(from, supervisor.config.launch)
-            .map(|line| serde_json::from_slice::<Report>(&line).ok())
+        pipe::line(from, supervisor.config.launch).map(|line| serde_json::from_slice::<Report>(&line).ok())
     });
     match answer {
-        Some(Ok(Some(Report::Started(app)))) => Ok(Launched::Runs {
-            id: launch.target.instance,
-            app,
-            child,
-        }),
+        Some(Ok(Some(Report::Started(app)))) => Ok(Launched::Runs { id: launch.target.instance, app, child }),
         Some(Ok(Some(Report::Taken))) => {
             let _ = child.wait();
             Ok(Launched::Taken)
@@ -190,14 +157,12 @@ pub(super) fn launch(
 /// Ends what a killed shim left behind.
 pub(super) async fn end_leftovers(mark: Mark, grace: Duration) -> Result<()> {
     blocking(move || {
-        Ending::new(grace)
-            .run(PATIENCE, &|table: &Table| table.left_behind(&mark))
-            .map_err(|e| {
-                ProviderError::new(
-                    ErrorKind::Unexpected,
-                    format!("processes of `{}` cannot be ended: {e}", mark.as_str()),
-                )
-            })
+        Ending::new(grace).run(PATIENCE, &|table: &Table| table.left_behind(&mark)).map_err(|e| {
+            ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("processes of `{}` cannot be ended: {e}", mark.as_str()),
+            )
+        })
     })
     .await
 }
@@ -208,9 +173,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(e) => Err(ProviderError::new(
-            ErrorKind::Unexpected,
-            format!("the supervisor failed inside: {e}"),
-        )),
+        Err(e) => {
+            Err(ProviderError::new(ErrorKind::Unexpected, format!("the supervisor failed inside: {e}")))
+        }
     }
 }

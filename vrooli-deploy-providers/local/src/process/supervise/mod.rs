@@ -50,13 +50,9 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(300);
 /// How long the edge may finish requests when nothing is left to serve.
 const EDGE_GRACE: Duration = Duration::from_secs(5);
 /// Our own log is rotated like an app's.
-const OWN_LOG: LogConfig = LogConfig {
-    max_bytes: 1024 * 1024,
-    keep: 1,
-};
+const OWN_LOG: LogConfig = LogConfig { max_bytes: 1024 * 1024, keep: 1 };
 
-type OpenSecrets =
-    dyn Fn(&Layout) -> std::result::Result<Arc<SecretResolver>, SecretError> + Send + Sync;
+type OpenSecrets = dyn Fn(&Layout) -> std::result::Result<Arc<SecretResolver>, SecretError> + Send + Sync;
 
 /// What the supervisor is made with.
 pub struct SupervisorOptions {
@@ -68,18 +64,13 @@ impl SupervisorOptions {
     /// With its numbers, and a way to open the secret store of the workspace.
     #[must_use]
     pub fn new(config: SupervisorConfig, open_secrets: Box<OpenSecrets>) -> Self {
-        Self {
-            config,
-            open_secrets,
-        }
+        Self { config, open_secrets }
     }
 }
 
 impl std::fmt::Debug for SupervisorOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SupervisorOptions")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("SupervisorOptions").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -137,9 +128,7 @@ pub(crate) struct Supervisor {
 
 impl std::fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Supervisor")
-            .field("workspace", &self.workspace)
-            .finish_non_exhaustive()
+        f.debug_struct("Supervisor").field("workspace", &self.workspace).finish_non_exhaustive()
     }
 }
 
@@ -160,14 +149,10 @@ pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
         }
     };
     let supervisor = Arc::new(supervisor);
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            let error =
-                ProviderError::new(ErrorKind::Unexpected, format!("cannot make a runtime: {e}"));
+            let error = ProviderError::new(ErrorKind::Unexpected, format!("cannot make a runtime: {e}"));
             say(&Birth::Failed(Failure::from(&error)));
             return 1;
         }
@@ -190,11 +175,7 @@ fn say(birth: &Birth) {
 /// Standard error is our log.
 fn write_note(who: &str, what: &str) {
     let now = jiff::Timestamp::now();
-    let _ = writeln!(
-        io::stderr(),
-        "{now:.3} {who} {}: {what}",
-        std::process::id()
-    );
+    let _ = writeln!(io::stderr(), "{now:.3} {who} {}: {what}", std::process::id());
 }
 
 impl Supervisor {
@@ -208,19 +189,11 @@ impl Supervisor {
             return Ok(None);
         };
         std::env::set_current_dir("/").map_err(at("enter", Path::new("/")))?;
-        let called = fs::read_link("/proc/self/exe")
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let called = fs::read_link("/proc/self/exe").unwrap_or_default().to_string_lossy().into_owned();
         let record = layout.supervisor_record();
-        let me =
-            ProcessIdentity::of(std::process::id()).map_err(at("look at", Path::new("/proc")))?;
-        let said = SupervisorRecord {
-            process: me,
-            version: BUILD,
-            program: &called,
-            at: jiff::Timestamp::now(),
-        };
+        let me = ProcessIdentity::of(std::process::id()).map_err(at("look at", Path::new("/proc")))?;
+        let said =
+            SupervisorRecord { process: me, version: BUILD, program: &called, at: jiff::Timestamp::now() };
         write_json(&record, &said, Durability::Volatile).map_err(at("write", &record))?;
         let supervisor = Self {
             lock,
@@ -242,16 +215,15 @@ impl Supervisor {
     }
 
     async fn serve(self: &Arc<Self>, workspace: Uuid) -> End {
-        let sockets = match Sockets::bind(self.layout(), workspace)
-            .map_err(at("listen in", &self.layout().run()))
-        {
-            Ok(sockets) => sockets,
-            Err(error) => {
-                self.note(error.message());
-                say(&Birth::Failed(Failure::from(&error)));
-                return End::Idle;
-            }
-        };
+        let sockets =
+            match Sockets::bind(self.layout(), workspace).map_err(at("listen in", &self.layout().run())) {
+                Ok(sockets) => sockets,
+                Err(error) => {
+                    self.note(error.message());
+                    say(&Birth::Failed(Failure::from(&error)));
+                    return End::Idle;
+                }
+            };
         self.note(&format!("starts, version {BUILD}"));
         self.recover().await;
         say(&Birth::Ready);
@@ -323,13 +295,7 @@ impl Supervisor {
             let _ = log::rotate(&self.layout().supervisor_log(), OWN_LOG);
             if self.is_active() {
                 self.touch();
-            } else if self
-                .busy
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .elapsed()
-                >= self.config.idle
-            {
+            } else if self.busy.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= self.config.idle {
                 return End::Idle;
             }
         }
@@ -338,9 +304,7 @@ impl Supervisor {
     /// Ends all processes of a workspace that is no more.
     async fn abandon(&self) {
         let units: Vec<_> = self.all_stacks().iter().flat_map(|s| s.units()).collect();
-        for result in
-            futures_util::future::join_all(units.iter().map(unit::UnitHandle::abandon)).await
-        {
+        for result in futures_util::future::join_all(units.iter().map(unit::UnitHandle::abandon)).await {
             if let Err(e) = result {
                 self.note(e.message());
             }
@@ -355,12 +319,7 @@ impl Supervisor {
     }
 
     fn all_stacks(&self) -> Vec<Arc<Stack>> {
-        self.stacks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// The stack, read from disk at first use.
@@ -391,9 +350,7 @@ impl Supervisor {
 
     /// Paths as other processes know them now.
     fn named(&self) -> Result<Layout> {
-        self.pinned
-            .named()
-            .map_err(at("find", self.layout().root()))
+        self.pinned.named().map_err(at("find", self.layout().root()))
     }
 
     fn is_deleted(&self) -> bool {
@@ -414,9 +371,7 @@ impl Supervisor {
 
     /// Held while ports are given out.
     fn allocating(&self) -> MutexGuard<'_, ()> {
-        self.allocating
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.allocating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does no other unit of the release run, or is about to?
@@ -440,11 +395,7 @@ impl Supervisor {
 
     /// Does a process run the same file as we do?
     fn runs_our_program(&self, pid: u32) -> bool {
-        let of = |pid: &str| {
-            fs::metadata(format!("/proc/{pid}/exe"))
-                .map(|m| (m.dev(), m.ino()))
-                .ok()
-        };
+        let of = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).map(|m| (m.dev(), m.ino())).ok();
         of(&pid.to_string()) == of("self")
     }
 
@@ -464,9 +415,7 @@ fn take_lock(layout: &Layout) -> io::Result<Option<File>> {
         if let Some(lock) = lock::try_take(&path)? {
             // The file may have been replaced between open and lock.
             let mine = lock.metadata()?;
-            if fs::metadata(&path)
-                .is_ok_and(|now| (now.dev(), now.ino()) == (mine.dev(), mine.ino()))
-            {
+            if fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (mine.dev(), mine.ino())) {
                 return Ok(Some(lock));
             }
         } else if Instant::now() >= until {
@@ -479,8 +428,5 @@ fn take_lock(layout: &Layout) -> io::Result<Option<File>> {
 
 /// Says that a workspace's supervisor cannot be what was asked for.
 pub(crate) fn unsupported() -> ProviderError {
-    ProviderError::new(
-        failure::kind(&io::ErrorKind::Unsupported.into()),
-        "supervising processes needs Linux",
-    )
+    ProviderError::new(failure::kind(&io::ErrorKind::Unsupported.into()), "supervising processes needs Linux")
 }

@@ -63,16 +63,9 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
     Ok(Launch {
         target: Target {
             instance: Uuid::new_v4(),
-            unit: named
-                .unit(&key.stack, key.release, &key.unit)
-                .root()
-                .to_owned(),
+            unit: named.unit(&key.stack, key.release, &key.unit).root().to_owned(),
             argv: argv(&service.run),
-            dir: dir(
-                &named.release_root(&key.stack, key.release),
-                &release,
-                service,
-            )?,
+            dir: dir(&named.release_root(&key.stack, key.release), &release, service)?,
             log: named.unit_log(&key.stack, key.release, &key.unit),
             grace_ms: millis(service.stop_grace.unwrap_or(supervisor.config.stop_grace)),
             rotation: supervisor.config.log,
@@ -91,14 +84,7 @@ fn free_ports(supervisor: &Supervisor, key: &UnitKey, release: &Release) -> Resu
         let idle = supervisor.is_idle(key);
         let ports = {
             let _one = supervisor.allocating();
-            ports::allocate(
-                supervisor.layout(),
-                supervisor.workspace,
-                &key.stack,
-                release,
-                &key.unit,
-                idle,
-            )?
+            ports::allocate(supervisor.layout(), supervisor.workspace, &key.stack, release, &key.unit, idle)?
         };
         let own = ports.of(&key.unit).cloned().unwrap_or_default();
         match ports::check_free(&key.unit, &own) {
@@ -110,11 +96,7 @@ fn free_ports(supervisor: &Supervisor, key: &UnitKey, release: &Release) -> Resu
 }
 
 /// The record of a staged release.
-pub(super) fn release(
-    supervisor: &Supervisor,
-    stack: &StackId,
-    number: ReleaseNumber,
-) -> Result<Release> {
+pub(super) fn release(supervisor: &Supervisor, stack: &StackId, number: ReleaseNumber) -> Result<Release> {
     let path = supervisor.layout().release_record(stack, number);
     let release: Option<Release> = read_json(&path).map_err(at("read", &path))?;
     let release = release.ok_or_else(|| {
@@ -148,29 +130,19 @@ pub(super) fn grace(supervisor: &Supervisor, key: &UnitKey) -> Duration {
 }
 
 fn service<'a>(release: &'a Release, key: &UnitKey) -> Result<&'a ServiceConfig> {
-    let service = release
-        .bundle
-        .services
-        .get(&key.unit.service)
-        .ok_or_else(|| {
-            ProviderError::new(
-                ErrorKind::NotFound,
-                format!(
-                    "release {} of {} has no service `{}`",
-                    key.release, key.stack, key.unit.service
-                ),
-            )
-        })?;
+    let service = release.bundle.services.get(&key.unit.service).ok_or_else(|| {
+        ProviderError::new(
+            ErrorKind::NotFound,
+            format!("release {} of {} has no service `{}`", key.release, key.stack, key.unit.service),
+        )
+    })?;
     let most = service.scaling.max.max(service.scaling.min).max(1);
     if key.unit.index < most {
         Ok(service)
     } else {
         Err(ProviderError::new(
             ErrorKind::Config,
-            format!(
-                "`{}` has at most {most} instances, so there is no `{}`",
-                key.unit.service, key.unit
-            ),
+            format!("`{}` has at most {most} instances, so there is no `{}`", key.unit.service, key.unit),
         ))
     }
 }
@@ -178,9 +150,7 @@ fn service<'a>(release: &'a Release, key: &UnitKey) -> Result<&'a ServiceConfig>
 /// The variables that came with the deploying program, and now with us where they may not
 /// be written down.
 fn base(supervisor: &Supervisor, key: &UnitKey) -> Result<BTreeMap<String, String>> {
-    let path = supervisor
-        .layout()
-        .base_environment(&key.stack, key.release);
+    let path = supervisor.layout().base_environment(&key.stack, key.release);
     let mut base = variables::of_this_process();
     let kept: Option<BTreeMap<String, String>> = read_json(&path).map_err(at("read", &path))?;
     if let Some(kept) = kept {
@@ -200,19 +170,14 @@ fn argv(command: &Command) -> Vec<String> {
 /// The service's working directory, which lies in the release.
 fn dir(root: &Path, release: &Release, service: &ServiceConfig) -> Result<PathBuf> {
     let real = |path: &Path| path.canonicalize().map_err(at("use", path));
-    let wanted = root
-        .join(&release.bundle.artefact.root)
-        .join(service.dir.as_deref().unwrap_or("."));
+    let wanted = root.join(&release.bundle.artefact.root).join(service.dir.as_deref().unwrap_or("."));
     let (root, found) = (real(root)?, real(&wanted)?);
     if found.starts_with(&root) {
         Ok(found)
     } else {
         Err(ProviderError::new(
             ErrorKind::Config,
-            format!(
-                "the working directory {} leads out of the release",
-                wanted.display()
-            ),
+            format!("the working directory {} leads out of the release", wanted.display()),
         ))
     }
 }

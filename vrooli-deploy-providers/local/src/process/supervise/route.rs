@@ -31,13 +31,8 @@ pub(super) fn table(
 ) -> Result<edge::SiteTable> {
     let routing = &serving.routing;
     let mut table = edge::SiteTable::new(site(&stack.id)?, serving.fence);
-    let named: BTreeSet<ReleaseNumber> = routing
-        .weights
-        .keys()
-        .chain(routing.revert_to.keys())
-        .copied()
-        .chain(stack.releases())
-        .collect();
+    let named: BTreeSet<ReleaseNumber> =
+        routing.weights.keys().chain(routing.revert_to.keys()).copied().chain(stack.releases()).collect();
     let mut rules: BTreeMap<(Option<String>, String), edge::ServiceName> = BTreeMap::new();
     let nothing_serves = routing.weights.values().all(|w| *w == 0);
     // The newest first: where two releases route the same differently, it decides.
@@ -53,8 +48,7 @@ pub(super) fn table(
         let backends = backends(&release, &ports, &stack.wanted(number), &routes)?;
         if weight > 0 {
             if absent == Absent::Refused
-                && let Some((service, _)) =
-                    backends.iter().find(|(_, addresses)| addresses.is_empty())
+                && let Some((service, _)) = backends.iter().find(|(_, addresses)| addresses.is_empty())
             {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,
@@ -64,10 +58,14 @@ pub(super) fn table(
                     ),
                 ));
             }
-            if routes.is_empty() {
+            let listens = release.bundle.services.values().any(|service| !service.ports.is_empty());
+            if routes.is_empty() && listens {
                 return Err(ProviderError::new(
                     ErrorKind::Config,
-                    format!("release {number} of {} cannot get traffic: none of its services has a route", stack.id),
+                    format!(
+                        "release {number} of {} cannot get traffic: none of its services has a route",
+                        stack.id
+                    ),
                 )
                 .with_help("give one service `routes: [{path: /}]` in the manifest"));
             }
@@ -76,9 +74,7 @@ pub(super) fn table(
         // "not found".
         if weight > 0 || nothing_serves {
             for route in &routes {
-                rules
-                    .entry((route.host.clone(), route.path.clone()))
-                    .or_insert(route.backend.clone());
+                rules.entry((route.host.clone(), route.path.clone())).or_insert(route.backend.clone());
             }
         }
         table.releases.insert(
@@ -86,14 +82,8 @@ pub(super) fn table(
             edge::ReleaseRoute { weight, backends },
         );
     }
-    table.rules = rules
-        .into_iter()
-        .map(|((host, path), service)| edge::Rule {
-            host,
-            path,
-            service,
-        })
-        .collect();
+    table.rules =
+        rules.into_iter().map(|((host, path), service)| edge::Rule { host, path, service }).collect();
     if table.rules.is_empty() {
         // Nothing is known of the app's routes: everything is answered with "unavailable".
         let nobody = edge::ServiceName::new("app").map_err(|e| name(&e))?;
@@ -109,14 +99,9 @@ pub(super) fn table(
                 weights.insert(release, *weight);
             }
         }
-        table.revert = Some(edge::Revert {
-            after: Duration::try_from(left).unwrap_or_default(),
-            weights,
-        });
+        table.revert = Some(edge::Revert { after: Duration::try_from(left).unwrap_or_default(), weights });
     }
-    table
-        .check()
-        .map_err(|e| ProviderError::new(ErrorKind::Config, e.to_string()))?;
+    table.check().map_err(|e| ProviderError::new(ErrorKind::Config, e.to_string()))?;
     Ok(table)
 }
 
@@ -148,17 +133,11 @@ fn routes(release: &Release) -> Vec<Route> {
             all.extend(resolve(service, config.ports.keys(), route));
         }
     }
-    let mut open = services
-        .iter()
-        .filter(|(_, config)| !config.ports.is_empty());
+    let mut open = services.iter().filter(|(_, config)| !config.ports.is_empty());
     if all.is_empty()
         && let (Some((service, config)), None) = (open.next(), open.next())
     {
-        let everything = RouteConfig {
-            host: None,
-            path: "/".to_owned(),
-            port: None,
-        };
+        let everything = RouteConfig { host: None, path: "/".to_owned(), port: None };
         all.extend(resolve(service, config.ports.keys(), &everything));
     }
     all
@@ -171,11 +150,7 @@ fn resolve<'a>(
 ) -> Option<Route> {
     let first = ports.next()?;
     let port = route.port.as_ref().unwrap_or(first);
-    let backend = if port == first {
-        service.to_string()
-    } else {
-        format!("{service}.{port}")
-    };
+    let backend = if port == first { service.to_string() } else { format!("{service}.{port}") };
     Some(Route {
         host: route.host.clone(),
         path: route.path.clone(),
@@ -199,7 +174,10 @@ fn backends(
             let number = ports.of(unit).and_then(|p| p.get(&route.port)).ok_or_else(|| {
                 ProviderError::new(
                     ErrorKind::Config,
-                    format!("a route of release {} names the port `{}` of `{}`, which it does not have", release.number, route.port, route.service),
+                    format!(
+                        "a route of release {} names the port `{}` of `{}`, which it does not have",
+                        release.number, route.port, route.service
+                    ),
                 )
             })?;
             addresses.push(SocketAddr::new(sockets::loopback(*number), *number));

@@ -8,9 +8,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
-use super::super::protocol::{
-    Answer, Failure, Greeting, MAX_REQUEST, PROTOCOL, Request, receive, send,
-};
+use super::super::protocol::{Answer, Failure, Greeting, MAX_REQUEST, PROTOCOL, Request, receive, send};
 use super::super::socket::{self, Sockets};
 use super::{BUILD, End, Supervisor};
 
@@ -79,10 +77,7 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool)
             }
             Ok(Some(request)) if !greeted => {
                 let _ = request;
-                (
-                    refused("the first message must be a greeting"),
-                    Then::HangUp,
-                )
+                (refused("the first message must be a greeting"), Then::HangUp)
             }
             Ok(Some(request)) if !changing && !request.only_reads() => {
                 (refused("this socket only reads"), Then::HangUp)
@@ -93,9 +88,7 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool)
                 Err(e) => (Answer::Failed(Failure::from(&e)), Then::GoOn),
             },
             Ok(Some(request)) => (
-                answer(supervisor, request)
-                    .await
-                    .unwrap_or_else(|e| Answer::Failed(Failure::from(&e))),
+                answer(supervisor, request).await.unwrap_or_else(|e| Answer::Failed(Failure::from(&e))),
                 Then::GoOn,
             ),
             Err(e) => (refused(&e.to_string()), Then::HangUp),
@@ -136,39 +129,22 @@ fn greeting(supervisor: &Supervisor) -> Greeting {
 }
 
 fn nothing_left(supervisor: &Supervisor) -> Result<()> {
-    match supervisor
-        .all_stacks()
-        .iter()
-        .find(|stack| stack.is_active())
-    {
-        Some(stack) => Err(ProviderError::new(
-            ErrorKind::Conflict,
-            format!("{} still runs", stack.id),
-        )),
+    match supervisor.all_stacks().iter().find(|stack| stack.is_active()) {
+        Some(stack) => Err(ProviderError::new(ErrorKind::Conflict, format!("{} still runs", stack.id))),
         None => Ok(()),
     }
 }
 
 async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer> {
     Ok(match request {
-        Request::Start {
-            stack,
-            release,
-            unit,
-            fence,
-        } => {
+        Request::Start { stack, release, unit, fence } => {
             let stack = supervisor.stack(&stack)?;
             // Before the fence is written: a stack that is not there leaves no trace.
             super::prepare::release(supervisor, &stack.id, release)?;
             stack.admit(supervisor, fence).await?;
             Answer::Unit(stack.start(supervisor, release, &unit).await?)
         }
-        Request::Stop {
-            stack,
-            release,
-            unit,
-            fence,
-        } => {
+        Request::Stop { stack, release, unit, fence } => {
             let stack = supervisor.stack(&stack)?;
             if stack.is_known(supervisor) {
                 stack.admit(supervisor, fence).await?;
@@ -177,11 +153,7 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             Answer::Done
         }
         Request::List { stack } => Answer::Units(supervisor.stack(&stack)?.list(supervisor)?),
-        Request::Route {
-            stack,
-            routing,
-            fence,
-        } => {
+        Request::Route { stack, routing, fence } => {
             let stack = supervisor.stack(&stack)?;
             if routing.weights.is_empty() && !stack.is_known(supervisor) {
                 return Ok(Answer::Routing(routing));
@@ -189,23 +161,12 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             Answer::Routing(stack.route(supervisor, routing, fence).await?)
         }
         Request::Routing { stack } => Answer::Routing(supervisor.stack(&stack)?.routing().await),
-        Request::Drain {
-            stack,
-            release,
-            deadline_ms,
-        } => {
+        Request::Drain { stack, release, deadline_ms } => {
             let stack = supervisor.stack(&stack)?;
-            Answer::Drained(
-                stack
-                    .drain(supervisor, release, Duration::from_millis(deadline_ms))
-                    .await?,
-            )
+            Answer::Drained(stack.drain(supervisor, release, Duration::from_millis(deadline_ms)).await?)
         }
         Request::OpenPort { stack, fence } => {
-            supervisor
-                .stack(&stack)?
-                .open_port(supervisor, fence)
-                .await?;
+            supervisor.stack(&stack)?.open_port(supervisor, fence).await?;
             Answer::Done
         }
         Request::ClosePort { stack, fence } => {
@@ -217,11 +178,7 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
         }
         Request::Urls { stack } => Answer::Urls(supervisor.stack(&stack)?.urls(supervisor).await?),
         Request::Metrics { stack } => Answer::Metrics(supervisor.front.metrics(&stack).await?),
-        Request::Remove {
-            stack,
-            release,
-            fence,
-        } => {
+        Request::Remove { stack, release, fence } => {
             let stack = supervisor.stack(&stack)?;
             if stack.is_known(supervisor) {
                 stack.admit(supervisor, fence).await?;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
-use vrooli_deploy_core::provider::{
-    DrainReport, ErrorKind, ProviderError, Result, Routing, UnitObserved,
-};
+use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result, Routing, UnitObserved};
 
 use super::super::failure::{at, real};
 use super::super::files::{
@@ -57,29 +55,17 @@ impl Stack {
     /// Reads what is on disk.
     pub(super) fn load(supervisor: &Supervisor, id: StackId) -> Result<Self> {
         let path = supervisor.layout().serving(&id);
-        let serving = read_json(&path)
-            .map_err(at("read", &path))?
-            .unwrap_or_default();
-        Ok(Self {
-            id,
-            serving: tokio::sync::Mutex::new(serving),
-            units: Mutex::default(),
-        })
+        let serving = read_json(&path).map_err(at("read", &path))?.unwrap_or_default();
+        Ok(Self { id, serving: tokio::sync::Mutex::new(serving), units: Mutex::default() })
     }
 
     /// Makes a task for each unit that is on disk.
     pub(super) fn recover_units(&self, supervisor: &Arc<Supervisor>) -> Result<()> {
         let layout = supervisor.layout();
         let folder = layout.units(&self.id);
-        for release in layout
-            .supervised_releases(&self.id)
-            .map_err(at("read", &folder))?
-        {
+        for release in layout.supervised_releases(&self.id).map_err(at("read", &folder))? {
             sweep_drafts(&layout.release_units(&self.id, release));
-            for unit in layout
-                .supervised_units(&self.id, release)
-                .map_err(at("read", &folder))?
-            {
+            for unit in layout.supervised_units(&self.id, release).map_err(at("read", &folder))? {
                 self.unit(supervisor, release, &unit);
             }
         }
@@ -92,12 +78,7 @@ impl Stack {
         self.admit_locked(supervisor, &mut serving, fence)
     }
 
-    fn admit_locked(
-        &self,
-        supervisor: &Supervisor,
-        serving: &mut Serving,
-        fence: u64,
-    ) -> Result<()> {
+    fn admit_locked(&self, supervisor: &Supervisor, serving: &mut Serving, fence: u64) -> Result<()> {
         if fence < serving.fence {
             return Err(ProviderError::new(
                 ErrorKind::Fenced,
@@ -108,10 +89,7 @@ impl Stack {
             ));
         }
         if fence > serving.fence {
-            let next = Serving {
-                fence,
-                ..serving.clone()
-            };
+            let next = Serving { fence, ..serving.clone() };
             self.save(supervisor, &next)?;
             *serving = next;
         }
@@ -125,21 +103,12 @@ impl Stack {
             .map_err(at("write", &path))
     }
 
-    fn unit(
-        &self,
-        supervisor: &Arc<Supervisor>,
-        release: ReleaseNumber,
-        unit: &UnitId,
-    ) -> UnitHandle {
+    fn unit(&self, supervisor: &Arc<Supervisor>, release: ReleaseNumber, unit: &UnitId) -> UnitHandle {
         let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
         units
             .entry((release, unit.clone()))
             .or_insert_with(|| {
-                let key = UnitKey {
-                    stack: self.id.clone(),
-                    release,
-                    unit: unit.clone(),
-                };
+                let key = UnitKey { stack: self.id.clone(), release, unit: unit.clone() };
                 UnitHandle::spawn(supervisor, key)
             })
             .clone()
@@ -147,12 +116,7 @@ impl Stack {
 
     /// The units there are.
     pub(super) fn units(&self) -> Vec<UnitHandle> {
-        self.units
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     fn known(&self, release: ReleaseNumber, unit: &UnitId) -> Option<UnitHandle> {
@@ -188,10 +152,7 @@ impl Stack {
     }
 
     pub(super) fn list(&self, supervisor: &Supervisor) -> Result<Vec<UnitObserved>> {
-        self.units()
-            .iter()
-            .map(|unit| unit.observed(supervisor))
-            .collect()
+        self.units().iter().map(|unit| unit.observed(supervisor)).collect()
     }
 
     /// Sets which releases get traffic. The answer is what was set before.
@@ -203,10 +164,7 @@ impl Stack {
     ) -> Result<Routing> {
         let mut serving = self.serving.lock().await;
         self.admit_locked(supervisor, &mut serving, fence)?;
-        let next = Serving {
-            routing,
-            ..serving.clone()
-        };
+        let next = Serving { routing, ..serving.clone() };
         let table = route::table(supervisor, self, &next, Absent::Refused)?;
         // On disk first: a supervisor that is killed between has a successor that finishes it.
         self.save(supervisor, &next)?;
@@ -257,25 +215,13 @@ impl Stack {
         let Ok(mut serving) = self.serving.try_lock() else {
             return;
         };
-        let due = serving
-            .routing
-            .revert_at
-            .is_some_and(|at| at <= jiff::Timestamp::now());
+        let due = serving.routing.revert_at.is_some_and(|at| at <= jiff::Timestamp::now());
         if !due {
             return;
         }
-        let back = Routing {
-            weights: serving.routing.revert_to.clone(),
-            ..Routing::default()
-        };
-        let next = Serving {
-            routing: back,
-            ..serving.clone()
-        };
-        supervisor.note(&format!(
-            "{}: nobody renewed the routing, so it goes back",
-            self.id
-        ));
+        let back = Routing { weights: serving.routing.revert_to.clone(), ..Routing::default() };
+        let next = Serving { routing: back, ..serving.clone() };
+        supervisor.note(&format!("{}: nobody renewed the routing, so it goes back", self.id));
         let done = match route::table(supervisor, self, &next, Absent::Allowed) {
             Ok(table) => match self.save(supervisor, &next) {
                 Ok(()) => supervisor.front.set_site(supervisor, table).await,
@@ -303,10 +249,7 @@ impl Stack {
         let mut serving = self.serving.lock().await;
         self.admit_locked(supervisor, &mut serving, fence)?;
         self.listen(supervisor).await?;
-        let next = Serving {
-            open: true,
-            ..serving.clone()
-        };
+        let next = Serving { open: true, ..serving.clone() };
         if next != *serving {
             self.save(supervisor, &next)?;
             *serving = next;
@@ -317,10 +260,7 @@ impl Stack {
     pub(super) async fn close_port(&self, supervisor: &Supervisor, fence: u64) -> Result<()> {
         let mut serving = self.serving.lock().await;
         self.admit_locked(supervisor, &mut serving, fence)?;
-        let next = Serving {
-            open: false,
-            ..serving.clone()
-        };
+        let next = Serving { open: false, ..serving.clone() };
         if next != *serving {
             self.save(supervisor, &next)?;
             *serving = next;
@@ -333,11 +273,7 @@ impl Stack {
             let path = supervisor.layout().port_file(&self.id);
             ProviderError::new(
                 ErrorKind::NotFound,
-                format!(
-                    "no port was chosen for {}: {} is not there",
-                    self.id,
-                    real(&path).display()
-                ),
+                format!("no port was chosen for {}: {} is not there", self.id, real(&path).display()),
             )
         })?;
         supervisor.front.open(supervisor, &self.id, address).await
@@ -347,43 +283,21 @@ impl Stack {
         if !self.serving.lock().await.open {
             return Ok(Vec::new());
         }
-        Ok(ports::public(supervisor.layout(), &self.id)?
-            .map(url)
-            .into_iter()
-            .collect())
+        Ok(ports::public(supervisor.layout(), &self.id)?.map(url).into_iter().collect())
     }
 
     /// Stops everything of a release and forgets it.
-    pub(super) async fn remove(
-        &self,
-        supervisor: &Supervisor,
-        release: ReleaseNumber,
-    ) -> Result<()> {
-        if self
-            .serving
-            .lock()
-            .await
-            .routing
-            .weights
-            .get(&release)
-            .is_some_and(|w| *w > 0)
-        {
+    pub(super) async fn remove(&self, supervisor: &Supervisor, release: ReleaseNumber) -> Result<()> {
+        if self.serving.lock().await.routing.weights.get(&release).is_some_and(|w| *w > 0) {
             return Err(ProviderError::new(
                 ErrorKind::Conflict,
                 format!("release {release} of {} still gets traffic", self.id),
             ));
         }
         self.end(supervisor, |r| r == release).await?;
-        end_leftovers(
-            supervisor.release_mark(&self.id, release),
-            supervisor.config.stop_grace,
-        )
-        .await?;
+        end_leftovers(supervisor.release_mark(&self.id, release), supervisor.config.stop_grace).await?;
         let layout = supervisor.layout();
-        for folder in [
-            layout.release_units(&self.id, release),
-            layout.release_logs(&self.id, release),
-        ] {
+        for folder in [layout.release_units(&self.id, release), layout.release_logs(&self.id, release)] {
             remove_tree(&folder).map_err(at("remove", &folder))?;
         }
         Ok(())
@@ -394,39 +308,21 @@ impl Stack {
         let mut serving = self.serving.lock().await;
         supervisor.front.forget(&self.id, serving.fence).await?;
         self.end(supervisor, |_| true).await?;
-        end_leftovers(
-            supervisor.stack_mark(&self.id),
-            supervisor.config.stop_grace,
-        )
-        .await?;
+        end_leftovers(supervisor.stack_mark(&self.id), supervisor.config.stop_grace).await?;
         let layout = supervisor.layout();
         let units = layout.units(&self.id);
         remove_tree(&units).map_err(at("remove", &units))?;
         let record = layout.serving(&self.id);
         remove_file(&record).map_err(at("remove", &record))?;
-        *serving = Serving {
-            fence: serving.fence,
-            ..Serving::default()
-        };
+        *serving = Serving { fence: serving.fence, ..Serving::default() };
         Ok(())
     }
 
     /// Stops the units of some releases side by side, and ends their tasks.
-    async fn end(
-        &self,
-        supervisor: &Supervisor,
-        which: impl Fn(ReleaseNumber) -> bool,
-    ) -> Result<()> {
-        let units: Vec<UnitHandle> = self
-            .units()
-            .into_iter()
-            .filter(|u| which(u.key.release))
-            .collect();
+    async fn end(&self, supervisor: &Supervisor, which: impl Fn(ReleaseNumber) -> bool) -> Result<()> {
+        let units: Vec<UnitHandle> = self.units().into_iter().filter(|u| which(u.key.release)).collect();
         futures_util::future::try_join_all(units.iter().map(UnitHandle::stop)).await?;
-        self.units
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(release, _), _| !which(*release));
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).retain(|(release, _), _| !which(*release));
         supervisor.touch();
         Ok(())
     }
@@ -440,8 +336,7 @@ impl Stack {
     /// Is there anything to look after?
     pub(super) fn is_active(&self) -> bool {
         // Whoever holds the lock is at work.
-        self.units().iter().any(|u| u.view().is_active())
-            || self.serving.try_lock().map_or(true, |s| s.open)
+        self.units().iter().any(|u| u.view().is_active()) || self.serving.try_lock().map_or(true, |s| s.open)
     }
 
     /// Is the app's port meant to be open?
@@ -460,11 +355,7 @@ impl Stack {
 
     /// The releases with units that are meant to run.
     pub(super) fn releases(&self) -> BTreeSet<ReleaseNumber> {
-        self.units()
-            .iter()
-            .filter(|u| u.view().record.wanted)
-            .map(|u| u.key.release)
-            .collect()
+        self.units().iter().filter(|u| u.view().record.wanted).map(|u| u.key.release).collect()
     }
 }
 

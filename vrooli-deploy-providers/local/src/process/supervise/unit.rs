@@ -81,10 +81,7 @@ impl UnitHandle {
             Ok(record) => record.unwrap_or_default(),
             Err(e) => {
                 supervisor.note(&format!("{key}: {e}"));
-                UnitRecord {
-                    wanted: runs,
-                    ..UnitRecord::default()
-                }
+                UnitRecord { wanted: runs, ..UnitRecord::default() }
             }
         };
         let state = match (runs, record.wanted) {
@@ -92,11 +89,7 @@ impl UnitHandle {
             (false, true) => UnitState::Restarting,
             (false, false) => UnitState::Stopped,
         };
-        let view = View {
-            state,
-            pids,
-            record: record.clone(),
-        };
+        let view = View { state, pids, record: record.clone() };
         let (view, seen) = watch::channel(view);
         let (commands, received) = mpsc::channel(16);
         let unit = Unit {
@@ -110,11 +103,7 @@ impl UnitHandle {
             delay: supervisor.config.backoff,
         };
         tokio::spawn(unit.run(received));
-        Self {
-            key,
-            commands,
-            view: seen,
-        }
+        Self { key, commands, view: seen }
     }
 
     pub(super) fn view(&self) -> View {
@@ -122,26 +111,10 @@ impl UnitHandle {
     }
 
     pub(super) fn observed(&self, supervisor: &Supervisor) -> Result<UnitObserved> {
-        let View {
-            state,
-            pids,
-            record,
-        } = self.view();
+        let View { state, pids, record } = self.view();
         let pid = pids.and_then(|(shim, app)| adopt::speaker(shim, app));
-        let UnitKey {
-            stack,
-            release,
-            unit,
-        } = &self.key;
-        adopt::describe(
-            supervisor.layout(),
-            stack,
-            *release,
-            unit,
-            &record,
-            state,
-            pid,
-        )
+        let UnitKey { stack, release, unit } = &self.key;
+        adopt::describe(supervisor.layout(), stack, *release, unit, &record, state, pid)
     }
 
     pub(super) async fn start(&self) -> Result<()> {
@@ -156,16 +129,10 @@ impl UnitHandle {
         self.ask(Command::Abandon).await
     }
 
-    async fn ask(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command,
-    ) -> Result<()> {
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
         let (answer, heard) = oneshot::channel();
         let gone = || ProviderError::new(ErrorKind::Ambiguous, "the supervisor is about to end");
-        self.commands
-            .send(command(answer))
-            .await
-            .map_err(|_| gone())?;
+        self.commands.send(command(answer)).await.map_err(|_| gone())?;
         heard.await.map_err(|_| gone())?
     }
 }
@@ -242,10 +209,7 @@ impl Unit {
         }
         self.restart_at = None;
         self.delay = self.supervisor.config.backoff;
-        self.record = UnitRecord {
-            wanted: true,
-            ..UnitRecord::default()
-        };
+        self.record = UnitRecord { wanted: true, ..UnitRecord::default() };
         let started = match self.save() {
             Ok(()) => {
                 // Seen before anything is done: who allocates ports asks who is about to run.
@@ -384,8 +348,8 @@ impl Unit {
         .await?;
         match launched {
             Launched::Runs { id, app, child } => {
-                let instance = Instance::launched(id, app, child)
-                    .map_err(at("wait for", self.files.root()))?;
+                let instance =
+                    Instance::launched(id, app, child).map_err(at("wait for", self.files.root()))?;
                 self.note(&format!("started (pid {app})"));
                 self.instance = Some(instance);
                 Ok(true)

@@ -1,0 +1,202 @@
+//! From the library's types to the published format.
+
+use serde::Serialize;
+use serde_json::Value;
+use vrooli_deploy_core::diagnostics::{Diagnostic, Severity};
+use vrooli_deploy_core::engine::{Event, JournalRecord, StepFailure};
+use vrooli_deploy_core::plan::{Plan, StepAction};
+use vrooli_deploy_core::provider::LogLine;
+use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
+
+use super::json::{
+    AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, StatusLine,
+    StepLine, UnitLine,
+};
+use crate::errors::Failure;
+
+/// A unit variant as serde writes it: `snake_case`.
+pub(crate) fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+impl Line {
+    /// The line for an event. `None` for the end of the run: the result says that.
+    pub(crate) fn event(event: &Event) -> Option<Self> {
+        let failure = |failure: &StepFailure| Failure::step(None, failure);
+        Some(match event {
+            Event::Recovering { dangling } => {
+                Self::Recovering { dangling: dangling.iter().map(ToString::to_string).collect() }
+            }
+            Event::PlanStarted { steps } => Self::PlanStarted { steps: *steps },
+            Event::StepStarted { step, stage, title } => {
+                Self::StepStarted { step: step.to_string(), stage: word(stage), title: title.clone() }
+            }
+            Event::StepOutput { step, line } => {
+                Self::StepOutput { step: step.to_string(), line: line.clone() }
+            }
+            Event::StepSucceeded { step, millis } => {
+                Self::StepSucceeded { step: step.to_string(), millis: *millis }
+            }
+            Event::StepRetried { step, reason } => {
+                Self::StepRetried { step: step.to_string(), reason: reason.clone() }
+            }
+            Event::StepFailed { step, failure: f } => {
+                Self::StepFailed { step: step.to_string(), error: failure(f) }
+            }
+            Event::UndoStarted { step } => Self::UndoStarted { step: step.to_string() },
+            Event::UndoSucceeded { step } => Self::UndoSucceeded { step: step.to_string() },
+            Event::UndoFailed { step, failure: f } => {
+                Self::UndoFailed { step: step.to_string(), error: failure(f) }
+            }
+            Event::Note { message } => Self::Note { message: message.clone() },
+            Event::Finished { .. } => return None,
+            // An event that this version of the format has no line for is still worth knowing.
+            other => Self::Note { message: serde_json::to_string(other).ok()? },
+        })
+    }
+
+    pub(crate) fn log(line: &LogLine) -> Self {
+        Self::Log { release: line.release.to_string(), unit: line.unit.to_string(), line: line.line.clone() }
+    }
+
+    pub(crate) fn record(record: &JournalRecord) -> Self {
+        Self::Record {
+            seq: record.seq,
+            at: record.at.to_string(),
+            fence: record.fence,
+            entry: serde_json::to_value(&record.entry).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&Plan> for PlanLine {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            app: plan.stack.app.to_string(),
+            environment: plan.stack.environment.to_string(),
+            provider: plan.provider.to_string(),
+            command: plan.command.clone(),
+            digest: plan.digest.to_string(),
+            current: plan.current.map(|r| r.to_string()),
+            release: plan.release.as_ref().map(|r| r.number.to_string()),
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| StepLine {
+                    step: step.id.to_string(),
+                    stage: word(&step.stage),
+                    action: match step.action {
+                        StepAction::Create { .. } => "create",
+                        StepAction::Update { .. } => "update",
+                        StepAction::Delete { .. } => "delete",
+                        StepAction::Adopt { .. } => "adopt",
+                        StepAction::Release { .. } => "release",
+                    }
+                    .to_owned(),
+                    deletes_data: matches!(step.action, StepAction::Delete { holds_data: true, .. }),
+                    reason: step.reason.clone(),
+                    after: step.after.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+            notes: plan.notes.clone(),
+        }
+    }
+}
+
+impl From<&Diagnostic> for DiagnosticLine {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self {
+            code: diagnostic.code.to_string(),
+            severity: match diagnostic.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+                Severity::Info => "info",
+            }
+            .to_owned(),
+            message: diagnostic.message.clone(),
+            places: diagnostic
+                .labels
+                .iter()
+                .map(|label| PlaceLine {
+                    file: label.span.file.display().to_string(),
+                    line: label.span.line,
+                    column: label.span.column,
+                    text: label.text.clone(),
+                })
+                .collect(),
+            help: diagnostic.help.clone(),
+        }
+    }
+}
+
+impl From<&StackSummary> for AppLine {
+    fn from(summary: &StackSummary) -> Self {
+        Self {
+            app: summary.app.to_string(),
+            environment: summary.environment.to_string(),
+            provider: summary.provider.as_ref().map(ToString::to_string),
+            source: summary.source.as_ref().map(|s| s.display().to_string()),
+            release: summary.release.map(|r| r.to_string()),
+            health: word(&summary.health),
+            urls: summary.urls.clone(),
+            changed_by: summary.lease.as_ref().map(|lease| LeaseLine {
+                name: lease.holder.name.clone(),
+                host: lease.holder.host.clone(),
+                since: lease.since.to_string(),
+                run_url: lease.holder.run_url.clone(),
+            }),
+        }
+    }
+}
+
+impl From<&StatusReport> for StatusLine {
+    fn from(report: &StatusReport) -> Self {
+        Self {
+            app: (&report.summary).into(),
+            units: report
+                .units
+                .iter()
+                .map(|unit| UnitLine {
+                    release: unit.release.to_string(),
+                    unit: unit.unit.to_string(),
+                    host: unit.host.clone(),
+                    state: word(&unit.state),
+                    pid: unit.pid,
+                    ports: unit.ports.clone(),
+                    restarts: unit.restarts,
+                    last_exit: unit.last_exit.clone(),
+                })
+                .collect(),
+            routing: report
+                .routing
+                .iter()
+                .flat_map(|routing| {
+                    routing.weights.iter().map(|(release, weight)| (release.to_string(), *weight))
+                })
+                .collect(),
+            resources: report
+                .resources
+                .iter()
+                .map(|r| ResourceLine { key: r.key.clone(), kind: r.kind.clone(), id: r.id.clone() })
+                .collect(),
+            notes: report.notes.clone(),
+        }
+    }
+}
+
+impl From<&ReleaseSummary> for ReleaseLine {
+    fn from(release: &ReleaseSummary) -> Self {
+        Self {
+            release: release.number.to_string(),
+            digest: release.digest.to_string(),
+            version: release.version.clone(),
+            created: release.created.to_string(),
+            committed: release.committed.map(|at| at.to_string()),
+            status: word(&release.status),
+            current: release.current,
+        }
+    }
+}
