@@ -202,11 +202,13 @@ fn every_clause_can_be_broken_and_is_found_out() {
     let log = tempfile::NamedTempFile::new().unwrap();
     for (clause, _) in CLAUSES.iter().filter(|(clause, _)| clause.starts_with('P')) {
         let fixture: Arc<dyn ProviderFixture> = Arc::new(SabotagedFixture(clause));
-        let mut arguments = Arguments::default();
-        arguments.filter = Some(format!("{clause}/"));
-        // What fails on purpose should not look like a failure in the log.
-        arguments.logfile = Some(log.path().to_string_lossy().into_owned());
-        arguments.test_threads = Some(1);
+        let arguments = Arguments {
+            filter: Some(format!("{clause}/")),
+            // What fails on purpose should not look like a failure in the log.
+            logfile: Some(log.path().to_string_lossy().into_owned()),
+            test_threads: Some(1),
+            ..Arguments::default()
+        };
         let conclusion = libtest_mimic::run(&arguments, trials(&fixture));
         assert!(conclusion.num_failed > 0, "nobody noticed that {clause} was broken");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use vrooli_deploy_core::engine::{
-    ApplyOptions, Engine, Event, EventSink, EventStream, OutcomeKind, StackState,
+    ApplyOptions, Engine, Event, EventSink, EventStream, OutcomeKind, RecoverOptions, StackState,
 };
 use vrooli_deploy_core::plan::{Plan, StepAction};
 use vrooli_deploy_core::state::Lease;
@@ -238,22 +238,10 @@ fn a_run_that_is_cancelled_comes_back_at_once_and_the_next_one_finishes() {
     });
 }
 
-/// Programs run it as a task: what it gives must be `Send`.
-fn _runs_as_a_task<'a>(
-    engine: &'a Engine,
-    lease: &'a dyn Lease,
-    state: &'a mut StackState,
-    plan: Plan,
-) -> impl Future<Output = ()> + Send + 'a {
-    async move {
-        let _ = engine.apply(lease, state, plan, ApplyOptions::default(), &EventSink::default()).await;
-        let _ = engine
-            .recover(
-                lease,
-                state,
-                &vrooli_deploy_core::engine::RecoverOptions::default(),
-                &EventSink::default(),
-            )
-            .await;
-    }
+/// Programs run it as a task, so what it gives must be `Send`. Compiled, never run.
+fn _runs_as_a_task(engine: &Engine, lease: &dyn Lease, state: &mut StackState, plan: Plan) {
+    fn sent(_: impl Send) {}
+    let (recover, sink) = (RecoverOptions::default(), EventSink::default());
+    sent(engine.recover(lease, state, &recover, &sink));
+    sent(engine.apply(lease, state, plan, ApplyOptions::default(), &sink));
 }

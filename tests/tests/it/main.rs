@@ -10,6 +10,8 @@
     reason = "tests say what went wrong by panicking, and what they skip by printing"
 )]
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
 mod conformance;
 mod crash;
 mod deploy;

@@ -43,7 +43,7 @@ fn every_code_is_explained() {
     for (code, phrase) in plan::codes::ALL.iter().chain(engine::codes::ALL) {
         let text = document(&format!("docs/errors/{code}.md"));
         assert!(text.starts_with(&format!("# {code}: {phrase}\n")), "{code}: the title is not its phrase");
-        for part in ["## Cause", "## Example", "## What to do"] {
+        for part in ["## Cause", "## Example", "## Fix"] {
             assert!(text.contains(part), "{code} has no `{part}`");
         }
     }

@@ -27,12 +27,14 @@ use crate::provider::BuildRequest;
 use crate::release::{EnvValue, Migration, Release};
 use crate::requirements::ResourceRequirement;
 
+#[cfg(feature = "engine")]
 pub(crate) use assemble::is_commit;
 pub use assemble::{AssembleInput, assemble};
 pub use check::{Finding, check};
 pub use compare::compare;
 pub use error::PlanError;
 pub use inventory::{Inventory, Observed, Seen};
+#[cfg(feature = "engine")]
 pub(crate) use resources::output_json;
 pub use resources::{
     DestroyInput, DestroyPlan, ResourceInput, ResourceOptions, ResourcePlan, changed_key, destroy, resources,
