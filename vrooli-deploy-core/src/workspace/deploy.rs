@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::change::{After, Change};
-use super::session::fleet;
+use super::session::{Interrupted, fleet};
 use super::source::Source;
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Code, Diagnostic, Severity};
@@ -92,7 +92,8 @@ impl Workspace {
         run: &Run,
     ) -> Result<Change, OperationError> {
         let mut prepared = self.prepare(target, options).await?;
-        let session = self.session(&target.stack, &prepared.provider, run, "deploy").await?;
+        let session =
+            self.session(&target.stack, &prepared.provider, run, "deploy", Interrupted::Resolve).await?;
         session.revive().await?;
         let cx = session.context();
         let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;

@@ -1,7 +1,7 @@
 use super::change::{After, Change};
 use super::power::stop_steps;
 use super::rollback::never_deployed;
-use super::session::Session;
+use super::session::{Interrupted, Session};
 use super::{DestroyOptions, OperationError, Run, Workspace};
 use crate::engine::{Entry, LeftBehind};
 use crate::names::{ReleaseNumber, ResourceKey, StackId};
@@ -44,7 +44,7 @@ impl Workspace {
             None => false,
         };
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
-        let session = self.session(stack, &source.provider, run, "destroy").await?;
+        let session = self.session(stack, &source.provider, run, "destroy", Interrupted::Abandon).await?;
         let cx = session.context();
         let fleet = session.fleet()?;
         let units = fleet.list(&cx).await?;

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use crate::diagnostics::{Code, Diagnostic};
-use crate::engine::ApplyError;
+use crate::engine::{ApplyError, Outcome};
 use crate::plan::PlanError;
 use crate::provider::{ProviderError, UnknownProvider};
 use crate::release::strategy::StrategyError;
@@ -58,6 +58,9 @@ pub enum OperationError {
         /// What would be accepted.
         help: String,
     },
+    /// An interrupted run could not be resolved: a person decides (exit 6).
+    #[error("the interrupted run could not be resolved{}", unresolved(.0))]
+    Unresolved(Box<Outcome>),
     /// The plan is not the one that was expected.
     #[error("the plan has changed since it was saved")]
     PlanChanged {
@@ -102,6 +105,13 @@ fn first(diagnostics: &[Diagnostic]) -> String {
         .map_or_else(|| "the input cannot be used".to_owned(), ToString::to_string)
 }
 
+fn unresolved(outcome: &Outcome) -> String {
+    outcome
+        .cause
+        .as_ref()
+        .map_or_else(String::new, |(step, failure)| format!(": {step}: {}", failure.message))
+}
+
 impl OperationError {
     /// The exit code of the command line.
     #[must_use]
@@ -109,6 +119,7 @@ impl OperationError {
         match self {
             Self::State(StateError::Held { .. }) => 5,
             Self::Gate { .. } => 7,
+            Self::Unresolved(_) => 6,
             Self::Apply(ApplyError::Lost(_) | ApplyError::Fenced { .. }) => 5,
             Self::Apply(_) => 6,
             _ => 1,
@@ -129,6 +140,9 @@ impl OperationError {
             Self::Nothing { .. } => Code(253),
             Self::Gate { .. } => Code(530),
             Self::PlanChanged { .. } => Code(531),
+            Self::Unresolved(outcome) => {
+                outcome.cause.as_ref().map_or(Code(603), |(_, failure)| failure.code)
+            }
             Self::UnknownProvider(_) => Code(701),
             Self::Strategy(_) => Code(532),
             Self::Plan(e) => e.code(),
@@ -156,6 +170,7 @@ impl OperationError {
             }
             Self::Nothing { help, .. } | Self::Gate { help, .. } => Some(help.clone()),
             Self::PlanChanged { .. } => Some("look at the differences and save a new plan with `plan --out FILE`".to_owned()),
+            Self::Unresolved(_) => Some("mend what the message says and run the command again; `destroy` ends the app whatever is open".to_owned()),
             Self::Provider(e) => e.help().map(ToOwned::to_owned),
             Self::State(StateError::Held { .. }) => Some("wait for it to finish; a holder that died frees the lease at once".to_owned()),
             Self::Plan(e) => e.help(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::change::{After, Change};
 use super::rollback::never_deployed;
+use super::session::Interrupted;
 use super::{OperationError, Run, Workspace};
 use crate::manifest::{Overlap, StrategyConfig};
 use crate::names::{ReleaseNumber, StackId};
@@ -33,7 +34,7 @@ impl Workspace {
     async fn power(&self, stack: &StackId, run: &Run, on: bool) -> Result<Change, OperationError> {
         let command = if on { "start" } else { "stop" };
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
-        let session = self.session(stack, &source.provider, run, command).await?;
+        let session = self.session(stack, &source.provider, run, command, Interrupted::Resolve).await?;
         if on {
             session.revive().await?;
         }

@@ -1,7 +1,7 @@
 //! Reading: no lease, and nothing is changed.
 
 use super::rollback::never_deployed;
-use super::session::fleet;
+use super::session::{Interrupted, fleet};
 use super::{
     Health, OperationError, ReleaseSummary, Report, ResourceSummary, Run, StackSummary, StatusReport,
     Workspace,
@@ -129,7 +129,7 @@ impl Workspace {
     pub async fn resume(&self, stack: &StackId, run: &Run) -> Result<Report, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let before = self.0.store.load(stack).await?;
-        let session = self.session(stack, &source.provider, run, "resume").await?;
+        let session = self.session(stack, &source.provider, run, "resume", Interrupted::Resolve).await?;
         session.revive().await?;
         let outcome = if before.open.is_some() { session.state.last_outcome.clone() } else { None }
             .unwrap_or(Outcome {

@@ -1,5 +1,6 @@
 use super::change::{After, Change};
 use super::deploy::expired;
+use super::session::Interrupted;
 use super::{OperationError, Run, Workspace};
 use crate::engine::{ReleaseStatus, StackState};
 use crate::names::{ReleaseNumber, StackId};
@@ -19,7 +20,7 @@ impl Workspace {
         run: &Run,
     ) -> Result<Change, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
-        let session = self.session(stack, &source.provider, run, "rollback").await?;
+        let session = self.session(stack, &source.provider, run, "rollback", Interrupted::Resolve).await?;
         session.revive().await?;
         let target = goal(&session.state, to)?;
         let cx = session.context();

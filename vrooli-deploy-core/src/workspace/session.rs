@@ -17,6 +17,15 @@ use crate::state::{Holder, Lease};
 /// How long looking at a whole stack may take.
 const OBSERVE: Duration = Duration::from_secs(60);
 
+/// What becomes of an interrupted run that cannot be resolved whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    /// It stays open and the command does not go on: a person decides.
+    Resolve,
+    /// It is closed all the same: the stack goes anyway.
+    Abandon,
+}
+
 /// A stack that is being changed.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -54,6 +63,7 @@ impl Workspace {
         provider: &ProviderName,
         run: &Run,
         command: &str,
+        interrupted: Interrupted,
     ) -> Result<Session, OperationError> {
         let holder = run.holder.clone().unwrap_or_else(|| Holder {
             id: Uuid::now_v7(),
@@ -74,9 +84,18 @@ impl Workspace {
         };
         if session.state.open.is_some() {
             let engine = session.engine()?;
-            let options =
-                RecoverOptions { cancellation: run.cancellation.clone(), ..RecoverOptions::default() };
-            engine.recover(&*session.lease, &mut session.state, &options, &run.events).await?;
+            let options = RecoverOptions {
+                cancellation: run.cancellation.clone(),
+                abandon: interrupted == Interrupted::Abandon,
+                ..RecoverOptions::default()
+            };
+            let report = engine.recover(&*session.lease, &mut session.state, &options, &run.events).await?;
+            // Still open: stuck, or stopped on request. Nothing new begins on top of that.
+            if session.state.open.is_some()
+                && let Some(outcome) = report.outcome
+            {
+                return Err(OperationError::Unresolved(Box::new(outcome)));
+            }
         }
         Ok(session)
     }
