@@ -254,7 +254,7 @@ fn what_cannot_be_run_is_said() {
     );
     for (unit, kind, words) in [
         ("missing.0", ErrorKind::Missing, "`no-such-program`"),
-        ("nowhere.0", ErrorKind::Unexpected, "not/there"),
+        ("nowhere.0", ErrorKind::NotFound, "not/there"),
         ("outside.0", ErrorKind::Config, "leads out of the release"),
         ("absent.0", ErrorKind::NotFound, "has no service `absent`"),
         ("missing.1", ErrorKind::Config, "at most 1"),

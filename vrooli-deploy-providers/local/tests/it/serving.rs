@@ -131,9 +131,12 @@ fn what_cannot_serve_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     let error = world.wait(client.route(&cx(1), &Routing::all_to(ReleaseNumber(9)))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
-    let silent = world.stage_shell(3, "exec sleep 1000");
-    world.start(silent, "app.0");
-    let error = world.wait(client.route(&cx(1), &Routing::all_to(silent))).unwrap_err();
+    // Two that listen, and nothing says which of them gets the requests.
+    let listens = json!({ "run": app::command(&["http", "x"]), "ports": { "http": {} } });
+    let undecided = world.stage(3, &json!({ "one": listens, "two": listens }));
+    world.start(undecided, "one.0");
+    world.start(undecided, "two.0");
+    let error = world.wait(client.route(&cx(1), &Routing::all_to(undecided))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     assert_eq!(world.wait(client.routing(&cx(1))).unwrap(), Routing::all_to(one));
     assert_eq!(get(port, "/").unwrap(), "one");
