@@ -10,7 +10,8 @@ cd "$(dirname "$0")/.."
 export LC_ALL=C
 
 runs=${1:-21}
-long_runs=$(((runs + 3) / 4))
+long_runs=$(((runs + 2) / 3))
+peer_runs=$(((runs + 6) / 7))
 target=${CARGO_TARGET_DIR:-$PWD/target}
 ours=$target/release/vrooli-deploy
 # Not in /tmp, which may be memory: a durable write must reach a disk.
@@ -39,7 +40,7 @@ if have terraform; then
     # No network, no settings of this machine's user.
     : >"$work/terraformrc"
     export TF_CLI_CONFIG_FILE=$work/terraformrc CHECKPOINT_DISABLE=1
-    mkdir "$work/one" "$work/many"
+    mkdir "$work/one"
     say 'resource "terraform_data" "one" { input = "1" }' >"$work/one/main.tf"
     terraform -chdir="$work/one" init -input=false >/dev/null
     terraform -chdir="$work/one" apply -input=false -auto-approve >/dev/null
@@ -48,7 +49,7 @@ else
 fi
 
 # --- timing -----------------------------------------------------------------------------
-# Each command is run once uncounted, then all in turn, so that whatever else the machine
+# Each command is run once uncounted (unless warm=0), then all in turn, so that whatever else the machine
 # does hits all of them.
 
 # turns RUNS NAME COMMAND [NAME COMMAND]…: a row of wall and processor time for each.
@@ -62,7 +63,7 @@ turns() {
         shift 2
     done
     rm -f "$work"/times.*
-    for ((run = 0; run <= count; run++)); do
+    for ((run = 1 - ${warm:-1}; run <= count; run++)); do
         for at in "${!names[@]}"; do
             # The shell's own clock: microseconds, and no process of its own.
             start=$EPOCHREALTIME
@@ -94,8 +95,8 @@ head_of_times() {
 
 # count CALL COMMAND: how often a command makes a system call, with its children.
 count() {
-    strace -f -e "trace=$1" -o "$work/strace" sh -c "exec $2" </dev/null >>"$work/out" 2>&1 || true
-    grep -cE "^[0-9]+ +($(tr , '|' <<<"$1"))\(.* = 0$" "$work/strace" || true
+    eval "strace -f -e trace=$1 -o '$work/strace' $2" </dev/null >>"$work/out" 2>&1 || true
+    grep -cE "^[0-9]+ +($(tr , '|' <<<"$1"))\(" "$work/strace" || true
 }
 
 # --- the machine ------------------------------------------------------------------------
@@ -127,7 +128,7 @@ if have strace; then
     say "| counted (strace) | \`--version\` | \`plan\` | \`deploy\`, unchanged |"
     say "|---|---:|---:|---:|"
     for calls in execve fdatasync,fsync; do
-        say "| ${calls/,/ or } | $(count $calls "'$ours' --version") | $(count $calls "'$ours' plan $app") | $(count $calls "'$ours' deploy $app") |"
+        say "| \`${calls/,/\` or \`}\` | $(count $calls "'$ours' --version") | $(count $calls "'$ours' plan $app") | $(count $calls "'$ours' deploy $app") |"
     done
 else
     say "skipped: counting system calls needs strace" >&2
@@ -141,23 +142,38 @@ say '```'
 
 if [[ $peer ]]; then
     say "10,000 resources of the peer" >&2
-    # A list of 10,000: separate blocks with references take it many times as long.
-    cat >"$work/many/main.tf" <<'HCL'
-resource "terraform_data" "base" { input = "10.0.0.0/16" }
+    # The same graph as ours, a block a resource; and the form that costs it least, one block
+    # with a count.
+    mkdir "$work/blocks" "$work/counted"
+    awk 'BEGIN {
+        for (i = 0; i < 10000; i++) {
+            first = i - i % 100; at = i % 100
+            input = at == 0 ? "\"10.0.0.0/16\"" : "terraform_data.r" (at < 10 ? first : first + 1 + at % 9) ".id"
+            printf "resource \"terraform_data\" \"r%d\" {\n  input = %s\n}\n", i, input
+        }
+    }' >"$work/blocks/main.tf"
+    cat >"$work/counted/main.tf" <<'HCL'
 resource "terraform_data" "many" {
-  count = 9999
-  input = "${terraform_data.base.id} ${count.index}"
+  count = 10000
+  input = "10.0.0.0/16 ${count.index}"
 }
 HCL
-    terraform -chdir="$work/many" init -input=false >/dev/null
-    head_of_times "first plan of 10,000, whole process"
-    turns "$long_runs" "\`bench-plan\`, one plan" "'$target/release/bench-plan' 10000 '$work' 1 --first" \
-        "\`terraform plan\`" "terraform -chdir='$work/many' plan -input=false -lock=false -out='$work/many/plan'"
+    for form in blocks counted; do
+        terraform -chdir="$work/$form" init -input=false >/dev/null
+    done
+    plan="plan -input=false -lock=false -out='$work/plan'"
+    # Memory first: those runs warm up the ones that are timed.
     if [[ -x /usr/bin/time ]]; then
         say ""
-        /usr/bin/time -f '%M' -o "$work/peak" terraform -chdir="$work/many" plan -input=false -lock=false >>"$work/out" 2>&1
-        say "Peak memory of that \`terraform plan\`: $(($(cat "$work/peak") * 1024 / 1000000)) MB."
+        for form in blocks counted; do
+            eval "/usr/bin/time -f '%M' -o '$work/peak' terraform -chdir='$work/$form' $plan" >>"$work/out" 2>&1
+            say "Peak memory of \`terraform plan\`, $form: $(($(tail -n 1 "$work/peak") * 1024 / 1000000)) MB."
+        done
     fi
+    head_of_times "first plan of 10,000, whole process"
+    warm=0 turns "$peer_runs" "\`bench-plan 10000\`, one plan" "'$target/release/bench-plan' 10000 '$work' 1 --first" \
+        "\`terraform plan\`, the same graph" "terraform -chdir='$work/blocks' $plan" \
+        "\`terraform plan\`, one block, \`count = 10000\`" "terraform -chdir='$work/counted' $plan"
 fi
 
 say "the journal" >&2
