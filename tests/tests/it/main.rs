@@ -9,7 +9,6 @@
     clippy::field_reassign_with_default,
     reason = "tests say what went wrong by panicking, and what they skip by printing"
 )]
-
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod conformance;
