@@ -1,10 +1,18 @@
-//! The conformance suite on the fake cloud.
+//! The conformance suite on the fake cloud and on the real `local` provider. The latter starts
+//! this program again as its supervisor, edge and shims.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use vrooli_deploy_tests::conformance::{FakeCloudFixture, ProviderFixture, trials};
+use vrooli_deploy_tests::conformance::{FakeCloudFixture, LocalFixture, ProviderFixture, trials};
 
-fn main() {
-    let fixture: Arc<dyn ProviderFixture> = Arc::new(FakeCloudFixture);
-    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), trials(&fixture)).exit();
+fn main() -> ExitCode {
+    vrooli_deploy_providers::run_if_child(&vrooli_deploy_providers::registry());
+    let fixtures: [(&str, Arc<dyn ProviderFixture>); 2] =
+        [("fakecloud", Arc::new(FakeCloudFixture)), ("local", Arc::new(LocalFixture::new()))];
+    let all = fixtures
+        .iter()
+        .flat_map(|(name, fixture)| trials(fixture).into_iter().map(|trial| trial.with_kind(*name)))
+        .collect();
+    libtest_mimic::run(&libtest_mimic::Arguments::from_args(), all).exit_code()
 }

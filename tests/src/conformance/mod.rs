@@ -14,6 +14,7 @@ mod fakecloud;
 mod fleet;
 mod ground;
 mod kinds;
+mod local;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use vrooli_deploy_core::provider::{BuildRequest, Op, Provider};
 
 pub use fakecloud::FakeCloudFixture;
 use ground::Ground;
+pub use local::LocalFixture;
 
 /// Clauses of the contract, and what each says in short. The document has the same.
 pub const CLAUSES: &[(&str, &str)] = &[

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use vrooli_deploy_core::names::NameError;
-use vrooli_deploy_core::provider::{ErrorKind, ProviderError};
+use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::SecretError;
 
 /// What kind of failure it is.
@@ -66,6 +67,17 @@ pub(crate) fn secret(error: SecretError) -> ProviderError {
 /// Something that we made ourselves is no valid name.
 pub(crate) fn name(error: &NameError) -> ProviderError {
     ProviderError::new(ErrorKind::Unexpected, error.to_string())
+}
+
+/// Refuses to begin a call that was cancelled or whose time is over.
+pub(crate) fn may_begin(cx: &OpCtx, what: &str) -> Result<()> {
+    if cx.cancellation.is_cancelled() {
+        return Err(cancelled(what));
+    }
+    if Instant::now() >= cx.deadline {
+        return Err(ProviderError::new(ErrorKind::Timeout, format!("no time was left for {what}")));
+    }
+    Ok(())
 }
 
 /// The caller asked to stop.

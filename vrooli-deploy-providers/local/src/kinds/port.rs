@@ -178,6 +178,7 @@ mod native {
         key: &ResourceKey,
         want: &PortSpec,
     ) -> Result<Created<PortObserved>> {
+        failure::may_begin(cx, "keeping a port")?;
         let path = machine.layout.port_file(&cx.stack);
         files::make_private(machine.layout.root()).map_err(failure::at("make", machine.layout.root()))?;
         let _lock = numbers::lock(cx, &machine.layout).await?;
@@ -260,6 +261,7 @@ mod native {
             key: &ResourceKey,
             _: &PhysicalId,
         ) -> Result<()> {
+            failure::may_begin(cx, "giving up the port")?;
             let path = machine.layout.port_file(&cx.stack);
             if own(record(&path)?, key)?.is_none() {
                 return Ok(());

@@ -113,6 +113,7 @@ mod native {
                     format!("an app has one volume on this machine, `{KEY}`, not `{key}`"),
                 ));
             }
+            failure::may_begin(cx, "making the volume")?;
             let path = machine.layout.data(&cx.stack);
             files::make_private(&path).map_err(failure::at("make", &path))?;
             match found(machine, &cx.stack, key) {
@@ -146,6 +147,7 @@ mod native {
             if key.as_str() != KEY {
                 return Ok(());
             }
+            failure::may_begin(cx, "removing the volume")?;
             let path = machine.layout.data(&cx.stack);
             files::remove_tree(&path).map_err(failure::at("remove", &path))
         }

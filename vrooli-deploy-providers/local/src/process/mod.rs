@@ -36,6 +36,7 @@ pub use identity::ProcessIdentity;
 pub use paths::UnitLayout;
 pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
 pub use sockets::listeners;
+pub(crate) use supervise::check_fence;
 pub use supervise::{SupervisorOptions, last_routing};
 pub use table::MARKER;
 

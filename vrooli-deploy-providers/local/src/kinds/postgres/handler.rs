@@ -40,6 +40,7 @@ async fn make(
     key: &ResourceKey,
     want: &PostgresSpec,
 ) -> Result<Created<PostgresObserved>> {
+    failure::may_begin(cx, "making a PostgreSQL server")?;
     let server = Server::open(machine, cx, key).await?;
     let record = server.make(cx, want).await?;
     let Found { id, observed, .. } = found(&cx.stack, &record);
@@ -94,6 +95,7 @@ impl ResourceHandler for Postgres {
         make(machine, cx, key, want).await
     }
     async fn delete(&self, machine: &Machine, cx: &OpCtx, key: &ResourceKey, _: &PhysicalId) -> Result<()> {
+        failure::may_begin(cx, "removing a PostgreSQL server")?;
         Server::open(machine, cx, key).await?.remove(cx).await
     }
 }

@@ -33,6 +33,7 @@ fn all(machine: &Machine, stack: &StackId) -> Result<Vec<Found<RedisObserved>>> 
 }
 
 async fn make(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<Created<RedisObserved>> {
+    failure::may_begin(cx, "making a Redis server")?;
     let server = Server::open(machine, cx, key).await?;
     let record = server.make(cx).await?;
     let Found { id, observed, .. } = found(&cx.stack, &record);
@@ -87,6 +88,7 @@ impl ResourceHandler for Redis {
         make(machine, cx, key).await
     }
     async fn delete(&self, machine: &Machine, cx: &OpCtx, key: &ResourceKey, _: &PhysicalId) -> Result<()> {
+        failure::may_begin(cx, "removing a Redis server")?;
         Server::open(machine, cx, key).await?.remove(cx).await
     }
 }

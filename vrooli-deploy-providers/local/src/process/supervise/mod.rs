@@ -7,6 +7,7 @@ mod route;
 mod server;
 mod stack;
 
+pub(crate) use stack::check_fence;
 pub use stack::last_routing;
 mod unit;
 

@@ -156,6 +156,10 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
         Request::Route { stack, routing, fence } => {
             let stack = supervisor.stack(&stack)?;
             if routing.weights.is_empty() && !stack.is_known(supervisor) {
+                // What was built or kept for it is there: an older holder must not come after.
+                if supervisor.layout().stack(&stack.id).is_dir() {
+                    stack.admit(supervisor, fence).await?;
+                }
                 return Ok(Answer::Routing(routing));
             }
             Answer::Routing(stack.route(supervisor, routing, fence).await?)

@@ -42,6 +42,28 @@ pub fn last_routing(layout: &crate::layout::Layout, stack: &StackId) -> Result<R
     Ok(serving.routing)
 }
 
+/// Refuses whoever has lost the lease, by the file: for changes that need no supervisor.
+///
+/// # Errors
+/// `Fenced` when a newer holder was seen; when the file cannot be read.
+pub(crate) fn check_fence(layout: &crate::layout::Layout, stack: &StackId, fence: u64) -> Result<()> {
+    let path = layout.serving(stack);
+    let serving: Serving = read_json(&path).map_err(at("read", &path))?.unwrap_or_default();
+    serving.check(stack, fence)
+}
+
+impl Serving {
+    fn check(&self, stack: &StackId, fence: u64) -> Result<()> {
+        if fence >= self.fence {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            ErrorKind::Fenced,
+            format!("somebody else works on {stack} by now (lease {}, this one is {fence})", self.fence),
+        ))
+    }
+}
+
 /// One stack.
 #[derive(Debug)]
 pub(super) struct Stack {
@@ -79,15 +101,7 @@ impl Stack {
     }
 
     fn admit_locked(&self, supervisor: &Supervisor, serving: &mut Serving, fence: u64) -> Result<()> {
-        if fence < serving.fence {
-            return Err(ProviderError::new(
-                ErrorKind::Fenced,
-                format!(
-                    "somebody else works on {} by now (lease {}, this one is {fence})",
-                    self.id, serving.fence
-                ),
-            ));
-        }
+        serving.check(&self.id, fence)?;
         if fence > serving.fence {
             let next = Serving { fence, ..serving.clone() };
             self.save(supervisor, &next)?;
