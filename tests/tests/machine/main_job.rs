@@ -51,11 +51,11 @@ fn deploy_redeploy_roll_back_stop_start_destroy() {
     assert_eq!(bench.get(&url, "/").unwrap().0, 200);
     assert_eq!(bench.run(&["status", app]).expect(0)["health"], "running");
 
-    // Gone, and nothing left behind but what is kept on purpose.
-    bench.run(&["destroy", app]).expect(0);
+    // Gone, and nothing left behind: it kept no data.
+    let gone = bench.run(&["destroy", app]).expect(0);
+    assert_eq!(gone["left_behind"].as_array().map_or(0, Vec::len), 0, "{gone}");
     assert!(bench.get(&url, "/").is_err());
     bench.expect_no_process();
-    bench.run(&["destroy", app, "--data", "healthy"]).expect(0);
     assert_eq!(bench.run(&["list"]).expect(0), json!([]));
     let apps = bench.state().join("apps");
     let left: Vec<_> = std::fs::read_dir(&apps).into_iter().flatten().flatten().map(|e| e.path()).collect();
