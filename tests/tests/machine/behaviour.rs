@@ -79,6 +79,15 @@ fn an_app_that_ignores_its_port_is_told_where_it_listens() {
 }
 
 #[test]
+fn an_app_that_binds_all_interfaces_is_named() {
+    let bench = Bench::new();
+    let app = bench.app("binds-all");
+    let ran = bench.run(&["deploy", app.to_str().unwrap()]);
+    assert!(ran.events.contains("all interfaces"), "{}", ran.events);
+    ran.expect(0);
+}
+
+#[test]
 fn an_app_that_ignores_sigterm_is_ended_all_the_same() {
     let bench = Bench::new();
     let app = bench.app("ignores-term");

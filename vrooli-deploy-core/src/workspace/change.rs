@@ -1,3 +1,4 @@
+use super::secrets::{PendingSecret, store_secrets};
 use super::session::Session;
 use super::source::Source;
 use super::{OperationError, Report};
@@ -22,9 +23,9 @@ pub(super) struct After {
     /// Stopped or started on purpose.
     pub(super) stopped: Option<bool>,
     /// Values of the manifest's secrets that are not in the store yet.
-    pub(super) secrets: Vec<super::deploy::PendingSecret>,
+    pub(super) secrets: Vec<PendingSecret>,
     /// The stack goes: with its data, or without.
-    pub(super) destroyed: Option<super::destroy::Destroyed>,
+    pub(super) destroyed: Option<Destroyed>,
 }
 
 impl Change {
@@ -56,7 +57,7 @@ impl Change {
     pub async fn apply(mut self) -> Result<Report, OperationError> {
         let workspace = self.session.workspace.clone();
         let stack = self.session.stack.clone();
-        super::deploy::store_secrets(&workspace, &mut self.plan, std::mem::take(&mut self.after.secrets))?;
+        store_secrets(&workspace, &mut self.plan, std::mem::take(&mut self.after.secrets))?;
         if let Some(source) = &self.after.source {
             workspace.set_source(&stack, source).await?;
         }
@@ -111,4 +112,13 @@ impl Change {
         self.session.lease.release().await?;
         Ok(report)
     }
+}
+
+/// What a destroy leaves.
+#[derive(Debug)]
+pub(super) struct Destroyed {
+    /// Databases and volumes went too.
+    pub(super) data: bool,
+    /// Those that stay: key and place.
+    pub(super) kept: Vec<(String, String)>,
 }

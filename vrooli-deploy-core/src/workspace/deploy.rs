@@ -1,41 +1,26 @@
 //! Planning a deployment: manifest → requirements → stack → draft → situation → plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
 use super::change::{After, Change};
+use super::secrets::PendingSecret;
 use super::session::{Interrupted, fleet};
 use super::source::Source;
+use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
-use crate::diagnostics::{Code, Diagnostic, Severity};
-use crate::engine::{ReleaseStatus, StackState};
-use crate::manifest::{DeploymentManifest, SecretSource};
-use crate::names::{ProviderName, ReleaseNumber, StackId, VariableName};
+use crate::diagnostics::{Diagnostic, Severity};
+use crate::engine::StackState;
+use crate::manifest::DeploymentManifest;
+use crate::names::{ProviderName, ReleaseNumber, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
-use crate::provider::{
-    BuildRequest, Cancellation, LowerOptions, OpCtx, Provider, Routing, UnitObserved, UnitState,
-};
+use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider};
 use crate::release::strategy::Situation;
-use crate::release::{DraftInput, EnvValue, Release, draft};
+use crate::release::{DraftInput, EnvValue, draft};
 use crate::requirements::{self, DeriveOptions};
-use crate::secrets::{Secret, SecretRef, generate};
 use crate::stack::{Reference, Stack};
-
-/// Releases beside the current one that stay staged for rollback.
-const RETAINED: usize = 5;
-
-/// Characters of a generated secret when the manifest does not say.
-const GENERATED_LENGTH: usize = 32;
-
-/// A value that must be in the store before the plan runs.
-#[derive(Debug)]
-pub(super) struct PendingSecret {
-    variable: VariableName,
-    path: String,
-    value: Secret<String>,
-}
 
 /// Everything that a plan is made from.
 struct Prepared {
@@ -203,86 +188,6 @@ impl Workspace {
         Ok(Prepared { manifest, provider, strategy, stack, draft, request, secrets, source, diagnostics })
     }
 
-    /// References to the manifest's secrets, and the values that the store lacks. A value that
-    /// is not stored yet has version 0 until [`store_secrets`] has put it there.
-    fn secrets(
-        &self,
-        stack: &StackId,
-        root: &Path,
-        manifest: &DeploymentManifest,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<(BTreeMap<VariableName, SecretRef>, Vec<PendingSecret>), OperationError> {
-        let store = &self.0.secrets;
-        let mut references = BTreeMap::new();
-        let mut pending = Vec::new();
-        for (variable, config) in &manifest.secrets {
-            let path = match &config.from {
-                SecretSource::Store { path } => path.clone(),
-                _ => format!("{stack}/env/{variable}"),
-            };
-            let latest = store.latest(&path)?;
-            let value = match &config.from {
-                SecretSource::Store { .. } => None,
-                SecretSource::Generate { length } => match &latest {
-                    Some(_) => None,
-                    None => Some(Ok(generate(length.unwrap_or(GENERATED_LENGTH))?)),
-                },
-                SecretSource::Environment { name } => Some(
-                    std::env::var(name.as_str())
-                        .map(Secret::new)
-                        .map_err(|_| format!("the environment variable `{name}` is not set")),
-                ),
-                SecretSource::File { path } => {
-                    Some(read_secret(&root.join(path)).map_err(|e| format!("`{}`: {e}", path.display())))
-                }
-            };
-            match (value, latest) {
-                (Some(Ok(value)), latest) => {
-                    let same = match &latest {
-                        Some(reference) => store.get(reference)?.expose() == value.expose(),
-                        None => false,
-                    };
-                    match latest {
-                        Some(reference) if same => {
-                            references.insert(variable.clone(), reference);
-                        }
-                        _ => {
-                            references.insert(
-                                variable.clone(),
-                                SecretRef {
-                                    store: store.name().to_owned(),
-                                    path: path.clone(),
-                                    version: 0,
-                                    hash: String::new(),
-                                },
-                            );
-                            pending.push(PendingSecret { variable: variable.clone(), path, value });
-                        }
-                    }
-                }
-                (_, Some(reference)) => {
-                    references.insert(variable.clone(), reference);
-                }
-                (problem, None) => {
-                    let why = match problem {
-                        Some(Err(why)) => why,
-                        _ => format!("the secret store has nothing at `{path}`"),
-                    };
-                    let severity = if config.required { Severity::Error } else { Severity::Warning };
-                    diagnostics.push(
-                        Diagnostic::new(
-                            Code(810),
-                            severity,
-                            format!("secret `{variable}` has no value: {why}"),
-                        )
-                        .help("set it where the manifest says it comes from, or change `from`"),
-                    );
-                }
-            }
-        }
-        Ok((references, pending))
-    }
-
     async fn assemble(
         &self,
         prepared: &Prepared,
@@ -330,8 +235,7 @@ impl Workspace {
                         number: current.number,
                         source: ReleaseSource::Staged { release: Box::new(current.clone()) },
                     };
-                    release_steps =
-                        super::power::start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
+                    release_steps = start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
                     release = Some(next);
                 }
             }
@@ -377,37 +281,6 @@ impl Workspace {
     }
 }
 
-/// Does the release serve: all its units run and all traffic goes to it?
-fn serves(release: &Release, units: &[UnitObserved], routing: &Routing) -> bool {
-    let wanted: BTreeSet<_> = release
-        .bundle
-        .services
-        .iter()
-        .flat_map(|(name, config)| crate::release::strategy::units(name, config))
-        .collect();
-    let running: BTreeSet<_> = units
-        .iter()
-        .filter(|u| u.release == release.number && matches!(u.state, UnitState::Running))
-        .map(|u| u.unit.clone())
-        .collect();
-    let others = units.iter().any(|u| u.release != release.number && u.state != UnitState::Stopped);
-    wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
-}
-
-/// Releases that are staged and that no rollback needs: all but the current one and the
-/// newest good ones.
-pub(super) fn expired(state: &StackState) -> Vec<ReleaseNumber> {
-    let mut good: Vec<_> = state
-        .releases
-        .iter()
-        .filter(|(number, record)| record.status == ReleaseStatus::Good && Some(**number) != state.current)
-        .map(|(number, record)| (record.committed, *number))
-        .collect();
-    good.sort_unstable();
-    let keep = good.len().saturating_sub(RETAINED);
-    good.into_iter().take(keep).map(|(_, number)| number).collect()
-}
-
 fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {
     match &options.expected {
         Some(expected) if *expected != plan.digest => Err(OperationError::PlanChanged {
@@ -434,33 +307,4 @@ fn keep<T>(checked: crate::diagnostics::Checked<T>, all: &mut Vec<Diagnostic>) -
 fn absolute(path: &Path) -> Result<PathBuf, OperationError> {
     std::path::absolute(path)
         .map_err(|e| OperationError::Io { path: path.to_owned(), message: e.to_string() })
-}
-
-fn read_secret(path: &Path) -> std::io::Result<Secret<String>> {
-    let mut text = std::fs::read_to_string(path)?;
-    let trimmed = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(trimmed);
-    Ok(Secret::new(text))
-}
-
-/// Puts pending values in the store and their references in the plan. The digest stays: a
-/// version is a token of the store, not a decision.
-pub(super) fn store_secrets(
-    workspace: &Workspace,
-    plan: &mut Plan,
-    pending: Vec<PendingSecret>,
-) -> Result<(), OperationError> {
-    for secret in pending {
-        let reference = workspace.0.secrets.put(&secret.path, &secret.value)?;
-        let Some(PlannedRelease { source: ReleaseSource::Build { draft, .. }, .. }) = &mut plan.release
-        else {
-            continue;
-        };
-        for env in draft.env.values_mut() {
-            if let Some(value @ EnvValue::Secret(_)) = env.get_mut(&secret.variable) {
-                *value = EnvValue::Secret(reference.clone());
-            }
-        }
-    }
-    Ok(())
 }

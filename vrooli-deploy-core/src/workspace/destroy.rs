@@ -1,21 +1,12 @@
-use super::change::{After, Change};
-use super::power::stop_steps;
-use super::rollback::never_deployed;
+use super::change::{After, Change, Destroyed};
+use super::error::never_deployed;
 use super::session::{Interrupted, Session};
+use super::steps::stop_steps;
 use super::{DestroyOptions, OperationError, Run, Workspace};
 use crate::engine::{Entry, LeftBehind};
 use crate::names::{ReleaseNumber, ResourceKey, StackId};
 use crate::plan::{self, Inventory, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 use crate::provider::PhysicalId;
-
-/// What a destroy leaves.
-#[derive(Debug)]
-pub(super) struct Destroyed {
-    /// Databases and volumes went too.
-    data: bool,
-    /// Those that stay: key and place.
-    kept: Vec<(String, String)>,
-}
 
 impl Workspace {
     /// Plans the end of a stack: traffic, units, releases, resources. Databases and volumes

@@ -204,3 +204,11 @@ fn secret_code(error: &SecretError) -> Code {
         SecretError::NotFound { .. } => Code(805),
     }
 }
+
+/// There is no such stack here.
+pub(super) fn never_deployed(stack: &crate::names::StackId) -> OperationError {
+    OperationError::Nothing {
+        message: format!("`{stack}` was never deployed from this workspace"),
+        help: "`vrooli-deploy list` shows what is there".to_owned(),
+    }
+}

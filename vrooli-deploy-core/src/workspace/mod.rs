@@ -13,8 +13,10 @@ mod power;
 mod query;
 mod report;
 mod rollback;
+mod secrets;
 mod session;
 mod source;
+mod steps;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -105,13 +107,20 @@ impl Workspace {
 /// known by its id, whatever path it has.
 fn name(dir: &Path, id: uuid::Uuid) -> Result<(), OperationError> {
     use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     let path = dir.join("id");
     let fail = |e: std::io::Error| OperationError::Io { path: path.clone(), message: e.to_string() };
     if path.exists() {
         return Ok(());
     }
     let draft = dir.join(format!(".id-{}", std::process::id()));
-    let mut file = std::fs::File::create(&draft).map_err(fail)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)
+        .map_err(fail)?;
     writeln!(file, "{id}").and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::rename(&draft, &path).map_err(fail)
 }

@@ -1,18 +1,12 @@
 //! Stop and start: the units of the current release, and its traffic.
 
-use std::collections::BTreeSet;
-
 use super::change::{After, Change};
-use super::rollback::never_deployed;
+use super::error::never_deployed;
 use super::session::Interrupted;
+use super::steps::{start_steps, stop_steps};
 use super::{OperationError, Run, Workspace};
-use crate::manifest::{Overlap, StrategyConfig};
-use crate::names::{ReleaseNumber, StackId};
-use crate::plan::{
-    self, PlannedRelease, ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo,
-};
-use crate::provider::{FleetCapabilities, Routing, UnitObserved, UnitState};
-use crate::release::strategy::{Situation, StepGraph};
+use crate::names::StackId;
+use crate::plan::{self, PlannedRelease, ReleaseSource};
 
 impl Workspace {
     /// Plans a stop: traffic ends, then every unit. Data and releases stay.
@@ -81,82 +75,4 @@ impl Workspace {
             after: After { stopped: Some(!on), ..After::default() },
         })
     }
-}
-
-/// Brings the units of a staged release up and its traffic back; units of others end.
-/// Empty when it serves already.
-pub(super) fn start_steps(
-    next: &PlannedRelease,
-    units: &[UnitObserved],
-    routing: &Routing,
-    fleet: &FleetCapabilities,
-    expired: &[ReleaseNumber],
-) -> Vec<Step> {
-    let config = StrategyConfig::default();
-    let situation = Situation { next, current: None, routing, units, fleet, config: &config, expired };
-    let running: BTreeSet<_> = units
-        .iter()
-        .filter(|u| u.release == next.number && u.state == UnitState::Running)
-        .map(|u| &u.unit)
-        .collect();
-    let complete = situation
-        .services()
-        .iter()
-        .flat_map(|(name, config)| crate::release::strategy::units(name, config))
-        .all(|unit| running.contains(&unit));
-    let alone = units.iter().all(|u| u.release == next.number || u.state == UnitState::Stopped);
-    if complete && alone && routing.weights == Routing::all_to(next.number).weights {
-        return Vec::new();
-    }
-    StepGraph::new(&situation)
-        .start(Overlap::Allowed)
-        .start(Overlap::Exclusive)
-        .shift(Routing::all_to(next.number))
-        .retire()
-        .done()
-}
-
-/// Ends the traffic, then every unit.
-pub(super) fn stop_steps(
-    units: &[UnitObserved],
-    routing: &Routing,
-    current: Option<ReleaseNumber>,
-) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut after = BTreeSet::new();
-    let owner = current.or_else(|| units.first().map(|u| u.release)).unwrap_or(ReleaseNumber(0));
-    if !routing.weights.is_empty() {
-        let id = StepId("shift:none".to_owned());
-        steps.push(Step {
-            id: id.clone(),
-            stage: Stage::Release,
-            action: StepAction::Release {
-                release: owner,
-                action: ReleaseAction::Shift { routing: Routing::default() },
-            },
-            undo: Undo::Unshift,
-            after: BTreeSet::new(),
-            reason: "no new requests".to_owned(),
-            token: None,
-        });
-        after.insert(id);
-    }
-    for seen in units.iter().filter(|u| u.state != UnitState::Stopped) {
-        steps.push(Step {
-            id: StepId(format!("stop:{}/{}", seen.release, seen.unit)),
-            stage: Stage::Release,
-            action: StepAction::Release {
-                release: owner,
-                action: ReleaseAction::Stop { old: seen.release, unit: seen.unit.clone() },
-            },
-            undo: Undo::Release {
-                release: seen.release,
-                action: ReleaseAction::Start { unit: seen.unit.clone() },
-            },
-            after: after.clone(),
-            reason: String::new(),
-            token: None,
-        });
-    }
-    steps
 }

@@ -1,6 +1,6 @@
 //! Reading: no lease, and nothing is changed.
 
-use super::rollback::never_deployed;
+use super::error::never_deployed;
 use super::session::{Interrupted, fleet};
 use super::{
     Health, OperationError, ReleaseSummary, Report, ResourceSummary, Run, StackSummary, StatusReport,

@@ -1,6 +1,7 @@
 use super::change::{After, Change};
-use super::deploy::expired;
+use super::error::never_deployed;
 use super::session::Interrupted;
+use super::steps::expired;
 use super::{OperationError, Run, Workspace};
 use crate::engine::{ReleaseStatus, StackState};
 use crate::names::{ReleaseNumber, StackId};
@@ -77,13 +78,6 @@ impl Workspace {
             diagnostics: Vec::new(),
             after: After { stopped: Some(false), ..After::default() },
         })
-    }
-}
-
-pub(super) fn never_deployed(stack: &StackId) -> OperationError {
-    OperationError::Nothing {
-        message: format!("`{stack}` was never deployed from this workspace"),
-        help: "`vrooli-deploy list` shows what is there".to_owned(),
     }
 }
 

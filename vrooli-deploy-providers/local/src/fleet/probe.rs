@@ -78,7 +78,7 @@ impl LocalFleet {
             };
             let allowed = health.is_some_and(|h| h.allow_degraded);
             match &look.verdict {
-                Verdict::Healthy => return Ok(well(look.status, None)),
+                Verdict::Healthy => return Ok(well(look.status, exposed(&seen))),
                 Verdict::Degraded(why) if allowed => {
                     return Ok(well(look.status, Some(format!("degraded, which is allowed: {why}"))));
                 }
@@ -155,6 +155,14 @@ async fn look(
         }
         Err(why) => none(Verdict::Unhealthy(why)),
     }
+}
+
+/// A warning when it can be reached from other machines, past the edge.
+fn exposed(seen: &UnitObserved) -> Option<String> {
+    let open = listeners(seen.pid?).into_iter().find(|at| at.ip().is_unspecified())?;
+    Some(format!(
+        "it listens on all interfaces ({open}), not only on 127.0.0.1: other machines may reach it past the edge"
+    ))
 }
 
 /// Where it listens instead, if it listens anywhere.
