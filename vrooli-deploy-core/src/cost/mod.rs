@@ -1,16 +1,8 @@
-//! What a resource costs, as data. Prices themselves are dated data files.
+//! What a stack costs. A kind says *what* is billed ([`BillItem`]); a price book, which is
+//! dated data, says what that costs.
 
-use serde::{Deserialize, Serialize};
+mod bill;
+mod money;
 
-/// One thing that a provider bills for, without its price: the price book knows that.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct BillItem {
-    /// The provider's own name of what is billed, as the price book spells it.
-    pub sku: String,
-    /// How many of [`unit`](Self::unit) a month, as decimal text.
-    pub quantity: String,
-    /// `hour`, `month`, `GB-month`, `GB`, …
-    pub unit: String,
-    /// Which line of an estimate it belongs to: `compute`, `database`, `cache`, ….
-    pub line: String,
-}
+pub use bill::{Allowance, BillItem, Line, Metric, PriceKey, Quantity};
+pub use money::{Currency, Decimal, Money};

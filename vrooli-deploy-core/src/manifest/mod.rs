@@ -120,6 +120,9 @@ fn default_version() -> String {
 /// What the app stands on. Sizes are the provider's own names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InfrastructureConfig {
+    /// The provider's name of the region, for everything that does not say another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Machines or containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compute: Option<ComputeConfig>,
@@ -176,6 +179,9 @@ pub struct ServerConfig {
     pub host: String,
     /// `app`, `database`, …
     pub role: String,
+    /// What it costs a month in US dollars, as decimal text, for estimates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly_usd: Option<String>,
 }
 
 /// How the app is reached.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::error::Result;
 use super::set::Provider;
 use crate::diagnostics::Checked;
+use crate::manifest::{InfrastructureConfig, NetworkingConfig};
 use crate::names::{ProviderName, StackId};
 use crate::requirements::Requirements;
 use crate::secrets::SecretStore;
@@ -27,8 +28,15 @@ pub trait ProviderFactory: Debug + Send + Sync {
 }
 
 /// What the user chose beside the manifest.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LowerOptions {
+    /// Kinds, sizes, counts and region that the manifest asks for; what it leaves open the
+    /// provider chooses from what the app needs, and says so.
+    pub infrastructure: InfrastructureConfig,
+    /// How the app is reached.
+    pub networking: NetworkingConfig,
+    /// The host name that the app is reached at.
+    pub domain: Option<String>,
     /// Fixed public port.
     pub port: Option<u16>,
     /// Address to listen on; default loopback.

@@ -140,6 +140,9 @@ impl Workspace {
             .cloned()
             .collect();
         let lower = LowerOptions {
+            infrastructure: manifest.infrastructure.clone(),
+            networking: manifest.networking.clone(),
+            domain: manifest.app.domain.clone(),
             port: options.port.or(known_port),
             listen: options.listen.or(known_listen),
             provided,

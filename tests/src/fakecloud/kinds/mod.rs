@@ -10,7 +10,7 @@ mod subnet;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vrooli_deploy_core::cost::BillItem;
+use vrooli_deploy_core::cost::{BillItem, Decimal, Line, PriceKey, Quantity};
 use vrooli_deploy_core::names::{OutputName, ResourceKind};
 use vrooli_deploy_core::provider::{Op, Permission};
 
@@ -50,10 +50,18 @@ fn output(values: &[(&str, Value)]) -> BTreeMap<OutputName, Value> {
 
 fn bill(kind: &str) -> Vec<BillItem> {
     vec![BillItem {
-        sku: kind.to_owned(),
-        quantity: "1".to_owned(),
-        unit: "month".to_owned(),
-        line: "compute".to_owned(),
+        line: Line::Compute,
+        what: kind.to_owned(),
+        price: PriceKey {
+            provider: "fakecloud".to_owned(),
+            service: kind.to_owned(),
+            sku: kind.to_owned(),
+            region: "all".to_owned(),
+            attributes: BTreeMap::new(),
+        },
+        quantity: Quantity::Running(Decimal::ONE),
+        includes: Vec::new(),
+        per_release: false,
     }]
 }
 
