@@ -1,7 +1,9 @@
 //! A release: one versioned bundle of everything that serves. Content-addressed; its
 //! history entry is `rN`.
 
+pub mod comparison;
 mod draft;
+pub mod sequential;
 pub mod strategy;
 
 use std::collections::BTreeMap;
