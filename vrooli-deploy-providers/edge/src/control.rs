@@ -16,7 +16,7 @@ use crate::flight::Stop;
 use crate::held::{Held, unix_ms};
 use crate::metrics::Metrics;
 use crate::names::{ListenerId, ReleaseName, SiteId};
-use crate::protocol::{DrainReport, EdgeStatus};
+use crate::protocol::{CertificateState, DrainReport, EdgeStatus};
 use crate::routes::{Published, PublishedSite};
 use crate::state::{Loaded, Record, RejectedEntry, StateFile};
 use crate::stats::ReleaseStats;
@@ -122,6 +122,18 @@ impl Control {
         let listeners = self.listeners.borrow();
         let copies = listeners.iter().map(|(id, socket)| Ok((id.clone(), socket.try_clone()?)));
         copies.collect()
+    }
+
+    #[cfg(feature = "tls")]
+    #[expect(clippy::unnecessary_wraps, reason = "without the feature it is refused")]
+    pub(crate) fn load_certificates(&self) -> Result<Vec<CertificateState>, Refusal> {
+        Ok(self.shared.tls.load())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with the feature it reads a folder")]
+    pub(crate) fn load_certificates(&self) -> Result<Vec<CertificateState>, Refusal> {
+        Err(Refusal::Unknown { reason: "this edge was built without the feature `tls`".to_owned() })
     }
 
     pub(crate) fn set_site(&self, table: SiteTable) -> Result<Option<SiteTable>, Refusal> {

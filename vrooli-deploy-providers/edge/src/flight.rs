@@ -35,6 +35,11 @@ pub(crate) struct Connection {
     pub(crate) end: Signal<EndConnection>,
     /// Whether the body of the request under way was not read to its end yet.
     pub(crate) upload_open: Cell<bool>,
+    /// Came by TLS.
+    pub(crate) secure: Cell<bool>,
+    /// Carries several requests at once (HTTP/2).
+    pub(crate) multiplexed: Cell<bool>,
+    requests: Cell<u32>,
     expired: Cell<bool>,
 }
 
@@ -47,6 +52,9 @@ impl Connection {
             watch,
             end: Signal::default(),
             upload_open: Cell::new(false),
+            secure: Cell::new(false),
+            multiplexed: Cell::new(false),
+            requests: Cell::new(0),
             expired: Cell::new(false),
         }
     }
@@ -69,13 +77,24 @@ impl Connection {
     }
 }
 
-/// Held while a request is being answered; the connection is idle again when it goes.
+/// Held while a request is being answered; the connection is idle again when the last one goes.
 #[derive(Debug)]
-pub(crate) struct Busy(pub(crate) Rc<Connection>);
+pub(crate) struct Busy(Rc<Connection>);
+
+impl Busy {
+    pub(crate) fn new(connection: &Rc<Connection>) -> Self {
+        connection.requests.set(connection.requests.get() + 1);
+        Self(connection.clone())
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.watch.end(!self.0.upload_open.replace(false));
+        let left = self.0.requests.get().saturating_sub(1);
+        self.0.requests.set(left);
+        if left == 0 {
+            self.0.watch.end(!self.0.upload_open.replace(false));
+        }
     }
 }
 
@@ -169,7 +188,9 @@ impl InFlight {
     /// Ends it: politely with `stop`, or, if it does not get to hear that, with its
     /// connection.
     pub(crate) fn cut(&self, stop: Stop, at_once: bool) {
-        if at_once {
+        // Other requests of the same connection may be those of another release.
+        let alone = stop == Stop::EdgeEnds || !self.connection.multiplexed.get();
+        if at_once && alone {
             self.failure.set(Some(stop.failure()));
             self.connection.end.send(EndConnection::AtOnce);
         }

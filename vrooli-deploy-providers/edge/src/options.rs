@@ -18,6 +18,11 @@ pub struct EdgeOptions {
     pub grace: Duration,
     /// What a client and a backend may take.
     pub limits: Limits,
+    /// A folder of certificates, one `<name>.pem` each with the chain and its key; that of
+    /// `default.pem` goes to clients that name no host or one that no file is good for. With
+    /// certificates a listener speaks TLS to whoever begins with it, beside plain HTTP. Used
+    /// by builds with the feature `tls`.
+    pub certificates: Option<PathBuf>,
 }
 
 impl EdgeOptions {
@@ -30,6 +35,7 @@ impl EdgeOptions {
             workers: 0,
             grace: Duration::from_secs(10),
             limits: Limits::default(),
+            certificates: None,
         }
     }
 }
@@ -60,6 +66,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Header fields in a request or an answer.
     pub header_fields: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_per_connection: u32,
     /// Client connections a worker holds; more wait in the kernel's queue.
     pub connections_per_worker: usize,
 }
@@ -77,6 +85,7 @@ impl Default for Limits {
             backend_idle_unsafe: Duration::from_secs(1),
             header_bytes: 64 << 10,
             header_fields: 100,
+            streams_per_connection: 128,
             connections_per_worker: 16_384,
         }
     }

@@ -91,6 +91,8 @@ pub(crate) enum Call {
     },
     Sites,
     Metrics,
+    /// Reads the folder of certificates anew.
+    LoadCertificates,
     Drain {
         site: SiteId,
         release: ReleaseName,
@@ -130,7 +132,21 @@ pub(crate) enum Answer {
     Previous(Option<Box<SiteTable>>),
     Sites(Vec<SiteState>),
     Metrics(Box<Metrics>),
+    Certificates(Vec<CertificateState>),
     Drained(DrainReport),
+}
+
+/// A file of the folder of certificates, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateState {
+    /// Its name without `.pem`.
+    pub file: String,
+    /// The host names it is good for.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Why it is not used, if it is not. Says no part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How a drain ended.

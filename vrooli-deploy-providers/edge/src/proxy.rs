@@ -12,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
 use crate::flight::{Busy, Connection, Flight};
-use crate::headers;
+use crate::headers::{self, Origin};
 use crate::metrics::Failure;
 use crate::replies::{Reason, prefers_json, reply};
 use crate::routes::{Choice, Route};
@@ -28,7 +28,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<EdgeBody>, Infallible> {
     let two_lengths = connection.watch.begin();
-    let busy = Busy(connection.clone());
+    let busy = Busy::new(&connection);
     let json = prefers_json(request.headers());
     let mut response = match route(&worker, &connection, &request, two_lengths) {
         Ok((route, choice)) => pass(&worker, &connection, request, route, choice, busy, json).await,
@@ -38,7 +38,10 @@ pub(crate) async fn handle(
             reply(reason, json, busy)
         }
     };
-    if worker.is_retired() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if worker.is_retired()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && !connection.multiplexed.get()
+    {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
@@ -88,7 +91,8 @@ async fn pass(
         .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
-    headers::to_backend(&mut head, &connection.client, protocol, || {
+    let from = Origin { client: &connection.client, secure: connection.secure.get() };
+    headers::to_backend(&mut head, from, protocol, || {
         let address = choice.backends.first()?.to_string();
         HeaderValue::from_str(&address).ok()
     });

@@ -93,7 +93,7 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
-    let shared = Shared::new(count, options.limits.clone()).trying("start the edge")?;
+    let shared = Shared::new(count, &options).trying("start the edge")?;
     let workers: Vec<WorkerHandle> = (0..count)
         .map(|index| worker::start(index, shared.clone()))
         .collect::<io::Result<_>>()
