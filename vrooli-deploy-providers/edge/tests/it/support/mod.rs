@@ -37,6 +37,7 @@ pub(crate) fn run_if_child() -> Option<ExitCode> {
 fn options(folder: &std::path::Path) -> EdgeOptions {
     let mut options = EdgeOptions::new(folder.join("edge.json"), folder);
     options.workers = 2;
+    options.certificates = Some(folder.join("certificates"));
     options
 }
 
@@ -70,6 +71,14 @@ impl Rig {
         let listeners = vec![(listener_id(), socket.into())];
         let edge = EdgeLink::spawn(command(folder.path()), listeners).await.unwrap();
         Self { folder, edge, address }
+    }
+
+    /// The folder of certificates, made if it is not there.
+    #[cfg(feature = "tls")]
+    pub(crate) fn certificates(&self) -> PathBuf {
+        let folder = self.folder.path().join("certificates");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     pub(crate) fn command(&self) -> Command {
