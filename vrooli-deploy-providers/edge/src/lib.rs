@@ -65,6 +65,7 @@ mod signal;
 mod socket;
 mod state;
 mod stats;
+mod sticky;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;

@@ -31,7 +31,16 @@ pub(crate) async fn handle(
     let busy = Busy::new(&connection);
     let json = prefers_json(request.headers());
     let mut response = match route(&worker, &connection, &request, two_lengths) {
-        Ok((route, choice)) => pass(&worker, &connection, request, route, choice, busy, json).await,
+        Ok(Way { route, choice, fresh_bucket }) => {
+            let cookie = fresh_bucket.and_then(|bucket| {
+                crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, connection.secure.get())
+            });
+            let mut response = pass(&worker, &connection, request, route, choice, busy, json).await;
+            if let Some(cookie) = cookie {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
+        }
         Err(reason) => {
             worker.count_refused();
             tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
@@ -47,6 +56,14 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
+/// Where a request goes.
+struct Way {
+    route: Rc<Route>,
+    choice: Rc<Choice>,
+    /// The client is to keep this bucket.
+    fresh_bucket: Option<u32>,
+}
+
 /// Finds the route and the release. The release counts the request as under way from here on:
 /// [`Flight::entered`] takes that over.
 fn route(
@@ -54,7 +71,7 @@ fn route(
     connection: &Connection,
     request: &Request<Incoming>,
     two_lengths: bool,
-) -> Result<(Rc<Route>, Rc<Choice>), Reason> {
+) -> Result<Way, Reason> {
     if two_lengths {
         return Err(Reason::TwoLengths);
     }
@@ -66,12 +83,23 @@ fn route(
     loop {
         let routes = worker.routes();
         let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
-        let choice = route.pick(|below| worker.random(below)).ok_or(Reason::NoRelease)?;
+        let mut fresh_bucket = None;
+        let choice = match route.sticks() {
+            None => route.pick(|below| worker.random(below)),
+            Some(cookie) => {
+                let bucket = crate::sticky::bucket(request.headers(), cookie).unwrap_or_else(|| {
+                    let drawn = worker.random(crate::sticky::BUCKETS.into());
+                    *fresh_bucket.insert(u32::try_from(drawn).unwrap_or(0))
+                });
+                route.of_bucket(bucket)
+            }
+        };
+        let choice = choice.ok_or(Reason::NoRelease)?;
         choice.stats.enter(worker.index);
         // Counted first and looked second: a drain that began with a newer table either sees
         // the count or makes us choose again.
         if worker.is_current(&routes) {
-            return Ok((route.clone(), choice.clone()));
+            return Ok(Way { route: route.clone(), choice: choice.clone(), fresh_bucket });
         }
         choice.stats.leave(worker.index);
     }

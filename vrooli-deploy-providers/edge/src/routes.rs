@@ -47,6 +47,8 @@ struct ListenerRoutes {
 pub(crate) struct Route {
     prefix: Box<str>,
     pub(crate) bridge_assets: bool,
+    /// The cookie by which clients keep their release.
+    pub(crate) sticky: Option<Rc<str>>,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
     total_weight: u64,
@@ -118,6 +120,7 @@ impl Routes {
                         Route {
                             prefix: rule.prefix().into(),
                             bridge_assets: table.bridge_assets,
+                            sticky: table.sticky.as_deref().map(Rc::from),
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
                         },
@@ -210,6 +213,17 @@ impl Route {
             }
         }
         Some(first)
+    }
+
+    /// The cookie to look for, if a client could keep one of several releases.
+    pub(crate) fn sticks(&self) -> Option<&Rc<str>> {
+        let cookie = self.sticky.as_ref()?;
+        (self.choices.iter().filter(|choice| choice.weight > 0).count() > 1).then_some(cookie)
+    }
+
+    /// The release of a bucket of [`crate::sticky`].
+    pub(crate) fn of_bucket(&self, bucket: u32) -> Option<&Rc<Choice>> {
+        self.pick(|total| u64::from(bucket) * total / u64::from(crate::sticky::BUCKETS))
     }
 
     /// The other releases that may have an asset which `asked` has not: those that still serve

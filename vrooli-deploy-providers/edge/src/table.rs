@@ -31,6 +31,10 @@ pub struct SiteTable {
     /// Whether a GET for a static asset that one release does not have is tried on the others.
     #[serde(default)]
     pub bridge_assets: bool,
+    /// The name of a cookie that makes a client keep its release while several serve. Clients
+    /// without one are sampled like everyone else. None: each request is sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<String>,
     /// Where the edge goes back to by itself unless another table comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<Revert>,
@@ -133,6 +137,12 @@ pub enum TableError {
         /// Who has it.
         site: SiteId,
     },
+    /// A name that no cookie can have.
+    #[error("{cookie:?} cannot be the name of a cookie")]
+    Cookie {
+        /// The name as given.
+        cookie: String,
+    },
     /// A weight over [`MAX_WEIGHT`].
     #[error("weight {weight} of release {release} is over {MAX_WEIGHT}")]
     Weight {
@@ -197,6 +207,7 @@ impl SiteTable {
             rules: Vec::new(),
             releases: BTreeMap::new(),
             bridge_assets: false,
+            sticky: None,
             revert: None,
         }
     }
@@ -229,6 +240,9 @@ impl SiteTable {
     /// # Errors
     /// Says which rule, weight or name is wrong; the first one found.
     pub fn check(&self) -> Result<(), TableError> {
+        if let Some(cookie) = self.sticky.as_ref().filter(|cookie| !crate::sticky::is_name(cookie)) {
+            return Err(TableError::Cookie { cookie: cookie.clone() });
+        }
         let mut seen = BTreeSet::new();
         for rule in &self.rules {
             rule.check()?;

@@ -47,6 +47,7 @@ fn main() -> std::process::ExitCode {
         routing::takes_turns_and_passes_over_a_dead_backend,
         routing::finds_assets_in_the_other_release,
         routing::keeps_weights_between_two_releases,
+        routing::clients_keep_their_release_while_two_serve,
         messages::streams_both_ways_without_gathering,
         messages::passes_events_as_they_come,
         messages::passes_odd_but_good_messages,
