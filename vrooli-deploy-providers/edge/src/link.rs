@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use crate::CONTROL_SOCKET;
 use crate::error::{EdgeError, Refusal, Trying as _};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
 use crate::protocol::{
-    Answer, Call, CertificateState, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody, VERSION,
+    Answer, Call, CertificateState, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody,
+    VERSION,
 };
 use crate::socket::{self, LineReader, LineWriter};
 use crate::table::{SiteState, SiteTable};
@@ -299,6 +300,18 @@ impl EdgeLink {
         }
     }
 
+    /// What had been counted at the end of each second after a moment (milliseconds since
+    /// 1970), oldest first; the last is of now. Five minutes are kept.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn samples(&self, since_unix_ms: u64) -> Result<Vec<Sample>, EdgeError> {
+        match self.call(Call::Samples { since_unix_ms }, CALL).await? {
+            Answer::Samples(samples) => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Makes the edge read its folder of certificates anew, without a restart: every handshake
     /// from then on uses what was read. A file that cannot be used is in the answer and takes
     /// no other down.
@@ -457,6 +470,7 @@ fn unexpected(answer: &Answer) -> EdgeError {
         Answer::Previous(_) => "previous",
         Answer::Sites(_) => "sites",
         Answer::Metrics(_) => "metrics",
+        Answer::Samples(_) => "samples",
         Answer::Certificates(_) => "certificates",
         Answer::Drained(_) => "drained",
     };

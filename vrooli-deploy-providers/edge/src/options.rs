@@ -23,6 +23,20 @@ pub struct EdgeOptions {
     /// certificates a listener speaks TLS to whoever begins with it, beside plain HTTP. Used
     /// by builds with the feature `tls`.
     pub certificates: Option<PathBuf>,
+    /// Where requests are written down, if they are.
+    pub access_log: Option<AccessLogOptions>,
+}
+
+/// The access log: a line of JSON a request, with client, method, host, path (never its
+/// query), status, bytes, times, release and what failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogOptions {
+    /// The file, 0600; lines are appended at most a quarter of a second late.
+    pub path: PathBuf,
+    /// Every so-manieth request is written; 1 writes all.
+    pub every: u32,
+    /// From so many bytes on the file is renamed to one that ends in `.1`, which is replaced.
+    pub max_bytes: u64,
 }
 
 impl EdgeOptions {
@@ -36,6 +50,7 @@ impl EdgeOptions {
             grace: Duration::from_secs(10),
             limits: Limits::default(),
             certificates: None,
+            access_log: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
 use crate::state::RejectedEntry;
 use crate::table::{SiteState, SiteTable};
@@ -91,6 +91,10 @@ pub(crate) enum Call {
     },
     Sites,
     Metrics,
+    /// What was counted, second by second.
+    Samples {
+        since_unix_ms: u64,
+    },
     /// Reads the folder of certificates anew.
     LoadCertificates,
     Drain {
@@ -103,7 +107,7 @@ pub(crate) enum Call {
 impl Call {
     /// Whether it only reads: the only calls on the reading socket.
     pub(crate) fn is_reading(&self) -> bool {
-        matches!(self, Self::Ping | Self::Sites | Self::Metrics)
+        matches!(self, Self::Ping | Self::Sites | Self::Metrics | Self::Samples { .. })
     }
 }
 
@@ -132,6 +136,7 @@ pub(crate) enum Answer {
     Previous(Option<Box<SiteTable>>),
     Sites(Vec<SiteState>),
     Metrics(Box<Metrics>),
+    Samples(Vec<Sample>),
     Certificates(Vec<CertificateState>),
     Drained(DrainReport),
 }

@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::access_log::{Answered, Asked};
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
 use crate::flight::{Busy, Connection, Flight};
@@ -30,12 +31,15 @@ pub(crate) async fn handle(
     let two_lengths = connection.watch.begin();
     let busy = Busy::new(&connection);
     let json = prefers_json(request.headers());
+    let asked = worker
+        .access_log()
+        .and_then(|(log, lines)| log.ask(lines, &request, connection.address, connection.secure.get()));
     let mut response = match route(&worker, &connection, &request, two_lengths) {
         Ok(Way { route, choice, fresh_bucket }) => {
             let cookie = fresh_bucket.and_then(|bucket| {
                 crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, connection.secure.get())
             });
-            let mut response = pass(&worker, &connection, request, route, choice, busy, json).await;
+            let mut response = pass(&worker, &connection, request, route, choice, busy, json, asked).await;
             if let Some(cookie) = cookie {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
@@ -44,7 +48,16 @@ pub(crate) async fn handle(
         Err(reason) => {
             worker.count_refused();
             tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
-            reply(reason, json, busy)
+            let response = reply(reason, json, busy);
+            if let (Some(asked), Some((log, lines))) = (&asked, worker.access_log()) {
+                let status = Some(response.status().as_u16());
+                log.answer(
+                    lines,
+                    asked,
+                    Answered { status, failure: Some("refused"), ..Answered::default() },
+                );
+            }
+            response
         }
     };
     if worker.is_retired()
@@ -113,8 +126,10 @@ async fn pass(
     choice: Rc<Choice>,
     busy: Busy,
     json: bool,
+    to_log: Option<Box<Asked>>,
 ) -> Response<EdgeBody> {
-    let flight = Flight::entered(worker, connection, &choice.stats);
+    let mut flight = Flight::entered(worker, connection, &choice.stats);
+    flight.log(to_log);
     let asked = headers::asked_upgrade(&request)
         .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
     let (mut head, body) = request.into_parts();
@@ -143,7 +158,9 @@ async fn pass(
         && let Some(found) = bridge(worker, connection, &route, &choice, &spare).await
     {
         flight.whole();
-        let (flight, response, lease) = found;
+        let to_log = flight.take_log();
+        let (mut flight, response, lease) = found;
+        flight.log(to_log);
         return deliver(flight, response, lease, busy);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -174,6 +191,9 @@ async fn send(worker: &Rc<Worker>, choice: &Choice, head: Parts, body: Upload) -
                     Ok(sender) => sender,
                     Err(error) => {
                         tracing::debug!(%backend, %error, "a backend did not accept a connection");
+                        if choice.backends.is_up(backend) {
+                            worker.report(backend);
+                        }
                         unsent = Some(request);
                         break;
                     }
@@ -240,12 +260,14 @@ async fn bridge(
     None
 }
 
-fn fail(flight: Flight, failure: Failure, json: bool, busy: Busy) -> Response<EdgeBody> {
+fn fail(mut flight: Flight, failure: Failure, json: bool, busy: Busy) -> Response<EdgeBody> {
     let stats = &flight.state().stats;
     let (site, release) = (&stats.site, &stats.release);
     tracing::debug!(%site, %release, cause = failure.as_str(), "a request failed");
     flight.failed(failure);
-    reply(failure.into(), json, busy)
+    let response = reply(failure.into(), json, busy);
+    flight.answered_by_edge(response.status().as_u16());
+    response
 }
 
 fn deliver(flight: Flight, response: Response<Incoming>, lease: Lease, busy: Busy) -> Response<EdgeBody> {

@@ -2,7 +2,7 @@
 //! that it matches requests with.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) struct Published {
     /// Rises with every change.
     pub(crate) generation: u64,
     pub(crate) sites: Vec<PublishedSite>,
+    /// Backends that do not answer.
+    pub(crate) down: Arc<BTreeSet<SocketAddr>>,
 }
 
 /// One site with the counters of its releases.
@@ -65,22 +67,33 @@ pub(crate) struct Choice {
 /// Addresses that take turns.
 #[derive(Debug)]
 pub(crate) struct Backends {
-    addresses: Vec<SocketAddr>,
+    up: Vec<SocketAddr>,
+    /// Tried when all others failed.
+    down: Vec<SocketAddr>,
     turn: Cell<usize>,
 }
 
 impl Backends {
-    /// All addresses, beginning with the one whose turn it is.
+    fn new(addresses: &[SocketAddr], down: &BTreeSet<SocketAddr>) -> Self {
+        let (down, up) = addresses.iter().partition(|address| down.contains(address));
+        Self { up, down, turn: Cell::new(0) }
+    }
+
+    /// All addresses, beginning with the one whose turn it is; those that are down come last.
     pub(crate) fn in_turn(&self) -> impl Iterator<Item = SocketAddr> {
-        let count = self.addresses.len();
+        let count = self.up.len();
         let first = self.turn.get();
         self.turn.set((first + 1) % count.max(1));
-        (0..count).map(move |step| self.addresses[(first + step) % count])
+        (0..count).map(move |step| self.up[(first + step) % count]).chain(self.down.iter().copied())
     }
 
     /// The first address, for a request that names no host.
     pub(crate) fn first(&self) -> Option<SocketAddr> {
-        self.addresses.first().copied()
+        self.up.first().or(self.down.first()).copied()
+    }
+
+    pub(crate) fn is_up(&self, address: SocketAddr) -> bool {
+        self.up.contains(&address)
     }
 }
 
@@ -110,7 +123,7 @@ impl Routes {
                                 Rc::new(Choice {
                                     weight: release.weight,
                                     stats,
-                                    backends: Backends { addresses: addresses.clone(), turn: Cell::new(0) },
+                                    backends: Backends::new(addresses, &published.down),
                                 })
                             })
                         })
@@ -282,7 +295,7 @@ mod tests {
                 })
                 .collect(),
         });
-        Routes::compile(&Published { generation: 1, sites: sites.collect() })
+        Routes::compile(&Published { generation: 1, sites: sites.collect(), down: Arc::default() })
     }
 
     fn port(routes: &Routes, host: Option<&str>, path: &str) -> Option<u16> {
@@ -360,7 +373,8 @@ mod tests {
     #[test]
     fn backends_take_turns() {
         let backends = Backends {
-            addresses: [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
+            up: [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
+            down: Vec::new(),
             turn: Cell::new(0),
         };
         let order =

@@ -140,11 +140,7 @@ impl Names {
         let Some(name) = name else { return held.default.clone() };
         let name = name.to_ascii_lowercase();
         let wild = || name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
-        held.by_name
-            .get(&name)
-            .or_else(|| held.by_name.get(&wild()?))
-            .or(held.default.as_ref())
-            .cloned()
+        held.by_name.get(&name).or_else(|| held.by_name.get(&wild()?)).or(held.default.as_ref()).cloned()
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
+use crate::access_log::{AccessLog, Lines};
 use crate::assets::AssetExtensions;
 use crate::flight::{Connection, EndConnection, InFlight, Stop};
 use crate::head_watch::Clock;
@@ -32,12 +34,19 @@ pub(crate) struct Shared {
     pub(crate) totals: Box<[WorkerTotals]>,
     pub(crate) limits: Limits,
     assets: AssetExtensions,
+    access_log: Option<AccessLog>,
+    /// Takes backends that a request could not reach.
+    reports: mpsc::UnboundedSender<SocketAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
 }
 
 impl Shared {
-    pub(crate) fn new(workers: usize, options: &EdgeOptions) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(
+        workers: usize,
+        options: &EdgeOptions,
+        reports: mpsc::UnboundedSender<SocketAddr>,
+    ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             #[cfg(feature = "tls")]
             tls: {
@@ -50,6 +59,8 @@ impl Shared {
             totals: (0..workers).map(|_| WorkerTotals::default()).collect(),
             limits: options.limits.clone(),
             assets: AssetExtensions::load()?,
+            access_log: options.access_log.as_ref().map(AccessLog::open).transpose()?,
+            reports,
         }))
     }
 
@@ -100,6 +111,7 @@ pub(crate) struct Worker {
     pub(crate) room: Notify,
     retired: Cell<bool>,
     random: Cell<u64>,
+    lines: Lines,
 }
 
 impl Worker {
@@ -118,6 +130,17 @@ impl Worker {
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.get()
+    }
+
+    /// The access log, and what this worker has not written of it yet.
+    pub(crate) fn access_log(&self) -> Option<(&AccessLog, &Lines)> {
+        self.shared.access_log.as_ref().map(|log| (log, &self.lines))
+    }
+
+    /// Says that a backend could not be reached.
+    pub(crate) fn report(&self, backend: SocketAddr) {
+        // Nobody listens when the edge ends.
+        let _ = self.shared.reports.send(backend);
     }
 
     pub(crate) fn count_refused(&self) {
@@ -187,6 +210,7 @@ async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiv
         room: Notify::new(),
         retired: Cell::new(false),
         random: Cell::new(RandomState::new().hash_one(index) | 1),
+        lines: Lines::default(),
     });
     tokio::task::spawn_local(tick(worker.clone()));
     while let Some(command) = inbox.recv().await {
@@ -211,6 +235,9 @@ async fn tick(worker: Rc<Worker>) {
         }
         worker.totals().expired.fetch_add(expired, Ordering::Relaxed);
         worker.pool.sweep(worker.now(), worker.limits());
+        if let Some((log, lines)) = worker.access_log() {
+            log.flush(lines);
+        }
     }
 }
 

@@ -16,8 +16,7 @@ use crate::support::{App, Client, Rig, release, site, table, until};
 type Sender = http2::SendRequest<Full<Bytes>>;
 
 async fn connect(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Sender {
-    let (sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
@@ -73,7 +72,8 @@ pub(crate) async fn tells_the_app_the_same_as_http1() {
     let (status, seen) = send(&mut sender, request).await;
     let seen = String::from_utf8_lossy(&seen).to_ascii_lowercase();
     assert_eq!(status, 200);
-    for line in ["host: a.test", "cookie: a=1; b=2", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http"] {
+    for line in ["host: a.test", "cookie: a=1; b=2", "x-forwarded-for: 127.0.0.1", "x-forwarded-proto: http"]
+    {
         assert!(seen.lines().any(|have| have == line), "{line}\nnot in\n{seen}");
     }
 }
@@ -192,7 +192,8 @@ pub(crate) mod tls {
         let rig = Rig::embedded().await;
         let app = App::start("app").await;
         rig.serve("r1", app.address).await;
-        let ((first, trusts_first), (second, trusts_second)) = (certificate(&["a.test"]), certificate(&["a.test"]));
+        let ((first, trusts_first), (second, trusts_second)) =
+            (certificate(&["a.test"]), certificate(&["a.test"]));
         let (other, trusts_other) = certificate(&["o.test"]);
         let folder = rig.certificates();
         std::fs::write(folder.join("a.pem"), first).unwrap();

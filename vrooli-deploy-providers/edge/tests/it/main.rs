@@ -11,6 +11,7 @@ mod lifecycle;
 mod messages;
 mod routing;
 mod support;
+mod watching;
 
 use std::time::Duration;
 
@@ -63,6 +64,10 @@ fn main() -> std::process::ExitCode {
         http2::tells_the_app_the_same_as_http1,
         http2::a_drain_cuts_its_release_and_no_other,
         http2::idle_connections_end_and_others_go_on,
+        watching::a_backend_that_is_down_is_passed_over_until_it_answers,
+        watching::a_backend_that_says_it_is_unwell_is_passed_over,
+        watching::every_request_is_written_down,
+        watching::remembers_what_was_counted_second_by_second,
         hostile::refuses_ambiguous_requests,
         hostile::closes_slow_clients_and_serves_others,
         hostile::gives_up_on_slow_apps_and_uploads,

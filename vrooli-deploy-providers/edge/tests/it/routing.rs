@@ -207,7 +207,8 @@ pub(crate) async fn clients_keep_their_release_while_two_serve() {
     assert!((10..=80).contains(&share), "{share} of 400");
 
     let ask = async |cookie: &str| {
-        let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
         fetch(rig.address, request).await.unwrap()
     };
     for (cookie, app) in kept.iter().take(50) {

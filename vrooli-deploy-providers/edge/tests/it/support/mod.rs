@@ -55,9 +55,13 @@ impl Rig {
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::with_options(|options| options.limits = limits).await
+    }
+
+    pub(crate) async fn with_options(choose: impl FnOnce(&mut EdgeOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = options(folder.path());
-        options.limits = limits;
+        choose(&mut options);
         let edge = Edge::in_process(options).await.unwrap();
         let (address, socket) = listen();
         edge.add_listener(listener_id(), socket.into()).await.unwrap();
