@@ -78,7 +78,7 @@ impl Control {
                 Record::Site { table, revert_at_unix_ms, reverted } => {
                     match table.check_beside(sites.values().map(|held| &held.table)) {
                         Ok(()) => {
-                            let held = Held::loaded(table, revert_at_unix_ms, reverted);
+                            let held = Held::loaded(*table, revert_at_unix_ms, reverted);
                             sites.insert(held.table.site.clone(), held);
                         }
                         Err(error) => rejected.push(RejectedEntry { line, reason: error.to_string() }),

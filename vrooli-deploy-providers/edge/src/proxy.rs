@@ -29,17 +29,19 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<EdgeBody>, Infallible> {
     let two_lengths = connection.watch.begin();
-    let busy = Busy::new(&connection);
-    let json = prefers_json(request.headers());
-    let asked = worker
-        .access_log()
-        .and_then(|(log, lines)| log.ask(lines, &request, connection.address, connection.secure.get()));
+    let visit = Visit {
+        busy: Busy::new(&connection),
+        json: prefers_json(request.headers()),
+        to_log: worker
+            .access_log()
+            .and_then(|(log, lines)| log.ask(lines, &request, connection.address, connection.secure.get())),
+    };
     let mut response = match route(&worker, &connection, &request, two_lengths) {
         Ok(Way { route, choice, fresh_bucket }) => {
             let cookie = fresh_bucket.and_then(|bucket| {
                 crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, connection.secure.get())
             });
-            let mut response = pass(&worker, &connection, request, route, choice, busy, json, asked).await;
+            let mut response = pass(&worker, &connection, request, route, choice, visit).await;
             if let Some(cookie) = cookie {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
@@ -48,8 +50,8 @@ pub(crate) async fn handle(
         Err(reason) => {
             worker.count_refused();
             tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
-            let response = reply(reason, json, busy);
-            if let (Some(asked), Some((log, lines))) = (&asked, worker.access_log()) {
+            let response = reply(reason, visit.json, visit.busy);
+            if let (Some(asked), Some((log, lines))) = (&visit.to_log, worker.access_log()) {
                 let status = Some(response.status().as_u16());
                 log.answer(
                     lines,
@@ -67,6 +69,14 @@ pub(crate) async fn handle(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+/// What goes with a request from its beginning.
+struct Visit {
+    busy: Busy,
+    /// What the edge says by itself is to be JSON.
+    json: bool,
+    to_log: Option<Box<Asked>>,
 }
 
 /// Where a request goes.
@@ -124,9 +134,7 @@ async fn pass(
     mut request: Request<Incoming>,
     route: Rc<Route>,
     choice: Rc<Choice>,
-    busy: Busy,
-    json: bool,
-    to_log: Option<Box<Asked>>,
+    Visit { busy, json, to_log }: Visit,
 ) -> Response<EdgeBody> {
     let mut flight = Flight::entered(worker, connection, &choice.stats);
     flight.log(to_log);
