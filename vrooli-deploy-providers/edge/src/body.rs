@@ -141,6 +141,7 @@ impl Download {
                 let state = self.flight.state();
                 state.moved();
                 state.client_behind(true);
+                state.sent(frame.data_ref().map_or(0, Bytes::len));
                 if self.body.is_end_stream() {
                     self.end();
                 }

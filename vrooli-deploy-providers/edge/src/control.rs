@@ -1,7 +1,8 @@
 //! What the edge serves, and every change to it. All of it happens on one thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,9 +15,9 @@ use tokio::time::Instant;
 use crate::error::Refusal;
 use crate::flight::Stop;
 use crate::held::{Held, unix_ms};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ReleaseMetrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
-use crate::protocol::{DrainReport, EdgeStatus};
+use crate::protocol::{CertificateState, DrainReport, EdgeStatus};
 use crate::routes::{Published, PublishedSite};
 use crate::state::{Loaded, Record, RejectedEntry, StateFile};
 use crate::stats::ReleaseStats;
@@ -27,6 +28,11 @@ use crate::worker::{Command, Shared};
 const CUT_POLITELY: Duration = Duration::from_millis(1_500);
 /// How long the end of a connection may take.
 const CUT_AT_ONCE: Duration = Duration::from_millis(500);
+
+/// How often what was counted is remembered …
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// … and how many times: five minutes.
+const SAMPLES: usize = 300;
 
 type StatsOf = BTreeMap<(SiteId, ReleaseName), Arc<ReleaseStats>>;
 
@@ -46,6 +52,10 @@ pub(crate) struct Control {
     started_unix_ms: u64,
     stopping: Cell<bool>,
     revert_changed: Notify,
+    /// Backends that do not answer.
+    down: RefCell<Arc<BTreeSet<SocketAddr>>>,
+    /// The last ones, oldest first.
+    samples: RefCell<VecDeque<Sample>>,
     /// Whether a supervisor is attached.
     pub(crate) attached: Cell<bool>,
 }
@@ -68,7 +78,7 @@ impl Control {
                 Record::Site { table, revert_at_unix_ms, reverted } => {
                     match table.check_beside(sites.values().map(|held| &held.table)) {
                         Ok(()) => {
-                            let held = Held::loaded(table, revert_at_unix_ms, reverted);
+                            let held = Held::loaded(*table, revert_at_unix_ms, reverted);
                             sites.insert(held.table.site.clone(), held);
                         }
                         Err(error) => rejected.push(RejectedEntry { line, reason: error.to_string() }),
@@ -93,6 +103,8 @@ impl Control {
             started_unix_ms: unix_ms(),
             stopping: Cell::new(false),
             revert_changed: Notify::new(),
+            down: RefCell::default(),
+            samples: RefCell::default(),
             attached: Cell::new(false),
         });
         control.publish();
@@ -122,6 +134,18 @@ impl Control {
         let listeners = self.listeners.borrow();
         let copies = listeners.iter().map(|(id, socket)| Ok((id.clone(), socket.try_clone()?)));
         copies.collect()
+    }
+
+    #[cfg(feature = "tls")]
+    #[expect(clippy::unnecessary_wraps, reason = "without the feature it is refused")]
+    pub(crate) fn load_certificates(&self) -> Result<Vec<CertificateState>, Refusal> {
+        Ok(self.shared.tls.load())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[expect(clippy::unused_self, reason = "with the feature it reads a folder")]
+    pub(crate) fn load_certificates(&self) -> Result<Vec<CertificateState>, Refusal> {
+        Err(Refusal::Unknown { reason: "this edge was built without the feature `tls`".to_owned() })
     }
 
     pub(crate) fn set_site(&self, table: SiteTable) -> Result<Option<SiteTable>, Refusal> {
@@ -197,7 +221,11 @@ impl Control {
         });
         let published = published.collect();
         self.generation.set(self.generation.get() + 1);
-        self.shared.publish(Published { generation: self.generation.get(), sites: published });
+        self.shared.publish(Published {
+            generation: self.generation.get(),
+            sites: published,
+            down: self.down.borrow().clone(),
+        });
         // A worker that chose from the older table counts first and looks second, so nothing
         // can be under way here that is not counted.
         stats.retain(|(site, release), stats| {
@@ -232,8 +260,57 @@ impl Control {
             accepted: total(|one| &one.accepted),
             refused: total(|one| &one.refused),
             expired: total(|one| &one.expired),
-            releases: self.stats.borrow().values().map(|one| one.report()).collect(),
+            down: self.down.borrow().iter().copied().collect(),
+            releases: self.reports(),
         }
+    }
+
+    fn reports(&self) -> Vec<ReleaseMetrics> {
+        self.stats.borrow().values().map(|one| one.report()).collect()
+    }
+
+    fn sample(&self) -> Sample {
+        Sample { at_unix_ms: unix_ms(), releases: self.reports() }
+    }
+
+    /// Remembers what was counted, second by second. Never ends.
+    pub(crate) async fn keep_samples(&self) {
+        let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let sample = self.sample();
+            let mut samples = self.samples.borrow_mut();
+            if samples.len() >= SAMPLES {
+                samples.pop_front();
+            }
+            samples.push_back(sample);
+        }
+    }
+
+    /// What was counted at the end of each second after a moment, and now.
+    pub(crate) fn samples(&self, since_unix_ms: u64) -> Vec<Sample> {
+        let kept = self.samples.borrow();
+        let later = kept.iter().filter(|sample| sample.at_unix_ms > since_unix_ms);
+        later.cloned().chain(std::iter::once(self.sample())).collect()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    pub(crate) fn tables(&self) -> Vec<SiteTable> {
+        self.sites.borrow().values().map(|held| held.table.clone()).collect()
+    }
+
+    /// Says which backends do not answer; true when that is news.
+    pub(crate) fn set_down(&self, down: BTreeSet<SocketAddr>) -> bool {
+        if **self.down.borrow() == down {
+            return false;
+        }
+        *self.down.borrow_mut() = Arc::new(down);
+        self.publish();
+        true
     }
 
     /// Waits until nothing is under way for a release that gets no traffic; cuts what is left

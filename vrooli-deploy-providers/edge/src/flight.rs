@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use http::HeaderValue;
 
+use crate::access_log::{Answered, Asked};
 use crate::head_watch::{ClientPhase, HeadWatch};
 use crate::metrics::Failure;
 use crate::names::ListenerId;
@@ -29,24 +30,34 @@ pub(crate) enum EndConnection {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) listener: ListenerId,
+    pub(crate) address: SocketAddr,
     /// The client's address as `X-Forwarded-For` says it.
     pub(crate) client: HeaderValue,
     pub(crate) watch: Arc<HeadWatch>,
     pub(crate) end: Signal<EndConnection>,
     /// Whether the body of the request under way was not read to its end yet.
     pub(crate) upload_open: Cell<bool>,
+    /// Came by TLS.
+    pub(crate) secure: Cell<bool>,
+    /// Carries several requests at once (HTTP/2).
+    pub(crate) multiplexed: Cell<bool>,
+    requests: Cell<u32>,
     expired: Cell<bool>,
 }
 
 impl Connection {
     pub(crate) fn new(listener: ListenerId, client: SocketAddr, watch: Arc<HeadWatch>) -> Self {
-        let client = client.ip().to_canonical().to_string();
+        let text = client.ip().to_canonical().to_string();
         Self {
             listener,
-            client: HeaderValue::from_str(&client).unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            address: client,
+            client: HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             watch,
             end: Signal::default(),
             upload_open: Cell::new(false),
+            secure: Cell::new(false),
+            multiplexed: Cell::new(false),
+            requests: Cell::new(0),
             expired: Cell::new(false),
         }
     }
@@ -69,13 +80,24 @@ impl Connection {
     }
 }
 
-/// Held while a request is being answered; the connection is idle again when it goes.
+/// Held while a request is being answered; the connection is idle again when the last one goes.
 #[derive(Debug)]
-pub(crate) struct Busy(pub(crate) Rc<Connection>);
+pub(crate) struct Busy(Rc<Connection>);
+
+impl Busy {
+    pub(crate) fn new(connection: &Rc<Connection>) -> Self {
+        connection.requests.set(connection.requests.get() + 1);
+        Self(connection.clone())
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.watch.end(!self.0.upload_open.replace(false));
+        let left = self.0.requests.get().saturating_sub(1);
+        self.0.requests.set(left);
+        if left == 0 {
+            self.0.watch.end(!self.0.upload_open.replace(false));
+        }
     }
 }
 
@@ -125,12 +147,19 @@ pub(crate) struct InFlight {
     client_behind: Cell<bool>,
     failure: Cell<Option<Failure>>,
     whole: Cell<bool>,
+    status: Cell<Option<(u16, u64)>>,
+    sent: Cell<u64>,
 }
 
 impl InFlight {
     /// Bytes went either way.
     pub(crate) fn moved(&self) {
         self.moved.set(self.connection.watch.now());
+    }
+
+    /// So many bytes of the body went to the client.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
     }
 
     pub(crate) fn awaits_client(&self, awaits: bool) {
@@ -169,7 +198,9 @@ impl InFlight {
     /// Ends it: politely with `stop`, or, if it does not get to hear that, with its
     /// connection.
     pub(crate) fn cut(&self, stop: Stop, at_once: bool) {
-        if at_once {
+        // Other requests of the same connection may be those of another release.
+        let alone = stop == Stop::EdgeEnds || !self.connection.multiplexed.get();
+        if at_once && alone {
             self.failure.set(Some(stop.failure()));
             self.connection.end.send(EndConnection::AtOnce);
         }
@@ -184,6 +215,10 @@ pub(crate) struct Flight {
     worker: Rc<Worker>,
     slot: usize,
     started: Instant,
+    /// What to write down when it ends.
+    asked: Option<Box<Asked>>,
+    /// The status of the edge's own answer, where there was none of the app.
+    answered_by_edge: Option<u16>,
 }
 
 impl Flight {
@@ -203,6 +238,8 @@ impl Flight {
             client_behind: Cell::new(false),
             failure: Cell::new(None),
             whole: Cell::new(false),
+            status: Cell::new(None),
+            sent: Cell::new(0),
         });
         stats.request(worker.index);
         Self {
@@ -210,7 +247,19 @@ impl Flight {
             state,
             worker: worker.clone(),
             started: Instant::now(),
+            asked: None,
+            answered_by_edge: None,
         }
+    }
+
+    /// Has it written to the access log when it ends.
+    pub(crate) fn log(&mut self, asked: Option<Box<Asked>>) {
+        self.asked = asked;
+    }
+
+    /// Takes that back, for another flight that goes on with the same request.
+    pub(crate) fn take_log(&mut self) -> Option<Box<Asked>> {
+        self.asked.take()
     }
 
     pub(crate) fn state(&self) -> &Rc<InFlight> {
@@ -220,9 +269,15 @@ impl Flight {
     /// The answer has begun.
     pub(crate) fn answered(&self, status: u16) {
         let micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.state.status.set(Some((status, micros)));
         self.state.stats.response(self.worker.index, status, micros);
         self.state.phase.set(Phase::Answering);
         self.state.moved();
+    }
+
+    /// The edge answers in place of the app.
+    pub(crate) fn answered_by_edge(&mut self, status: u16) {
+        self.answered_by_edge = Some(status);
     }
 
     pub(crate) fn becomes_tunnel(&self) {
@@ -243,8 +298,22 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let failure = self.state.failure.get();
         let gone = (!self.state.whole.get()).then_some(Failure::ClientGone);
-        if let Some(failure) = failure.or(gone) {
+        let failure = failure.or(gone);
+        if let Some(failure) = failure {
             self.state.stats.failure(self.worker.index, failure);
+        }
+        if let (Some(asked), Some((log, lines))) = (&self.asked, self.worker.access_log()) {
+            let status = self.state.status.get();
+            let answered = Answered {
+                site: Some(self.state.stats.site.as_str()),
+                release: Some(self.state.stats.release.as_str()),
+                status: status.map(|(status, _)| status).or(self.answered_by_edge),
+                bytes: self.state.sent.get(),
+                first_us: status.map(|(_, micros)| micros),
+                total_us: u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+                failure: failure.map(Failure::as_str),
+            };
+            log.answer(lines, asked, answered);
         }
         self.worker.flights.remove(self.slot);
         self.state.stats.leave(self.worker.index);

@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Milliseconds since the worker started, moved on by its tick: good enough for limits, and
 /// free to read.
@@ -73,6 +72,12 @@ impl HeadWatch {
     pub(crate) fn begin(&self) -> bool {
         self.phase.store(BUSY, Ordering::Relaxed);
         self.saw.swap(0, Ordering::Relaxed) == SAW_ENCODING | SAW_LENGTH
+    }
+
+    /// Something was done that is no request: the idle time counts from here.
+    #[cfg(feature = "tls")]
+    pub(crate) fn rest(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
     }
 
     /// The request was answered; `whole` says whether its body was read to the end.
@@ -146,21 +151,21 @@ impl Scan {
     }
 }
 
-/// A client's socket with a watch on it.
+/// A client's bytes with a watch on them.
 #[derive(Debug)]
-pub(crate) struct ClientIo {
-    stream: TcpStream,
+pub(crate) struct ClientIo<S> {
+    stream: S,
     watch: Arc<HeadWatch>,
     scan: Scan,
 }
 
-impl ClientIo {
-    pub(crate) fn new(stream: TcpStream, watch: Arc<HeadWatch>) -> Self {
+impl<S> ClientIo<S> {
+    pub(crate) fn new(stream: S, watch: Arc<HeadWatch>) -> Self {
         Self { stream, watch, scan: Scan::default() }
     }
 }
 
-impl AsyncRead for ClientIo {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -177,7 +182,7 @@ impl AsyncRead for ClientIo {
     }
 }
 
-impl AsyncWrite for ClientIo {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }

@@ -149,11 +149,32 @@ fn is_forwarding(name: &str) -> bool {
     begins("x-forwarded-") || name == "forwarded" || (begins("x-real-ip") && name.len() == 9)
 }
 
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// The client's address.
+    pub(crate) client: &'a HeaderValue,
+    /// It came by TLS.
+    pub(crate) secure: bool,
+}
+
+/// HTTP/2 may cut a cookie into crumbs; HTTP/1 knows one field (RFC 9113, 8.2.3).
+fn join_crumbs(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let whole = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>();
+    if let Ok(whole) = HeaderValue::from_bytes(&whole.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 /// Makes a client's request ready for a backend. `nameless_host` is what it is told as its
 /// host when the client said none.
 pub(crate) fn to_backend(
     request: &mut Parts,
-    client: &HeaderValue,
+    from: Origin<'_>,
     upgrade: Option<&HeaderValue>,
     nameless_host: impl FnOnce() -> Option<HeaderValue>,
 ) {
@@ -170,6 +191,9 @@ pub(crate) fn to_backend(
         .get(header::TE)
         .and_then(|te| te.to_str().ok())
         .is_some_and(|te| te.split(',').any(|one| one.trim().eq_ignore_ascii_case("trailers")));
+    if request.version == Version::HTTP_2 {
+        join_crumbs(headers);
+    }
     remove_hop_by_hop(headers);
     headers.remove(header::PROXY_AUTHORIZATION);
     headers.remove(header::TE);
@@ -186,8 +210,9 @@ pub(crate) fn to_backend(
         headers.insert(header::UPGRADE, protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    headers.insert(X_FORWARDED_FOR, client.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_FOR, from.client.clone());
+    let protocol = HeaderValue::from_static(if from.secure { "https" } else { "http" });
+    headers.insert(X_FORWARDED_PROTO, protocol);
     if let Some(host) = headers.get(header::HOST).cloned() {
         headers.insert(X_FORWARDED_HOST, host);
     } else if let Some(host) = nameless_host() {
@@ -284,7 +309,7 @@ mod tests {
         .into_parts()
         .0;
         let client = HeaderValue::from_static("9.9.9.9");
-        to_backend(&mut parts, &client, None, || None);
+        to_backend(&mut parts, Origin { client: &client, secure: false }, None, || None);
         let mut have: Vec<_> = parts
             .headers
             .iter()
@@ -311,9 +336,11 @@ mod tests {
     fn a_full_address_becomes_a_path() {
         let request = request("http://a.test:81/x?y", &[("host", "a.test:81")]);
         let mut parts = request.into_parts().0;
-        to_backend(&mut parts, &HeaderValue::from_static("::1"), None, || None);
+        let client = HeaderValue::from_static("::1");
+        to_backend(&mut parts, Origin { client: &client, secure: true }, None, || None);
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(parts.headers[header::HOST], "a.test:81");
+        assert_eq!(parts.headers[X_FORWARDED_PROTO], "https");
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Held {
 
     pub(crate) fn record(&self) -> Record {
         Record::Site {
-            table: self.table.clone(),
+            table: Box::new(self.table.clone()),
             revert_at_unix_ms: self.revert_at.map(|at| at.unix_ms),
             reverted: self.reverted.clone(),
         }

@@ -38,14 +38,17 @@
 //! # }
 //! ```
 
+mod access_log;
 mod assets;
 mod body;
 mod control;
 mod embedded;
 mod error;
+mod first_bytes;
 mod flight;
 mod head_watch;
 mod headers;
+mod health;
 mod held;
 mod link;
 mod metrics;
@@ -58,12 +61,16 @@ mod reader;
 mod replies;
 mod routes;
 mod run;
+mod serve;
 mod session;
 mod signal;
 mod socket;
 mod state;
 mod stats;
+mod sticky;
 mod table;
+#[cfg(feature = "tls")]
+mod tls;
 mod tunnel;
 mod upstream;
 mod websocket;
@@ -72,14 +79,16 @@ mod worker;
 pub use embedded::Edge;
 pub use error::{EdgeError, Refusal};
 pub use link::{EdgeEnd, EdgeLink};
-pub use metrics::{Failure, Latency, Metrics, ReleaseMetrics};
+pub use metrics::{Failure, Latency, Metrics, ReleaseMetrics, Sample};
 pub use names::{ListenerId, MAX_NAME_BYTES, NameError, ReleaseName, ServiceName, SiteId};
-pub use options::{EdgeOptions, Limits};
-pub use protocol::{DrainReport, EdgeStatus};
+pub use options::{AccessLogOptions, EdgeOptions, Limits};
+pub use protocol::{CertificateState, DrainReport, EdgeStatus};
 pub use reader::EdgeReader;
 pub use run::run;
 pub use state::RejectedEntry;
-pub use table::{MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable, TableError};
+pub use table::{
+    HealthCheck, MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable, TableError,
+};
 
 /// The name of the socket, in [`EdgeOptions::socket_folder`], where a supervisor attaches.
 pub const CONTROL_SOCKET: &str = "edge.sock";

@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use crate::CONTROL_SOCKET;
 use crate::error::{EdgeError, Refusal, Trying as _};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
 use crate::protocol::{
-    Answer, Call, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody, VERSION,
+    Answer, Call, CertificateState, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody,
+    VERSION,
 };
 use crate::socket::{self, LineReader, LineWriter};
 use crate::table::{SiteState, SiteTable};
@@ -299,6 +300,31 @@ impl EdgeLink {
         }
     }
 
+    /// What had been counted at the end of each second after a moment (milliseconds since
+    /// 1970), oldest first; the last is of now. Five minutes are kept.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn samples(&self, since_unix_ms: u64) -> Result<Vec<Sample>, EdgeError> {
+        match self.call(Call::Samples { since_unix_ms }, CALL).await? {
+            Answer::Samples(samples) => Ok(samples),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes the edge read its folder of certificates anew, without a restart: every handshake
+    /// from then on uses what was read. A file that cannot be used is in the answer and takes
+    /// no other down.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] when the edge was built without the feature `tls`.
+    pub async fn load_certificates(&self) -> Result<Vec<CertificateState>, EdgeError> {
+        match self.call(Call::LoadCertificates, CALL).await? {
+            Answer::Certificates(certificates) => Ok(certificates),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Waits until no request and no tunnel of a release is under way; at the deadline cuts
     /// those that are (event streams end cleanly, WebSockets get a close frame 1012, requests
     /// without an answer a 503) and counts them. The release must have no weight any more; one
@@ -444,6 +470,8 @@ fn unexpected(answer: &Answer) -> EdgeError {
         Answer::Previous(_) => "previous",
         Answer::Sites(_) => "sites",
         Answer::Metrics(_) => "metrics",
+        Answer::Samples(_) => "samples",
+        Answer::Certificates(_) => "certificates",
         Answer::Drained(_) => "drained",
     };
     EdgeError::Protocol { reason: format!("it gave an answer to another question: {kind}") }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +73,19 @@ pub struct Metrics {
     pub refused: u64,
     /// Connections closed because the client was too slow with its header, or idle too long.
     pub expired: u64,
+    /// Backends that do not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub down: Vec<SocketAddr>,
     /// What each release did, in the order of site and release.
+    pub releases: Vec<ReleaseMetrics>,
+}
+
+/// What had been counted at some moment: the difference of two says what happened between.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When, in milliseconds since 1970 by the machine's clock.
+    pub at_unix_ms: u64,
+    /// What each release had done by then, in the order of site and release.
     pub releases: Vec<ReleaseMetrics>,
 }
 
@@ -145,6 +158,10 @@ impl Metrics {
             ("edge_expired_total", "counter", self.expired),
         ] {
             let _ = writeln!(out, "# TYPE {name} {kind}\n{name} {value}");
+        }
+        let _ = writeln!(out, "# TYPE edge_backend_down gauge");
+        for backend in &self.down {
+            let _ = writeln!(out, "edge_backend_down{{backend=\"{backend}\"}} 1");
         }
         let _ = writeln!(out, "# TYPE edge_in_flight gauge");
         for entry in &self.releases {

@@ -18,6 +18,25 @@ pub struct EdgeOptions {
     pub grace: Duration,
     /// What a client and a backend may take.
     pub limits: Limits,
+    /// A folder of certificates, one `<name>.pem` each with the chain and its key; that of
+    /// `default.pem` goes to clients that name no host or one that no file is good for. With
+    /// certificates a listener speaks TLS to whoever begins with it, beside plain HTTP. Used
+    /// by builds with the feature `tls`.
+    pub certificates: Option<PathBuf>,
+    /// Where requests are written down, if they are.
+    pub access_log: Option<AccessLogOptions>,
+}
+
+/// The access log: a line of JSON a request, with client, method, host, path (never its
+/// query), status, bytes, times, release and what failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogOptions {
+    /// The file, 0600; lines are appended at most a quarter of a second late.
+    pub path: PathBuf,
+    /// Every so-manieth request is written; 1 writes all.
+    pub every: u32,
+    /// From so many bytes on the file is renamed to one that ends in `.1`, which is replaced.
+    pub max_bytes: u64,
 }
 
 impl EdgeOptions {
@@ -30,6 +49,8 @@ impl EdgeOptions {
             workers: 0,
             grace: Duration::from_secs(10),
             limits: Limits::default(),
+            certificates: None,
+            access_log: None,
         }
     }
 }
@@ -60,6 +81,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Header fields in a request or an answer.
     pub header_fields: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_per_connection: u32,
     /// Client connections a worker holds; more wait in the kernel's queue.
     pub connections_per_worker: usize,
 }
@@ -77,6 +100,7 @@ impl Default for Limits {
             backend_idle_unsafe: Duration::from_secs(1),
             header_bytes: 64 << 10,
             header_fields: 100,
+            streams_per_connection: 128,
             connections_per_worker: 16_384,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Refusal;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
 use crate::state::RejectedEntry;
 use crate::table::{SiteState, SiteTable};
@@ -91,6 +91,12 @@ pub(crate) enum Call {
     },
     Sites,
     Metrics,
+    /// What was counted, second by second.
+    Samples {
+        since_unix_ms: u64,
+    },
+    /// Reads the folder of certificates anew.
+    LoadCertificates,
     Drain {
         site: SiteId,
         release: ReleaseName,
@@ -101,7 +107,7 @@ pub(crate) enum Call {
 impl Call {
     /// Whether it only reads: the only calls on the reading socket.
     pub(crate) fn is_reading(&self) -> bool {
-        matches!(self, Self::Ping | Self::Sites | Self::Metrics)
+        matches!(self, Self::Ping | Self::Sites | Self::Metrics | Self::Samples { .. })
     }
 }
 
@@ -130,7 +136,22 @@ pub(crate) enum Answer {
     Previous(Option<Box<SiteTable>>),
     Sites(Vec<SiteState>),
     Metrics(Box<Metrics>),
+    Samples(Vec<Sample>),
+    Certificates(Vec<CertificateState>),
     Drained(DrainReport),
+}
+
+/// A file of the folder of certificates, as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateState {
+    /// Its name without `.pem`.
+    pub file: String,
+    /// The host names it is good for.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Why it is not used, if it is not. Says no part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// How a drain ended.

@@ -9,10 +9,11 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use crate::access_log::{Answered, Asked};
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
 use crate::flight::{Busy, Connection, Flight};
-use crate::headers;
+use crate::headers::{self, Origin};
 use crate::metrics::Failure;
 use crate::replies::{Reason, prefers_json, reply};
 use crate::routes::{Choice, Route};
@@ -28,20 +29,62 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<EdgeBody>, Infallible> {
     let two_lengths = connection.watch.begin();
-    let busy = Busy(connection.clone());
-    let json = prefers_json(request.headers());
+    let visit = Visit {
+        busy: Busy::new(&connection),
+        json: prefers_json(request.headers()),
+        to_log: worker
+            .access_log()
+            .and_then(|(log, lines)| log.ask(lines, &request, connection.address, connection.secure.get())),
+    };
     let mut response = match route(&worker, &connection, &request, two_lengths) {
-        Ok((route, choice)) => pass(&worker, &connection, request, route, choice, busy, json).await,
+        Ok(Way { route, choice, fresh_bucket }) => {
+            let cookie = fresh_bucket.and_then(|bucket| {
+                crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, connection.secure.get())
+            });
+            let mut response = pass(&worker, &connection, request, route, choice, visit).await;
+            if let Some(cookie) = cookie {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
+        }
         Err(reason) => {
             worker.count_refused();
             tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
-            reply(reason, json, busy)
+            let response = reply(reason, visit.json, visit.busy);
+            if let (Some(asked), Some((log, lines))) = (&visit.to_log, worker.access_log()) {
+                let status = Some(response.status().as_u16());
+                log.answer(
+                    lines,
+                    asked,
+                    Answered { status, failure: Some("refused"), ..Answered::default() },
+                );
+            }
+            response
         }
     };
-    if worker.is_retired() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if worker.is_retired()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && !connection.multiplexed.get()
+    {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+/// What goes with a request from its beginning.
+struct Visit {
+    busy: Busy,
+    /// What the edge says by itself is to be JSON.
+    json: bool,
+    to_log: Option<Box<Asked>>,
+}
+
+/// Where a request goes.
+struct Way {
+    route: Rc<Route>,
+    choice: Rc<Choice>,
+    /// The client is to keep this bucket.
+    fresh_bucket: Option<u32>,
 }
 
 /// Finds the route and the release. The release counts the request as under way from here on:
@@ -51,7 +94,7 @@ fn route(
     connection: &Connection,
     request: &Request<Incoming>,
     two_lengths: bool,
-) -> Result<(Rc<Route>, Rc<Choice>), Reason> {
+) -> Result<Way, Reason> {
     if two_lengths {
         return Err(Reason::TwoLengths);
     }
@@ -63,12 +106,23 @@ fn route(
     loop {
         let routes = worker.routes();
         let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
-        let choice = route.pick(|below| worker.random(below)).ok_or(Reason::NoRelease)?;
+        let mut fresh_bucket = None;
+        let choice = match route.sticks() {
+            None => route.pick(|below| worker.random(below)),
+            Some(cookie) => {
+                let bucket = crate::sticky::bucket(request.headers(), cookie).unwrap_or_else(|| {
+                    let drawn = worker.random(crate::sticky::BUCKETS.into());
+                    *fresh_bucket.insert(u32::try_from(drawn).unwrap_or(0))
+                });
+                route.of_bucket(bucket)
+            }
+        };
+        let choice = choice.ok_or(Reason::NoRelease)?;
         choice.stats.enter(worker.index);
         // Counted first and looked second: a drain that began with a newer table either sees
         // the count or makes us choose again.
         if worker.is_current(&routes) {
-            return Ok((route.clone(), choice.clone()));
+            return Ok(Way { route: route.clone(), choice: choice.clone(), fresh_bucket });
         }
         choice.stats.leave(worker.index);
     }
@@ -80,15 +134,16 @@ async fn pass(
     mut request: Request<Incoming>,
     route: Rc<Route>,
     choice: Rc<Choice>,
-    busy: Busy,
-    json: bool,
+    Visit { busy, json, to_log }: Visit,
 ) -> Response<EdgeBody> {
-    let flight = Flight::entered(worker, connection, &choice.stats);
+    let mut flight = Flight::entered(worker, connection, &choice.stats);
+    flight.log(to_log);
     let asked = headers::asked_upgrade(&request)
         .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
-    headers::to_backend(&mut head, &connection.client, protocol, || {
+    let from = Origin { client: &connection.client, secure: connection.secure.get() };
+    headers::to_backend(&mut head, from, protocol, || {
         let address = choice.backends.first()?.to_string();
         HeaderValue::from_str(&address).ok()
     });
@@ -111,7 +166,9 @@ async fn pass(
         && let Some(found) = bridge(worker, connection, &route, &choice, &spare).await
     {
         flight.whole();
-        let (flight, response, lease) = found;
+        let to_log = flight.take_log();
+        let (mut flight, response, lease) = found;
+        flight.log(to_log);
         return deliver(flight, response, lease, busy);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -142,6 +199,9 @@ async fn send(worker: &Rc<Worker>, choice: &Choice, head: Parts, body: Upload) -
                     Ok(sender) => sender,
                     Err(error) => {
                         tracing::debug!(%backend, %error, "a backend did not accept a connection");
+                        if choice.backends.is_up(backend) {
+                            worker.report(backend);
+                        }
                         unsent = Some(request);
                         break;
                     }
@@ -208,12 +268,14 @@ async fn bridge(
     None
 }
 
-fn fail(flight: Flight, failure: Failure, json: bool, busy: Busy) -> Response<EdgeBody> {
+fn fail(mut flight: Flight, failure: Failure, json: bool, busy: Busy) -> Response<EdgeBody> {
     let stats = &flight.state().stats;
     let (site, release) = (&stats.site, &stats.release);
     tracing::debug!(%site, %release, cause = failure.as_str(), "a request failed");
     flight.failed(failure);
-    reply(failure.into(), json, busy)
+    let response = reply(failure.into(), json, busy);
+    flight.answered_by_edge(response.status().as_u16());
+    response
 }
 
 fn deliver(flight: Flight, response: Response<Incoming>, lease: Lease, busy: Busy) -> Response<EdgeBody> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::READING_SOCKET;
 use crate::error::EdgeError;
 use crate::link::EdgeLink;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Sample};
 use crate::protocol::EdgeStatus;
 use crate::socket;
 use crate::table::SiteState;
@@ -45,6 +45,15 @@ impl EdgeReader {
     /// Only those of the link.
     pub async fn metrics(&self) -> Result<Metrics, EdgeError> {
         self.link.metrics().await
+    }
+
+    /// What had been counted at the end of each second after a moment: see
+    /// [`EdgeLink::samples`].
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn samples(&self, since_unix_ms: u64) -> Result<Vec<Sample>, EdgeError> {
+        self.link.samples(since_unix_ms).await
     }
 
     /// Every site, in the order of their names.

@@ -2,7 +2,7 @@
 //! that it matches requests with.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) struct Published {
     /// Rises with every change.
     pub(crate) generation: u64,
     pub(crate) sites: Vec<PublishedSite>,
+    /// Backends that do not answer.
+    pub(crate) down: Arc<BTreeSet<SocketAddr>>,
 }
 
 /// One site with the counters of its releases.
@@ -47,6 +49,8 @@ struct ListenerRoutes {
 pub(crate) struct Route {
     prefix: Box<str>,
     pub(crate) bridge_assets: bool,
+    /// The cookie by which clients keep their release.
+    pub(crate) sticky: Option<Rc<str>>,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
     total_weight: u64,
@@ -63,22 +67,33 @@ pub(crate) struct Choice {
 /// Addresses that take turns.
 #[derive(Debug)]
 pub(crate) struct Backends {
-    addresses: Vec<SocketAddr>,
+    up: Vec<SocketAddr>,
+    /// Tried when all others failed.
+    down: Vec<SocketAddr>,
     turn: Cell<usize>,
 }
 
 impl Backends {
-    /// All addresses, beginning with the one whose turn it is.
+    fn new(addresses: &[SocketAddr], down: &BTreeSet<SocketAddr>) -> Self {
+        let (down, up) = addresses.iter().partition(|address| down.contains(address));
+        Self { up, down, turn: Cell::new(0) }
+    }
+
+    /// All addresses, beginning with the one whose turn it is; those that are down come last.
     pub(crate) fn in_turn(&self) -> impl Iterator<Item = SocketAddr> {
-        let count = self.addresses.len();
+        let count = self.up.len();
         let first = self.turn.get();
         self.turn.set((first + 1) % count.max(1));
-        (0..count).map(move |step| self.addresses[(first + step) % count])
+        (0..count).map(move |step| self.up[(first + step) % count]).chain(self.down.iter().copied())
     }
 
     /// The first address, for a request that names no host.
     pub(crate) fn first(&self) -> Option<SocketAddr> {
-        self.addresses.first().copied()
+        self.up.first().or(self.down.first()).copied()
+    }
+
+    pub(crate) fn is_up(&self, address: SocketAddr) -> bool {
+        self.up.contains(&address)
     }
 }
 
@@ -108,7 +123,7 @@ impl Routes {
                                 Rc::new(Choice {
                                     weight: release.weight,
                                     stats,
-                                    backends: Backends { addresses: addresses.clone(), turn: Cell::new(0) },
+                                    backends: Backends::new(addresses, &published.down),
                                 })
                             })
                         })
@@ -118,6 +133,7 @@ impl Routes {
                         Route {
                             prefix: rule.prefix().into(),
                             bridge_assets: table.bridge_assets,
+                            sticky: table.sticky.as_deref().map(Rc::from),
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
                         },
@@ -212,6 +228,17 @@ impl Route {
         Some(first)
     }
 
+    /// The cookie to look for, if a client could keep one of several releases.
+    pub(crate) fn sticks(&self) -> Option<&Rc<str>> {
+        let cookie = self.sticky.as_ref()?;
+        (self.choices.iter().filter(|choice| choice.weight > 0).count() > 1).then_some(cookie)
+    }
+
+    /// The release of a bucket of [`crate::sticky`].
+    pub(crate) fn of_bucket(&self, bucket: u32) -> Option<&Rc<Choice>> {
+        self.pick(|total| u64::from(bucket) * total / u64::from(crate::sticky::BUCKETS))
+    }
+
     /// The other releases that may have an asset which `asked` has not: those that still serve
     /// first.
     pub(crate) fn bridge(&self, asked: &Choice) -> Vec<Rc<Choice>> {
@@ -268,7 +295,7 @@ mod tests {
                 })
                 .collect(),
         });
-        Routes::compile(&Published { generation: 1, sites: sites.collect() })
+        Routes::compile(&Published { generation: 1, sites: sites.collect(), down: Arc::default() })
     }
 
     fn port(routes: &Routes, host: Option<&str>, path: &str) -> Option<u16> {
@@ -346,7 +373,8 @@ mod tests {
     #[test]
     fn backends_take_turns() {
         let backends = Backends {
-            addresses: [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
+            up: [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
+            down: Vec::new(),
             turn: Cell::new(0),
         };
         let order =

@@ -93,7 +93,8 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
     };
-    let shared = Shared::new(count, options.limits.clone()).trying("start the edge")?;
+    let (reporting, reports) = mpsc::unbounded_channel();
+    let shared = Shared::new(count, &options, reporting).trying("start the edge")?;
     let workers: Vec<WorkerHandle> = (0..count)
         .map(|index| worker::start(index, shared.clone()))
         .collect::<io::Result<_>>()
@@ -113,6 +114,9 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
     doors.spawn_local(answer(control.clone(), control_socket, Role::Supervisor, home, endings.clone()));
     doors.spawn_local(answer(control.clone(), reading_socket, Role::Reader, home, endings.clone()));
     tokio::task::spawn_local(supervised(control.clone(), link, home, endings.clone()));
+    let sampling = control.clone();
+    tokio::task::spawn_local(async move { sampling.keep_samples().await });
+    tokio::task::spawn_local(crate::health::watch(control.clone(), reports));
     let reverting = control.clone();
     tokio::task::spawn_local(async move { reverting.revert_when_due().await });
     for thread in threads {

@@ -159,6 +159,14 @@ impl Session {
                     let previous = self.control.remove_site(&site, fence);
                     self.reply(id, previous.map(|table| Answer::Previous(table.map(Box::new)))).await;
                 }
+                Call::Samples { since_unix_ms } => {
+                    let samples = self.control.samples(since_unix_ms);
+                    self.reply(id, Ok(Answer::Samples(samples))).await;
+                }
+                Call::LoadCertificates => {
+                    let certificates = self.control.load_certificates();
+                    self.reply(id, certificates.map(Answer::Certificates)).await;
+                }
                 Call::Ping => self.reply(id, Ok(Answer::Done)).await,
                 Call::Sites => self.reply(id, Ok(Answer::Sites(self.control.sites()))).await,
                 Call::Metrics => {

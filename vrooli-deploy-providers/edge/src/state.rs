@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 256 << 20;
 pub(crate) enum Record {
     /// A site that is served.
     Site {
-        table: SiteTable,
+        table: Box<SiteTable>,
         /// When the table reverts, by the machine's clock.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revert_at_unix_ms: Option<u64>,
@@ -222,7 +222,7 @@ mod tests {
 
     fn record(name: &str) -> Record {
         Record::Site {
-            table: SiteTable::new(SiteId::new(name).unwrap(), 7),
+            table: Box::new(SiteTable::new(SiteId::new(name).unwrap(), 7)),
             revert_at_unix_ms: None,
             reverted: None,
         }

@@ -236,6 +236,7 @@ mod tests {
             accepted: 2,
             refused: 0,
             expired: 0,
+            down: Vec::new(),
             releases: vec![stats.report()],
         };
         let text = metrics.to_prometheus();

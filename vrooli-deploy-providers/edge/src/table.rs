@@ -31,6 +31,15 @@ pub struct SiteTable {
     /// Whether a GET for a static asset that one release does not have is tried on the others.
     #[serde(default)]
     pub bridge_assets: bool,
+    /// How backends of a service are checked by the edge itself. One that does not answer gets
+    /// requests only when no other is left. Without an entry a backend is checked from the time
+    /// that a request could not reach it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub health: BTreeMap<ServiceName, HealthCheck>,
+    /// The name of a cookie that makes a client keep its release while several serve. Clients
+    /// without one are sampled like everyone else. None: each request is sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<String>,
     /// Where the edge goes back to by itself unless another table comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<Revert>,
@@ -60,6 +69,40 @@ pub struct ReleaseRoute {
     pub weight: u32,
     /// Where each service listens. Several addresses take turns.
     pub backends: BTreeMap<ServiceName, Vec<SocketAddr>>,
+}
+
+/// How a backend is checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What is asked for; an answer below 400 is well. None: that it accepts a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Between two checks.
+    #[serde(rename = "interval_ms", with = "crate::millis")]
+    pub interval: Duration,
+    /// Of one check.
+    #[serde(rename = "timeout_ms", with = "crate::millis")]
+    pub timeout: Duration,
+    /// So many in a row fail before the backend is down.
+    pub unhealthy_after: u32,
+    /// Begun by a request that failed, and over when the backend answers.
+    #[serde(skip)]
+    pub(crate) by_report: bool,
+}
+
+impl HealthCheck {
+    /// A GET every 5 s that may take 2 s; two failures in a row mean down.
+    #[must_use]
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            path: Some(path.into()),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            unhealthy_after: 2,
+            by_report: false,
+        }
+    }
 }
 
 /// A way back that needs nobody: if no other table comes within `after`, the edge gives the
@@ -133,6 +176,15 @@ pub enum TableError {
         /// Who has it.
         site: SiteId,
     },
+    /// A health check that takes or waits no time.
+    #[error("a health check must have an interval and a timeout above zero")]
+    Check,
+    /// A name that no cookie can have.
+    #[error("{cookie:?} cannot be the name of a cookie")]
+    Cookie {
+        /// The name as given.
+        cookie: String,
+    },
     /// A weight over [`MAX_WEIGHT`].
     #[error("weight {weight} of release {release} is over {MAX_WEIGHT}")]
     Weight {
@@ -197,6 +249,8 @@ impl SiteTable {
             rules: Vec::new(),
             releases: BTreeMap::new(),
             bridge_assets: false,
+            health: BTreeMap::new(),
+            sticky: None,
             revert: None,
         }
     }
@@ -229,6 +283,18 @@ impl SiteTable {
     /// # Errors
     /// Says which rule, weight or name is wrong; the first one found.
     pub fn check(&self) -> Result<(), TableError> {
+        if let Some(cookie) = self.sticky.as_ref().filter(|cookie| !crate::sticky::is_name(cookie)) {
+            return Err(TableError::Cookie { cookie: cookie.clone() });
+        }
+        for check in self.health.values() {
+            let path = check.path.as_deref().unwrap_or("/");
+            if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(TableError::Path { path: path.to_owned() });
+            }
+            if check.interval.is_zero() || check.timeout.is_zero() {
+                return Err(TableError::Check);
+            }
+        }
         let mut seen = BTreeSet::new();
         for rule in &self.rules {
             rule.check()?;

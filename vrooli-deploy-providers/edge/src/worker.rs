@@ -8,23 +8,20 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
+use crate::access_log::{AccessLog, Lines};
 use crate::assets::AssetExtensions;
 use crate::flight::{Connection, EndConnection, InFlight, Stop};
-use crate::head_watch::{ClientIo, Clock, HeadWatch};
+use crate::head_watch::Clock;
 use crate::names::ListenerId;
-use crate::options::Limits;
-use crate::proxy;
+use crate::options::{EdgeOptions, Limits};
 use crate::routes::{Published, Routes};
+use crate::serve;
 use crate::signal::Slots;
 use crate::stats::{ReleaseStats, WorkerTotals};
 use crate::upstream::Pool;
@@ -37,16 +34,33 @@ pub(crate) struct Shared {
     pub(crate) totals: Box<[WorkerTotals]>,
     pub(crate) limits: Limits,
     assets: AssetExtensions,
+    access_log: Option<AccessLog>,
+    /// Takes backends that a request could not reach.
+    reports: mpsc::UnboundedSender<SocketAddr>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: crate::tls::Tls,
 }
 
 impl Shared {
-    pub(crate) fn new(workers: usize, limits: Limits) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(
+        workers: usize,
+        options: &EdgeOptions,
+        reports: mpsc::UnboundedSender<SocketAddr>,
+    ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
+            #[cfg(feature = "tls")]
+            tls: {
+                let tls = crate::tls::Tls::new(options.certificates.clone()).map_err(io::Error::other)?;
+                tls.load();
+                tls
+            },
             published: Mutex::default(),
             generation: AtomicU64::new(0),
             totals: (0..workers).map(|_| WorkerTotals::default()).collect(),
-            limits,
+            limits: options.limits.clone(),
             assets: AssetExtensions::load()?,
+            access_log: options.access_log.as_ref().map(AccessLog::open).transpose()?,
+            reports,
         }))
     }
 
@@ -86,17 +100,18 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) index: usize,
-    shared: Arc<Shared>,
-    clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
     routes: RefCell<Rc<Routes>>,
     pub(crate) pool: Pool,
     pub(crate) flights: Slots<InFlight>,
-    connections: Slots<Connection>,
+    pub(crate) connections: Slots<Connection>,
     listeners: RefCell<HashMap<ListenerId, JoinHandle<()>>>,
     /// Rung when a connection ends while there were too many.
-    room: Notify,
+    pub(crate) room: Notify,
     retired: Cell<bool>,
     random: Cell<u64>,
+    lines: Lines,
 }
 
 impl Worker {
@@ -117,11 +132,22 @@ impl Worker {
         self.retired.get()
     }
 
+    /// The access log, and what this worker has not written of it yet.
+    pub(crate) fn access_log(&self) -> Option<(&AccessLog, &Lines)> {
+        self.shared.access_log.as_ref().map(|log| (log, &self.lines))
+    }
+
+    /// Says that a backend could not be reached.
+    pub(crate) fn report(&self, backend: SocketAddr) {
+        // Nobody listens when the edge ends.
+        let _ = self.shared.reports.send(backend);
+    }
+
     pub(crate) fn count_refused(&self) {
         self.totals().refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn totals(&self) -> &WorkerTotals {
+    pub(crate) fn totals(&self) -> &WorkerTotals {
         &self.shared.totals[self.index]
     }
 
@@ -184,6 +210,7 @@ async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiv
         room: Notify::new(),
         retired: Cell::new(false),
         random: Cell::new(RandomState::new().hash_one(index) | 1),
+        lines: Lines::default(),
     });
     tokio::task::spawn_local(tick(worker.clone()));
     while let Some(command) = inbox.recv().await {
@@ -208,6 +235,9 @@ async fn tick(worker: Rc<Worker>) {
         }
         worker.totals().expired.fetch_add(expired, Ordering::Relaxed);
         worker.pool.sweep(worker.now(), worker.limits());
+        if let Some((log, lines)) = worker.access_log() {
+            log.flush(lines);
+        }
     }
 }
 
@@ -278,7 +308,7 @@ async fn accept(worker: Rc<Worker>, id: ListenerId, listener: TcpListener) {
             worker.room.notified().await;
         }
         match listener.accept().await {
-            Ok((stream, client)) => serve(&worker, id.clone(), stream, client),
+            Ok((stream, client)) => serve::begin(&worker, id.clone(), stream, client),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: connections end, and then there is room.
@@ -297,59 +327,4 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-fn serve(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, client: SocketAddr) {
-    // Small answers wait for nothing. An error means the client has gone, which reading shows.
-    let _ = stream.set_nodelay(true);
-    let watch = HeadWatch::new(worker.clock.clone());
-    let connection = Rc::new(Connection::new(id, client, watch.clone()));
-    let io = TokioIo::new(ClientIo::new(stream, watch));
-    worker.totals().accepted.fetch_add(1, Ordering::Relaxed);
-    worker.totals().connections.fetch_add(1, Ordering::Relaxed);
-    let slot = worker.connections.insert(connection.clone());
-    let open = Open { worker: worker.clone(), slot };
-    tokio::task::spawn_local(async move {
-        let worker = &open.worker;
-        let service = service_fn(|request| proxy::handle(worker.clone(), connection.clone(), request));
-        let http = http1::Builder::new()
-            // Ours, from the first byte of a header, is in `Connection::check`.
-            .header_read_timeout(None)
-            .max_buf_size(worker.limits().header_bytes.max(8 << 10))
-            .max_header_size(worker.limits().header_bytes)
-            .max_headers(worker.limits().header_fields)
-            .serve_connection(io, service)
-            .with_upgrades();
-        let mut http = std::pin::pin!(http);
-        let ended = std::future::poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(ended) = Future::poll(http.as_mut(), cx) {
-                    return Poll::Ready(ended);
-                }
-                match connection.end.poll(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(EndConnection::AtOnce) => return Poll::Ready(Ok(())),
-                    Poll::Ready(EndConnection::Politely) => http.as_mut().graceful_shutdown(),
-                }
-            }
-        })
-        .await;
-        if let Err(error) = ended {
-            tracing::debug!(%client, %error, "a client's connection ended");
-        }
-    });
-}
-
-/// Held as long as a client's connection is served.
-struct Open {
-    worker: Rc<Worker>,
-    slot: usize,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.worker.connections.remove(self.slot);
-        self.worker.totals().connections.fetch_sub(1, Ordering::Relaxed);
-        self.worker.room.notify_one();
-    }
 }

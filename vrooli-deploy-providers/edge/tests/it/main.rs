@@ -6,10 +6,12 @@
 
 mod cutover;
 mod hostile;
+mod http2;
 mod lifecycle;
 mod messages;
 mod routing;
 mod support;
+mod watching;
 
 use std::time::Duration;
 
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
         routing::takes_turns_and_passes_over_a_dead_backend,
         routing::finds_assets_in_the_other_release,
         routing::keeps_weights_between_two_releases,
+        routing::clients_keep_their_release_while_two_serve,
         messages::streams_both_ways_without_gathering,
         messages::passes_events_as_they_come,
         messages::passes_odd_but_good_messages,
@@ -57,6 +60,14 @@ fn main() -> std::process::ExitCode {
         cutover::counts_what_a_drain_waits_for_and_cuts,
         cutover::goes_back_by_itself,
         cutover::refuses_an_older_lease,
+        http2::carries_many_requests_on_one_connection,
+        http2::tells_the_app_the_same_as_http1,
+        http2::a_drain_cuts_its_release_and_no_other,
+        http2::idle_connections_end_and_others_go_on,
+        watching::a_backend_that_is_down_is_passed_over_until_it_answers,
+        watching::a_backend_that_says_it_is_unwell_is_passed_over,
+        watching::every_request_is_written_down,
+        watching::remembers_what_was_counted_second_by_second,
         hostile::refuses_ambiguous_requests,
         hostile::closes_slow_clients_and_serves_others,
         hostile::gives_up_on_slow_apps_and_uploads,
@@ -73,5 +84,16 @@ fn main() -> std::process::ExitCode {
         lifecycle::an_embedded_edge_ends_with_its_link,
         lifecycle::refuses_what_is_no_listener,
     ];
+    #[cfg(feature = "tls")]
+    let trials = {
+        use http2::tls;
+        let mut trials = trials;
+        trials.extend(trials![
+            tls::one_listener_speaks_all_of_them,
+            tls::certificates_are_swapped_and_a_bad_one_takes_no_other_down,
+            tls::a_handshake_that_never_ends_holds_nobody_up,
+        ]);
+        trials
+    };
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -187,3 +187,44 @@ pub(crate) async fn keeps_weights_between_two_releases() {
     assert!((75..=325).contains(&share), "{share} of 1,000");
     assert_eq!(old.requests() + share, 1_000);
 }
+
+pub(crate) async fn clients_keep_their_release_while_two_serve() {
+    let rig = Rig::embedded().await;
+    let (old, new) = (App::start("old").await, App::start("new").await);
+    let mut split = table(1, &[("r1", 90, &[old.address]), ("r2", 10, &[new.address])]);
+    split.sticky = Some("release".to_owned());
+    rig.edge.set_site(split.clone()).await.unwrap();
+
+    // Without a cookie one is sampled, and told to keep what one got.
+    let mut kept: Vec<(String, String)> = Vec::new();
+    for _ in 0..400 {
+        let reply = get(rig.address, "/").await.unwrap();
+        let cookie = reply.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        kept.push((cookie, reply.text()));
+    }
+    let share = kept.iter().filter(|(_, app)| app == "new").count();
+    // 40 expected; the chance to be outside is below one in a million.
+    assert!((10..=80).contains(&share), "{share} of 400");
+
+    let ask = async |cookie: &str| {
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+        fetch(rig.address, request).await.unwrap()
+    };
+    for (cookie, app) in kept.iter().take(50) {
+        let reply = ask(cookie).await;
+        assert_eq!(reply.text(), *app, "{cookie}");
+        assert_eq!(reply.header("set-cookie"), None);
+    }
+    // More for the new release: whoever had it keeps it.
+    split.set_weights(&BTreeMap::from([(release("r1"), 50), (release("r2"), 50)]));
+    rig.edge.set_site(split.clone()).await.unwrap();
+    for (cookie, _) in kept.iter().filter(|(_, app)| app == "new") {
+        assert_eq!(ask(cookie).await.text(), "new");
+    }
+    // One release alone needs no cookie, and an old one keeps nobody from it.
+    split.set_weights(&BTreeMap::from([(release("r2"), 100)]));
+    rig.edge.set_site(split).await.unwrap();
+    let reply = ask(&kept[0].0).await;
+    assert_eq!((reply.text().as_str(), reply.header("set-cookie")), ("new", None));
+}

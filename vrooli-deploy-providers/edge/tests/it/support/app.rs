@@ -52,7 +52,12 @@ impl App {
     /// `/trailers` ends with one; `/status/N` has that status; `/asset-NAME.js` exists for the
     /// app of that name and is a page for others; what begins with `/missing` is a 404.
     pub(crate) async fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(name, SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// The same at an address.
+    pub(crate) async fn start_at(name: &'static str, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         let counting = seen.clone();

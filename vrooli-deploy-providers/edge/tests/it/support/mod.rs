@@ -37,6 +37,7 @@ pub(crate) fn run_if_child() -> Option<ExitCode> {
 fn options(folder: &std::path::Path) -> EdgeOptions {
     let mut options = EdgeOptions::new(folder.join("edge.json"), folder);
     options.workers = 2;
+    options.certificates = Some(folder.join("certificates"));
     options
 }
 
@@ -54,9 +55,13 @@ impl Rig {
     }
 
     pub(crate) async fn with_limits(limits: Limits) -> Self {
+        Self::with_options(|options| options.limits = limits).await
+    }
+
+    pub(crate) async fn with_options(choose: impl FnOnce(&mut EdgeOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = options(folder.path());
-        options.limits = limits;
+        choose(&mut options);
         let edge = Edge::in_process(options).await.unwrap();
         let (address, socket) = listen();
         edge.add_listener(listener_id(), socket.into()).await.unwrap();
@@ -70,6 +75,14 @@ impl Rig {
         let listeners = vec![(listener_id(), socket.into())];
         let edge = EdgeLink::spawn(command(folder.path()), listeners).await.unwrap();
         Self { folder, edge, address }
+    }
+
+    /// The folder of certificates, made if it is not there.
+    #[cfg(feature = "tls")]
+    pub(crate) fn certificates(&self) -> PathBuf {
+        let folder = self.folder.path().join("certificates");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     pub(crate) fn command(&self) -> Command {
