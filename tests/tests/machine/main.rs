@@ -12,5 +12,6 @@
 mod behaviour;
 mod bench;
 mod crash;
+mod in_process;
 mod main_job;
 mod vrooli;

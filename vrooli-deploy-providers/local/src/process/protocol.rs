@@ -132,6 +132,12 @@ pub(crate) struct Greeting {
     pub(crate) program: String,
     /// Was the file of that program replaced since?
     pub(crate) replaced: bool,
+    /// Its process; 0 from one that does not say.
+    #[serde(default)]
+    pub(crate) process: u32,
+    /// Does it run in a program that is not its own, and end with it?
+    #[serde(default)]
+    pub(crate) in_process: bool,
 }
 
 /// A [`ProviderError`] on its way.

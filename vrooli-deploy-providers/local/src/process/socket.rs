@@ -117,6 +117,12 @@ pub(crate) fn check_peer(stream: &UnixStream) -> io::Result<()> {
     }
 }
 
+/// Is the peer this very process?
+pub(crate) fn is_own(stream: &UnixStream) -> bool {
+    let me = i32::try_from(std::process::id()).ok();
+    stream.peer_cred().is_ok_and(|peer| peer.pid() == me)
+}
+
 /// What binding says on file systems that know no sockets.
 fn has_no_sockets(error: &io::Error) -> bool {
     use rustix::io::Errno;

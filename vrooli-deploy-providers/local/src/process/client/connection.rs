@@ -13,7 +13,7 @@ use super::super::config::Program;
 use super::super::files::create_dir;
 use super::super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
 use super::super::supervise::{BUILD, Birth};
-use super::super::{lock, log, pipe, socket, supervise};
+use super::super::{Supervision, in_process, lock, log, pipe, socket, supervise};
 use super::SupervisorClient;
 use crate::failure::{self, at};
 use crate::layout::Layout;
@@ -54,13 +54,13 @@ impl SupervisorClient {
                 Ok(Answer::Failed(failure)) => {
                     let error = ProviderError::from(failure);
                     // It was about to end; its successor is asked.
-                    if error.kind() == ErrorKind::Ambiguous && tries < TRIES && self.program.is_some() {
+                    if error.kind() == ErrorKind::Ambiguous && tries < TRIES && self.starter.is_some() {
                         continue;
                     }
                     return Err(error);
                 }
                 Ok(answer) => return Ok(answer),
-                Err(_) if tries < TRIES && self.program.is_some() => {}
+                Err(_) if tries < TRIES && self.starter.is_some() => {}
                 Err(e) => return Err(lost(e)),
             }
         }
@@ -83,8 +83,12 @@ impl SupervisorClient {
                     }
                     self.wait_until_gone().await?;
                 }
-                Ok(None) => match &self.program {
-                    Some(program) => self.spawn(program.clone()).await?,
+                Ok(None) => match &self.starter {
+                    Some(Supervision::Detached(program)) => {
+                        in_process::wait_for_programs(&self.layout).await?;
+                        self.spawn(program.clone()).await?;
+                    }
+                    Some(Supervision::InProcess(here)) => here.start().await?,
                     None => {
                         return Err(ProviderError::new(
                             ErrorKind::Unavailable,
@@ -93,7 +97,7 @@ impl SupervisorClient {
                     }
                 },
                 // It died while it greeted us.
-                Err(e) if e.retry() == Retryability::Safe && self.program.is_some() => {}
+                Err(e) if e.retry() == Retryability::Safe && self.starter.is_some() => {}
                 Err(e) => return Err(e),
             }
             if Instant::now() >= until {
@@ -120,9 +124,18 @@ impl SupervisorClient {
             Err(_) => return Err(self.no_answer()),
         };
         match answer {
+            Answer::Hello(greeting) if name == socket::CHANGING && self.is_strange(&greeting) => {
+                Err(in_process::served(&format!(" (process {}, `{}`)", greeting.process, greeting.program)))
+            }
             Answer::Hello(greeting) => Ok(Some((stream, greeting))),
-            Answer::Failed(failure) => Err(ProviderError::from(failure)
-                .with_help("use the program that the workspace was last used with, or a newer one")),
+            Answer::Failed(failure) => {
+                let error = ProviderError::from(failure);
+                Err(if error.help().is_some() {
+                    error
+                } else {
+                    error.with_help("use the program that the workspace was last used with, or a newer one")
+                })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -130,13 +143,19 @@ impl SupervisorClient {
     /// Is the supervisor older than this program? Of the same version it is when the file of
     /// its program was replaced since and is ours.
     fn is_outdated(&self, greeting: &Greeting) -> bool {
-        if self.program.is_none() {
+        if !matches!(self.starter, Some(Supervision::Detached(_))) || greeting.in_process {
             return false;
         }
         if version(&greeting.version) != version(BUILD) {
             return version(&greeting.version) < version(BUILD);
         }
         greeting.replaced && std::env::current_exe().is_ok_and(|me| me == Path::new(&greeting.program))
+    }
+
+    /// Does it outlive us, although all is to end with us? (The other way round it refuses us
+    /// itself.)
+    fn is_strange(&self, greeting: &Greeting) -> bool {
+        matches!(self.starter, Some(Supervision::InProcess(_))) && !greeting.in_process
     }
 
     /// Starts a supervisor, detached from us: own session, own log, the root as its folder.

@@ -8,6 +8,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
+use super::super::in_process;
 use super::super::protocol::{Answer, Failure, Greeting, MAX_REQUEST, PROTOCOL, Request, receive, send};
 use super::super::socket::{self, Sockets};
 use super::{BUILD, End, Supervisor};
@@ -25,7 +26,8 @@ pub(super) async fn serve(supervisor: Arc<Supervisor>, sockets: Sockets) {
                     supervisor.note(&format!("refused a client: {e}"));
                     continue;
                 }
-                tokio::spawn(client(Arc::clone(&supervisor), stream, changing));
+                let stranger = changing && supervisor.leash.is_some() && !socket::is_own(&stream);
+                tokio::spawn(client(Arc::clone(&supervisor), stream, changing, stranger));
             }
             Err(e) => {
                 // Out of descriptors, most likely: others will be closed.
@@ -53,7 +55,8 @@ impl Drop for Counted {
     }
 }
 
-async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool) {
+/// `stranger`: another program, and only the one that we run in may change something.
+async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool, stranger: bool) {
     let counted = Counted::new(supervisor);
     let supervisor = &counted.0;
     let (from, mut to) = stream.into_split();
@@ -62,6 +65,10 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool)
     loop {
         let (answer, then) = match receive::<Request>(&mut from, MAX_REQUEST).await {
             Ok(None) => return,
+            Ok(Some(Request::Hello { .. })) if stranger => {
+                let error = in_process::runs_in(std::process::id(), &supervisor.called);
+                (Answer::Failed(Failure::from(&error)), Then::HangUp)
+            }
             Ok(Some(Request::Hello { protocol, .. })) if protocol == PROTOCOL => {
                 greeted = true;
                 (Answer::Hello(greeting(supervisor)), Then::GoOn)
@@ -81,6 +88,9 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool)
             }
             Ok(Some(request)) if !changing && !request.only_reads() => {
                 (refused("this socket only reads"), Then::HangUp)
+            }
+            Ok(Some(Request::StepDown)) if supervisor.leash.is_some() => {
+                (refused("it runs in a program and has no successor"), Then::GoOn)
             }
             Ok(Some(Request::StepDown)) => (Answer::Done, Then::End(End::StepDown)),
             Ok(Some(Request::Shutdown)) => match nothing_left(supervisor) {
@@ -125,6 +135,8 @@ fn greeting(supervisor: &Supervisor) -> Greeting {
         workspace: supervisor.workspace,
         program: supervisor.called.clone(),
         replaced: supervisor.is_replaced(),
+        process: std::process::id(),
+        in_process: supervisor.leash.is_some(),
     }
 }
 
