@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::engine::{EngineHooks, Entry, Hook, JournalRecord};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::release::strategy::Strategies;
+use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::workspace::{
     DeployOptions, DestroyOptions, OperationError, Run, TargetOptions, Workspace, WorkspaceOptions,
 };
@@ -160,13 +161,9 @@ fn say(result: Result<(Value, u8), OperationError>) -> u8 {
 type Opened = Result<Workspace, OperationError>;
 
 async fn open(arguments: &Arguments, registry: vrooli_deploy_core::provider::Registry) -> Opened {
-    Workspace::open_with(
-        WorkspaceOptions::new(&arguments.state),
-        registry,
-        Strategies::default(),
-        hooks(arguments.kill.as_deref()),
-    )
-    .await
+    let mut options = WorkspaceOptions::new(&arguments.state);
+    options.key = std::env::var("VROOLI_DEPLOY_KEY").ok().map(Secret::new);
+    Workspace::open_with(options, registry, Strategies::default(), hooks(arguments.kill.as_deref())).await
 }
 
 async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), OperationError> {

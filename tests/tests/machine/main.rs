@@ -13,5 +13,6 @@ mod behaviour;
 mod bench;
 mod crash;
 mod in_process;
+mod key;
 mod main_job;
 mod vrooli;

@@ -15,9 +15,6 @@ use crate::kinds::{Machine, Port, Postgres, Redis, Volume};
 use crate::layout::Layout;
 use crate::process::{InProcess, Program, Supervision, SupervisorConfig, resolver};
 
-/// The variable that may hold the key of the secret store, base64 of 32 bytes.
-pub const KEY_VARIABLE: &str = "VROOLI_DEPLOY_KEY";
-
 /// Makes the `local` provider: this machine.
 ///
 /// Apps outlive the program that deploys them, kept by processes of their own that are hidden
@@ -52,8 +49,9 @@ impl LocalFactory {
     /// [`run_if_child`](crate::run_if_child) first in its `main`.
     #[must_use]
     pub fn new() -> Self {
-        // Where the key of the secret store is found: the supervisor opens the store itself.
-        Self::with_program(Program::default().passing("XDG_CONFIG_HOME").passing(KEY_VARIABLE))
+        // Where the key of the secret store is found: the supervisor opens the store itself. A
+        // key that is in no file it gets from us, by pipe or socket.
+        Self::with_program(Program::default().passing("XDG_CONFIG_HOME"))
     }
 
     /// Runs them as hidden subcommands of another program.
@@ -99,7 +97,7 @@ impl LocalFactory {
 
     fn supervision(&self, layout: &Layout, secrets: &Arc<dyn SecretStore>) -> Supervision {
         match &self.place {
-            Place::Detached(program) => Supervision::Detached(program.clone()),
+            Place::Detached(program) => Supervision::Detached(program.clone().with_key(secrets.given_key())),
             Place::InProcess(inside) => {
                 let here = InProcess::of(layout, &inside.config, resolver(Arc::clone(secrets)));
                 let mut open = inside.open();

@@ -187,6 +187,10 @@ impl Fleet for LocalFleet {
         // Every change comes by here first: one that cannot be made is refused before it begins.
         self.machine.supervision.admit(&self.machine.layout).await?;
         if self.running_supervisor().await?.is_some() {
+            if self.machine.secrets.given_key().is_some() {
+                // It may have been started by somebody who did not have the key.
+                self.supervisor(cx).await?;
+            }
             return Ok(());
         }
         let layout = &self.machine.layout;

@@ -117,10 +117,14 @@ pub(crate) fn check_peer(stream: &UnixStream) -> io::Result<()> {
     }
 }
 
+/// Pid of the peer, as far as the kernel tells it.
+pub(crate) fn peer(stream: &UnixStream) -> Option<u32> {
+    stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())
+}
+
 /// Is the peer this very process?
 pub(crate) fn is_own(stream: &UnixStream) -> bool {
-    let me = i32::try_from(std::process::id()).ok();
-    stream.peer_cred().is_ok_and(|peer| peer.pid() == me)
+    peer(stream) == Some(std::process::id())
 }
 
 /// What binding says on file systems that know no sockets.

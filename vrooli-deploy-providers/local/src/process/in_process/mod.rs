@@ -161,7 +161,7 @@ impl InProcess {
             }
             let secrets = Arc::clone(&self.0.secrets);
             let options =
-                SupervisorOptions::new(self.0.config.clone(), Box::new(move |_| Ok(Arc::clone(&secrets))));
+                SupervisorOptions::new(self.0.config.clone(), Box::new(move |_, _| Ok(Arc::clone(&secrets))));
             let (done, told) = oneshot::channel();
             let root = self.0.layout.root().to_owned();
             let handle = std::thread::Builder::new()

@@ -7,6 +7,7 @@ mod prepare;
 mod route;
 mod server;
 mod stack;
+mod succession;
 
 pub(crate) use stack::check_fence;
 pub use stack::last_routing;
@@ -26,13 +27,14 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitState};
-use vrooli_deploy_core::secrets::SecretError;
+use vrooli_deploy_core::secrets::{Secret, SecretError};
 
 use super::SecretResolver;
 use super::config::{LogConfig, Program, SupervisorConfig};
 use super::files::{Durability, create_dir, remove_file, sweep_drafts, write_json};
 use super::identity::ProcessIdentity;
 use super::in_process::{self, Leash};
+use super::key::{Legacy, StoreKey};
 use super::lock;
 use super::log;
 use super::paths::Pinned;
@@ -50,12 +52,17 @@ use unit::UnitKey;
 /// A predecessor that is about to end, or a child of somebody between fork and exec, may hold
 /// the lock this long.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+/// How long a predecessor that was asked to step down may take.
+const SUCCESSION: Duration = Duration::from_secs(30);
 /// How long the edge may finish requests when nothing is left to serve.
 const EDGE_GRACE: Duration = Duration::from_secs(5);
 /// Our own log is rotated like an app's.
 const OWN_LOG: LogConfig = LogConfig { max_bytes: 1024 * 1024, keep: 1 };
 
-type OpenSecrets = dyn Fn(&Layout) -> std::result::Result<Arc<SecretResolver>, SecretError> + Send + Sync;
+/// Opens the secret store of a workspace, with the key that it was given, if any.
+pub(crate) type OpenSecrets = dyn Fn(&Layout, Option<&Secret<String>>) -> std::result::Result<Arc<SecretResolver>, SecretError>
+    + Send
+    + Sync;
 
 /// What the supervisor is made with.
 pub struct SupervisorOptions {
@@ -138,6 +145,8 @@ pub(crate) struct Supervisor {
     /// As the program was called when we were started.
     called: String,
     open_secrets: Box<OpenSecrets>,
+    /// The key of the secret store, where it lies in no file.
+    key: Mutex<Option<StoreKey>>,
     front: Front,
     stacks: Mutex<BTreeMap<StackId, Arc<Stack>>>,
     allocating: Mutex<()>,
@@ -157,7 +166,17 @@ impl std::fmt::Debug for Supervisor {
 pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
     // Fails only for a group leader, and then we lead a group of our own already.
     let _ = rustix::process::setsid();
-    let (supervisor, workspace) = match Supervisor::new(root, options, None) {
+    let legacy = match Legacy::read_from(io::stdin()) {
+        Ok(legacy) => legacy,
+        Err(e) => {
+            let error = ProviderError::new(ErrorKind::Unexpected, format!("the start was cut short: {e}"));
+            say(&Birth::Failed(Failure::from(&error)));
+            return 1;
+        }
+    };
+    let inherited = if legacy.replaces { succession::take_over(root) } else { None };
+    let patience = if legacy.replaces { SUCCESSION } else { LOCK_PATIENCE };
+    let (supervisor, workspace) = match Supervisor::new(root, options, None, patience) {
         Ok(Some(born)) => born,
         Ok(None) => {
             say(&Birth::Taken);
@@ -169,6 +188,7 @@ pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
             return 1;
         }
     };
+    *supervisor.key() = legacy.key.or(inherited);
     if let Err(error) = watch_over(supervisor, workspace, &say) {
         say(&Birth::Failed(Failure::from(&error)));
         return 1;
@@ -185,7 +205,7 @@ pub(crate) fn run_in_process(
     told: tokio::sync::oneshot::Receiver<()>,
     said: &dyn Fn(&Birth),
 ) {
-    match Supervisor::new(root, options, Some(leash)) {
+    match Supervisor::new(root, options, Some(leash), LOCK_PATIENCE) {
         Ok(Some((supervisor, workspace))) => {
             if let Err(error) = direct::refuse_shims(&supervisor).and_then(|()| {
                 *supervisor.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
@@ -236,12 +256,13 @@ impl Supervisor {
         root: &Path,
         options: SupervisorOptions,
         leash: Option<Arc<Leash>>,
+        patience: Duration,
     ) -> Result<Option<(Self, Uuid)>> {
         let pinned = Pinned::open(root).map_err(at("open", root))?;
         let layout = pinned.layout();
         let workspace = layout.workspace_id().map_err(at("use", root))?;
         create_dir(&layout.run()).map_err(at("make", &layout.run()))?;
-        let Some(lock) = take_lock(layout).map_err(at("lock", &layout.supervisor_lock()))? else {
+        let Some(lock) = take_lock(layout, patience).map_err(at("lock", &layout.supervisor_lock()))? else {
             return Ok(None);
         };
         if leash.is_none() {
@@ -264,6 +285,7 @@ impl Supervisor {
             told: Mutex::default(),
             called,
             open_secrets: options.open_secrets,
+            key: Mutex::default(),
             front: Front::default(),
             stacks: Mutex::default(),
             allocating: Mutex::default(),
@@ -438,6 +460,19 @@ impl Supervisor {
         self.pinned.is_deleted() || self.lock.metadata().is_ok_and(|m| m.nlink() == 0)
     }
 
+    /// The key of the secret store that was given.
+    fn key(&self) -> MutexGuard<'_, Option<StoreKey>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a key from here on; what could not be started without it is tried again.
+    fn keep_key(&self, key: StoreKey) {
+        *self.key() = Some(key);
+        for unit in self.all_stacks().iter().flat_map(|stack| stack.units()) {
+            unit.hurry();
+        }
+    }
+
     fn mark(&self, key: &UnitKey) -> Mark {
         stack::mark_of(self.workspace, &[&key.stack, &key.release, &key.unit])
     }
@@ -496,9 +531,9 @@ impl Supervisor {
 }
 
 /// Takes the lock of the workspace; `None` when another supervisor has it.
-fn take_lock(layout: &Layout) -> io::Result<Option<File>> {
+fn take_lock(layout: &Layout, patience: Duration) -> io::Result<Option<File>> {
     let path = layout.supervisor_lock();
-    let until = Instant::now() + LOCK_PATIENCE;
+    let until = Instant::now() + patience;
     loop {
         if let Some(lock) = lock::try_take(&path)? {
             // The file may have been replaced between open and lock.

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use super::super::in_process;
+use super::super::key::StoreKey;
 use super::super::protocol::{Answer, Failure, Greeting, MAX_REQUEST, PROTOCOL, Request, receive, send};
 use super::super::socket::{self, Sockets};
 use super::{BUILD, End, Supervisor};
@@ -59,6 +60,7 @@ impl Drop for Counted {
 async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool, stranger: bool) {
     let counted = Counted::new(supervisor);
     let supervisor = &counted.0;
+    let heir = socket::peer(&stream).is_some_and(crate::child::is_supervisor);
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     let mut greeted = false;
@@ -91,6 +93,27 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool,
             }
             Ok(Some(Request::StepDown)) if supervisor.leash.is_some() => {
                 (refused("it runs in a program and has no successor"), Then::GoOn)
+            }
+            Ok(Some(Request::Keep { length })) => match StoreKey::receive(&mut from, length).await {
+                Ok(key) => {
+                    supervisor.keep_key(key);
+                    (Answer::Done, Then::GoOn)
+                }
+                Err(e) => (refused(&e.to_string()), Then::HangUp),
+            },
+            Ok(Some(Request::Inherit)) if !heir => (refused("only a successor gets the key"), Then::HangUp),
+            Ok(Some(Request::Inherit)) => {
+                let key = supervisor.key().clone();
+                let length = key.as_ref().map_or(0, StoreKey::length);
+                if send(&mut to, &Answer::Key(length)).await.is_err() {
+                    return;
+                }
+                if let Some(key) = key
+                    && key.send(&mut to).await.is_err()
+                {
+                    return;
+                }
+                continue;
             }
             Ok(Some(Request::StepDown)) => (Answer::Done, Then::End(End::StepDown)),
             Ok(Some(Request::Shutdown)) => match nothing_left(supervisor) {
@@ -137,6 +160,7 @@ fn greeting(supervisor: &Supervisor) -> Greeting {
         replaced: supervisor.is_replaced(),
         process: std::process::id(),
         in_process: supervisor.leash.is_some(),
+        key: supervisor.key().as_ref().map(StoreKey::mark),
     }
 }
 
@@ -211,6 +235,10 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             Answer::Done
         }
         // Answered where the connection is.
-        Request::Hello { .. } | Request::StepDown | Request::Shutdown => Answer::Done,
+        Request::Hello { .. }
+        | Request::Keep { .. }
+        | Request::Inherit
+        | Request::StepDown
+        | Request::Shutdown => Answer::Done,
     })
 }

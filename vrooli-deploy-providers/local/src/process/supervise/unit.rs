@@ -55,6 +55,8 @@ enum Command {
     Stop(oneshot::Sender<Result<()>>),
     /// The folder is gone: end the processes, write nothing.
     Abandon(oneshot::Sender<Result<()>>),
+    /// Does not wait any longer, if it waits for its next try.
+    Hurry,
     /// The program that it runs in ends: end the processes, what is wanted stays.
     Leave(oneshot::Sender<Result<()>>),
 }
@@ -135,6 +137,12 @@ impl UnitHandle {
         self.ask(Command::Leave).await
     }
 
+    /// What kept it from being started may be different now.
+    pub(super) fn hurry(&self) {
+        // One that is busy, or ended, waits for nothing.
+        let _ = self.commands.try_send(Command::Hurry);
+    }
+
     async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
         let (answer, heard) = oneshot::channel();
         let gone = || ProviderError::new(ErrorKind::Ambiguous, "the supervisor is about to end");
@@ -172,6 +180,11 @@ impl Unit {
                     self.record.wanted = false;
                     drop(answer.send(self.bring_down().await));
                     return;
+                }
+                Some(Command::Hurry) => {
+                    if self.restart_at.is_some() {
+                        self.restart_at = Some(Instant::now());
+                    }
                 }
                 Some(Command::Leave(answer)) => {
                     drop(answer.send(self.leave().await));
