@@ -1,5 +1,5 @@
-//! The conformance suite on the fake cloud and on the real `local` provider. The latter starts
-//! this program again as its supervisor, edge and shims.
+//! The conformance suite on the fake cloud and on the real `local` provider, once with processes
+//! that outlive the program (they are this program, started again), once inside it.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,8 +8,11 @@ use vrooli_deploy_tests::conformance::{FakeCloudFixture, LocalFixture, ProviderF
 
 fn main() -> ExitCode {
     vrooli_deploy_providers::run_if_child(&vrooli_deploy_providers::registry());
-    let fixtures: [(&str, Arc<dyn ProviderFixture>); 2] =
-        [("fakecloud", Arc::new(FakeCloudFixture)), ("local", Arc::new(LocalFixture::new()))];
+    let fixtures: [(&str, Arc<dyn ProviderFixture>); 3] = [
+        ("fakecloud", Arc::new(FakeCloudFixture)),
+        ("local", Arc::new(LocalFixture::new())),
+        ("local in process", Arc::new(LocalFixture::in_process())),
+    ];
     let all = fixtures
         .iter()
         .flat_map(|(name, fixture)| trials(fixture).into_iter().map(|trial| trial.with_kind(*name)))

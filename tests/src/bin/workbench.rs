@@ -4,7 +4,9 @@
 //! ```text
 //! workbench STATE COMMAND [APP] [--kill append:N:before] [--data NAME] [--to rN] …
 //! ```
-//! One line of JSON on stdout, the exit code of the command line.
+//! One line of JSON on stdout, the exit code of the command line. With `--in-process` the apps
+//! run inside it: it then reads further commands from standard input, a line each, and ends
+//! when that does.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program, not a library")]
 
 use std::process::ExitCode;
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::engine::{EngineHooks, Entry, Hook, JournalRecord};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::release::strategy::Strategies;
+use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::workspace::{
     DeployOptions, DestroyOptions, OperationError, Run, TargetOptions, Workspace, WorkspaceOptions,
 };
@@ -32,11 +35,11 @@ struct Arguments {
     force: bool,
     allow_degraded: bool,
     adopt: bool,
+    in_process: bool,
 }
 
-fn arguments() -> Arguments {
+fn arguments(mut words: impl Iterator<Item = String>) -> Arguments {
     let mut parsed = Arguments::default();
-    let mut words = std::env::args().skip(1);
     let mut plain = Vec::new();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -48,6 +51,7 @@ fn arguments() -> Arguments {
             "--force" => parsed.force = true,
             "--allow-degraded" => parsed.allow_degraded = true,
             "--adopt" => parsed.adopt = true,
+            "--in-process" => parsed.in_process = true,
             _ => plain.push(word),
         }
     }
@@ -106,9 +110,11 @@ fn hooks(kill: Option<&str>) -> EngineHooks {
 }
 
 fn main() -> ExitCode {
-    let registry = vrooli_deploy_providers::registry();
-    vrooli_deploy_providers::run_if_child(&registry);
-    let arguments = arguments();
+    let arguments = arguments(std::env::args().skip(1));
+    if !arguments.in_process {
+        // One that runs apps in itself is never started again.
+        vrooli_deploy_providers::run_if_child(&vrooli_deploy_providers::registry());
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -116,32 +122,57 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    let (value, code) = match runtime.block_on(run(&arguments, registry)) {
-        Ok((value, code)) => (value, code),
-        Err(e) => (
-            json!({"error": e.to_string(), "code": e.code(), "help": e.help(), "diagnostics": match &e {
-                OperationError::Input(all) => json!(all),
-                OperationError::PlanChanged { differences } => json!(differences),
-                _ => Value::Null,
-            }}),
-            e.exit_code(),
-        ),
-    };
-    println!("{value}");
+    if arguments.in_process {
+        return runtime.block_on(in_process(arguments));
+    }
+    let workspace = open(&arguments, vrooli_deploy_providers::registry());
+    ExitCode::from(runtime.block_on(async { say(run(&arguments, &workspace.await).await) }))
+}
+
+/// Runs apps in itself until its standard input ends.
+async fn in_process(first: Arguments) -> ExitCode {
+    let here = vrooli_deploy_providers::local::LocalFactory::new().in_process();
+    let workspace = open(&first, vrooli_deploy_providers::registry_with_local(here.clone())).await;
+    let state = first.state.clone();
+    let mut code = say(run(&first, &workspace).await);
+    // Nothing else is to be done by this thread: supervisor and edge have their own.
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let words = std::iter::once(state.clone()).chain(line.split_whitespace().map(str::to_owned));
+        code = say(run(&arguments(words), &workspace).await);
+    }
+    here.shutdown().await;
     ExitCode::from(code)
 }
 
-async fn run(
-    arguments: &Arguments,
-    registry: vrooli_deploy_core::provider::Registry,
-) -> Result<(Value, u8), OperationError> {
-    let workspace = Workspace::open_with(
-        WorkspaceOptions::new(&arguments.state),
-        registry,
-        Strategies::default(),
-        hooks(arguments.kill.as_deref()),
-    )
-    .await?;
+/// Prints what came of a command.
+fn say(result: Result<(Value, u8), OperationError>) -> u8 {
+    let (value, code) = result.unwrap_or_else(|e| {
+        let value = json!({"error": e.to_string(), "code": e.code(), "help": e.help(), "diagnostics": match &e {
+            OperationError::Input(all) => json!(all),
+            OperationError::PlanChanged { differences } => json!(differences),
+            _ => Value::Null,
+        }});
+        (value, e.exit_code())
+    });
+    println!("{value}");
+    code
+}
+
+type Opened = Result<Workspace, OperationError>;
+
+async fn open(arguments: &Arguments, registry: vrooli_deploy_core::provider::Registry) -> Opened {
+    let mut options = WorkspaceOptions::new(&arguments.state);
+    options.key = std::env::var("VROOLI_DEPLOY_KEY").ok().map(Secret::new);
+    Workspace::open_with(options, registry, Strategies::default(), hooks(arguments.kill.as_deref())).await
+}
+
+async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), OperationError> {
+    let workspace = match workspace {
+        Ok(workspace) => workspace,
+        Err(e) => {
+            return Ok((json!({"error": e.to_string(), "code": e.code(), "help": e.help()}), e.exit_code()));
+        }
+    };
     let run = Run::new().with_events(|event| {
         if let Ok(line) = serde_json::to_string(event) {
             eprintln!("{line}");

@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct LocalFixture {
     samples: Vec<Sample>,
+    in_process: bool,
 }
 
 impl Default for LocalFixture {
@@ -64,7 +65,13 @@ impl LocalFixture {
         } else {
             left_out("local.redis", "neither redis-server nor valkey-server is installed");
         }
-        Self { samples }
+        Self { samples, in_process: false }
+    }
+
+    /// The same with everything inside the test binary: nothing of it is started again.
+    #[must_use]
+    pub fn in_process() -> Self {
+        Self { in_process: true, ..Self::new() }
     }
 }
 
@@ -109,6 +116,7 @@ struct LocalPlace {
     folder: TempDir,
     layout: Layout,
     id: Uuid,
+    factory: LocalFactory,
     provider: Arc<dyn Provider>,
 }
 
@@ -127,8 +135,10 @@ impl ProviderFixture for LocalFixture {
             stack: stack("conformance"),
             secrets: Arc::new(secrets),
         };
-        let provider = LocalFactory::new().open(&context).expect("the local provider");
-        Box::new(LocalPlace { folder, layout, id, provider })
+        let factory = LocalFactory::new();
+        let factory = if self.in_process { factory.in_process() } else { factory };
+        let provider = factory.open(&context).expect("the local provider");
+        Box::new(LocalPlace { folder, layout, id, factory, provider })
     }
 
     fn samples(&self) -> Vec<Sample> {
@@ -206,6 +216,7 @@ impl Place for LocalPlace {
 
     async fn close(&self) -> Result<(), String> {
         let emptied = self.empty().await;
+        self.factory.shutdown().await;
         let until = Instant::now() + PATIENCE;
         while !self.processes().is_empty() && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;

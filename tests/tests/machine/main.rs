@@ -12,5 +12,7 @@
 mod behaviour;
 mod bench;
 mod crash;
+mod in_process;
+mod key;
 mod main_job;
 mod vrooli;

@@ -30,6 +30,12 @@ pub trait SecretStore: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be written.
     fn remove(&self, references: &[SecretRef]) -> Result<(), SecretError>;
+    /// The key that the store was opened with, where it lies in no file: for a process of ours
+    /// that outlives this one and opens the store itself. It is passed on by pipe or socket
+    /// alone. `None`: there is nothing to pass on.
+    fn given_key(&self) -> Option<Secret<String>> {
+        None
+    }
 }
 
 /// A secret store failed. Says no part of a value.

@@ -15,6 +15,26 @@ pub fn registry() -> Registry {
     registry
 }
 
+/// All providers that this build has, with this machine as the program configured it. With
+/// [`LocalFactory::in_process`](local::LocalFactory::in_process) apps run inside the program
+/// and end with it; then `run_if_child` is not needed:
+///
+/// ```no_run
+/// use vrooli_deploy_providers::local::LocalFactory;
+///
+/// # async fn serve() {
+/// let here = LocalFactory::new().in_process();
+/// let registry = vrooli_deploy_providers::registry_with_local(here.clone());
+/// // … open a workspace with `registry`, deploy, serve …
+/// here.shutdown().await;
+/// # }
+/// ```
+#[cfg(feature = "local")]
+#[must_use]
+pub fn registry_with_local(local: local::LocalFactory) -> Registry {
+    registry().with(local)
+}
+
 /// Runs a hidden subcommand and ends the process, if this process was started as one.
 ///
 /// Supervisor, edge and shims are this very program, started again with a marker as its

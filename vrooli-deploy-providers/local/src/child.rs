@@ -9,7 +9,7 @@ use vrooli_deploy_core::secrets::{FileStore, KeySource, Secret, SecretError, Sec
 
 use crate::build::Guard;
 use crate::layout::Layout;
-use crate::process::{Program, SecretResolver, SupervisorConfig, SupervisorOptions};
+use crate::process::{OpenSecrets, Program, SecretResolver, SupervisorConfig, SupervisorOptions};
 
 /// The first argument of every hidden subcommand.
 pub(crate) const MARKER: &str = "__vrooli-deploy-child";
@@ -25,8 +25,6 @@ pub(crate) fn build_guard(program: &Program) -> Guard {
     Guard::Program { program: program.path.clone(), arguments: vec![MARKER.into(), BUILD_STEP.into()] }
 }
 
-type OpenSecrets = dyn Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError> + Send + Sync;
-
 /// What the hidden subcommands need from the embedding program.
 pub struct ChildHooks {
     open_secrets: Box<OpenSecrets>,
@@ -34,11 +32,14 @@ pub struct ChildHooks {
 }
 
 impl ChildHooks {
-    /// With a way to open the secret store of a workspace. It is called anew for each start
-    /// of a process, so that values written meanwhile are found, and a store that cannot be
-    /// opened stops no other process.
+    /// With a way to open the secret store of a workspace, by the key that was given, if any.
+    /// It is called anew for each start of a process, so that values written meanwhile are
+    /// found, and a store that cannot be opened stops no other process.
     pub fn new(
-        open_secrets: impl Fn(&Layout) -> Result<Arc<SecretResolver>, SecretError> + Send + Sync + 'static,
+        open_secrets: impl Fn(&Layout, Option<&Secret<String>>) -> Result<Arc<SecretResolver>, SecretError>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self { open_secrets: Box::new(open_secrets), config: SupervisorConfig::default() }
     }
@@ -94,21 +95,33 @@ pub(crate) fn is_child() -> bool {
 
 /// Is the process a shim of ours (or of another workspace)?
 pub(crate) fn is_shim(pid: u32) -> bool {
+    is_subcommand(pid, SHIM)
+}
+
+/// Is the process a supervisor of ours (or of another workspace)?
+pub(crate) fn is_supervisor(pid: u32) -> bool {
+    is_subcommand(pid, SUPERVISOR)
+}
+
+fn is_subcommand(pid: u32, role: &str) -> bool {
     std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
         let mut arguments = line.split(|b| *b == 0).skip(1);
-        arguments.next() == Some(MARKER.as_bytes()) && arguments.next() == Some(SHIM.as_bytes())
+        arguments.next() == Some(MARKER.as_bytes()) && arguments.next() == Some(role.as_bytes())
     })
 }
 
 /// Opens the secret store of a workspace, as the workspace itself does.
-pub(crate) fn open_secrets(layout: &Layout) -> Result<Arc<SecretResolver>, SecretError> {
+pub(crate) fn open_secrets(
+    layout: &Layout,
+    given: Option<&Secret<String>>,
+) -> Result<Arc<SecretResolver>, SecretError> {
     let place = layout.root().display().to_string();
     let id = layout
         .workspace_id()
         .map_err(|e| SecretError::Io { place, message: format!("the workspace has no id: {e}") })?;
-    let key = match std::env::var(crate::KEY_VARIABLE) {
-        Ok(key) => KeySource::Given(Secret::new(key)),
-        Err(_) => KeySource::Folder(vrooli_deploy_core::workspace::key_folder(layout.root())),
+    let key = match given {
+        Some(key) => KeySource::Given(key.clone()),
+        None => KeySource::Folder(vrooli_deploy_core::workspace::key_folder(layout.root())),
     };
     let store = FileStore::open(layout.root(), id, key)?;
     Ok(Arc::new(move |reference| store.get(reference)))

@@ -1,5 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
@@ -7,20 +7,35 @@ use vrooli_deploy_core::provider::{
     ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, ProviderSet, Result,
 };
 use vrooli_deploy_core::requirements::Requirements;
+use vrooli_deploy_core::secrets::SecretStore;
 use vrooli_deploy_core::stack::Stack;
 
 use crate::fleet::LocalFleet;
 use crate::kinds::{Machine, Port, Postgres, Redis, Volume};
 use crate::layout::Layout;
-use crate::process::Program;
-
-/// The variable that may hold the key of the secret store, base64 of 32 bytes.
-pub const KEY_VARIABLE: &str = "VROOLI_DEPLOY_KEY";
+use crate::process::{InProcess, Program, Supervision, SupervisorConfig, resolver};
 
 /// Makes the `local` provider: this machine.
+///
+/// Apps outlive the program that deploys them, kept by processes of their own that are hidden
+/// subcommands of the program ([`run_if_child`](crate::run_if_child)); or, with
+/// [`in_process`](Self::in_process), they run inside the program and end with it.
 #[derive(Debug, Clone)]
 pub struct LocalFactory {
-    program: Program,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Detached(Program),
+    InProcess(Arc<Inside>),
+}
+
+/// What a program runs in itself, of all workspaces that it opened by this factory.
+#[derive(Debug, Default)]
+struct Inside {
+    config: SupervisorConfig,
+    open: Mutex<Vec<InProcess>>,
 }
 
 impl Default for LocalFactory {
@@ -34,14 +49,70 @@ impl LocalFactory {
     /// [`run_if_child`](crate::run_if_child) first in its `main`.
     #[must_use]
     pub fn new() -> Self {
-        // Where the key of the secret store is found: the supervisor opens the store itself.
-        Self { program: Program::default().passing("XDG_CONFIG_HOME").passing(KEY_VARIABLE) }
+        // Where the key of the secret store is found: the supervisor opens the store itself. A
+        // key that is in no file it gets from us, by pipe or socket.
+        Self::with_program(Program::default().passing("XDG_CONFIG_HOME"))
     }
 
     /// Runs them as hidden subcommands of another program.
     #[must_use]
     pub fn with_program(program: Program) -> Self {
-        Self { program }
+        Self { place: Place::Detached(program) }
+    }
+
+    /// Runs supervisor and edge on threads of this program, and apps as its children. The
+    /// program is not started again, and nothing outlives it: apps, private database servers
+    /// and build steps are asked to end when it ends, and forced to after their grace, also
+    /// when it is killed. Until then a small shell (`/bin/sh`) waits for that; it is the one
+    /// process that lives a moment longer.
+    ///
+    /// What is wanted is kept: the next program that deploys, starts or resumes an app of the
+    /// workspace brings all its apps back. Call [`shutdown`](Self::shutdown) before the program
+    /// ends, so that apps are stopped one by one and their exit is written down.
+    ///
+    /// A workspace is served in one way at a time: while a supervisor process serves it, every
+    /// change from here is refused with who that is, and the other way round.
+    ///
+    /// Holds on Linux for every process that stays in its group, or keeps the environment that
+    /// it was started with. One that leaves both (a daemon that overwrites its environment in
+    /// a session of its own) is found by nothing here; the shims of the other mode find it.
+    #[must_use]
+    pub fn in_process(self) -> Self {
+        self.in_process_with(SupervisorConfig::default())
+    }
+
+    /// The same with other numbers for the supervisor.
+    #[must_use]
+    pub fn in_process_with(self, config: SupervisorConfig) -> Self {
+        Self { place: Place::InProcess(Arc::new(Inside { config, open: Mutex::default() })) }
+    }
+
+    /// Ends what this program runs in itself by this factory or a clone of it: apps by their
+    /// own grace, then their servers. Returns when nothing is left. Nothing to do otherwise.
+    pub async fn shutdown(&self) {
+        let Place::InProcess(inside) = &self.place else { return };
+        let open = std::mem::take(&mut *inside.open());
+        futures_util::future::join_all(open.iter().map(InProcess::end)).await;
+    }
+
+    fn supervision(&self, layout: &Layout, secrets: &Arc<dyn SecretStore>) -> Supervision {
+        match &self.place {
+            Place::Detached(program) => Supervision::Detached(program.clone().with_key(secrets.given_key())),
+            Place::InProcess(inside) => {
+                let here = InProcess::of(layout, &inside.config, resolver(Arc::clone(secrets)));
+                let mut open = inside.open();
+                if !open.iter().any(|there| there.is(&here)) {
+                    open.push(here.clone());
+                }
+                Supervision::InProcess(here)
+            }
+        }
+    }
+}
+
+impl Inside {
+    fn open(&self) -> MutexGuard<'_, Vec<InProcess>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,7 +145,9 @@ impl ProviderFactory for LocalFactory {
             )
             .with_help("use it inside WSL, or deploy to another provider"));
         }
-        let machine = Machine { layout: Layout::new(&context.dir), secrets: Arc::clone(&context.secrets) };
+        let layout = Layout::new(&context.dir);
+        let supervision = self.supervision(&layout, &context.secrets);
+        let machine = Machine { layout, secrets: Arc::clone(&context.secrets), supervision };
         let client = Arc::new(machine.clone());
         Ok(Arc::new(
             ProviderSet::new(self.name())
@@ -82,7 +155,7 @@ impl ProviderFactory for LocalFactory {
                 .with(Volume, &client)
                 .with(Postgres, &client)
                 .with(Redis, &client)
-                .with_fleet(Arc::new(LocalFleet::new(machine, self.program.clone()))),
+                .with_fleet(Arc::new(LocalFleet::new(machine))),
         ))
     }
 }

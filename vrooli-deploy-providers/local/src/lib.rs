@@ -37,7 +37,7 @@ mod programs;
 mod tool;
 
 #[cfg(feature = "native")]
-pub use factory::{KEY_VARIABLE, LocalFactory};
+pub use factory::LocalFactory;
 
 /// Runs a hidden subcommand and ends the process with its status, if this process was
 /// started as one; else does nothing. First in `main`, before threads and runtimes.

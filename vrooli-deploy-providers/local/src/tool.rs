@@ -78,6 +78,11 @@ impl Tool {
         self
     }
 
+    pub(crate) fn envs(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.command.envs(variables);
+        self
+    }
+
     pub(crate) fn stdin(mut self, file: impl Into<Stdio>) -> Self {
         self.command.stdin(file);
         self

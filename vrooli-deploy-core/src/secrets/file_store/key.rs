@@ -79,6 +79,14 @@ impl Keeper {
         }
     }
 
+    /// The key as it was given; `None` when it has a file.
+    pub(super) fn given(&self) -> Option<Secret<String>> {
+        match self {
+            Self::Given(key) => Some(Secret::new(STANDARD.encode(key.bytes.expose()))),
+            Self::File(_) => None,
+        }
+    }
+
     /// The key; `None` when its file is not there.
     pub(super) fn read(&self) -> Result<Option<Key>, SecretError> {
         let path = match self {

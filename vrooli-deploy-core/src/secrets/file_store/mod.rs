@@ -245,6 +245,10 @@ impl SecretStore for FileStore {
         Ok(references)
     }
 
+    fn given_key(&self) -> Option<Secret<String>> {
+        self.keeper.given()
+    }
+
     fn remove(&self, references: &[SecretRef]) -> Result<(), SecretError> {
         // Nothing to remove is nothing to lock, and works in a read-only folder too.
         if references.is_empty() || !self.sealed.exists() {

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use crate::process::InProcess;
+
 /// How long a step may take to end by itself once nobody waits for it any more. Short: the
 /// next build waits for it.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -33,7 +35,7 @@ pub(super) struct Order {
 }
 
 /// How a program is started that must end when we do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Guard {
     /// By a hidden subcommand of this program or another: program and arguments that lead
     /// to [`run_build_step`]. What it runs is ended even if we are killed.
@@ -45,6 +47,8 @@ pub enum Guard {
     },
     /// Directly. What it runs is ended when we give up, but not if we are killed.
     InProcess,
+    /// Directly, and kept by what a program runs in itself: it is ended if we are killed.
+    Leash(InProcess),
 }
 
 /// The hidden subcommand: runs the order on standard input. The answer is the exit status

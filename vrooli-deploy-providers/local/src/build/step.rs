@@ -113,15 +113,25 @@ impl Stage<'_> {
                 call.args(to_guard).stdin(Stdio::piped()).stderr(self.lock.try_clone().map_err(cannot)?);
                 call
             }
-            Guard::InProcess => {
+            Guard::InProcess | Guard::Leash(_) => {
                 let mut call = tokio::process::Command::new(program);
                 call.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped());
                 call
             }
         };
+        let keeper = match self.guard {
+            Guard::Leash(here) => Some(here.leash().await?),
+            _ => None,
+        };
         call.env_clear().envs(&self.variables).current_dir(folder).stdout(Stdio::piped()).process_group(0);
+        call.envs(keeper.as_ref().map(|keeper| keeper.app_mark()));
         let mut child = call.spawn().map_err(cannot)?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        // Held until the step is over, however this ends.
+        let _kept = match (&keeper, child.id()) {
+            (Some(keeper), Some(id)) => Some(keeper.keep_step(id).map_err(cannot)?),
+            _ => None,
+        };
         // Kept open: its end tells the guard that we are gone.
         let mut leash = child.stdin.take();
         if let (Some(leash), Some(mut order)) = (&mut leash, order) {

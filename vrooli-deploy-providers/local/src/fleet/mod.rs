@@ -21,28 +21,54 @@ use vrooli_deploy_core::release::Release;
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
-use crate::process::{Program, SupervisorClient, check_fence, last_routing, observe};
+use crate::process::{SupervisorClient, check_fence, last_routing, observe};
 use crate::{failure, files, migrate};
 
 /// Carries releases on this machine.
 #[derive(Debug)]
 pub struct LocalFleet {
     machine: Machine,
-    program: Program,
     builder: Builder,
 }
 
 impl LocalFleet {
-    /// A fleet whose supervisor, edge and shims are hidden subcommands of the program. Makes
-    /// nothing and starts nothing.
+    /// A fleet whose units run as the machine says. Makes nothing and starts nothing.
     #[must_use]
-    pub fn new(machine: Machine, program: Program) -> Self {
-        let builder = Builder::new(machine.layout.clone(), crate::child::build_guard(&program));
-        Self { machine, program, builder }
+    pub fn new(machine: Machine) -> Self {
+        let builder = Builder::new(machine.layout.clone(), machine.supervision.build_guard());
+        Self { machine, builder }
     }
 
-    async fn supervisor(&self) -> Result<SupervisorClient> {
-        SupervisorClient::connect_or_spawn(&self.machine.layout, self.program.clone()).await
+    /// The supervisor, started if none runs. One that is started starts everything that is
+    /// wanted, so the servers that apps need run before it.
+    async fn supervisor(&self, cx: &OpCtx) -> Result<SupervisorClient> {
+        if self.running_supervisor().await?.is_none() {
+            self.machine.supervision.admit(&self.machine.layout).await?;
+            self.ensure_servers_of_all(cx).await?;
+        }
+        let supervision = self.machine.supervision.clone();
+        SupervisorClient::connect_or_start(&self.machine.layout, supervision).await
+    }
+
+    async fn ensure_servers_of_all(&self, cx: &OpCtx) -> Result<()> {
+        let layout = &self.machine.layout;
+        for stack in layout.stacks().map_err(failure::at("read", &layout.apps()))? {
+            let wanted: BTreeSet<ReleaseNumber> = observe(layout, &stack)?
+                .into_iter()
+                .filter(|unit| unit.state != UnitState::Stopped)
+                .map(|unit| unit.release)
+                .collect();
+            let mut cx = cx.clone();
+            cx.stack = stack;
+            for number in wanted {
+                let Ok(Some(release)) = self.staged_release(&cx.stack, number) else { continue };
+                // Another app's server must not keep this one from starting.
+                if let Err(error) = self.ensure_servers(&cx, &release).await {
+                    tracing::warn!(stack = %cx.stack, %error, "a server of an app does not run");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The supervisor if one runs: nothing is started to find out that nothing runs.
@@ -103,6 +129,7 @@ impl Fleet for LocalFleet {
     }
 
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
+        self.machine.supervision.admit(&self.machine.layout).await?;
         self.builder.build(cx, request).await
     }
 
@@ -121,7 +148,7 @@ impl Fleet for LocalFleet {
 
     async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
         self.ensure_servers(cx, release).await?;
-        self.supervisor().await?.start(cx, release.number, unit).await
+        self.supervisor(cx).await?.start(cx, release.number, unit).await
     }
 
     async fn probe(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport> {
@@ -133,7 +160,7 @@ impl Fleet for LocalFleet {
     }
 
     async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
-        let supervisor = self.supervisor().await?;
+        let supervisor = self.supervisor(cx).await?;
         if routing.weights.is_empty() {
             let before = supervisor.route(cx, routing).await?;
             supervisor.close_port(cx).await?;
@@ -157,13 +184,19 @@ impl Fleet for LocalFleet {
     }
 
     async fn revive(&self, cx: &OpCtx) -> Result<()> {
+        // Every change comes by here first: one that cannot be made is refused before it begins.
+        self.machine.supervision.admit(&self.machine.layout).await?;
         if self.running_supervisor().await?.is_some() {
+            if self.machine.secrets.given_key().is_some() {
+                // It may have been started by somebody who did not have the key.
+                self.supervisor(cx).await?;
+            }
             return Ok(());
         }
         let layout = &self.machine.layout;
         let wanted = observe(layout, &cx.stack)?.iter().any(|u| u.state != UnitState::Stopped);
         if wanted || !last_routing(layout, &cx.stack)?.weights.is_empty() {
-            self.supervisor().await?;
+            self.supervisor(cx).await?;
         }
         Ok(())
     }
@@ -176,7 +209,7 @@ impl Fleet for LocalFleet {
     }
 
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {
-        self.supervisor().await?.stop(cx, release, unit).await
+        self.supervisor(cx).await?.stop(cx, release, unit).await
     }
 
     async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()> {

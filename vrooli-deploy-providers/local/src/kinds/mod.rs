@@ -35,6 +35,8 @@ pub struct Machine {
     pub layout: crate::layout::Layout,
     /// Where passwords are kept.
     pub secrets: std::sync::Arc<dyn vrooli_deploy_core::secrets::SecretStore>,
+    /// Whether what runs outlives this program.
+    pub supervision: crate::process::Supervision,
 }
 
 /// The path under which a secret of a resource is kept: `<app>/<environment>/<key>/<name>`.

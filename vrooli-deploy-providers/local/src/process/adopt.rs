@@ -60,6 +60,8 @@ pub(crate) fn last(files: &UnitLayout) -> io::Result<Last> {
     }
     Ok(match read_json::<ExitRecord>(&files.exit()).unwrap_or_default() {
         Some(exit) if exit.instance == record.instance => Last::Ended(exit),
+        // The program runs it elsewhere: this is a copy of its folder.
+        _ if record.in_process && !record.shim.is_this() && record.shim.open()?.is_some() => Last::None,
         _ => Last::Orphaned,
     })
 }
@@ -98,14 +100,18 @@ fn observe_unit(
 }
 
 /// The process that stands for an instance: the app's first, or, when that ended and others
-/// go on, the first of those.
+/// go on, the first of those. `shim`: what keeps it.
 pub(crate) fn speaker(shim: u32, app: Option<u32>) -> Option<u32> {
     if let Some(app) = app
         && table::stat(app).is_ok_and(|stat| stat.parent == shim && stat.state != 'Z')
     {
         return Some(app);
     }
-    Table::read().ok()?.descendants(shim).into_iter().next()
+    let table = Table::read().ok()?;
+    if crate::child::is_shim(shim) {
+        return table.descendants(shim).into_iter().next();
+    }
+    app.and_then(|group| table.group(group).into_iter().next())
 }
 
 /// A unit as others see it.

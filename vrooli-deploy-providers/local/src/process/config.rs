@@ -7,6 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use vrooli_deploy_core::secrets::Secret;
+
+use super::key::StoreKey;
 
 /// When logs are rotated: by copy and truncate, because the app keeps its file open.
 /// What is written between the end of the copy and the cut is lost.
@@ -63,13 +66,16 @@ impl Default for SupervisorConfig {
 
 /// How the hidden subcommands are run: which program, and which of the caller's variables it
 /// may see beside the usual ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Program {
     /// The program; it must call `run_if_child` first in its `main`.
     pub path: PathBuf,
-    /// Names of variables that the supervisor keeps (the key of the secret store). No app gets them.
+    /// Names of variables that the supervisor keeps (where configuration lies). No app gets them.
     pub pass: Vec<String>,
+    /// The key of the secret store, where it lies in no file. The supervisor gets it by pipe
+    /// or socket and holds it in memory.
+    pub(crate) key: Option<StoreKey>,
 }
 
 impl Default for Program {
@@ -80,7 +86,7 @@ impl Default for Program {
         } else {
             std::env::current_exe().unwrap_or_default()
         };
-        Self { path, pass: Vec::new() }
+        Self { path, pass: Vec::new(), key: None }
     }
 }
 
@@ -88,13 +94,20 @@ impl Program {
     /// Another program.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), pass: Vec::new() }
+        Self { path: path.into(), pass: Vec::new(), key: None }
     }
 
     /// Lets the supervisor see a variable.
     #[must_use]
     pub fn passing(mut self, name: impl Into<String>) -> Self {
         self.pass.push(name.into());
+        self
+    }
+
+    /// Gives the supervisor the key of the secret store, which is in no file.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<Secret<String>>) -> Self {
+        self.key = key.map(StoreKey::new);
         self
     }
 

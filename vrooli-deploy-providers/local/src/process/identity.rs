@@ -26,6 +26,11 @@ impl ProcessIdentity {
         Ok(Self { pid, started: stat.started, boot: boot_id()? })
     }
 
+    /// Is it this process?
+    pub(crate) fn is_this(&self) -> bool {
+        self.pid == std::process::id() && Self::of(self.pid).is_ok_and(|me| me == *self)
+    }
+
     /// Opens the process; `None` when it is gone.
     pub(crate) fn open(&self) -> io::Result<Option<Handle>> {
         if boot_id()? != self.boot {

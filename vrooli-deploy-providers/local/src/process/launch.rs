@@ -211,7 +211,7 @@ pub(crate) fn become_app() -> u8 {
 }
 
 /// Why the app's program was not run, for a person.
-fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
+pub(crate) fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
     let program = command.get_program();
     let shown = program.to_string_lossy();
     let path =
@@ -231,8 +231,14 @@ fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
 }
 
 fn prepare(from: &UnixStream) -> Result<Command, LaunchFailure> {
-    let Launch { target, environment } = Launch::read_from(from)?;
-    die_with(target.parent)?;
+    let launch = Launch::read_from(from)?;
+    die_with(launch.target.parent)?;
+    command(&launch)
+}
+
+/// The app's command, with nothing of our own environment and no input.
+pub(crate) fn command(launch: &Launch) -> Result<Command, LaunchFailure> {
+    let Launch { target, environment } = launch;
     if !target.dir.is_dir() {
         return Err(LaunchFailure::new(
             ErrorKind::App,

@@ -6,12 +6,17 @@
 //! embedding program ([`crate::child`]) and are found again through files and locks in the
 //! state folder, so that any of them may be killed at any moment. [`SupervisorClient`] is
 //! what the rest of this crate talks to.
+//!
+//! A program that wants none of these processes runs all of it in itself ([`Supervision`]):
+//! then everything ends with it, however it ends.
 
 mod adopt;
 mod client;
 mod config;
 mod files;
 mod identity;
+mod in_process;
+mod key;
 mod launch;
 mod lock;
 mod log;
@@ -24,6 +29,7 @@ mod shim;
 mod socket;
 mod sockets;
 mod supervise;
+mod supervision;
 mod table;
 mod variables;
 
@@ -33,13 +39,16 @@ pub use adopt::observe;
 pub use client::SupervisorClient;
 pub use config::{LogConfig, Program, SupervisorConfig};
 pub use identity::ProcessIdentity;
+pub use in_process::InProcess;
 pub use paths::UnitLayout;
 pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
 pub use sockets::listeners;
-pub(crate) use supervise::check_fence;
+pub(crate) use supervise::{OpenSecrets, check_fence};
 pub use supervise::{SupervisorOptions, last_routing};
+pub use supervision::Supervision;
 pub use table::MARKER;
 
+pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;
 pub(crate) use shim::run as run_shim;
 pub(crate) use supervise::{run as run_supervisor, run_edge};

@@ -22,6 +22,16 @@ impl Layout {
     pub fn supervisor_lock(&self) -> PathBuf {
         self.run().join("supervisor.lock")
     }
+    /// Held while a program runs apps in itself, and until the last of them has ended.
+    #[must_use]
+    pub fn in_process_lock(&self) -> PathBuf {
+        self.run().join("in-process.lock")
+    }
+    /// The program that runs apps in itself, or did last.
+    #[must_use]
+    pub fn in_process_record(&self) -> PathBuf {
+        self.run().join("in-process.json")
+    }
     /// What supervisor and edge have to say about themselves.
     #[must_use]
     pub fn supervisor_log(&self) -> PathBuf {

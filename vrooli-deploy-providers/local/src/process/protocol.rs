@@ -78,6 +78,12 @@ pub(crate) enum Request {
         stack: StackId,
         fence: u64,
     },
+    /// Holds a key of the secret store; its bytes follow the line.
+    Keep {
+        length: usize,
+    },
+    /// Hand the key over. Only a supervisor may ask, who is about to be the successor.
+    Inherit,
     /// Go and leave everything running: a successor is about to start.
     StepDown,
     /// Go if nothing is left to do.
@@ -101,6 +107,8 @@ impl Request {
             | Self::ClosePort { .. }
             | Self::Remove { .. }
             | Self::Forget { .. }
+            | Self::Keep { .. }
+            | Self::Inherit
             | Self::StepDown
             | Self::Shutdown => false,
         }
@@ -119,6 +127,8 @@ pub(crate) enum Answer {
     Drained(DrainReport),
     Urls(Vec<String>),
     Metrics(serde_json::Value),
+    /// The key of the secret store, of so many bytes, which follow the line; 0: there is none.
+    Key(usize),
     Failed(Failure),
 }
 
@@ -132,6 +142,16 @@ pub(crate) struct Greeting {
     pub(crate) program: String,
     /// Was the file of that program replaced since?
     pub(crate) replaced: bool,
+    /// Its process; 0 from one that does not say.
+    #[serde(default)]
+    pub(crate) process: u32,
+    /// Which key of the secret store it holds, without saying anything about it; `None`: it
+    /// was given none.
+    #[serde(default)]
+    pub(crate) key: Option<String>,
+    /// Does it run in a program that is not its own, and end with it?
+    #[serde(default)]
+    pub(crate) in_process: bool,
 }
 
 /// A [`ProviderError`] on its way.

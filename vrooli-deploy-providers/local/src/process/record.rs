@@ -8,13 +8,16 @@ use uuid::Uuid;
 
 use super::identity::ProcessIdentity;
 
-/// `pid.json`, written by the shim: the instance that runs, or ran last.
+/// `pid.json`, written by the shim (or the program itself): the instance that runs, or ran last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
     /// Told from every other start of the unit.
     pub instance: Uuid,
-    /// The shim.
+    /// The shim; the program itself where it runs the app.
     pub shim: ProcessIdentity,
+    /// Does the program run it in itself, so that it ends with the program?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_process: bool,
     /// Pid of the app's first process; `None` until it runs.
     pub app: Option<u32>,
     /// When.

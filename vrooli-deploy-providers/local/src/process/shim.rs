@@ -109,6 +109,7 @@ impl Shim {
         let mut record = InstanceRecord {
             instance: target.instance,
             shim: ProcessIdentity::of(me)?,
+            in_process: false,
             app: None,
             at: Timestamp::now(),
         };

@@ -117,6 +117,16 @@ pub(crate) fn check_peer(stream: &UnixStream) -> io::Result<()> {
     }
 }
 
+/// Pid of the peer, as far as the kernel tells it.
+pub(crate) fn peer(stream: &UnixStream) -> Option<u32> {
+    stream.peer_cred().ok()?.pid().and_then(|pid| u32::try_from(pid).ok())
+}
+
+/// Is the peer this very process?
+pub(crate) fn is_own(stream: &UnixStream) -> bool {
+    peer(stream) == Some(std::process::id())
+}
+
 /// What binding says on file systems that know no sockets.
 fn has_no_sockets(error: &io::Error) -> bool {
     use rustix::io::Errno;

@@ -14,6 +14,10 @@ use super::identity::Handle;
 /// shim left behind can be found.
 pub const MARKER: &str = "VROOLI_DEPLOY_UNIT";
 
+/// The environment variable of what a program runs in itself:
+/// `<run>:<sort>:<pid of the program>:<when it started>`.
+pub(crate) const RUN: &str = "VROOLI_DEPLOY_RUN";
+
 /// How often the table is read while something is being ended.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -21,6 +25,7 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) parent: u32,
+    pub(crate) group: u32,
     pub(crate) state: char,
     /// In clock ticks since boot.
     pub(crate) started: u64,
@@ -34,6 +39,7 @@ impl Stat {
         Some(Self {
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
         })
     }
@@ -44,6 +50,11 @@ pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
     let text = std::fs::read(format!("/proc/{pid}/stat"))?;
     Stat::parse(&String::from_utf8_lossy(&text))
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat cannot be read")))
+}
+
+/// When a process started, in clock ticks since boot; `None` where that cannot be seen.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    stat(pid).ok().map(|stat| stat.started)
 }
 
 /// Does the error say that the process is gone? (It may vanish between open and read.)
@@ -89,6 +100,26 @@ impl Table {
         found
     }
 
+    /// Living processes of a group.
+    pub(crate) fn group(&self, group: u32) -> BTreeSet<u32> {
+        self.0
+            .iter()
+            .filter(|(pid, stat)| stat.group == group && self.lives(**pid))
+            .map(|(pid, _)| *pid)
+            .collect()
+    }
+
+    /// Living processes of an instance that has no shim: its group, what descends from that,
+    /// and what bears its mark.
+    pub(crate) fn instance(&self, group: u32, mark: &Mark) -> BTreeSet<u32> {
+        let mut all = self.group(group);
+        for pid in all.clone() {
+            all.extend(self.descendants(pid));
+        }
+        all.extend(self.0.keys().copied().filter(|pid| self.lives(*pid) && mark.is_on(*pid)));
+        all
+    }
+
     fn lives(&self, pid: u32) -> bool {
         self.0.get(&pid).is_some_and(|s| !matches!(s.state, 'Z' | 'X'))
     }
@@ -109,14 +140,49 @@ impl Table {
         false
     }
 
-    /// Living processes that carry a mark starting so, and whose shim is gone. Only those
-    /// whose environment this user may read are seen.
+    /// Living processes that carry a mark starting so, whose shim is gone, and which no other
+    /// program that lives runs in itself. Only those whose environment this user may read are
+    /// seen.
     pub(crate) fn left_behind(&self, mark: &Mark) -> BTreeSet<u32> {
-        let marked: Vec<u32> =
-            self.0.keys().copied().filter(|pid| self.lives(*pid) && mark.is_on(*pid)).collect();
+        let marked: Vec<u32> = self
+            .0
+            .keys()
+            .copied()
+            .filter(|pid| self.lives(*pid))
+            .filter(|pid| {
+                let environ = environ(*pid);
+                mark.is_in(&environ) && !self.is_held(&environ)
+            })
+            .collect();
         let shims: BTreeSet<u32> = marked.iter().copied().filter(|pid| crate::child::is_shim(*pid)).collect();
         marked.into_iter().filter(|pid| !self.is_under(*pid, |p| shims.contains(&p))).collect()
     }
+}
+
+impl Table {
+    /// Does another program that lives run this process in itself? It ends it as well.
+    fn is_held(&self, environ: &[u8]) -> bool {
+        let Some((pid, started)) = holder(environ) else {
+            return false;
+        };
+        pid != std::process::id()
+            && self.lives(pid)
+            && self.0.get(&pid).is_some_and(|stat| stat.started == started)
+    }
+}
+
+/// The program that runs a process in itself, by the process's environment: its pid, and when
+/// it started.
+fn holder(environ: &[u8]) -> Option<(u32, u64)> {
+    let run = environ
+        .split(|b| *b == 0)
+        .find_map(|variable| variable.strip_prefix(RUN.as_bytes())?.strip_prefix(b"="))?;
+    let mut parts = std::str::from_utf8(run).ok()?.split(':').skip(2);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn environ(pid: u32) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
 }
 
 /// The mark of a unit, of a release, of a stack or of a workspace.
@@ -134,7 +200,7 @@ impl Mark {
     }
 
     fn is_on(&self, pid: u32) -> bool {
-        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|e| self.is_in(&e))
+        self.is_in(&environ(pid))
     }
 
     fn is_in(&self, environ: &[u8]) -> bool {
@@ -225,7 +291,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_spaces_is_read() {
         let text = "7 (a) (b c) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 991 1 1";
-        assert_eq!(Stat::parse(text), Some(Stat { parent: 3, state: 'S', started: 991 }));
+        assert_eq!(Stat::parse(text), Some(Stat { parent: 3, group: 7, state: 'S', started: 991 }));
         assert_eq!(Stat::parse("7 (x"), None);
         assert_eq!(Stat::parse("7 (x) S 3"), None);
     }
@@ -234,7 +300,9 @@ mod tests {
         Table(
             entries
                 .iter()
-                .map(|(pid, parent, state)| (*pid, Stat { parent: *parent, state: *state, started: 1 }))
+                .map(|(pid, parent, state)| {
+                    (*pid, Stat { parent: *parent, group: *pid, state: *state, started: 1 })
+                })
                 .collect(),
         )
     }
@@ -245,6 +313,18 @@ mod tests {
         assert_eq!(table.descendants(5), BTreeSet::from([7]));
         assert!(table.is_under(7, |p| p == 5));
         assert!(!table.is_under(8, |p| p == 5));
+    }
+
+    #[test]
+    fn a_process_that_another_living_program_holds_is_not_left_behind() {
+        let me = std::process::id();
+        let table = table(&[(7, 1, 'S'), (8, 1, 'Z'), (me, 1, 'S')]);
+        let held = |by: &str| table.is_held(format!("A=1\0{RUN}=run:app:{by}\0").as_bytes());
+        assert!(held("7:1"));
+        assert!(!held("7:2"), "its number is another's by now");
+        assert!(!held("8:1"), "it is dead");
+        assert!(!held(&format!("{me}:1")), "we know what we run");
+        assert!(!table.is_held(b"A=1\0"));
     }
 
     #[test]

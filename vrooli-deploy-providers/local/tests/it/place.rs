@@ -14,6 +14,7 @@ use vrooli_deploy_core::provider::{Cancellation, OpCtx, PhysicalId, ResourceHand
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
 use vrooli_deploy_provider_local::kinds::{Machine, Postgres, Redis};
 use vrooli_deploy_provider_local::layout::Layout;
+use vrooli_deploy_provider_local::process::Supervision;
 
 /// A test that says why it does nothing where a tool is absent.
 pub(crate) fn trial(
@@ -122,7 +123,11 @@ pub(crate) fn stack() -> StackId {
 
 pub(crate) fn machine_at(state: &Path) -> Machine {
     fs::create_dir_all(state).unwrap();
-    Machine { layout: Layout::new(state), secrets: Arc::new(FileStore::new(state.join("secrets.json"))) }
+    Machine {
+        layout: Layout::new(state),
+        secrets: Arc::new(FileStore::new(state.join("secrets.json"))),
+        supervision: Supervision::default(),
+    }
 }
 
 /// Kills a child at an instant and reaps it. `true` when it had not ended by itself.

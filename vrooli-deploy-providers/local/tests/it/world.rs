@@ -31,9 +31,16 @@ pub(crate) fn hooks() -> ChildHooks {
     config.idle = Duration::from_millis(1500);
     config.tick = Duration::from_millis(100);
     config.log = LogConfig { max_bytes: 200_000, keep: 2 };
-    ChildHooks::new(|layout: &Layout| {
-        // The store of these tests: a file beside the state folder.
-        let place = layout.root().parent().unwrap_or(Path::new("/")).join("store");
+    ChildHooks::new(|layout: &Layout, key: Option<&Secret<String>>| {
+        // The store of these tests: a file beside the state folder, and perhaps one with its key.
+        let folder = layout.root().parent().unwrap_or(Path::new("/"));
+        let place = folder.join("store");
+        if let Ok(wanted) = fs::read_to_string(folder.join("store-key"))
+            && key.is_none_or(|key| *key.expose() != wanted)
+        {
+            let place = place.display().to_string();
+            return Err(SecretError::Key { place, message: "its key is not here".to_owned() });
+        }
         let value = fs::read_to_string(&place)
             .map_err(|e| SecretError::Io { place: place.display().to_string(), message: e.to_string() })?;
         let resolver: Arc<SecretResolver> = Arc::new(move |_| Ok(Secret::new(value.trim().to_owned())));

@@ -329,8 +329,15 @@ impl<'a> Server<'a> {
         self.run(cx, record).await
     }
 
-    /// Starts it unless it runs.
+    /// Starts it unless it runs, and sees to it that it ends with us where all does.
     pub(super) async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
+        // What a program left that ended is about to be ended, and no server to rely on.
+        self.machine.supervision.admit(&self.machine.layout).await?;
+        self.run_unkept(cx, record).await?;
+        self.machine.supervision.keep_server(self.pid()).await
+    }
+
+    async fn run_unkept(&self, cx: &OpCtx, record: &Record) -> Result<()> {
         if self.running() == Running::Ready {
             return Ok(());
         }
@@ -376,7 +383,9 @@ impl<'a> Server<'a> {
         let left = cx.deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
         let lock = self.lock.try_clone().map_err(failure::at("keep the lock of", &self.home.folder))?;
         // It detaches the server from us: another session, its output to the log.
-        Tool::new(&binaries.program("pg_ctl"), &self.home.folder, self.home.account.as_ref())
+        let tool = Tool::new(&binaries.program("pg_ctl"), &self.home.folder, self.home.account.as_ref());
+        let mark = self.machine.supervision.server_mark().await?;
+        tool.envs(mark)
             .args(["start", "-s", "-w", "-t"])
             .arg(left.to_string())
             .arg("-D")

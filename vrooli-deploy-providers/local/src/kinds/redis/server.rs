@@ -164,7 +164,15 @@ impl<'a> Server<'a> {
         self.run(cx, record).await
     }
 
+    /// Starts it unless it runs, and sees to it that it ends with us where all does.
     async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
+        // What a program left that ended is about to be ended, and no server to rely on.
+        self.machine.supervision.admit(&self.machine.layout).await?;
+        self.run_unkept(cx, record).await?;
+        self.machine.supervision.keep_server(self.pid()).await
+    }
+
+    async fn run_unkept(&self, cx: &OpCtx, record: &Record) -> Result<()> {
         let password = self.password()?;
         let port = record.made.port;
         let mut started: Option<Instant> = None;
@@ -228,7 +236,9 @@ impl<'a> Server<'a> {
         drop(writer);
         self.lock.set_len(0).map_err(pipe)?;
         // It detaches itself from us and lets go of the lock, which is its standard output.
+        let mark = self.machine.supervision.server_mark().await?;
         let answer = Tool::new(&program, &self.folder, None)
+            .envs(mark)
             .arg("-")
             .stdin(reader)
             .output_to(&self.lock)

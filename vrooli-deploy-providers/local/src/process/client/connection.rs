@@ -11,9 +11,10 @@ use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Retr
 
 use super::super::config::Program;
 use super::super::files::create_dir;
+use super::super::key::{Legacy, StoreKey};
 use super::super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
 use super::super::supervise::{BUILD, Birth};
-use super::super::{lock, log, pipe, socket, supervise};
+use super::super::{Supervision, in_process, lock, log, pipe, socket, supervise};
 use super::SupervisorClient;
 use crate::failure::{self, at};
 use crate::layout::Layout;
@@ -54,13 +55,13 @@ impl SupervisorClient {
                 Ok(Answer::Failed(failure)) => {
                     let error = ProviderError::from(failure);
                     // It was about to end; its successor is asked.
-                    if error.kind() == ErrorKind::Ambiguous && tries < TRIES && self.program.is_some() {
+                    if error.kind() == ErrorKind::Ambiguous && tries < TRIES && self.starter.is_some() {
                         continue;
                     }
                     return Err(error);
                 }
                 Ok(answer) => return Ok(answer),
-                Err(_) if tries < TRIES && self.program.is_some() => {}
+                Err(_) if tries < TRIES && self.starter.is_some() => {}
                 Err(e) => return Err(lost(e)),
             }
         }
@@ -72,19 +73,28 @@ impl SupervisorClient {
         let mut replaced = false;
         loop {
             match self.dial(name).await {
-                Ok(Some((stream, greeting))) if replaced || !self.is_outdated(&greeting) => {
+                Ok(Some((mut stream, greeting))) if replaced || !self.is_outdated(&greeting) => {
+                    if name == socket::CHANGING
+                        && let Some(key) = self.key().filter(|key| greeting.key != Some(key.mark()))
+                    {
+                        give(&mut stream, key).await?;
+                    }
                     return Ok(stream);
                 }
-                Ok(Some(_)) => {
+                Ok(Some((stream, _))) => {
                     replaced = true;
-                    if let Some((mut stream, _)) = self.dial(socket::CHANGING).await? {
-                        // One that ends before it answers has done what it was asked for.
-                        let _ = exchange(&mut stream, &Request::StepDown).await;
+                    drop(stream);
+                    if let Some(Supervision::Detached(program)) = &self.starter {
+                        // The successor asks it to step down, and for what only it knows.
+                        self.spawn(program.clone(), true).await?;
                     }
-                    self.wait_until_gone().await?;
                 }
-                Ok(None) => match &self.program {
-                    Some(program) => self.spawn(program.clone()).await?,
+                Ok(None) => match &self.starter {
+                    Some(Supervision::Detached(program)) => {
+                        in_process::wait_for_programs(&self.layout).await?;
+                        self.spawn(program.clone(), false).await?;
+                    }
+                    Some(Supervision::InProcess(here)) => here.start().await?,
                     None => {
                         return Err(ProviderError::new(
                             ErrorKind::Unavailable,
@@ -93,7 +103,7 @@ impl SupervisorClient {
                     }
                 },
                 // It died while it greeted us.
-                Err(e) if e.retry() == Retryability::Safe && self.program.is_some() => {}
+                Err(e) if e.retry() == Retryability::Safe && self.starter.is_some() => {}
                 Err(e) => return Err(e),
             }
             if Instant::now() >= until {
@@ -120,9 +130,18 @@ impl SupervisorClient {
             Err(_) => return Err(self.no_answer()),
         };
         match answer {
+            Answer::Hello(greeting) if name == socket::CHANGING && self.is_strange(&greeting) => {
+                Err(in_process::served(&format!(" (process {}, `{}`)", greeting.process, greeting.program)))
+            }
             Answer::Hello(greeting) => Ok(Some((stream, greeting))),
-            Answer::Failed(failure) => Err(ProviderError::from(failure)
-                .with_help("use the program that the workspace was last used with, or a newer one")),
+            Answer::Failed(failure) => {
+                let error = ProviderError::from(failure);
+                Err(if error.help().is_some() {
+                    error
+                } else {
+                    error.with_help("use the program that the workspace was last used with, or a newer one")
+                })
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -130,7 +149,7 @@ impl SupervisorClient {
     /// Is the supervisor older than this program? Of the same version it is when the file of
     /// its program was replaced since and is ours.
     fn is_outdated(&self, greeting: &Greeting) -> bool {
-        if self.program.is_none() {
+        if !matches!(self.starter, Some(Supervision::Detached(_))) || greeting.in_process {
             return false;
         }
         if version(&greeting.version) != version(BUILD) {
@@ -139,10 +158,24 @@ impl SupervisorClient {
         greeting.replaced && std::env::current_exe().is_ok_and(|me| me == Path::new(&greeting.program))
     }
 
+    /// The key that a supervisor of ours is to hold.
+    fn key(&self) -> Option<&StoreKey> {
+        match &self.starter {
+            Some(Supervision::Detached(program)) => program.key.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Does it outlive us, although all is to end with us? (The other way round it refuses us
+    /// itself.)
+    fn is_strange(&self, greeting: &Greeting) -> bool {
+        matches!(self.starter, Some(Supervision::InProcess(_))) && !greeting.in_process
+    }
+
     /// Starts a supervisor, detached from us: own session, own log, the root as its folder.
-    async fn spawn(&self, program: Program) -> Result<()> {
+    async fn spawn(&self, program: Program, replaces: bool) -> Result<()> {
         let layout = self.layout.clone();
-        match tokio::task::spawn_blocking(move || spawn(&layout, &program)).await {
+        match tokio::task::spawn_blocking(move || spawn(&layout, &program, replaces)).await {
             Ok(born) => born,
             Err(e) => {
                 Err(ProviderError::new(ErrorKind::Unexpected, format!("cannot start a supervisor: {e}")))
@@ -179,6 +212,18 @@ pub(super) async fn exchange(stream: &mut BufStream<UnixStream>, request: &Reque
     receive(stream, MAX_ANSWER).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Gives the supervisor the key of the secret store.
+async fn give(stream: &mut BufStream<UnixStream>, key: &StoreKey) -> Result<()> {
+    send(stream, &Request::Keep { length: key.length() }).await.map_err(lost)?;
+    key.send(stream).await.map_err(lost)?;
+    match receive(stream, MAX_ANSWER).await.map_err(lost)? {
+        Some(Answer::Done) => Ok(()),
+        Some(Answer::Failed(failure)) => Err(failure.into()),
+        Some(other) => Err(unexpected(&other)),
+        None => Err(lost(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
 pub(super) fn lost(error: io::Error) -> ProviderError {
     ProviderError::new(ErrorKind::Ambiguous, format!("the supervisor went away under the call: {error}"))
 }
@@ -188,7 +233,7 @@ pub(super) fn unexpected(answer: &Answer) -> ProviderError {
 }
 
 /// Blocks until the supervisor is ready, or says why it is not.
-fn spawn(layout: &Layout, program: &Program) -> Result<()> {
+fn spawn(layout: &Layout, program: &Program, replaces: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
         return Err(supervise::unsupported());
     }
@@ -209,15 +254,21 @@ fn spawn(layout: &Layout, program: &Program) -> Result<()> {
     let errors = log::open(&path).map_err(at("write", &path))?;
     let mut command = program.command(crate::child::SUPERVISOR, [root.as_os_str().to_owned()]);
     command.envs(crate::environment::of_this_process(&program.pass));
-    let mut child =
-        command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().map_err(
-            |e| {
-                ProviderError::new(
-                    failure::kind(&e),
-                    format!("cannot run the supervisor ({}): {e}", program.path.display()),
-                )
-            },
-        )?;
+    let mut child = command
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .map_err(|e| {
+            ProviderError::new(
+                failure::kind(&e),
+                format!("cannot run the supervisor ({}): {e}", program.path.display()),
+            )
+        })?;
+    let legacy = Legacy { key: program.key.clone(), replaces };
+    // One that does not take it says why, or ends.
+    let given = child.stdin.take().map(|to| legacy.write_to(to));
     let born = match child.stdout.take() {
         Some(out) => pipe::line(out, PATIENCE),
         None => Ok(Vec::new()),
@@ -234,6 +285,9 @@ fn spawn(layout: &Layout, program: &Program) -> Result<()> {
         None => {
             let why = match born {
                 Err(e) => e.to_string(),
+                Ok(line) if line.is_empty() && matches!(given, Some(Err(_))) => {
+                    "it ended before it took its orders".to_owned()
+                }
                 Ok(line) if line.is_empty() => "it ended without a word".to_owned(),
                 Ok(_) => "it is another program".to_owned(),
             };

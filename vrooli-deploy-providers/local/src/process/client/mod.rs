@@ -10,7 +10,7 @@ use vrooli_deploy_core::provider::{DrainReport, OpCtx, Result, Routing, UnitObse
 use super::config::Program;
 use super::files::{Durability, create_dir, write_shared};
 use super::protocol::{Answer, Request};
-use super::{socket, variables};
+use super::{Supervision, socket, variables};
 use crate::failure::at;
 use crate::layout::Layout;
 use connection::{exchange, lost, unexpected};
@@ -21,7 +21,8 @@ use connection::{exchange, lost, unexpected};
 #[derive(Debug, Clone)]
 pub struct SupervisorClient {
     layout: Layout,
-    program: Option<Program>,
+    /// How one is started; `None`: none is.
+    starter: Option<Supervision>,
 }
 
 impl SupervisorClient {
@@ -30,18 +31,28 @@ impl SupervisorClient {
     /// # Errors
     /// When one is there but cannot be talked to: of another user, or of another version.
     pub async fn connect(layout: &Layout) -> Result<Option<Self>> {
-        let client = Self { layout: absolute(layout), program: None };
+        let client = Self { layout: absolute(layout), starter: None };
         let connected = client.dial(socket::READING).await?;
         Ok(connected.map(|_| client))
     }
 
-    /// A client for a supervisor, which is started if there is none, and replaced if it is
-    /// older than this program.
+    /// A client for a supervisor process, which is started if there is none, and replaced if
+    /// it is older than this program.
     ///
     /// # Errors
-    /// When it cannot be started, or is newer and does not understand us.
+    /// When it cannot be started, or is newer and does not understand us; `Conflict` when a
+    /// program runs the workspace's apps in itself.
     pub async fn connect_or_spawn(layout: &Layout, program: Program) -> Result<Self> {
-        let client = Self { layout: absolute(layout), program: Some(program) };
+        Self::connect_or_start(layout, Supervision::Detached(program)).await
+    }
+
+    /// A client for a supervisor that is started as said if there is none.
+    ///
+    /// # Errors
+    /// See [`connect_or_spawn`](Self::connect_or_spawn); `Conflict` when the workspace is
+    /// served in the other way.
+    pub async fn connect_or_start(layout: &Layout, supervision: Supervision) -> Result<Self> {
+        let client = Self { layout: absolute(layout), starter: Some(supervision) };
         client.reach(socket::CHANGING).await?;
         Ok(client)
     }

@@ -96,6 +96,11 @@ impl Front {
         };
         state.listeners =
             link.listeners()?.into_iter().map(|(id, socket)| (id, TcpListener::from(socket))).collect();
+        if supervisor.leash.is_some() {
+            // Ours is a part of this program; connections wait until it accepts them.
+            link.stop(REPLACED_GRACE).await?;
+            return Ok(true);
+        }
         let is_ours = supervisor.runs_our_program(link.status().pid);
         if (!is_ours || link.ping().await.is_err())
             && let Ok(command) = command(supervisor)
@@ -256,7 +261,11 @@ impl Front {
         for (id, socket) in &state.listeners {
             listeners.push((id.clone(), copy(id, socket)?));
         }
-        let link = EdgeLink::spawn(command(supervisor)?, listeners).await.map_err(|e| failed(&e))?;
+        let link = if supervisor.leash.is_some() {
+            in_process(supervisor, listeners).await?
+        } else {
+            EdgeLink::spawn(command(supervisor)?, listeners).await.map_err(|e| failed(&e))?
+        };
         for told in state.sites.values() {
             match link.set_site(told.again()).await {
                 Ok(_) => {}
@@ -333,6 +342,20 @@ fn copy(id: &edge::ListenerId, socket: &TcpListener) -> Result<OwnedFd> {
 /// The edge's sockets lie beside ours.
 fn socket_folder(layout: &Layout) -> Result<PathBuf> {
     socket::folder(layout).map_err(at("read", &layout.socket_record()))
+}
+
+/// An edge on threads of this program.
+async fn in_process(
+    supervisor: &Supervisor,
+    listeners: Vec<(edge::ListenerId, OwnedFd)>,
+) -> Result<EdgeLink> {
+    let named = supervisor.named()?;
+    let options = edge::EdgeOptions::new(named.edge_record(), socket_folder(&named)?);
+    let link = edge::Edge::in_process(options).await.map_err(|e| failed(&e))?;
+    for (id, socket) in listeners {
+        link.add_listener(id, socket).await.map_err(|e| failed(&e))?;
+    }
+    Ok(link)
 }
 
 /// How the edge is run: where its state is, and where its sockets.

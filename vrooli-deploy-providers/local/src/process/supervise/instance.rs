@@ -20,19 +20,36 @@ use super::super::pipe;
 use super::super::record::ExitRecord;
 use super::super::table::{Ending, MARKER, Mark, Table};
 use super::Supervisor;
+use super::direct::{Direct, DirectLaunch};
+use super::unit::UnitKey;
 use crate::failure::{self, at};
 
 /// How long past its grace an instance may take to be gone before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A shim that lives, ours or adopted.
+/// An instance that lives.
 #[derive(Debug)]
 pub(super) struct Instance {
     pub(super) id: Uuid,
     pub(super) app: Option<u32>,
-    pub(super) shim_pid: u32,
+    /// Pid of what keeps it: its shim, or this program.
+    pub(super) keeper: u32,
     pub(super) since: Instant,
-    shim: Handle,
+    kept: Kept,
+}
+
+/// By what it is kept.
+#[derive(Debug)]
+enum Kept {
+    /// By a shim, ours or adopted.
+    Shim(Box<Shim>),
+    /// By a task of ours.
+    Direct(Direct),
+}
+
+#[derive(Debug)]
+struct Shim {
+    handle: Handle,
     ended: AsyncFd<std::os::fd::OwnedFd>,
     /// Ours to bury; an adopted one is buried by its parent.
     child: Option<Child>,
@@ -40,11 +57,10 @@ pub(super) struct Instance {
 
 /// How a launch went.
 pub(super) enum Launched {
-    Runs {
-        id: Uuid,
-        app: u32,
-        child: Child,
-    },
+    /// Under a shim.
+    Shim { id: Uuid, app: u32, child: Child },
+    /// Under ourselves.
+    Direct(DirectLaunch),
     /// Another shim has the unit.
     Taken,
 }
@@ -57,6 +73,13 @@ impl Instance {
     }
 
     /// Must be called inside the runtime.
+    pub(super) fn direct(launch: DirectLaunch) -> io::Result<Self> {
+        let (id, app) = (launch.id, launch.app());
+        let kept = Kept::Direct(launch.keep()?);
+        Ok(Self { id, app: Some(app), keeper: std::process::id(), since: Instant::now(), kept })
+    }
+
+    /// Must be called inside the runtime.
     pub(super) fn adopted(found: Found) -> io::Result<Self> {
         Self::new(found.record.instance, found.record.app, found.record.shim.pid, found.shim, None)
     }
@@ -64,46 +87,72 @@ impl Instance {
     fn new(
         id: Uuid,
         app: Option<u32>,
-        shim_pid: u32,
-        shim: Handle,
+        keeper: u32,
+        handle: Handle,
         child: Option<Child>,
     ) -> io::Result<Self> {
         #[expect(
             deprecated,
             reason = "the safe constructor; what it warns of cannot happen to an OwnedFd, which is open as long as it lives"
         )]
-        let ended = AsyncFd::with_interest(shim.try_clone()?, Interest::READABLE)?;
-        Ok(Self { id, app, shim_pid, since: Instant::now(), shim, ended, child })
+        let ended = AsyncFd::with_interest(handle.try_clone()?, Interest::READABLE)?;
+        let kept = Kept::Shim(Box::new(Shim { handle, ended, child }));
+        Ok(Self { id, app, keeper, since: Instant::now(), kept })
     }
 
-    /// Waits until the shim has ended.
+    /// Waits until the last process of the instance has ended.
     pub(super) async fn ended(&self) {
-        // A descriptor that cannot be waited for counts as ended: the files tell the rest.
-        let _ = self.ended.readable().await;
+        match &self.kept {
+            // A descriptor that cannot be waited for counts as ended: the files tell the rest.
+            Kept::Shim(shim) => drop(shim.ended.readable().await),
+            Kept::Direct(direct) => direct.ended().await,
+        }
     }
 
-    /// Asks the shim to end the instance and waits. True when the shim had to be killed.
+    /// Ends the instance and waits. True when its shim had to be killed.
     pub(super) async fn end(&self, grace: Duration) -> bool {
-        let _ = self.shim.signal(Signal::TERM);
+        let shim = match &self.kept {
+            Kept::Shim(shim) => shim,
+            Kept::Direct(direct) => {
+                direct.end(grace).await;
+                return false;
+            }
+        };
+        let _ = shim.handle.signal(Signal::TERM);
         if tokio::time::timeout(grace + PATIENCE, self.ended()).await.is_ok() {
             return false;
         }
-        let _ = self.shim.signal(Signal::KILL);
+        let _ = shim.handle.signal(Signal::KILL);
         self.ended().await;
         true
     }
 
     /// Buries the shim, and reads how the app ended.
     pub(super) fn exit(mut self, files: &UnitLayout) -> Option<ExitRecord> {
-        if let Some(child) = &mut self.child {
+        if let Kept::Shim(shim) = &mut self.kept
+            && let Some(child) = &mut shim.child
+        {
             let _ = child.wait();
         }
         read_json::<ExitRecord>(&files.exit()).ok().flatten().filter(|exit| exit.instance == self.id)
     }
 }
 
+/// Starts an instance: under a shim, or under ourselves. Blocks until the app runs.
+pub(super) fn launch(
+    supervisor: &Supervisor,
+    key: &UnitKey,
+    mark: &Mark,
+    launch: Launch,
+) -> Result<Launched> {
+    match &supervisor.leash {
+        Some(leash) => super::direct::launch(supervisor, leash, key, mark, launch),
+        None => launch_shim(supervisor, &key.to_string(), mark, &launch),
+    }
+}
+
 /// Starts a shim and hands it the launch. Blocks until the app runs, at most `config.launch`.
-pub(super) fn launch(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &Launch) -> Result<Launched> {
+fn launch_shim(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &Launch) -> Result<Launched> {
     let folder = &launch.target.unit;
     create_dir(folder).map_err(at("make", folder))?;
     let supervisor_log = supervisor.layout().supervisor_log();
@@ -125,7 +174,7 @@ pub(super) fn launch(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &
         pipe::line(from, supervisor.config.launch).map(|line| serde_json::from_slice::<Report>(&line).ok())
     });
     match answer {
-        Some(Ok(Some(Report::Started(app)))) => Ok(Launched::Runs { id: launch.target.instance, app, child }),
+        Some(Ok(Some(Report::Started(app)))) => Ok(Launched::Shim { id: launch.target.instance, app, child }),
         Some(Ok(Some(Report::Taken))) => {
             let _ = child.wait();
             Ok(Launched::Taken)

@@ -1,11 +1,13 @@
 //! The supervisor: one a workspace, made single by a lock.
 
+mod direct;
 mod front;
 mod instance;
 mod prepare;
 mod route;
 mod server;
 mod stack;
+mod succession;
 
 pub(crate) use stack::check_fence;
 pub use stack::last_routing;
@@ -25,12 +27,14 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitState};
-use vrooli_deploy_core::secrets::SecretError;
+use vrooli_deploy_core::secrets::{Secret, SecretError};
 
 use super::SecretResolver;
 use super::config::{LogConfig, Program, SupervisorConfig};
 use super::files::{Durability, create_dir, remove_file, sweep_drafts, write_json};
 use super::identity::ProcessIdentity;
+use super::in_process::{self, Leash};
+use super::key::{Legacy, StoreKey};
 use super::lock;
 use super::log;
 use super::paths::Pinned;
@@ -48,12 +52,17 @@ use unit::UnitKey;
 /// A predecessor that is about to end, or a child of somebody between fork and exec, may hold
 /// the lock this long.
 const LOCK_PATIENCE: Duration = Duration::from_millis(300);
+/// How long a predecessor that was asked to step down may take.
+const SUCCESSION: Duration = Duration::from_secs(30);
 /// How long the edge may finish requests when nothing is left to serve.
 const EDGE_GRACE: Duration = Duration::from_secs(5);
 /// Our own log is rotated like an app's.
 const OWN_LOG: LogConfig = LogConfig { max_bytes: 1024 * 1024, keep: 1 };
 
-type OpenSecrets = dyn Fn(&Layout) -> std::result::Result<Arc<SecretResolver>, SecretError> + Send + Sync;
+/// Opens the secret store of a workspace, with the key that it was given, if any.
+pub(crate) type OpenSecrets = dyn Fn(&Layout, Option<&Secret<String>>) -> std::result::Result<Arc<SecretResolver>, SecretError>
+    + Send
+    + Sync;
 
 /// What the supervisor is made with.
 pub struct SupervisorOptions {
@@ -76,7 +85,7 @@ impl std::fmt::Debug for SupervisorOptions {
 }
 
 /// What a supervisor says on its standard output when it has started, or has not.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Birth {
     Ready,
@@ -94,6 +103,18 @@ struct SupervisorRecord<'a> {
     at: jiff::Timestamp,
 }
 
+/// Who serves, or served last, as ` (process N, PROGRAM)`; nothing where that is not known.
+pub(crate) fn recorded(layout: &Layout) -> String {
+    let record: Option<serde_json::Value> =
+        super::files::read_json(&layout.supervisor_record()).unwrap_or_default();
+    let told = record.and_then(|record| {
+        let pid = record.get("process")?.get("pid")?.as_u64()?;
+        let program = record.get("program")?.as_str()?;
+        Some(format!(" (process {pid}, `{program}`)"))
+    });
+    told.unwrap_or_default()
+}
+
 /// The version of this supervisor.
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
@@ -106,6 +127,8 @@ enum End {
     StepDown,
     /// The state folder was deleted.
     Deleted,
+    /// The program that we run in is done with us.
+    Program,
 }
 
 /// What all parts of the supervisor share.
@@ -115,9 +138,15 @@ pub(crate) struct Supervisor {
     workspace: Uuid,
     config: SupervisorConfig,
     program: Program,
+    /// Where we run in a program that is not ours: what ends with it.
+    leash: Option<Arc<Leash>>,
+    /// Ends when that program is done with us.
+    told: Mutex<Option<tokio::sync::oneshot::Receiver<()>>>,
     /// As the program was called when we were started.
     called: String,
     open_secrets: Box<OpenSecrets>,
+    /// The key of the secret store, where it lies in no file.
+    key: Mutex<Option<StoreKey>>,
     front: Front,
     stacks: Mutex<BTreeMap<StackId, Arc<Stack>>>,
     allocating: Mutex<()>,
@@ -137,7 +166,17 @@ impl std::fmt::Debug for Supervisor {
 pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
     // Fails only for a group leader, and then we lead a group of our own already.
     let _ = rustix::process::setsid();
-    let (supervisor, workspace) = match Supervisor::new(root, options) {
+    let legacy = match Legacy::read_from(io::stdin()) {
+        Ok(legacy) => legacy,
+        Err(e) => {
+            let error = ProviderError::new(ErrorKind::Unexpected, format!("the start was cut short: {e}"));
+            say(&Birth::Failed(Failure::from(&error)));
+            return 1;
+        }
+    };
+    let inherited = if legacy.replaces { succession::take_over(root) } else { None };
+    let patience = if legacy.replaces { SUCCESSION } else { LOCK_PATIENCE };
+    let (supervisor, workspace) = match Supervisor::new(root, options, None, patience) {
         Ok(Some(born)) => born,
         Ok(None) => {
             say(&Birth::Taken);
@@ -149,20 +188,48 @@ pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
             return 1;
         }
     };
-    let supervisor = Arc::new(supervisor);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => {
-            let error = ProviderError::new(ErrorKind::Unexpected, format!("cannot make a runtime: {e}"));
-            say(&Birth::Failed(Failure::from(&error)));
-            return 1;
+    *supervisor.key() = legacy.key.or(inherited);
+    if let Err(error) = watch_over(supervisor, workspace, &say) {
+        say(&Birth::Failed(Failure::from(&error)));
+        return 1;
+    }
+    0
+}
+
+/// Runs a supervisor on this thread of a program, with what ends with the program. `said` is
+/// called when it has started, or has not.
+pub(crate) fn run_in_process(
+    root: &Path,
+    options: SupervisorOptions,
+    leash: Arc<Leash>,
+    told: tokio::sync::oneshot::Receiver<()>,
+    said: &dyn Fn(&Birth),
+) {
+    match Supervisor::new(root, options, Some(leash), LOCK_PATIENCE) {
+        Ok(Some((supervisor, workspace))) => {
+            if let Err(error) = direct::refuse_shims(&supervisor).and_then(|()| {
+                *supervisor.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+                watch_over(supervisor, workspace, said)
+            }) {
+                said(&Birth::Failed(Failure::from(&error)));
+            }
         }
-    };
-    let end = runtime.block_on(supervisor.serve(workspace));
+        Ok(None) => said(&Birth::Taken),
+        Err(error) => said(&Birth::Failed(Failure::from(&error))),
+    }
+}
+
+fn watch_over(supervisor: Supervisor, workspace: Uuid, said: &dyn Fn(&Birth)) -> Result<()> {
+    let supervisor = Arc::new(supervisor);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| ProviderError::new(ErrorKind::Unexpected, format!("cannot make a runtime: {e}")))?;
+    let end = runtime.block_on(supervisor.serve(workspace, said));
     supervisor.note(&format!("ends: {end:?}"));
     // Whatever still runs is left as it is; nothing waits for it.
     runtime.shutdown_background();
-    0
+    Ok(())
 }
 
 fn say(birth: &Birth) {
@@ -175,21 +242,34 @@ fn say(birth: &Birth) {
 
 /// Standard error is our log.
 fn write_note(who: &str, what: &str) {
+    write_note_to(io::stderr(), who, what);
+}
+
+fn write_note_to(mut log: impl Write, who: &str, what: &str) {
     let now = jiff::Timestamp::now();
-    let _ = writeln!(io::stderr(), "{now:.3} {who} {}: {what}", std::process::id());
+    let _ = writeln!(log, "{now:.3} {who} {}: {what}", std::process::id());
 }
 
 impl Supervisor {
     /// `None`: another supervisor has the workspace.
-    fn new(root: &Path, options: SupervisorOptions) -> Result<Option<(Self, Uuid)>> {
+    fn new(
+        root: &Path,
+        options: SupervisorOptions,
+        leash: Option<Arc<Leash>>,
+        patience: Duration,
+    ) -> Result<Option<(Self, Uuid)>> {
         let pinned = Pinned::open(root).map_err(at("open", root))?;
         let layout = pinned.layout();
         let workspace = layout.workspace_id().map_err(at("use", root))?;
         create_dir(&layout.run()).map_err(at("make", &layout.run()))?;
-        let Some(lock) = take_lock(layout).map_err(at("lock", &layout.supervisor_lock()))? else {
+        let Some(lock) = take_lock(layout, patience).map_err(at("lock", &layout.supervisor_lock()))? else {
             return Ok(None);
         };
-        std::env::set_current_dir("/").map_err(at("enter", Path::new("/")))?;
+        if leash.is_none() {
+            // After the lock: whoever takes theirs first sees ours, or we see theirs.
+            in_process::refuse_program(layout)?;
+            std::env::set_current_dir("/").map_err(at("enter", Path::new("/")))?;
+        }
         let called = fs::read_link("/proc/self/exe").unwrap_or_default().to_string_lossy().into_owned();
         let record = layout.supervisor_record();
         let me = ProcessIdentity::of(std::process::id()).map_err(at("look at", Path::new("/proc")))?;
@@ -201,8 +281,11 @@ impl Supervisor {
             workspace,
             config: options.config,
             program: Program::default(),
+            leash,
+            told: Mutex::default(),
             called,
             open_secrets: options.open_secrets,
+            key: Mutex::default(),
             front: Front::default(),
             stacks: Mutex::default(),
             allocating: Mutex::default(),
@@ -215,7 +298,7 @@ impl Supervisor {
         Ok(Some((supervisor, workspace)))
     }
 
-    async fn serve(self: &Arc<Self>, workspace: Uuid) -> End {
+    async fn serve(self: &Arc<Self>, workspace: Uuid, say: &dyn Fn(&Birth)) -> End {
         let sockets =
             match Sockets::bind(self.layout(), workspace).map_err(at("listen in", &self.layout().run())) {
                 Ok(sockets) => sockets,
@@ -235,9 +318,15 @@ impl Supervisor {
         match end {
             End::StepDown => self.front.detach().await,
             End::Idle => self.front.end(self, EDGE_GRACE).await,
+            End::Program => {
+                server.abort();
+                self.front.end(self, EDGE_GRACE).await;
+                self.each_unit(unit::UnitHandle::leave).await;
+            }
             End::Deleted => {
                 self.front.end(self, Duration::ZERO).await;
-                self.abandon().await;
+                // The processes of a workspace that is no more.
+                self.each_unit(unit::UnitHandle::abandon).await;
             }
         }
         server.abort();
@@ -277,10 +366,20 @@ impl Supervisor {
     }
 
     async fn until_end(self: &Arc<Self>) -> End {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let program = async move {
+            match told {
+                // A program that forgot us is done with us as well.
+                Some(told) => drop(told.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(program);
         let mut tick = tokio::time::interval(self.config.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                () = &mut program => return End::Program,
                 () = self.ended.notified() => {}
                 _ = tick.tick() => {}
             }
@@ -293,6 +392,9 @@ impl Supervisor {
             for stack in self.all_stacks() {
                 stack.revert_if_due(self).await;
             }
+            if let Some(Err(e)) = self.leash.as_ref().map(|leash| leash.check()) {
+                self.note(&format!("what ends the apps with this program cannot be started again: {e}"));
+            }
             let _ = log::rotate(&self.layout().supervisor_log(), OWN_LOG);
             if self.is_active() {
                 self.touch();
@@ -302,10 +404,10 @@ impl Supervisor {
         }
     }
 
-    /// Ends all processes of a workspace that is no more.
-    async fn abandon(&self) {
+    /// Does something to all units, side by side.
+    async fn each_unit(&self, what: impl AsyncFn(&unit::UnitHandle) -> Result<()>) {
         let units: Vec<_> = self.all_stacks().iter().flat_map(|s| s.units()).collect();
-        for result in futures_util::future::join_all(units.iter().map(unit::UnitHandle::abandon)).await {
+        for result in futures_util::future::join_all(units.iter().map(|unit| what(unit))).await {
             if let Err(e) = result {
                 self.note(e.message());
             }
@@ -358,6 +460,19 @@ impl Supervisor {
         self.pinned.is_deleted() || self.lock.metadata().is_ok_and(|m| m.nlink() == 0)
     }
 
+    /// The key of the secret store that was given.
+    fn key(&self) -> MutexGuard<'_, Option<StoreKey>> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a key from here on; what could not be started without it is tried again.
+    fn keep_key(&self, key: StoreKey) {
+        *self.key() = Some(key);
+        for unit in self.all_stacks().iter().flat_map(|stack| stack.units()) {
+            unit.hurry();
+        }
+    }
+
     fn mark(&self, key: &UnitKey) -> Mark {
         stack::mark_of(self.workspace, &[&key.stack, &key.release, &key.unit])
     }
@@ -391,7 +506,8 @@ impl Supervisor {
 
     /// Was the file of our program replaced since we were started?
     fn is_replaced(&self) -> bool {
-        fs::read_link("/proc/self/exe").is_ok_and(|now| now.to_string_lossy() != self.called)
+        self.leash.is_none()
+            && fs::read_link("/proc/self/exe").is_ok_and(|now| now.to_string_lossy() != self.called)
     }
 
     /// Does a process run the same file as we do?
@@ -402,16 +518,22 @@ impl Supervisor {
 
     /// A line in our own log. Never holds a value of a variable.
     fn note(&self, what: &str) {
-        if !self.is_deleted() {
+        if self.is_deleted() {
+            return;
+        }
+        if self.leash.is_none() {
             write_note("supervisor", what);
+        } else if let Ok(log) = log::open(&self.layout().supervisor_log()) {
+            // Standard error is the program's own.
+            write_note_to(log, "supervisor", what);
         }
     }
 }
 
 /// Takes the lock of the workspace; `None` when another supervisor has it.
-fn take_lock(layout: &Layout) -> io::Result<Option<File>> {
+fn take_lock(layout: &Layout, patience: Duration) -> io::Result<Option<File>> {
     let path = layout.supervisor_lock();
-    let until = Instant::now() + LOCK_PATIENCE;
+    let until = Instant::now() + patience;
     loop {
         if let Some(lock) = lock::try_take(&path)? {
             // The file may have been replaced between open and lock.

@@ -14,6 +14,7 @@ use vrooli_deploy_core::secrets::SecretRef;
 
 use super::super::SecretResolver;
 use super::super::files::{create_dir, read_json};
+use super::super::key::StoreKey;
 use super::super::launch::{Launch, Target};
 use super::super::ports::{self, UnitPorts};
 use super::super::table::Mark;
@@ -46,7 +47,8 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
             let open: &Arc<SecretResolver> = open;
             return open(reference);
         }
-        let open = (supervisor.open_secrets)(&named)?;
+        let key = supervisor.key().clone();
+        let open = (supervisor.open_secrets)(&named, key.as_ref().map(StoreKey::secret))?;
         store.get_or_init(|| open)(reference)
     };
     let environment = Origin {
@@ -58,7 +60,8 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
         mark,
         resolve: &resolve,
     }
-    .environment()?;
+    .environment()
+    .map_err(|error| if supervisor.key().is_none() { without_key(error) } else { error })?;
 
     Ok(Launch {
         target: Target {
@@ -73,6 +76,19 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
         },
         environment,
     })
+}
+
+/// The store cannot be opened, and the key may be one that only people have: says how it gets
+/// here. (The key is asked for by no process that outlives the command.)
+fn without_key(error: ProviderError) -> ProviderError {
+    if error.kind() != ErrorKind::Auth {
+        return error;
+    }
+    let message = format!("stuck: {}", error.message());
+    ProviderError::new(ErrorKind::Auth, message).with_help(
+        "if the key was given as VROOLI_DEPLOY_KEY: the supervisor that knew it is gone; run `vrooli-deploy resume NAME` \
+         with the variable set, and it is told again",
+    )
 }
 
 /// The ports of the release, those of the unit free. While nothing of the release runs one

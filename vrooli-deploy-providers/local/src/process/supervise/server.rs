@@ -8,6 +8,8 @@ use tokio::io::BufReader;
 use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
+use super::super::in_process;
+use super::super::key::StoreKey;
 use super::super::protocol::{Answer, Failure, Greeting, MAX_REQUEST, PROTOCOL, Request, receive, send};
 use super::super::socket::{self, Sockets};
 use super::{BUILD, End, Supervisor};
@@ -25,7 +27,8 @@ pub(super) async fn serve(supervisor: Arc<Supervisor>, sockets: Sockets) {
                     supervisor.note(&format!("refused a client: {e}"));
                     continue;
                 }
-                tokio::spawn(client(Arc::clone(&supervisor), stream, changing));
+                let stranger = changing && supervisor.leash.is_some() && !socket::is_own(&stream);
+                tokio::spawn(client(Arc::clone(&supervisor), stream, changing, stranger));
             }
             Err(e) => {
                 // Out of descriptors, most likely: others will be closed.
@@ -53,15 +56,21 @@ impl Drop for Counted {
     }
 }
 
-async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool) {
+/// `stranger`: another program, and only the one that we run in may change something.
+async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool, stranger: bool) {
     let counted = Counted::new(supervisor);
     let supervisor = &counted.0;
+    let heir = socket::peer(&stream).is_some_and(crate::child::is_supervisor);
     let (from, mut to) = stream.into_split();
     let mut from = BufReader::new(from);
     let mut greeted = false;
     loop {
         let (answer, then) = match receive::<Request>(&mut from, MAX_REQUEST).await {
             Ok(None) => return,
+            Ok(Some(Request::Hello { .. })) if stranger => {
+                let error = in_process::runs_in(std::process::id(), &supervisor.called);
+                (Answer::Failed(Failure::from(&error)), Then::HangUp)
+            }
             Ok(Some(Request::Hello { protocol, .. })) if protocol == PROTOCOL => {
                 greeted = true;
                 (Answer::Hello(greeting(supervisor)), Then::GoOn)
@@ -81,6 +90,30 @@ async fn client(supervisor: Arc<Supervisor>, stream: UnixStream, changing: bool)
             }
             Ok(Some(request)) if !changing && !request.only_reads() => {
                 (refused("this socket only reads"), Then::HangUp)
+            }
+            Ok(Some(Request::StepDown)) if supervisor.leash.is_some() => {
+                (refused("it runs in a program and has no successor"), Then::GoOn)
+            }
+            Ok(Some(Request::Keep { length })) => match StoreKey::receive(&mut from, length).await {
+                Ok(key) => {
+                    supervisor.keep_key(key);
+                    (Answer::Done, Then::GoOn)
+                }
+                Err(e) => (refused(&e.to_string()), Then::HangUp),
+            },
+            Ok(Some(Request::Inherit)) if !heir => (refused("only a successor gets the key"), Then::HangUp),
+            Ok(Some(Request::Inherit)) => {
+                let key = supervisor.key().clone();
+                let length = key.as_ref().map_or(0, StoreKey::length);
+                if send(&mut to, &Answer::Key(length)).await.is_err() {
+                    return;
+                }
+                if let Some(key) = key
+                    && key.send(&mut to).await.is_err()
+                {
+                    return;
+                }
+                continue;
             }
             Ok(Some(Request::StepDown)) => (Answer::Done, Then::End(End::StepDown)),
             Ok(Some(Request::Shutdown)) => match nothing_left(supervisor) {
@@ -125,6 +158,9 @@ fn greeting(supervisor: &Supervisor) -> Greeting {
         workspace: supervisor.workspace,
         program: supervisor.called.clone(),
         replaced: supervisor.is_replaced(),
+        process: std::process::id(),
+        in_process: supervisor.leash.is_some(),
+        key: supervisor.key().as_ref().map(StoreKey::mark),
     }
 }
 
@@ -199,6 +235,10 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             Answer::Done
         }
         // Answered where the connection is.
-        Request::Hello { .. } | Request::StepDown | Request::Shutdown => Answer::Done,
+        Request::Hello { .. }
+        | Request::Keep { .. }
+        | Request::Inherit
+        | Request::StepDown
+        | Request::Shutdown => Answer::Done,
     })
 }

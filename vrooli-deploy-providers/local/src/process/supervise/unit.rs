@@ -12,7 +12,7 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitObserve
 use super::super::adopt::{self, Last};
 use super::super::files::{Durability, create_dir, read_json, remove_file, write_json};
 use super::super::paths::UnitLayout;
-use super::super::record::UnitRecord;
+use super::super::record::{InstanceRecord, UnitRecord};
 use super::instance::{Instance, Launched, blocking, end_leftovers, launch};
 use super::{Supervisor, prepare};
 use crate::failure::at;
@@ -38,7 +38,7 @@ impl std::fmt::Display for UnitKey {
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) state: UnitState,
-    /// Pids of the shim and of the app's first process.
+    /// Pids of what keeps it (its shim, or this program) and of the app's first process.
     pub(super) pids: Option<(u32, Option<u32>)>,
     pub(super) record: UnitRecord,
 }
@@ -55,6 +55,10 @@ enum Command {
     Stop(oneshot::Sender<Result<()>>),
     /// The folder is gone: end the processes, write nothing.
     Abandon(oneshot::Sender<Result<()>>),
+    /// Does not wait any longer, if it waits for its next try.
+    Hurry,
+    /// The program that it runs in ends: end the processes, what is wanted stays.
+    Leave(oneshot::Sender<Result<()>>),
 }
 
 /// How others talk to the unit's task.
@@ -129,6 +133,16 @@ impl UnitHandle {
         self.ask(Command::Abandon).await
     }
 
+    pub(super) async fn leave(&self) -> Result<()> {
+        self.ask(Command::Leave).await
+    }
+
+    /// What kept it from being started may be different now.
+    pub(super) fn hurry(&self) {
+        // One that is busy, or ended, waits for nothing.
+        let _ = self.commands.try_send(Command::Hurry);
+    }
+
     async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
         let (answer, heard) = oneshot::channel();
         let gone = || ProviderError::new(ErrorKind::Ambiguous, "the supervisor is about to end");
@@ -167,9 +181,31 @@ impl Unit {
                     drop(answer.send(self.bring_down().await));
                     return;
                 }
+                Some(Command::Hurry) => {
+                    if self.restart_at.is_some() {
+                        self.restart_at = Some(Instant::now());
+                    }
+                }
+                Some(Command::Leave(answer)) => {
+                    drop(answer.send(self.leave().await));
+                    return;
+                }
                 None => return,
             }
         }
+    }
+
+    /// Ends the instance, as if it had never been: the next supervisor starts it anew.
+    async fn leave(&mut self) -> Result<()> {
+        self.restart_at = None;
+        self.bring_down().await?;
+        if self.supervisor.is_deleted() {
+            return Ok(());
+        }
+        for file in [self.files.instance(), self.files.exit()] {
+            remove_file(&file).map_err(at("remove", &file))?;
+        }
+        Ok(())
     }
 
     /// After the supervisor was started: brings the unit to what is wanted.
@@ -188,7 +224,7 @@ impl Unit {
             }
             (Ok(Last::Orphaned), true) => {
                 self.record.restarts += 1;
-                self.record.last_exit = Some(KILLED.to_owned());
+                self.record.last_exit = Some(self.killed());
                 self.try_again().await;
             }
             (Ok(Last::Lives(_) | Last::Starting), true) => self.try_again().await,
@@ -288,6 +324,8 @@ impl Unit {
         let until = Instant::now() + self.supervisor.config.launch;
         loop {
             match self.last().await? {
+                // Ours, and this moment it ends.
+                Last::Lives(found) if found.record.in_process => self.wait_for_shim(until).await?,
                 Last::Lives(found) => {
                     let pid = found.record.shim.pid;
                     self.instance =
@@ -322,6 +360,7 @@ impl Unit {
                 self.save_or_note();
             }
             match self.last().await? {
+                Last::Lives(found) if found.record.in_process => self.wait_for_shim(until).await?,
                 Last::Lives(found) => {
                     self.instance =
                         Some(Instance::adopted(found).map_err(at("wait for", self.files.root()))?);
@@ -343,19 +382,18 @@ impl Unit {
         let launched = blocking(move || {
             let mark = supervisor.mark(&key);
             let prepared = prepare::prepare(&supervisor, &key, &mark)?;
-            launch(&supervisor, &key.to_string(), &mark, &prepared)
+            launch(&supervisor, &key, &mark, prepared)
         })
         .await?;
-        match launched {
-            Launched::Runs { id, app, child } => {
-                let instance =
-                    Instance::launched(id, app, child).map_err(at("wait for", self.files.root()))?;
-                self.note(&format!("started (pid {app})"));
-                self.instance = Some(instance);
-                Ok(true)
-            }
-            Launched::Taken => Ok(false),
-        }
+        let instance = match launched {
+            Launched::Shim { id, app, child } => Instance::launched(id, app, child),
+            Launched::Direct(launch) => Instance::direct(launch),
+            Launched::Taken => return Ok(false),
+        };
+        let instance = instance.map_err(at("wait for", self.files.root()))?;
+        self.note(&format!("started (pid {})", instance.app.unwrap_or_default()));
+        self.instance = Some(instance);
+        Ok(true)
     }
 
     /// Says how the instance ended, and ends what it left if its shim could not.
@@ -364,10 +402,19 @@ impl Unit {
         if let Some(exit) = exit {
             return exit.to_string();
         }
+        let killed = self.killed();
         if let Err(e) = self.clear_leftovers().await {
             self.note(e.message());
         }
-        KILLED.to_owned()
+        killed
+    }
+
+    /// What is said of an instance of which nobody saw the end.
+    fn killed(&self) -> String {
+        match read_json::<InstanceRecord>(&self.files.instance()) {
+            Ok(Some(record)) if record.in_process => "the program that it ran in has ended".to_owned(),
+            _ => "its shim was killed".to_owned(),
+        }
     }
 
     async fn clear_leftovers(&self) -> Result<()> {
@@ -399,7 +446,7 @@ impl Unit {
     fn show(&self, state: UnitState) {
         self.view.send_replace(View {
             state,
-            pids: self.instance.as_ref().map(|i| (i.shim_pid, i.app)),
+            pids: self.instance.as_ref().map(|i| (i.keeper, i.app)),
             record: self.record.clone(),
         });
         self.supervisor.touch();
@@ -425,8 +472,6 @@ impl Unit {
         self.supervisor.note(&format!("{}: {what}", self.key));
     }
 }
-
-const KILLED: &str = "its shim was killed";
 
 async fn ended(instance: Option<&Instance>) {
     match instance {
