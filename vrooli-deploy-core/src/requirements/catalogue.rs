@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::Primitive;
+use super::{Footprint, Primitive};
 use crate::manifest::crosswalk::embedded;
 use crate::manifest::shape::nearest;
 use crate::names::{AppName, VariableName};
@@ -46,29 +46,6 @@ pub struct KnownResource {
     /// What it takes, where that is known.
     #[serde(default)]
     pub footprint: Option<Footprint>,
-}
-
-/// What a resource takes.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct Footprint {
-    /// To run at all.
-    pub minimum: Size,
-    /// To run well.
-    pub recommended: Size,
-}
-
-/// An amount of machine.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct Size {
-    /// Memory, in mebibytes.
-    pub ram_mb: u64,
-    /// Processors.
-    pub cpu_cores: f64,
-    /// Disk, in mebibytes.
-    pub disk_mb: u64,
-    /// Memory of a graphics card, in mebibytes.
-    #[serde(default)]
-    pub gpu_vram_mb: Option<u64>,
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| embedded(include_str!("data/catalogue.json")));

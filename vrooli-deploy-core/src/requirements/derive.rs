@@ -43,7 +43,11 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
         let (verdict, diagnostic) = judge(name, dependency, &asked, tier, options.include_optional);
         diagnostics.extend(diagnostic);
         match verdict {
-            Some(reason) => requirements.dropped.push(DroppedDependency { name: name.clone(), reason }),
+            Some(reason) => requirements.dropped.push(DroppedDependency {
+                name: name.clone(),
+                reason,
+                required: dependency.required,
+            }),
             None => requirements.resources.push(requirement(manifest, name, dependency)),
         }
     }
@@ -139,6 +143,10 @@ fn requirement(
         buckets: dependency.buckets.clone(),
         initialization: dependency.initialization.clone(),
         env: known.map(|known| known.env.clone()).unwrap_or_default(),
+        required: dependency.required,
+        models: dependency.models.clone(),
+        size: known.and_then(|known| known.footprint),
+        swapped_from: None,
     }
 }
 

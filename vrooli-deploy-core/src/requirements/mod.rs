@@ -3,10 +3,12 @@
 mod catalogue;
 mod derive;
 mod scenarios;
+mod size;
 
-pub use catalogue::{Catalogue, Footprint, KnownResource, Size, catalogue};
+pub use catalogue::{Catalogue, KnownResource, catalogue};
 pub use derive::{DeriveOptions, derive};
 pub use scenarios::check_scenarios;
+pub use size::{Footprint, Size};
 
 use std::collections::BTreeMap;
 
@@ -57,6 +59,28 @@ pub struct ResourceRequirement {
     pub initialization: Vec<InitializationFile>,
     /// The environment contract: variable → output of the resource that fills it.
     pub env: BTreeMap<VariableName, String>,
+    /// Does the app fail without it? Optional ones are here only if they were asked for.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub required: bool,
+    /// Models that it must have (AI).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// What it takes, as far as that is known: from the app's own metadata, else from the
+    /// catalogue. Clouds choose sizes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Footprint>,
+    /// What the app declares, where a swap put another resource in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped_from: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// What a resource is, in terms that belong to no provider.
@@ -94,6 +118,9 @@ pub struct DroppedDependency {
     pub name: DependencyName,
     /// Why.
     pub reason: DropReason,
+    /// Does the app say that it fails without it?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
 }
 
 /// Why a declared dependency is not provided.
