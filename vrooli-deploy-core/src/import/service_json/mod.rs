@@ -15,6 +15,7 @@ mod patterns;
 mod ports;
 mod reader;
 mod resources;
+mod said;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -137,9 +138,11 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
         services,
         dependencies,
         drop: Vec::new(),
+        swaps: Vec::new(),
         secrets,
         smoke: Vec::new(),
         strategy: metadata.strategy,
+        metadata: metadata.said,
     })
 }
 
