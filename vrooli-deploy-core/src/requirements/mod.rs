@@ -1,14 +1,27 @@
 //! What an app needs, in terms that belong to no provider.
 
+mod aggregate;
 mod catalogue;
 mod derive;
+pub(crate) mod metadata;
+mod models;
+mod runtimes;
 mod scenarios;
 mod size;
+mod versions;
 
-pub use catalogue::{Catalogue, KnownResource, catalogue};
+pub use aggregate::{Aggregate, SizedPart, aggregate};
+pub use catalogue::{
+    Catalogue, GpuNeed, Hosting, KnownFootprint, KnownHealth, KnownResource, KnownSecret, Licence, Need,
+    ResourceForm, SecretClass, Support, TierSupport, catalogue,
+};
 pub use derive::{DeriveOptions, derive};
-pub use scenarios::check_scenarios;
+pub use metadata::orphans;
+pub use models::model_memory;
+pub use runtimes::{Runtime, runtime};
+pub use scenarios::{ScenarioClosure, ScenarioNode, check_scenarios, resolve_scenarios};
 pub use size::{Footprint, Size};
+pub use versions::satisfies;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +40,9 @@ pub struct Requirements {
     pub services: BTreeMap<ServiceName, ServiceConfig>,
     /// Resources that must be there before a service starts.
     pub resources: Vec<ResourceRequirement>,
+    /// Parts of the app itself (a database in a file, a library): nothing is made for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embedded: Vec<ResourceRequirement>,
     /// Declared, but not provided, and why.
     pub dropped: Vec<DroppedDependency>,
     /// Does the app keep files of its own (`../data`)?
