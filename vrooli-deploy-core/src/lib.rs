@@ -9,6 +9,7 @@ pub mod cost;
 pub mod diagnostics;
 pub mod duration;
 pub mod engine;
+pub mod fitness;
 pub mod import;
 pub mod manifest;
 pub mod names;
@@ -18,6 +19,7 @@ pub mod release;
 pub mod requirements;
 pub mod secrets;
 pub mod stack;
+pub mod swaps;
 
 #[cfg(feature = "engine")]
 pub mod state;

@@ -112,6 +112,30 @@ rules! {
     SCENARIO_MISSING "0305" "scenario-missing" Error;
     SCENARIO_CYCLE "0306" "scenario-cycle" Error;
     DROP_WITHOUT_TARGET "0307" "drop-without-target" Warning;
+    SCENARIO_VERSION "0308" "scenario-version" Error;
+    VERSION_UNREADABLE "0309" "version-unreadable" Info;
+    METADATA_ORPHAN "0310" "metadata-orphan" Info;
+    SWAP_WITHOUT_TARGET "0311" "swap-without-target" Warning;
+    SWAP_UNKNOWN "0312" "swap-unknown" Error;
+    SWAP_REFUSED "0313" "swap-refused" Error;
+    SWAP_UNUSUAL "0314" "swap-unusual" Warning;
+    SWAP_LOSES_FILES "0315" "swap-loses-files" Warning;
+
+    // 033x: what makes a deployment impossible
+    LICENCE_FORBIDS "0330" "licence-forbids-hosting" Error;
+    RESIDENCY "0331" "data-residency" Error;
+    COMPLIANCE "0332" "compliance-unconfirmed" Error;
+    GPU_WITHOUT_BUDGET "0333" "gpu-without-budget" Error;
+    SECRET_UNRESOLVED "0334" "infrastructure-secret-unresolved" Error;
+    OVER_BUDGET "0335" "cost-over-budget" Error;
+    TIER_UNSUPPORTED "0336" "not-supported-in-tier" Error;
+    DECLARED_BLOCKED "0337" "declared-blocked" Error;
+
+    // 034x: fitness
+    FITNESS_TOO_LOW "0340" "fitness-too-low" Error;
+    FITNESS_BLOCKED "0341" "fitness-blocked" Error;
+    POLICY "0342" "unusable-policy" Error;
+    OVERRIDE_NOT_USED "0343" "override-not-used" Info;
 
     // 050x: plans
     SPEC_NOT_TAKEN "0501" "spec-not-taken" Error;

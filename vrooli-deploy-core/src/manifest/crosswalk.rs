@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::shape::nearest;
 use super::{StrategyKind, Tier};
@@ -49,6 +50,7 @@ struct Crosswalk {
     tiers: Vec<Entry>,
     providers: Vec<Entry>,
     strategies: Vec<Entry>,
+    swap_keys: Vec<Entry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +98,28 @@ pub fn strategy(word: &str) -> Result<StrategyKind, UnknownWord> {
         .into_iter()
         .find(|kind| kind.as_str() == name)
         .ok_or_else(|| unknown("strategy", &CROSSWALK.strategies, word))
+}
+
+/// Brings the keys of swaps, however they are spelt, to `from` and `to`; a map
+/// `{ollama: openrouter}` becomes a list. Anything else is left for the schema to refuse.
+pub fn swaps(value: &mut Value) {
+    if let Value::Object(map) = value {
+        let plain = map.values().all(Value::is_string);
+        if plain {
+            let items = std::mem::take(map)
+                .into_iter()
+                .map(|(from, to)| serde_json::json!({ "from": from, "to": to }));
+            *value = Value::Array(items.collect());
+        }
+    }
+    for item in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        for entry in &CROSSWALK.swap_keys {
+            let found = entry.aliases.iter().find_map(|alias| item.remove(alias));
+            if let Some(found) = found {
+                item.entry(entry.name.clone()).or_insert(found);
+            }
+        }
+    }
 }
 
 fn look_up(what: &'static str, entries: &'static [Entry], word: &str) -> Result<&'static str, UnknownWord> {
@@ -194,6 +218,22 @@ mod tests {
         }
         let aliases: usize = CROSSWALK.tiers.iter().map(|entry| entry.aliases.len()).sum();
         assert!(aliases > 10);
+    }
+
+    #[test]
+    fn swaps_are_understood_in_every_spelling() {
+        let wanted = serde_json::json!([{ "from": "a", "to": "b" }]);
+        for spelt in [
+            serde_json::json!([{ "from": "a", "to": "b" }]),
+            serde_json::json!([{ "original": "a", "replacement": "b" }]),
+            serde_json::json!([{ "original_resource": "a", "alternative_resource": "b" }]),
+            serde_json::json!([{ "dependency": "a", "swap": "b" }]),
+            serde_json::json!({ "a": "b" }),
+        ] {
+            let mut value = spelt.clone();
+            swaps(&mut value);
+            assert_eq!(value, wanted, "{spelt}");
+        }
     }
 
     #[test]

@@ -330,8 +330,11 @@ fn schema_version(document: &Document) -> Option<Diagnostic> {
     Some(diagnostic)
 }
 
-/// Replaces what people call tiers, providers and strategies by their names.
+/// Replaces what people call tiers, providers, strategies and the sides of a swap by their names.
 fn crosswalk_words(document: &mut Document, diagnostics: &mut Vec<Diagnostic>) {
+    if let Some(swaps) = document.value.get_mut("swaps") {
+        crosswalk::swaps(swaps);
+    }
     type LookUp = fn(&str) -> Result<String, crosswalk::UnknownWord>;
     let words: [(&str, crate::diagnostics::Code, LookUp); 4] = [
         ("/target", rules::UNKNOWN_TIER, |word| crosswalk::tier(word).map(|tier| tier.to_string())),

@@ -4,6 +4,7 @@
 pub(crate) mod credentials;
 pub mod crosswalk;
 mod load;
+mod metadata;
 pub(crate) mod redaction;
 mod schema;
 pub(crate) mod semantics;
@@ -13,6 +14,10 @@ pub mod yaml;
 
 pub use load::{Dialect, LoadedManifest, load, load_text};
 pub(crate) use load::{placeholder, placeholders};
+pub use metadata::{
+    AdaptationMetadata, DependencyMetadata, MetadataConfig, OverrideMetadata, RequirementsMetadata,
+    SupportMetadata, SwapConfig, SwappableMetadata, TierMetadata, TierSecretMetadata, TierStatus,
+};
 pub use schema::schema;
 pub use strategy::{StrategyConfig, StrategyKind};
 
@@ -76,6 +81,9 @@ pub struct DeploymentManifest {
     /// Dependencies to leave out although they are declared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drop: Vec<DependencyName>,
+    /// Resources to put in the place of others, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub swaps: Vec<SwapConfig>,
     /// Environment variables of every service. Never a secret: see `secrets`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<VariableName, String>,
@@ -88,6 +96,9 @@ pub struct DeploymentManifest {
     /// How one release follows another.
     #[serde(default, skip_serializing_if = "is_default")]
     pub strategy: StrategyConfig,
+    /// What is said about where it can run. Read by `fitness`; changes nothing else.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metadata: MetadataConfig,
 }
 
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -22,6 +22,7 @@ pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<D
     check.secrets();
     check.build();
     check.initialization();
+    check.metadata();
     check.found
 }
 
@@ -93,6 +94,17 @@ impl Check<'_> {
     fn report(&mut self, code: Code, pointer: &str, message: String, help: impl Into<String>) {
         let span = self.value(pointer);
         self.found.push(code.diagnostic(message).at(span, "here").help(help));
+    }
+
+    fn metadata(&mut self) {
+        for name in crate::requirements::orphans(self.manifest) {
+            self.report(
+                rules::METADATA_ORPHAN,
+                &child("/metadata/dependencies", name.as_str()),
+                format!("`metadata` speaks of `{name}`, but the app does not declare it"),
+                "declare it under `dependencies`, or remove what is said of it",
+            );
+        }
     }
 
     fn services(&mut self) {

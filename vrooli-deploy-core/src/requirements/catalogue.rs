@@ -3,27 +3,42 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::Primitive;
+use super::{Footprint, Primitive};
+use crate::manifest::Tier;
 use crate::manifest::crosswalk::embedded;
 use crate::manifest::shape::nearest;
-use crate::names::{AppName, VariableName};
+use crate::names::{AppName, ProviderName, VariableName};
 
 /// What is known about resources.
 #[derive(Debug, Default, Deserialize)]
 pub struct Catalogue {
-    /// Where the knowledge comes from.
+    /// Where the knowledge comes from, unless an entry says another.
     pub source: String,
     /// When that was looked at, as a date.
     pub as_of: String,
     alias_prefix: String,
     database_prefix: String,
+    #[serde(default)]
+    resources: Vec<KnownResource>,
+    /// Name or alias → place in `resources`.
+    #[serde(skip)]
+    index: BTreeMap<String, usize>,
+}
+
+/// A file of entries.
+#[derive(Debug, Default, Deserialize)]
+struct Entries {
+    source: String,
+    as_of: String,
     resources: Vec<KnownResource>,
 }
 
 /// One known resource.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[non_exhaustive]
 pub struct KnownResource {
     /// Its name.
     pub name: String,
@@ -32,6 +47,9 @@ pub struct KnownResource {
     pub aliases: Vec<String>,
     /// What it is.
     pub primitive: Primitive,
+    /// In what form an app gets it.
+    #[serde(default)]
+    pub form: ResourceForm,
     /// A few words about it.
     pub about: String,
     /// The port that Vrooli gives it on a developer's machine.
@@ -43,35 +61,206 @@ pub struct KnownResource {
     /// Why it no longer exists, if so.
     #[serde(default)]
     pub dead: Option<String>,
+    /// How to see that it is well, where that is known.
+    #[serde(default)]
+    pub health: Option<KnownHealth>,
     /// What it takes, where that is known.
     #[serde(default)]
-    pub footprint: Option<Footprint>,
-}
-
-/// What a resource takes.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct Footprint {
-    /// To run at all.
-    pub minimum: Size,
-    /// To run well.
-    pub recommended: Size,
-}
-
-/// An amount of machine.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct Size {
-    /// Memory, in mebibytes.
-    pub ram_mb: u64,
-    /// Processors.
-    pub cpu_cores: f64,
-    /// Disk, in mebibytes.
-    pub disk_mb: u64,
-    /// Memory of a graphics card, in mebibytes.
+    pub footprint: Option<KnownFootprint>,
+    /// Its use of a graphics card, if any.
     #[serde(default)]
-    pub gpu_vram_mb: Option<u64>,
+    pub gpu: Option<GpuNeed>,
+    /// Its licence, where that is known.
+    #[serde(default)]
+    pub licence: Option<Licence>,
+    /// Who runs it as a service of theirs: provider → what they call it.
+    #[serde(default)]
+    pub managed: BTreeMap<ProviderName, String>,
+    /// Secrets that it needs.
+    #[serde(default)]
+    pub secrets: Vec<KnownSecret>,
+    /// Other resources that it cannot do without.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Tiers in which it runs with limits, or not at all; of others nothing is to be said.
+    #[serde(default)]
+    pub tiers: BTreeMap<Tier, TierSupport>,
+    /// Where this entry comes from, unless from where its file does.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// When that was looked at, unless when its file was.
+    #[serde(default)]
+    pub as_of: Option<String>,
 }
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| embedded(include_str!("data/catalogue.json")));
+/// In what form an app gets a resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceForm {
+    /// A server that somebody runs for the app.
+    #[default]
+    Server,
+    /// A service of somebody else's, reached over the network.
+    Api,
+    /// A program that the app starts.
+    Command,
+    /// A part of the app itself: nothing is to be made for it.
+    Library,
+}
+
+/// How to see that a resource is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum KnownHealth {
+    /// It takes connections.
+    Tcp,
+    /// It answers a request.
+    Http {
+        /// The path.
+        path: String,
+    },
+}
+
+/// A footprint and where it is known from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KnownFootprint {
+    /// The figures.
+    #[serde(flatten)]
+    pub size: Footprint,
+    /// Where they come from, unless from where the entry does.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// When that was looked at.
+    #[serde(default)]
+    pub as_of: Option<String>,
+}
+
+/// A resource's use of a graphics card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuNeed {
+    /// How much it needs one.
+    pub need: Need,
+    /// Why.
+    pub why: String,
+}
+
+/// How much something is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// It does not work without.
+    Required,
+    /// It works without, but badly.
+    Recommended,
+}
+
+/// A licence, and what it says of running the thing for others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Licence {
+    /// SPDX expression; `LicenseRef-…` for those that have none.
+    pub spdx: String,
+    /// May it be run for others?
+    pub hosting: Hosting,
+    /// The condition, in words.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// Where that stands, unless where the entry comes from.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// When that was looked at.
+    #[serde(default)]
+    pub as_of: Option<String>,
+}
+
+/// May something be run for others?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Hosting {
+    /// Yes.
+    Allowed,
+    /// Yes, with duties.
+    Conditions,
+    /// With a licence that is bought.
+    Commercial,
+    /// No.
+    Forbidden,
+}
+
+/// A secret that a resource needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KnownSecret {
+    /// The variable in which the app finds it.
+    pub variable: VariableName,
+    /// Whose it is.
+    pub class: SecretClass,
+    /// `password`, `api_key`, `token`, `credential`, `certificate`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What becomes of it in each tier: `generate`, `prompt`, `delegate`, `strip`; a tier that
+    /// is not named has no strategy.
+    #[serde(default)]
+    pub strategies: BTreeMap<Tier, String>,
+    /// A regular expression that the value matches.
+    #[serde(default)]
+    pub format: Option<String>,
+}
+
+/// Whose a secret is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretClass {
+    /// Of what the app stands on.
+    Infrastructure,
+    /// Of a service that the app uses.
+    Service,
+    /// Of the person who uses it.
+    User,
+}
+
+/// How far a resource runs in a tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TierSupport {
+    /// How far.
+    pub support: Support,
+    /// Why not further.
+    pub why: String,
+}
+
+/// How far something runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Support {
+    /// With limits.
+    Limited,
+    /// Not at all.
+    No,
+}
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    let mut catalogue: Catalogue = embedded(include_str!("data/catalogue.json"));
+    for text in FILES {
+        let file: Entries = embedded(text);
+        catalogue.resources.extend(file.resources.into_iter().map(|mut known| {
+            known.source.get_or_insert_with(|| file.source.clone());
+            known.as_of.get_or_insert_with(|| file.as_of.clone());
+            known
+        }));
+    }
+    for (place, known) in catalogue.resources.iter().enumerate() {
+        for name in known.aliases.iter().chain([&known.name]) {
+            catalogue.index.entry(name.clone()).or_insert(place);
+        }
+    }
+    catalogue
+});
+
+const FILES: [&str; 5] = [
+    include_str!("data/catalogue/databases.json"),
+    include_str!("data/catalogue/stores.json"),
+    include_str!("data/catalogue/models.json"),
+    include_str!("data/catalogue/automation.json"),
+    include_str!("data/catalogue/services.json"),
+];
 
 /// The catalogue that is part of this library.
 #[must_use]
@@ -84,12 +273,14 @@ impl Catalogue {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&KnownResource> {
         let lower = name.trim().to_ascii_lowercase();
-        let exact = |name: &str| {
-            self.resources
-                .iter()
-                .find(|known| known.name == name || known.aliases.iter().any(|alias| alias == name))
-        };
+        let exact = |name: &str| self.index.get(name).and_then(|place| self.resources.get(*place));
         exact(&lower).or_else(|| exact(lower.strip_prefix(self.alias_prefix.as_str())?))
+    }
+
+    /// The catalogue's name of a resource, or the name itself where nothing is known of it.
+    #[must_use]
+    pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
+        self.find(name).map_or(name, |known| known.name.as_str())
     }
 
     /// The known name nearest to an unknown one.
@@ -114,6 +305,24 @@ impl Catalogue {
     }
 }
 
+impl KnownResource {
+    /// Does it hold databases by name?
+    #[must_use]
+    pub fn has_databases(&self) -> bool {
+        self.env.values().any(|output| output == "database")
+    }
+
+    /// What it is called where somebody runs it as a service: at this provider, or, when none
+    /// is chosen, at any.
+    #[must_use]
+    pub fn managed_at(&self, provider: Option<&ProviderName>) -> Option<(&ProviderName, &str)> {
+        self.managed
+            .iter()
+            .find(|(name, _)| provider.is_none_or(|provider| provider == *name))
+            .map(|(provider, service)| (provider, service.as_str()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -121,8 +330,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_can_be_read_and_names_are_unique() {
+    fn the_files_can_be_read_and_names_are_unique() {
         serde_json::from_str::<Catalogue>(include_str!("data/catalogue.json")).unwrap();
+        let mut count = 0;
+        for text in FILES {
+            let file = serde_json::from_str::<Entries>(text).unwrap();
+            assert!(!file.source.is_empty() && file.as_of.len() == 10);
+            count += file.resources.len();
+        }
+        assert_eq!(count, catalogue().iter().count());
         let mut seen = BTreeSet::new();
         for known in catalogue().iter() {
             for name in known.aliases.iter().chain([&known.name]) {
@@ -132,17 +348,48 @@ mod tests {
             for output in known.env.values() {
                 crate::names::OutputName::new(output.as_str()).unwrap();
             }
+            for needed in &known.needs {
+                assert!(catalogue().find(needed).is_some(), "{needed}");
+            }
+            for provider in known.managed.keys() {
+                assert_eq!(crate::manifest::crosswalk::provider(provider.as_str()).unwrap(), *provider);
+            }
+            assert!(
+                known.form == ResourceForm::Server || known.footprint.is_none() || known.name == "playwright",
+                "{}: only what runs beside the app takes something of its own",
+                known.name
+            );
+            for secret in &known.secrets {
+                for strategy in secret.strategies.values() {
+                    assert!(
+                        ["generate", "prompt", "delegate", "strip"].contains(&strategy.as_str()),
+                        "{strategy}"
+                    );
+                }
+            }
         }
-        assert!(seen.len() > 30);
+        assert!(seen.len() > 50);
     }
 
     #[test]
     fn aliases_and_prefixes_are_understood() {
         assert_eq!(catalogue().find("resource-claude-code").unwrap().name, "claude-code");
         assert_eq!(catalogue().find("unstructured_io").unwrap().name, "unstructured-io");
+        assert_eq!(catalogue().canonical("playwright-driver"), "playwright");
         assert!(catalogue().find("n8n").unwrap().dead.is_some());
         assert!(catalogue().find("nothing").is_none());
         assert_eq!(catalogue().nearest("postgre"), Some("postgres"));
+    }
+
+    #[test]
+    fn what_the_clouds_run_themselves_is_known() {
+        let aws = ProviderName::new("aws").unwrap();
+        let metal = ProviderName::new("bare-metal").unwrap();
+        for name in ["postgres", "redis", "minio"] {
+            assert!(catalogue().find(name).unwrap().managed_at(Some(&aws)).is_some(), "{name}");
+            assert!(catalogue().find(name).unwrap().managed_at(Some(&metal)).is_none(), "{name}");
+        }
+        assert!(catalogue().find("qdrant").unwrap().managed_at(None).is_none());
     }
 
     #[test]

@@ -1,12 +1,27 @@
 //! What an app needs, in terms that belong to no provider.
 
+mod aggregate;
 mod catalogue;
 mod derive;
+pub(crate) mod metadata;
+mod models;
+mod runtimes;
 mod scenarios;
+mod size;
+mod versions;
 
-pub use catalogue::{Catalogue, Footprint, KnownResource, Size, catalogue};
+pub use aggregate::{Aggregate, SizedPart, aggregate};
+pub use catalogue::{
+    Catalogue, GpuNeed, Hosting, KnownFootprint, KnownHealth, KnownResource, KnownSecret, Licence, Need,
+    ResourceForm, SecretClass, Support, TierSupport, catalogue,
+};
 pub use derive::{DeriveOptions, derive};
-pub use scenarios::check_scenarios;
+pub use metadata::orphans;
+pub use models::model_memory;
+pub use runtimes::{Runtime, runtime};
+pub use scenarios::{ScenarioClosure, ScenarioNode, check_scenarios, resolve_scenarios};
+pub use size::{Footprint, Size};
+pub use versions::satisfies;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +40,9 @@ pub struct Requirements {
     pub services: BTreeMap<ServiceName, ServiceConfig>,
     /// Resources that must be there before a service starts.
     pub resources: Vec<ResourceRequirement>,
+    /// Parts of the app itself (a database in a file, a library): nothing is made for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embedded: Vec<ResourceRequirement>,
     /// Declared, but not provided, and why.
     pub dropped: Vec<DroppedDependency>,
     /// Does the app keep files of its own (`../data`)?
@@ -57,6 +75,28 @@ pub struct ResourceRequirement {
     pub initialization: Vec<InitializationFile>,
     /// The environment contract: variable → output of the resource that fills it.
     pub env: BTreeMap<VariableName, String>,
+    /// Does the app fail without it? Optional ones are here only if they were asked for.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub required: bool,
+    /// Models that it must have (AI).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// What it takes, as far as that is known: from the app's own metadata, else from the
+    /// catalogue. Clouds choose sizes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Footprint>,
+    /// What the app declares, where a swap put another resource in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swapped_from: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// What a resource is, in terms that belong to no provider.
@@ -94,6 +134,9 @@ pub struct DroppedDependency {
     pub name: DependencyName,
     /// Why.
     pub reason: DropReason,
+    /// Does the app say that it fails without it?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
 }
 
 /// Why a declared dependency is not provided.

@@ -3,32 +3,82 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{catalogue, satisfies};
 use crate::diagnostics::{Diagnostic, Severity, rules};
-use crate::import::service_json::scenario_dependencies;
+use crate::import::service_json::{declared_dependencies, declared_version};
 use crate::manifest::yaml::{Document, SourceFile};
-use crate::manifest::{DeploymentManifest, ScenarioDependency, Tier};
+use crate::manifest::{DependenciesConfig, DeploymentManifest, ScenarioDependency, Tier};
 use crate::names::DependencyName;
 
 /// How deep dependencies are followed. Vrooli's deepest chain has 17 nodes in all.
 const MAX_DEPTH: usize = 64;
 
-/// Follows the scenarios that an app needs to `../<name>/.vrooli/service.json`, as far as
-/// they go, and says which are missing and which wait for each other.
-///
-/// `root` is the app's folder. A missing scenario is a warning on the local tier, where it
-/// may be started later; elsewhere an error if it is required, else a remark. A circle of
-/// required scenarios is an error that prints its path.
+/// The scenarios that an app needs, and those that they need, as far as they go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScenarioClosure {
+    /// By name. The app itself is not among them.
+    pub nodes: BTreeMap<DependencyName, ScenarioNode>,
+    /// Circles of required scenarios, each as a path that ends where it begins.
+    pub cycles: Vec<Vec<DependencyName>>,
+}
+
+/// A scenario that an app needs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ScenarioNode {
+    /// Does the app fail without it? True when a chain of requirements leads to it.
+    pub required: bool,
+    /// Is it there?
+    pub present: bool,
+    /// Its version, as it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// From the app to it: who needs whom.
+    pub path: Vec<DependencyName>,
+    /// Ranges of versions that it does not meet, and who wants them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mismatches: BTreeMap<DependencyName, String>,
+    /// Resources that it needs itself, by the catalogue's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+}
+
+/// What [`resolve_scenarios`] says, without the scenarios themselves.
 #[must_use]
 pub fn check_scenarios(manifest: &DeploymentManifest, root: &Path, tier: Tier) -> Vec<Diagnostic> {
-    let Some(siblings) = root.parent() else {
-        return Vec::new();
-    };
+    resolve_scenarios(manifest, root, tier).1
+}
+
+/// Follows the scenarios that an app needs to `../<name>/.vrooli/service.json`, as far as
+/// they go, and says which are missing, which have another version than is wanted, and which
+/// wait for each other.
+///
+/// `root` is the app's folder. A missing scenario is a warning on the local tier, where it
+/// may be started later; elsewhere an error if it is required, else a remark. The same holds
+/// for a version. A circle of required scenarios is an error that prints its path.
+#[must_use]
+pub fn resolve_scenarios(
+    manifest: &DeploymentManifest,
+    root: &Path,
+    tier: Tier,
+) -> (ScenarioClosure, Vec<Diagnostic>) {
     let own = root
         .file_name()
         .and_then(|name| DependencyName::new(name.to_string_lossy()).ok())
         .or_else(|| DependencyName::new(manifest.app.name.as_str()).ok());
-    let Some(own) = own else { return Vec::new() };
-    let mut walk = Walk { siblings, tier, done: BTreeMap::new(), path: vec![own], found: Vec::new() };
+    let (Some(siblings), Some(own)) = (root.parent(), own) else {
+        return Default::default();
+    };
+    let mut walk = Walk {
+        siblings,
+        tier,
+        files: BTreeMap::new(),
+        closure: ScenarioClosure::default(),
+        path: vec![own],
+        found: Vec::new(),
+    };
     let wanted = manifest
         .dependencies
         .scenarios
@@ -36,73 +86,116 @@ pub fn check_scenarios(manifest: &DeploymentManifest, root: &Path, tier: Tier) -
         .filter(|(name, _)| !manifest.drop.contains(name))
         .map(|(name, dependency)| (name.clone(), dependency.clone()))
         .collect();
-    walk.follow(wanted);
-    walk.found
+    walk.follow(&wanted, true);
+    (walk.closure, walk.found)
+}
+
+/// What a scenario's file says.
+#[derive(Clone)]
+struct File {
+    version: Option<String>,
+    dependencies: DependenciesConfig,
 }
 
 struct Walk<'a> {
     siblings: &'a Path,
     tier: Tier,
-    done: BTreeMap<DependencyName, ()>,
+    files: BTreeMap<DependencyName, Option<File>>,
+    closure: ScenarioClosure,
     path: Vec<DependencyName>,
     found: Vec<Diagnostic>,
 }
 
 impl Walk<'_> {
-    fn follow(&mut self, dependencies: BTreeMap<DependencyName, ScenarioDependency>) {
+    fn follow(&mut self, dependencies: &BTreeMap<DependencyName, ScenarioDependency>, required: bool) {
         for (name, dependency) in dependencies {
             if !dependency.enabled {
                 continue;
             }
-            if let Some(from) = self.path.iter().position(|step| *step == name) {
+            if let Some(from) = self.path.iter().position(|step| step == name) {
                 if dependency.required {
-                    self.cycle(from, &name);
+                    self.cycle(from, name);
                 }
                 continue;
             }
-            if self.done.contains_key(&name) || self.path.len() > MAX_DEPTH {
+            if self.path.len() > MAX_DEPTH {
                 continue;
             }
-            let file = self.siblings.join(name.as_str()).join(".vrooli").join("service.json");
-            if !file.is_file() {
-                self.done.insert(name.clone(), ());
-                self.missing(&name, dependency.required);
-                continue;
+            let required = required && dependency.required;
+            let file = self.file(name);
+            let seen = self.closure.nodes.get(name).map(|node| node.required);
+            self.node(name, required, file.as_ref());
+            match &file {
+                None if seen.is_none_or(|before| required && !before) => self.missing(name, required),
+                None => {}
+                Some(file) => {
+                    self.version(name, dependency, required, file);
+                    // What an optional scenario needs is its own affair until somebody deploys it.
+                    if required && seen != Some(true) {
+                        self.path.push(name.clone());
+                        self.follow(&file.dependencies.scenarios, true);
+                        self.path.pop();
+                    }
+                }
             }
-            // What an optional scenario needs is its own affair until somebody deploys it.
-            if dependency.required
-                && let Ok(source) = SourceFile::read(&file)
-                && let Some(document) = Document::parse(source).value
-            {
-                self.path.push(name.clone());
-                self.follow(scenario_dependencies(&document));
-                self.path.pop();
-            }
-            self.done.insert(name, ());
         }
     }
 
+    fn file(&mut self, name: &DependencyName) -> Option<File> {
+        if let Some(file) = self.files.get(name) {
+            return file.clone();
+        }
+        let path = self.siblings.join(name.as_str()).join(".vrooli").join("service.json");
+        let document = SourceFile::read(&path).ok().map(Document::parse);
+        // A file that is there but cannot be read is a scenario all the same.
+        let there = path.is_file();
+        let file = match document.and_then(|parsed| parsed.value) {
+            Some(document) => Some(File {
+                version: declared_version(&document),
+                dependencies: declared_dependencies(&document),
+            }),
+            None => there.then(|| File { version: None, dependencies: DependenciesConfig::default() }),
+        };
+        self.files.insert(name.clone(), file.clone());
+        file
+    }
+
+    fn node(&mut self, name: &DependencyName, required: bool, file: Option<&File>) {
+        let path: Vec<DependencyName> = self.path.iter().chain([name]).cloned().collect();
+        let node = self.closure.nodes.entry(name.clone()).or_insert_with(|| ScenarioNode {
+            required,
+            present: file.is_some(),
+            version: file.and_then(|file| file.version.clone()),
+            path,
+            mismatches: BTreeMap::new(),
+            resources: file.map(resources).unwrap_or_default(),
+        });
+        node.required |= required;
+    }
+
     fn cycle(&mut self, from: usize, back: &DependencyName) {
-        let mut names: Vec<&str> = self.path[from..].iter().map(DependencyName::as_str).collect();
-        names.push(back.as_str());
+        let mut circle = self.path[from..].to_vec();
+        circle.push(back.clone());
+        let names: Vec<&str> = circle.iter().map(DependencyName::as_str).collect();
         self.found.push(
             rules::SCENARIO_CYCLE
                 .diagnostic(format!("scenarios need each other in a circle: {}", names.join(" → ")))
                 .help("make one of them `\"required\": false`"),
         );
+        self.closure.cycles.push(circle);
+    }
+
+    fn wanted_by(&self) -> String {
+        self.path.last().map(ToString::to_string).unwrap_or_default()
     }
 
     fn missing(&mut self, name: &DependencyName, required: bool) {
-        let wanted_by = self.path.last().map(ToString::to_string).unwrap_or_default();
         let mut diagnostic = rules::SCENARIO_MISSING.diagnostic(format!(
-            "`{wanted_by}` needs the scenario `{name}`, which is not at `{}`",
+            "`{}` needs the scenario `{name}`, which is not at `{}`",
+            self.wanted_by(),
             self.siblings.join(name.as_str()).display()
         ));
-        diagnostic.severity = match (self.tier, required) {
-            (Tier::Local, _) => Severity::Warning,
-            (_, true) => Severity::Error,
-            (_, false) => Severity::Info,
-        };
+        diagnostic.severity = self.severity(required);
         let help = if required {
             "deploy it too, or make it `\"required\": false`"
         } else {
@@ -110,6 +203,56 @@ impl Walk<'_> {
         };
         self.found.push(diagnostic.help(help));
     }
+
+    fn version(&mut self, name: &DependencyName, wanted: &ScenarioDependency, required: bool, file: &File) {
+        let Some(range) = &wanted.version_range else { return };
+        let by = self.path.last().cloned();
+        match file.version.as_deref().map(|version| (version, satisfies(range, version))) {
+            Some((_, Some(true))) => {}
+            Some((version, Some(false))) => {
+                let mut diagnostic = rules::SCENARIO_VERSION.diagnostic(format!(
+                    "`{}` needs `{name}` in a version {range}, but it has {version}",
+                    self.wanted_by()
+                ));
+                diagnostic.severity = self.severity(required);
+                self.found.push(diagnostic.help("deploy a version that fits, or change `versionRange`"));
+                if let (Some(node), Some(by)) = (self.closure.nodes.get_mut(name), by) {
+                    node.mismatches.insert(by, range.clone());
+                }
+            }
+            other => {
+                let version = other.map_or("no version", |(version, _)| version);
+                let diagnostic = rules::VERSION_UNREADABLE.diagnostic(format!(
+                    "whether `{name}` ({version}) is {range}, as `{}` wants, cannot be told",
+                    self.wanted_by()
+                ));
+                self.found.push(diagnostic.help("write versions like `1.2.0` and ranges like `>=1.2`"));
+            }
+        }
+    }
+
+    const fn severity(&self, required: bool) -> Severity {
+        match (self.tier, required) {
+            (Tier::Local, _) => Severity::Warning,
+            (_, true) => Severity::Error,
+            (_, false) => Severity::Info,
+        }
+    }
+}
+
+/// What a scenario needs itself and cannot do without.
+fn resources(file: &File) -> Vec<String> {
+    let mut kinds: Vec<String> = file
+        .dependencies
+        .resources
+        .iter()
+        .filter(|(_, resource)| resource.enabled && resource.required && !resource.heuristic)
+        .map(|(name, resource)| catalogue().canonical(resource.kind.as_deref().unwrap_or(name.as_str())))
+        .map(str::to_owned)
+        .collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
 }
 
 #[cfg(test)]
@@ -121,7 +264,7 @@ mod tests {
             .iter()
             .map(|(name, required)| ((*name).to_owned(), serde_json::json!({ "required": required })))
             .collect();
-        let text = serde_json::json!({ "service": { "name": name }, "lifecycle": {}, "dependencies": { "scenarios": scenarios } });
+        let text = serde_json::json!({ "service": { "name": name, "version": "1.0.0" }, "lifecycle": {}, "dependencies": { "scenarios": scenarios } });
         let folder = folder.join(name).join(".vrooli");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("service.json"), text.to_string()).unwrap();
@@ -148,6 +291,33 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].code, rules::SCENARIO_CYCLE);
         assert!(found[0].message.ends_with("a → b → c → a"), "{}", found[0].message);
+    }
+
+    #[test]
+    fn versions_are_held_against_ranges_along_every_way() {
+        let folder = tempfile::tempdir().unwrap();
+        scenario(folder.path(), "b", &[("c", true)]);
+        scenario(folder.path(), "c", &[]);
+        let mut manifest = manifest(&[("b", true), ("c", true)]);
+        let range = |manifest: &mut DeploymentManifest, name: &str, range: &str| {
+            let wanted =
+                manifest.dependencies.scenarios.iter_mut().find(|(n, _)| n.as_str() == name).unwrap().1;
+            wanted.version_range = Some(range.to_owned());
+        };
+        range(&mut manifest, "b", ">=1.0.0");
+        range(&mut manifest, "c", ">=2.0");
+        let root = folder.path().join("a");
+        let (closure, found) = resolve_scenarios(&manifest, &root, Tier::Saas);
+        assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), [rules::SCENARIO_VERSION]);
+        assert!(found[0].message.contains("`a` needs `c` in a version >=2.0, but it has 1.0.0"));
+        let path = |name: &str| {
+            let node = closure.nodes.iter().find(|(n, _)| n.as_str() == name).unwrap().1;
+            node.path.iter().map(DependencyName::as_str).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!((path("b"), path("c")), ("a b".to_owned(), "a b c".to_owned()));
+        range(&mut manifest, "c", "soon");
+        let (_, found) = resolve_scenarios(&manifest, &root, Tier::Saas);
+        assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), [rules::VERSION_UNREADABLE]);
     }
 
     #[test]

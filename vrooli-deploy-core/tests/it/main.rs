@@ -9,6 +9,7 @@
 )]
 
 mod corpus;
+mod fitness;
 mod manifest;
 #[cfg(feature = "engine")]
 mod process;

@@ -2,8 +2,9 @@
 
 use super::patterns::PATTERNS;
 use super::reader::Reader;
+use super::said;
 use crate::diagnostics::{Severity, rules};
-use crate::manifest::{ScalingConfig, StrategyConfig, crosswalk};
+use crate::manifest::{MetadataConfig, ScalingConfig, StrategyConfig, crosswalk};
 
 const DEPLOYMENT: &str = "/deployment";
 
@@ -12,6 +13,7 @@ const DEPLOYMENT: &str = "/deployment";
 pub(super) struct Metadata {
     pub strategy: StrategyConfig,
     pub scaling: Option<ScalingConfig>,
+    pub said: MetadataConfig,
 }
 
 pub(super) fn read(reader: &Reader<'_>) -> Metadata {
@@ -23,7 +25,7 @@ pub(super) fn read(reader: &Reader<'_>) -> Metadata {
             "scaling" => scaling(reader, &at, &mut metadata),
             // When and by what the block was written.
             "metadata_version" | "last_analyzed_at" | "analyzer" => {}
-            // Known to the analysis of fitness, which reads the file itself.
+            // Kept for the analysis of fitness.
             "aggregate_requirements"
             | "tiers"
             | "dependencies"
@@ -39,7 +41,7 @@ pub(super) fn read(reader: &Reader<'_>) -> Metadata {
             "cloud" => reader.note(
                 rules::METADATA_NOT_USED,
                 &at,
-                "`deployment.cloud` is a wish; where the app goes is said when it is deployed",
+                "`deployment.cloud` is a wish that fitness reads; where the app goes is said when it is deployed",
                 "choose with `--provider`",
             ),
             other => reader.note(
@@ -50,6 +52,7 @@ pub(super) fn read(reader: &Reader<'_>) -> Metadata {
             ),
         }
     }
+    metadata.said = said::read(reader);
     metadata
 }
 

@@ -15,6 +15,7 @@ mod patterns;
 mod ports;
 mod reader;
 mod resources;
+mod said;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -24,14 +25,13 @@ use self::patterns::PATTERNS;
 use self::reader::Reader;
 use self::steps::ServiceStep;
 use crate::diagnostics::{Checked, Severity, rules};
-use crate::manifest::yaml::Document;
+use crate::manifest::yaml::{Document, child};
 use crate::manifest::{
     AppConfig, Command, DependenciesConfig, DeploymentManifest, PortConfig, RouteConfig, SCHEMA_VERSION,
-    ScenarioDependency, SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders,
-    redaction,
+    SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders, redaction,
 };
-use crate::names::{AppName, DependencyName, PortName, ProviderName, ServiceName, VariableName};
-use crate::requirements::catalogue;
+use crate::names::{AppName, PortName, ProviderName, ServiceName, VariableName};
+use crate::requirements::{catalogue, orphans};
 
 /// Reads a `service.json`. `root` is the scenario's folder, where its files are at hand:
 /// with it, declared files are looked for, guesses are confirmed and the layout is found.
@@ -50,10 +50,18 @@ pub fn import(document: &Document, root: Option<&Path>) -> Checked<DeploymentMan
     Checked { value: manifest, diagnostics }
 }
 
-/// The scenarios that a `service.json` depends on, wherever it declares them.
-pub(crate) fn scenario_dependencies(document: &Document) -> BTreeMap<DependencyName, ScenarioDependency> {
-    let reader = Reader::new(document);
-    resources::read(&reader, None).scenarios
+/// What a `service.json` depends on, wherever it declares it. Files are not looked at.
+pub(crate) fn declared_dependencies(document: &Document) -> DependenciesConfig {
+    resources::read(&Reader::new(document), None)
+}
+
+/// The version of a scenario, as its `service.json` says.
+pub(crate) fn declared_version(document: &Document) -> Option<String> {
+    version(&Reader::new(document))
+}
+
+fn version(reader: &Reader<'_>) -> Option<String> {
+    reader.full_text("/service/version").or_else(|| reader.full_text("/version"))
 }
 
 fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option<DeploymentManifest> {
@@ -91,9 +99,7 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
         resource.enabled
             && resource.required
             && !resource.heuristic
-            && catalogue()
-                .find(kind)
-                .is_some_and(|known| known.env.values().any(|output| output == "database"))
+            && catalogue().find(kind).is_some_and(|known| known.has_databases())
     });
     let mut health = health::read(reader, &owned, needs_database);
     let metadata = metadata::read(reader);
@@ -124,7 +130,7 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
         .collect();
     let mut build = layout::context(root);
     build.steps = steps.build;
-    Some(DeploymentManifest {
+    let manifest = DeploymentManifest {
         schema: None,
         schema_version: SCHEMA_VERSION.to_owned(),
         target: Tier::Local,
@@ -137,10 +143,26 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
         services,
         dependencies,
         drop: Vec::new(),
+        swaps: Vec::new(),
         secrets,
         smoke: Vec::new(),
         strategy: metadata.strategy,
-    })
+        metadata: metadata.said,
+    };
+    for name in orphans(&manifest) {
+        let at = ["resources", "scenarios"]
+            .map(|group| child(&format!("/deployment/dependencies/{group}"), name.as_str()))
+            .into_iter()
+            .find(|at| reader.get(at).is_some())
+            .unwrap_or_default();
+        reader.note(
+            rules::METADATA_ORPHAN,
+            &at,
+            format!("`deployment` speaks of `{name}`, but the app does not declare it"),
+            "declare it under `dependencies`, or remove what is said of it",
+        );
+    }
+    Some(manifest)
 }
 
 fn app(reader: &Reader<'_>, root: Option<&Path>) -> Option<AppConfig> {
@@ -186,10 +208,7 @@ fn app(reader: &Reader<'_>, root: Option<&Path>) -> Option<AppConfig> {
     }
     Some(AppConfig {
         name,
-        version: reader
-            .full_text("/service/version")
-            .or_else(|| reader.full_text("/version"))
-            .unwrap_or_else(|| "0.0.0".to_owned()),
+        version: version(reader).unwrap_or_else(|| "0.0.0".to_owned()),
         domain: None,
         description: reader.full_text("/service/description"),
         license: reader.full_text("/service/license"),
@@ -276,7 +295,7 @@ fn name_databases(
         let Some(known) = catalogue().find(resource.kind.as_deref().unwrap_or(name.as_str())) else {
             continue;
         };
-        let has_database = known.env.values().any(|output| output == "database");
+        let has_database = known.has_databases();
         for (service, step) in services {
             for assignment in redaction::assignments(&step.run) {
                 let Some((variable, output)) =

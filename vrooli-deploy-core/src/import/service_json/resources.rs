@@ -14,7 +14,7 @@ use crate::manifest::semantics::stays_inside;
 use crate::manifest::yaml::child;
 use crate::manifest::{DependenciesConfig, ResourceDependency, ScenarioDependency};
 use crate::names::DependencyName;
-use crate::requirements::catalogue;
+use crate::requirements::{KnownResource, catalogue};
 
 const RESOURCES: &str = "/dependencies/resources";
 const SCENARIOS: &str = "/dependencies/scenarios";
@@ -230,7 +230,7 @@ fn declared(reader: &Reader<'_>, root: Option<&Path>, entry: &Entry) -> Option<D
         kind,
     };
     if object {
-        let is_database = known.is_some_and(|known| known.env.values().any(|output| output == "database"));
+        let is_database = known.is_some_and(KnownResource::has_databases);
         if is_database {
             resource.database = database(reader, &entry.at);
             resource.extensions = [field("extensions"), field("config/extensions")]

@@ -1,0 +1,97 @@
+use super::{Fitness, FitnessInput, FitnessOptions, score};
+use crate::diagnostics::{Checked, Diagnostic};
+use crate::manifest::{DeploymentManifest, Dialect, LoadedManifest, SwapConfig, Tier};
+use crate::names::DependencyName;
+use crate::requirements::{DeriveOptions, Requirements, ScenarioClosure, derive, resolve_scenarios};
+
+/// What a manifest is assessed with.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AssessOptions {
+    /// Tiers to score; empty means the manifest's.
+    pub tiers: Vec<Tier>,
+    /// Dependencies to leave out, beside those that the manifest drops.
+    pub drop: Vec<DependencyName>,
+    /// Swaps, after those of the manifest.
+    pub swaps: Vec<SwapConfig>,
+    /// Count optional resources, too. They never block.
+    pub include_optional: bool,
+    /// How to score.
+    pub fitness: FitnessOptions,
+}
+
+/// Derives what an app needs, looks for the scenarios that it needs, and scores it for each
+/// tier. The diagnostics are what was noticed on the way, once each; what is an error there
+/// is a blocker of its tier, too, or a swap that is refused.
+pub fn assess(loaded: &LoadedManifest, options: &AssessOptions) -> Checked<Fitness> {
+    let mut manifest = loaded.manifest.clone();
+    manifest.drop.extend(options.drop.iter().cloned());
+    manifest.swaps.extend(options.swaps.iter().cloned());
+    let tiers = if options.tiers.is_empty() { vec![manifest.target] } else { options.tiers.clone() };
+    let mut diagnostics: Vec<Diagnostic> = Vec::new();
+    let mut fitness: Option<Fitness> = None;
+    for tier in tiers {
+        let (requirements, found) = needs(&manifest, options, tier);
+        add(&mut diagnostics, found);
+        let closure = closure(loaded, &manifest, tier, &mut diagnostics);
+        let Some(requirements) = requirements else { continue };
+        let input = FitnessInput {
+            manifest: &manifest,
+            spans: Some(&loaded.spans),
+            scenarios: closure.as_ref(),
+            options: &options.fitness,
+        };
+        let scored = score(&requirements, &input, &[tier]);
+        match &mut fitness {
+            Some(fitness) => fitness.tiers.extend(scored.tiers),
+            None => fitness = Some(scored),
+        }
+    }
+    if let Some(fitness) = &mut fitness {
+        fitness.tiers.sort_by_key(|fitness| fitness.tier);
+        fitness.tiers.dedup_by_key(|fitness| fitness.tier);
+    }
+    Checked { value: fitness, diagnostics }
+}
+
+fn needs(
+    manifest: &DeploymentManifest,
+    options: &AssessOptions,
+    tier: Tier,
+) -> (Option<Requirements>, Vec<Diagnostic>) {
+    // Drops that name nothing are only noticed where they are given apart from the manifest's.
+    let derive_options = DeriveOptions {
+        include_optional: options.include_optional,
+        drop: options.drop.clone(),
+        swaps: Vec::new(),
+        tier: Some(tier),
+    };
+    let derived = derive(manifest, &derive_options);
+    (derived.value, derived.diagnostics)
+}
+
+/// The scenarios around the app, where there is an around: a `service.json` that lies in no
+/// scenario's folder has none.
+fn closure(
+    loaded: &LoadedManifest,
+    manifest: &DeploymentManifest,
+    tier: Tier,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<ScenarioClosure> {
+    let in_place = loaded.root.join(".vrooli").join("service.json").is_file();
+    if loaded.dialect == Dialect::ServiceJson && !in_place {
+        return None;
+    }
+    let (closure, found) = resolve_scenarios(manifest, &loaded.root, tier);
+    add(diagnostics, found);
+    Some(closure)
+}
+
+fn add(all: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
+    for diagnostic in found {
+        let same = |other: &Diagnostic| other.code == diagnostic.code && other.message == diagnostic.message;
+        if !all.iter().any(same) {
+            all.push(diagnostic);
+        }
+    }
+}
