@@ -9,6 +9,7 @@
 )]
 
 mod corpus;
+mod cost;
 mod manifest;
 #[cfg(feature = "engine")]
 mod process;

@@ -1,0 +1,3 @@
+//! Prices and estimates.
+
+mod book;
