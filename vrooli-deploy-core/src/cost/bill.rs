@@ -157,3 +157,50 @@ pub enum Line {
     /// Machines that are the user's own.
     Servers,
 }
+
+impl Line {
+    /// All of them, in the order in which estimates show them.
+    pub const ALL: [Self; 17] = [
+        Self::Compute,
+        Self::Database,
+        Self::Cache,
+        Self::Storage,
+        Self::Bandwidth,
+        Self::LoadBalancer,
+        Self::Nat,
+        Self::Addresses,
+        Self::Cdn,
+        Self::Logs,
+        Self::Backups,
+        Self::Dns,
+        Self::Secrets,
+        Self::Registry,
+        Self::Monitoring,
+        Self::Overlap,
+        Self::Servers,
+    ];
+
+    /// Its name in data: `load_balancer`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Database => "database",
+            Self::Cache => "cache",
+            Self::Storage => "storage",
+            Self::Bandwidth => "bandwidth",
+            Self::LoadBalancer => "load_balancer",
+            Self::Nat => "nat",
+            Self::Addresses => "addresses",
+            Self::Cdn => "cdn",
+            Self::Logs => "logs",
+            Self::Backups => "backups",
+            Self::Dns => "dns",
+            Self::Secrets => "secrets",
+            Self::Registry => "registry",
+            Self::Monitoring => "monitoring",
+            Self::Overlap => "overlap",
+            Self::Servers => "servers",
+        }
+    }
+}
