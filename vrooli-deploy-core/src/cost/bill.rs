@@ -18,6 +18,7 @@ pub struct BillItem {
     /// How much of it a month.
     pub quantity: Quantity,
     /// What its price includes, shared with other items of the stack: a droplet's transfer.
+    /// Of one of them: two droplets that run all month include it twice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub includes: Vec<Allowance>,
     /// Runs twice while two releases serve side by side.
@@ -33,7 +34,9 @@ pub struct PriceKey {
     pub provider: String,
     /// The provider's service, as the book spells it: `ec2`, `droplet`, `managed-db`.
     pub service: String,
-    /// What is billed, as the book spells it: `t3.small`, `db-s-1vcpu-1gb`.
+    /// What is billed, as the book spells it: `t3.small`, `db-s-1vcpu-1gb`. Of a price with
+    /// steps the first one's (`internet-egress-from-0GB`) or their common name
+    /// (`internet-egress`): the other steps follow by themselves.
     pub sku: String,
     /// The region, as the provider spells it. Entries for `all` or `global` answer for any.
     pub region: String,
@@ -55,7 +58,8 @@ pub enum Quantity {
     Usage {
         /// Which figure of the profile.
         metric: Metric,
-        /// Times this; 1 unless the unit differs (`1k-requests`: 1000 times a million).
+        /// Times this; 1 unless the unit differs (`1k-requests`: 1000 times a million;
+        /// `LCU-hour`: 730 times the average).
         #[schemars(with = "String")]
         factor: Decimal,
         /// Taken from this pool of [`Allowance`]s first.
@@ -152,4 +156,51 @@ pub enum Line {
     Overlap,
     /// Machines that are the user's own.
     Servers,
+}
+
+impl Line {
+    /// All of them, in the order in which estimates show them.
+    pub const ALL: [Self; 17] = [
+        Self::Compute,
+        Self::Database,
+        Self::Cache,
+        Self::Storage,
+        Self::Bandwidth,
+        Self::LoadBalancer,
+        Self::Nat,
+        Self::Addresses,
+        Self::Cdn,
+        Self::Logs,
+        Self::Backups,
+        Self::Dns,
+        Self::Secrets,
+        Self::Registry,
+        Self::Monitoring,
+        Self::Overlap,
+        Self::Servers,
+    ];
+
+    /// Its name in data: `load_balancer`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Compute => "compute",
+            Self::Database => "database",
+            Self::Cache => "cache",
+            Self::Storage => "storage",
+            Self::Bandwidth => "bandwidth",
+            Self::LoadBalancer => "load_balancer",
+            Self::Nat => "nat",
+            Self::Addresses => "addresses",
+            Self::Cdn => "cdn",
+            Self::Logs => "logs",
+            Self::Backups => "backups",
+            Self::Dns => "dns",
+            Self::Secrets => "secrets",
+            Self::Registry => "registry",
+            Self::Monitoring => "monitoring",
+            Self::Overlap => "overlap",
+            Self::Servers => "servers",
+        }
+    }
 }

@@ -1,8 +1,34 @@
 //! What a stack costs. A kind says *what* is billed ([`BillItem`]); a price book, which is
-//! dated data, says what that costs.
+//! dated data, says what that costs; a usage profile says how much of it.
+//!
+//! ```text
+//! Stack ── bill() ──► Bill ── estimate(usage, prices) ──► Estimate{low, expected, high}
+//! ```
 
+mod alternatives;
+mod assess;
 mod bill;
+mod billing;
+pub mod book;
+mod budget;
+mod difference;
+mod equivalents;
+mod estimate;
 mod money;
+mod number;
+mod prices;
+mod refresh;
+mod usage;
 
+pub use assess::{AssessOptions, Assessment, Column, assess, bill};
 pub use bill::{Allowance, BillItem, Line, Metric, PriceKey, Quantity};
+pub use book::{Grade, PriceBook};
+pub use budget::{Alternatives, Change, Judgement, Proposal, Verdict, judge};
+pub use difference::{Difference, differences};
+pub use estimate::{Bill, BookUsed, Estimate, EstimateLine, PriceStep, Server, UnknownCost, estimate};
 pub use money::{Currency, Decimal, Money};
+pub use prices::Prices;
+pub use refresh::{PriceApi, PriceReply, RefreshError, refresh_digitalocean};
+pub use usage::{
+    DEFAULT_USAGE, Figure, Level, Levels, USAGE_SCHEMA, UsageProfile, UsageValue, read_usage, read_usage_file,
+};

@@ -137,6 +137,34 @@ rules! {
     POLICY "0342" "unusable-policy" Error;
     OVERRIDE_NOT_USED "0343" "override-not-used" Info;
 
+    // 040x: prices
+    UNKNOWN_PRICE "0401" "unknown-price" Error;
+    UNKNOWN_PRICE_REGION "0402" "unknown-price-region" Error;
+    AMBIGUOUS_PRICE "0403" "ambiguous-price" Error;
+    PRICE_BOOK "0404" "price-book" Error;
+    PRICE_BOOK_VERSION "0405" "price-book-is-newer" Error;
+    WRONG_CURRENCY "0406" "wrong-currency" Error;
+    UNKNOWN_PRICE_BOOK "0407" "unknown-price-book" Error;
+    USAGE_VALUE "0408" "usage-value" Error;
+    UNKNOWN_USAGE "0409" "unknown-usage-profile" Error;
+    USAGE_KEY "0410" "usage-key" Error;
+
+    // 041x: estimates
+    AMOUNT "0411" "unusable-amount" Error;
+    PRICE_UNIT "0412" "price-unit" Error;
+    KIND_NOT_PRICED "0413" "kind-not-priced" Error;
+    SERVER_COST "0414" "server-cost" Error;
+    NOT_ESTIMATED "0415" "nothing-to-estimate" Error;
+
+    // 042x: the budget
+    OVER_BUDGET "0420" "over-budget" Error;
+    BUDGET_UNKNOWN "0421" "budget-cannot-be-judged" Error;
+
+    // 043x: refreshing prices
+    NO_PRICE_API "0430" "no-price-api" Error;
+    PRICES_UNREACHABLE "0431" "prices-unreachable" Error;
+    PRICES_ANSWER "0432" "prices-answer" Error;
+
     // 050x: plans
     SPEC_NOT_TAKEN "0501" "spec-not-taken" Error;
     RESOURCE_CYCLE "0502" "resource-cycle" Error;

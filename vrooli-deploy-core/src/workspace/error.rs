@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use crate::diagnostics::{Code, Diagnostic};
+use crate::cost::{Judgement, Proposal, RefreshError, Verdict};
+use crate::diagnostics::{Code, Diagnostic, rules};
 use crate::engine::{ApplyError, Outcome};
 use crate::plan::PlanError;
 use crate::provider::{ProviderError, UnknownProvider};
@@ -58,6 +59,12 @@ pub enum OperationError {
         /// What would be accepted.
         help: String,
     },
+    /// The app costs more than it may, or nobody can say that it does not (exit 7).
+    #[error("{}", over(.0))]
+    Budget(Box<Judgement>),
+    /// Prices could not be refreshed; those that were there stay.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
     /// An interrupted run could not be resolved: a person decides (exit 6).
     #[error("the interrupted run could not be resolved{}", unresolved(.0))]
     Unresolved(Box<Outcome>),
@@ -105,6 +112,35 @@ fn first(diagnostics: &[Diagnostic]) -> String {
         .map_or_else(|| "the input cannot be used".to_owned(), ToString::to_string)
 }
 
+fn over(judgement: &Judgement) -> String {
+    let (total, limit) = (judgement.total, judgement.limit);
+    match judgement.verdict {
+        Verdict::Unknown => format!(
+            "at least {total} USD a month, and what {} costs is not known: nobody can say that it is within {limit} USD",
+            judgement.unknown.join(" and ")
+        ),
+        _ => format!("{total} USD a month is over the budget of {limit} USD"),
+    }
+}
+
+fn would_fit(judgement: &Judgement) -> String {
+    let changes = |proposal: &Proposal| proposal.changes.join("; ");
+    match (&judgement.fits, &judgement.nearest) {
+        (Some(fits), _) => {
+            format!("the smallest change that fits: {} ({} USD a month)", changes(fits), fits.total)
+        }
+        (None, Some(nearest)) => format!(
+            "no change that is known fits; the nearest: {} ({} USD a month)",
+            changes(nearest),
+            nearest.total
+        ),
+        (None, None) if judgement.verdict == Verdict::Unknown => {
+            "say what they cost with `monthly_usd` of `infrastructure.servers`".to_owned()
+        }
+        (None, None) => "no change that is known costs less; `--verbose` shows what it is made of".to_owned(),
+    }
+}
+
 fn unresolved(outcome: &Outcome) -> String {
     outcome
         .cause
@@ -118,7 +154,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::State(StateError::Held { .. }) => 5,
-            Self::Gate { .. } => 7,
+            Self::Gate { .. } | Self::Budget(_) => 7,
             Self::Unresolved(_) => 6,
             Self::Apply(ApplyError::Lost(_) | ApplyError::Fenced { .. }) => 5,
             Self::Apply(_) => 6,
@@ -133,12 +169,15 @@ impl OperationError {
             Self::Input(diagnostics) => diagnostics
                 .iter()
                 .max_by_key(|d| d.severity)
-                .map_or(crate::diagnostics::rules::SYNTAX, |d| d.code),
+                .map_or(rules::SYNTAX, |d| d.code),
             Self::UnknownTarget { .. } => Code(250),
             Self::AmbiguousTarget { .. } => Code(251),
             Self::OtherSource { .. } => Code(252),
             Self::Nothing { .. } => Code(253),
             Self::Gate { .. } => Code(530),
+            Self::Budget(judgement) if judgement.verdict == Verdict::Unknown => rules::BUDGET_UNKNOWN,
+            Self::Budget(_) => rules::OVER_BUDGET,
+            Self::Refresh(error) => error.code(),
             Self::PlanChanged { .. } => Code(531),
             Self::Unresolved(outcome) => {
                 outcome.cause.as_ref().map_or(Code(603), |(_, failure)| failure.code)
@@ -169,6 +208,8 @@ impl OperationError {
                 Some("deploy under another name with `--name NAME`, or take it over with `--adopt`".to_owned())
             }
             Self::Nothing { help, .. } | Self::Gate { help, .. } => Some(help.clone()),
+            Self::Budget(judgement) => Some(would_fit(judgement)),
+            Self::Refresh(error) => error.help(),
             Self::PlanChanged { .. } => Some("look at the differences and save a new plan with `plan --out FILE`".to_owned()),
             Self::Unresolved(_) => Some("mend what the message says and run the command again; `destroy` ends the app whatever is open".to_owned()),
             Self::Provider(e) => e.help().map(ToOwned::to_owned),

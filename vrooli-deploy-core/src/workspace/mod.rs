@@ -8,6 +8,7 @@ mod change;
 mod deploy;
 mod destroy;
 mod error;
+mod estimate;
 mod options;
 mod power;
 mod query;
@@ -30,6 +31,7 @@ use crate::state::{SqliteStore, StateStore};
 
 pub use change::Change;
 pub use error::OperationError;
+pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 

@@ -10,6 +10,7 @@
 
 mod corpus;
 mod fitness;
+mod cost;
 mod manifest;
 #[cfg(feature = "engine")]
 mod process;

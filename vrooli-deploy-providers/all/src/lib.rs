@@ -1,6 +1,8 @@
 #![doc = include_str!("../../../README.md")]
 #![cfg_attr(not(feature = "local"), expect(unused_imports, reason = "no provider is compiled in"))]
 
+pub mod prices;
+
 use vrooli_deploy_core::provider::Registry;
 
 #[cfg(feature = "local")]
