@@ -32,6 +32,7 @@ pub use change::Change;
 pub use error::OperationError;
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
+pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 
 /// One state folder and the providers of this program. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -26,9 +26,9 @@ use self::steps::ServiceStep;
 use crate::diagnostics::{Checked, Severity, rules};
 use crate::manifest::yaml::Document;
 use crate::manifest::{
-    AppConfig, Command, DependenciesConfig, DeploymentManifest, PortConfig, RouteConfig, SCHEMA_VERSION,
-    ScenarioDependency, SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders,
-    redaction,
+    AppConfig, Command, DependenciesConfig, DeploymentManifest, IfUnavailable, PortConfig, RouteConfig,
+    SCHEMA_VERSION, ScenarioDependency, SecretConfig, SecretSource, ServiceConfig, Tier, credentials,
+    placeholders, redaction,
 };
 use crate::names::{AppName, DependencyName, PortName, ProviderName, ServiceName, VariableName};
 use crate::requirements::catalogue;
@@ -413,7 +413,7 @@ fn secrets(
             }
             let config = secrets.entry(variable.clone()).or_insert_with(|| {
                 let from = if credentials::is_self_made(name) {
-                    SecretSource::Generate { length: None }
+                    SecretSource::Generate { kind: None, length: None, charset: None }
                 } else {
                     reader.note_as(
                         Severity::Warning,
@@ -432,6 +432,7 @@ fn secrets(
                     format: None,
                     services: Vec::new(),
                     required: true,
+                    if_unavailable: IfUnavailable::default(),
                 }
             });
             config.services.push(service.clone());
