@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::class::words;
-use super::metadata::{Declaration, MadeBy, Vocabulary, needs};
+use super::metadata::{Declaration, MadeBy, SecretPrompt, Vocabulary, needs};
 use super::plan::{LeftOutSecret, PlannedSecret, Said, SecretOrigin, SecretStatus, SecretsPlan};
 use super::{GeneratorSpec, SecretClass, SecretMetadata, SecretStrategy};
 use crate::manifest::{DeploymentManifest, GeneratorKind, SecretConfig, SecretSource, Tier};
@@ -162,8 +162,16 @@ impl Identifying<'_> {
         });
         let manifest_place =
             self.metadata.places.iter().find(|(own, _)| own == name).map(|(_, span)| span.clone());
-        let own = config.map(|_| Said { vocabulary: Vocabulary::Manifest, place: manifest_place });
-        let theirs = declarations.iter().map(|d| Said { vocabulary: d.vocabulary, place: d.place.clone() });
+        let own = config.map(|_| Said {
+            vocabulary: Vocabulary::Manifest,
+            place: manifest_place,
+            holds_values: false,
+        });
+        let theirs = declarations.iter().map(|d| Said {
+            vocabulary: d.vocabulary,
+            place: d.place.clone(),
+            holds_values: d.holds_values,
+        });
         let resource = match &origin {
             SecretOrigin::Resource { resource, .. } => Some(resource.clone()),
             _ => first(declarations, |d| d.resource.clone())
@@ -184,7 +192,12 @@ impl Identifying<'_> {
             format: config
                 .and_then(|config| config.format.clone())
                 .or_else(|| first(declarations, |d| d.format.clone())),
-            prompt: first(declarations, |d| d.prompt.clone()),
+            prompt: match config.map(|config| &config.from) {
+                Some(SecretSource::Prompt { label: Some(label) }) => {
+                    Some(SecretPrompt { label: Some(label.clone()), description: None })
+                }
+                _ => first(declarations, |d| d.prompt.clone()),
+            },
             services: config.map(|config| config.services.clone()).unwrap_or_default(),
             if_unavailable: config.map(|config| config.if_unavailable).unwrap_or_default(),
             in_manifest: config.is_some(),

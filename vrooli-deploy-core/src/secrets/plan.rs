@@ -68,6 +68,9 @@ pub struct Said {
     pub vocabulary: Vocabulary,
     /// Where; `None`: in what this library knows, or in a manifest without places.
     pub place: Option<Span>,
+    /// Does the file hold values? Then it is named, but never shown around the place.
+    #[serde(skip)]
+    pub holds_values: bool,
 }
 
 impl std::fmt::Display for Said {
@@ -237,7 +240,8 @@ impl PlannedSecret {
     /// A diagnostic about it, at the place that is believed first.
     #[must_use]
     pub fn diagnostic(&self, code: Code, message: impl Into<String>) -> Diagnostic {
-        let place = self.said.iter().find_map(|said| said.place.clone());
+        let shown = self.said.iter().filter(|said| !said.holds_values);
+        let place = shown.filter_map(|said| said.place.clone()).next();
         code.diagnostic(message).at(place, "declared here")
     }
 

@@ -92,6 +92,8 @@ pub(super) struct Declaration {
     pub(super) name: VariableName,
     pub(super) vocabulary: Vocabulary,
     pub(super) place: Option<Span>,
+    /// The file holds values: nothing of it is ever shown.
+    pub(super) holds_values: bool,
     /// The resource it belongs to, as written.
     pub(super) resource: Option<String>,
     /// The tier that it was written for; `None`: any.
@@ -119,6 +121,7 @@ impl Declaration {
             name,
             vocabulary,
             place,
+            holds_values: false,
             resource: None,
             tier: None,
             strategies: Vec::new(),

@@ -20,9 +20,26 @@ pub(super) fn read(
     app: &AppName,
     resource: Option<&str>,
 ) -> Vec<Diagnostic> {
+    let before = metadata.declarations.len();
     let mut reading = Reading { metadata, document, app, resource, found: Vec::new() };
     reading.document();
-    reading.found
+    let mut found = reading.found;
+    let added = &mut metadata.declarations[before..];
+    let holds_values = found.iter().any(|diagnostic| diagnostic.code == rules::SECRET_VALUE_IN_FILE)
+        || added.iter().any(|declaration| declaration.vocabulary == Vocabulary::ValuesFile);
+    if holds_values {
+        // Whoever draws a diagnostic shows the lines around its place.
+        for declaration in added {
+            declaration.holds_values = true;
+        }
+        for diagnostic in &mut found {
+            if let Some(label) = diagnostic.labels.first() {
+                diagnostic.message.push_str(&format!(" ({}:{})", label.span.file.display(), label.span.line));
+            }
+            diagnostic.labels.clear();
+        }
+    }
+    found
 }
 
 struct Reading<'a> {

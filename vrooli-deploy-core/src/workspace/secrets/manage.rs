@@ -235,7 +235,16 @@ fn refused(diagnostic: Diagnostic) -> OperationError {
     OperationError::Input(vec![diagnostic])
 }
 
-/// The secret of that name, if its value passes through here.
+impl SecretsReport {
+    /// The secret of that name, if its value passes through this program: one that can be set.
+    ///
+    /// # Errors
+    /// When the app has no such secret, or it is not set by hand.
+    pub fn settable(&self, name: &str) -> Result<&PlannedSecret, OperationError> {
+        settable(self, name)
+    }
+}
+
 fn settable<'a>(report: &'a SecretsReport, name: &str) -> Result<&'a PlannedSecret, OperationError> {
     let plan = &report.plan;
     let Some(secret) = plan.get(name) else {
