@@ -1,5 +1,7 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
+mod secrets;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use vrooli_deploy_core::names::{
     AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, VariableName,
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
+
+pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -109,6 +113,9 @@ pub(crate) enum Command {
     /// Show, check or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
+    /// Find, check, make and store an app's secrets
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// Explain a message code, or list them all
     Explain(Explain),
     /// Print completions for a shell
@@ -138,6 +145,7 @@ impl Command {
             Self::Manifest(Manifest::Show(_)) => "manifest show",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
             Self::Manifest(Manifest::Schema(_)) => "manifest schema",
+            Self::Secrets(secrets) => secrets.name(),
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",
             Self::Man(_) => "man",

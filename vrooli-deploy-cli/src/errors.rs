@@ -113,6 +113,28 @@ impl Failure {
         .with_help(format!("to go on without being asked: {retype}"))
     }
 
+    /// A value is asked for, and there is nobody to ask.
+    pub(crate) fn no_value(name: &str) -> Self {
+        Self::new(
+            Some(Code(533)),
+            1,
+            format!("the value of `{name}` is asked for, and there is no terminal to ask on"),
+        )
+        .with_help("give it on standard input, with `-` in the place of the value")
+    }
+
+    /// The command line holds a secret and cannot be understood: it is not repeated.
+    pub(crate) fn usage_with_secret() -> Self {
+        Self::new(None, 2, "the command line cannot be understood; it is not repeated, because it may hold a secret")
+            .with_help("give the value on standard input, with `-` in its place; one that begins with a hyphen comes after `--`")
+    }
+
+    /// More than one value was given; none of them is repeated.
+    pub(crate) fn several_values() -> Self {
+        Self::new(None, 2, "a secret has one value; put it in quotes if it has spaces")
+            .with_help("or give it on standard input, with `-` in its place")
+    }
+
     /// The answer was no.
     pub(crate) fn declined() -> Self {
         Self::new(None, 1, "nothing was changed")

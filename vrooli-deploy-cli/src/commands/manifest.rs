@@ -80,7 +80,7 @@ fn print(console: &Console, text: &str) {
     }
 }
 
-fn summary(diagnostics: &[Diagnostic]) -> String {
+pub(super) fn summary(diagnostics: &[Diagnostic]) -> String {
     let count =
         |severity, one: &str, many: &str| match diagnostics.iter().filter(|d| d.severity == severity).count()
         {

@@ -17,6 +17,7 @@ mod plan;
 mod releases;
 mod resume;
 mod rollback;
+mod secrets;
 mod start;
 mod status;
 mod stop;
@@ -112,6 +113,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Destroy(args) => destroy::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
+        Command::Secrets(args) => secrets::run(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, args),
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),
@@ -156,11 +158,21 @@ fn finish(console: &Console, command: &str, result: Result<Done, Failure>) -> Ex
 
 /// Help and version are answers; anything else that cannot be parsed is a usage error.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody reads any more: nothing to say it to.
-    let _ = error.print();
     let exit = u8::try_from(error.exit_code()).unwrap_or(2);
-    if exit != 0 && std::env::args_os().any(|argument| argument == "--json") {
-        let failure = Failure::usage(error.render().to_string().trim_end().to_owned());
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let failure = if exit != 0 && may_hold_a_secret(&arguments) {
+        let failure = Failure::usage_with_secret();
+        let plain = output::failure(output::Paint(false), &failure);
+        use std::io::Write as _;
+        // Nobody reads any more: nothing to say it to.
+        let _ = writeln!(std::io::stderr(), "{plain}");
+        failure
+    } else {
+        // See above.
+        let _ = error.print();
+        Failure::usage(error.render().to_string().trim_end().to_owned())
+    };
+    if exit != 0 && arguments.iter().any(|argument| argument == "--json") {
         let line = ResultLine {
             version: VERSION,
             command: String::new(),
@@ -176,6 +188,13 @@ fn usage(error: &clap::Error) -> ExitCode {
         }
     }
     ExitCode::from(exit)
+}
+
+/// Commands that take a value which must not be repeated, whatever else is wrong with the line.
+fn may_hold_a_secret(arguments: &[std::ffi::OsString]) -> bool {
+    let at = |word: &str| arguments.iter().position(|argument| argument == word);
+    at("configure").is_some()
+        || matches!((at("secrets"), at("set")), (Some(secrets), Some(set)) if secrets < set)
 }
 
 /// The program's own log, for those who look for a fault in it.

@@ -238,6 +238,28 @@ rules! {
     SECRET_NOT_FOUND "0805" "no-such-secret" Error;
     SECRET_MISSING "0810" "secret-missing" Error;
 
+    // 0815-0834: which secrets an app has, and where their values come from
+    SECRET_FORMAT "0815" "secret-format" Error;
+    SECRET_FORMAT_UNREADABLE "0816" "secret-format-cannot-be-checked" Warning;
+    SECRET_UNRESOLVED "0817" "secret-unresolved" Error;
+    SECRET_WORD "0818" "unknown-word-about-a-secret" Warning;
+    SECRET_METADATA "0819" "odd-secret-metadata" Info;
+    SECRET_KEPT "0820" "stored-secret-kept" Warning;
+    VAULT_REFUSED "0821" "vault-refuses" Error;
+    VAULT_NOT_FOUND "0822" "not-in-vault" Error;
+    VAULT_UNREACHABLE "0823" "vault-cannot-be-reached" Error;
+    VAULT_TLS "0824" "vault-needs-tls" Error;
+    VAULT_TOKEN "0825" "no-vault-token" Error;
+    VAULT_ANSWER "0826" "no-vault-answers" Error;
+    VAULT_ADDRESS "0827" "vault-address" Error;
+    SECRET_UNKNOWN "0828" "no-such-secret-of-the-app" Error;
+    SECRET_FOLLOWS "0829" "secret-is-not-set-by-hand" Error;
+    SECRET_IN_HISTORY "0830" "secret-in-the-shells-history" Warning;
+    SECRET_GENERATOR "0831" "secret-generator" Warning;
+    VAULT_PLAIN_TEXT "0832" "vault-in-plain-text" Warning;
+    SECRET_VALUE_IN_FILE "0833" "secret-value-in-metadata" Warning;
+    SECRET_VALUE "0834" "secret-value-cannot-be-used" Error;
+
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;
     STATE_DAMAGED "1002" "state-is-damaged" Error;

@@ -6,10 +6,12 @@ use std::path::{Component, Path};
 use super::shape::{named, nearest};
 use super::yaml::{Document, child};
 use super::{
-    BuildStep, Command, DeploymentManifest, PortConfig, SecretSource, ServiceConfig, credentials, redaction,
+    BuildStep, Command, DeploymentManifest, PortConfig, SecretSource, ServiceConfig, VaultSource,
+    credentials, redaction,
 };
 use crate::diagnostics::{Code, Diagnostic, Span, rules};
 use crate::names::{PortName, ServiceName};
+use crate::secrets::{GENERATED_LENGTH, GENERATED_LENGTHS};
 
 /// All checks that need no files.
 pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<Diagnostic> {
@@ -405,13 +407,18 @@ impl Check<'_> {
                 }
             }
             match &secret.from {
-                SecretSource::Generate { length: Some(length) } if !(8..=1024).contains(length) => self
-                    .report(
+                SecretSource::Generate { length: Some(length), .. }
+                    if !GENERATED_LENGTHS.contains(length) =>
+                {
+                    let (least, most) = (GENERATED_LENGTHS.start(), GENERATED_LENGTHS.end());
+                    self.report(
                         rules::INVALID_VALUE,
                         &format!("{at}/from/generate/length"),
-                        format!("a generated secret has between 8 and 1024 characters, not {length}"),
-                        "leave it out for 32",
-                    ),
+                        format!("a generated secret has between {least} and {most} characters, not {length}"),
+                        format!("leave it out for {GENERATED_LENGTH}"),
+                    );
+                }
+                SecretSource::Vault(vault) => self.vault(vault, &format!("{at}/from/vault")),
                 SecretSource::Store { path } => self.inside(path, &format!("{at}/from/store/path")),
                 _ => {}
             }
@@ -420,6 +427,38 @@ impl Check<'_> {
         for (name, service) in &manifest.services {
             let at = child("/services", name.as_str());
             self.plain_secrets(&format!("{at}/env"), &service.env);
+        }
+    }
+
+    fn vault(&mut self, vault: &VaultSource, at: &str) {
+        let mount = vault.mount.as_deref().map(|mount| ("mount", mount));
+        for (field, path) in [("path", vault.path.as_str())].into_iter().chain(mount) {
+            let segments = path.trim_matches('/').split('/');
+            if path.trim_matches('/').is_empty() || segments.into_iter().any(|s| matches!(s, "" | "." | ".."))
+            {
+                self.report(
+                    rules::INVALID_VALUE,
+                    &format!("{at}/{field}"),
+                    format!("`{path}` is no {field} in Vault"),
+                    "write e.g. `apps/shop`, without the mount and without `data/`",
+                );
+            }
+        }
+        if vault.key.is_empty() {
+            let message = "the key of a secret in Vault is empty".to_owned();
+            self.report(rules::INVALID_VALUE, &format!("{at}/key"), message, "name the key");
+        }
+        if let Some(address) = &vault.address {
+            let scheme = address.starts_with("http://") || address.starts_with("https://");
+            // Not repeated: what stands before an `@` may be a password.
+            if !scheme || address.contains('@') {
+                self.report(
+                    rules::INVALID_VALUE,
+                    &format!("{at}/address"),
+                    "the address of Vault is no `http://` or `https://` address, or holds a user".to_owned(),
+                    "write e.g. `http://127.0.0.1:8200`; the token comes from `token`",
+                );
+            }
         }
     }
 

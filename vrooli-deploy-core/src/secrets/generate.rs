@@ -1,27 +1,6 @@
 use zeroize::Zeroize;
 
-use super::{Secret, SecretError};
-
-/// Characters of a generated secret. All of them are left as they are by URLs, shells,
-/// unit files and YAML.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Charset {
-    /// `A-Z`, `a-z`, `0-9`: 5.95 bits a character.
-    #[default]
-    Alphanumeric,
-    /// `0-9`, `a-f`: 4 bits a character.
-    Hexadecimal,
-}
-
-impl Charset {
-    const fn characters(self) -> &'static [u8] {
-        match self {
-            Self::Alphanumeric => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
-            Self::Hexadecimal => b"0123456789abcdef",
-        }
-    }
-}
+use super::{Charset, GeneratorSpec, Secret, SecretError};
 
 /// A random secret of `length` letters and digits.
 ///
@@ -36,6 +15,32 @@ pub fn generate(length: usize) -> Result<Secret<String>, SecretError> {
 /// # Errors
 /// When the operating system gives no random numbers.
 pub fn generate_from(length: usize, charset: Charset) -> Result<Secret<String>, SecretError> {
+    drawn(length, charset, fill)
+}
+
+/// A random secret as a declaration asks for it.
+///
+/// # Errors
+/// When the operating system gives no random numbers.
+pub fn generate_for(spec: &GeneratorSpec) -> Result<Secret<String>, SecretError> {
+    match *spec {
+        GeneratorSpec::Random { length, charset } => generate_from(length, charset),
+        GeneratorSpec::Uuid => {
+            let mut bytes = [0_u8; 16];
+            fill(&mut bytes)?;
+            let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();
+            bytes.zeroize();
+            Ok(Secret::new(uuid.hyphenated().to_string()))
+        }
+    }
+}
+
+/// Draws characters from bytes that `fill` makes.
+fn drawn<E>(
+    length: usize,
+    charset: Charset,
+    mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
+) -> Result<Secret<String>, E> {
     let characters = charset.characters();
     // Bytes from here on would make the first characters likelier than the last.
     let limit = 256 - 256 % characters.len();
@@ -64,13 +69,23 @@ pub(super) fn fill(bytes: &mut [u8]) -> Result<(), SecretError> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::convert::Infallible;
 
     use super::*;
+
+    const ALL: [Charset; 6] = [
+        Charset::Alphanumeric,
+        Charset::Alphabetic,
+        Charset::Numeric,
+        Charset::Hexadecimal,
+        Charset::Base64,
+        Charset::UrlSafe,
+    ];
 
     #[test]
     fn lengths_and_characters_are_as_asked() {
         for length in [0, 1, 32, 63, 64, 65, 1000] {
-            for charset in [Charset::Alphanumeric, Charset::Hexadecimal] {
+            for charset in ALL {
                 let secret = generate_from(length, charset).unwrap();
                 assert_eq!(secret.expose().len(), length);
                 assert!(secret.expose().bytes().all(|byte| charset.characters().contains(&byte)));
@@ -79,19 +94,49 @@ mod tests {
         assert_ne!(generate(32).unwrap().expose(), generate(32).unwrap().expose());
     }
 
+    /// Fed with every byte equally often, every character must come out equally often: no
+    /// statistics, so nothing that fails once in a while.
     #[test]
-    fn every_character_is_about_as_likely() {
-        let mut counts = BTreeMap::new();
-        let length = 62_000;
-        for byte in generate(length).unwrap().expose().bytes() {
-            *counts.entry(byte).or_insert(0) += 1;
+    fn no_character_is_likelier_than_another() {
+        for charset in ALL {
+            let characters = charset.characters();
+            let fair = 256 - 256 % characters.len();
+            let mut next = 0_u8;
+            let every_byte = |bytes: &mut [u8]| {
+                for byte in bytes {
+                    *byte = next;
+                    next = next.wrapping_add(1);
+                }
+                Ok::<(), Infallible>(())
+            };
+            // Ten times round all bytes.
+            let Ok(secret) = drawn(fair * 10, charset, every_byte);
+            let mut counts: BTreeMap<u8, usize> = BTreeMap::new();
+            for byte in secret.expose().bytes() {
+                *counts.entry(byte).or_default() += 1;
+            }
+            assert_eq!(counts.len(), characters.len(), "{charset:?}");
+            let each = fair * 10 / characters.len();
+            assert!(counts.values().all(|count| *count == each), "{charset:?}: {counts:?}");
         }
-        assert_eq!(counts.len(), 62);
-        let (first, last): (i32, i32) = (
-            Charset::Alphanumeric.characters()[..8].iter().map(|byte| counts[byte]).sum(),
-            Charset::Alphanumeric.characters()[54..].iter().map(|byte| counts[byte]).sum(),
-        );
-        // Each sum is 8000 ± 89; a plain modulo would make the first 9688.
-        assert!(first < 8900 && last > 7100, "{first} {last}");
+    }
+
+    #[test]
+    fn what_goes_into_a_database_url_needs_no_escaping() {
+        for charset in ALL.into_iter().filter(|charset| *charset != Charset::Base64) {
+            let unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+            assert!(charset.characters().iter().all(unreserved), "{charset:?}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_one() {
+        let spec = GeneratorSpec::Uuid;
+        let (one, two) = (generate_for(&spec).unwrap(), generate_for(&spec).unwrap());
+        let parsed = uuid::Uuid::parse_str(one.expose()).unwrap();
+        assert_eq!(parsed.get_version_num(), 4);
+        assert_ne!(one.expose(), two.expose());
+        let spec = GeneratorSpec::Random { length: 40, charset: Charset::Hexadecimal };
+        assert_eq!(generate_for(&spec).unwrap().expose().len(), 40);
     }
 }

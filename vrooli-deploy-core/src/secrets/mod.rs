@@ -1,20 +1,46 @@
 //! Secrets: values that are never serialised, printed, logged or put in an argument list.
+//!
+//! The pure half says which secrets an app has and what becomes of each: [`identify`] makes
+//! a [`SecretsPlan`] of the manifest and of what others wrote down ([`SecretMetadata`]);
+//! [`template`] writes it out for a store, without values. With the feature `engine` there
+//! are values: the store, generators, and the sources from which they are fetched.
 
+mod class;
 #[cfg(feature = "engine")]
 mod file_store;
+mod format;
 #[cfg(feature = "engine")]
 mod generate;
+mod generator;
+mod identify;
+mod metadata;
+mod plan;
 #[cfg(feature = "engine")]
 mod redact;
+#[cfg(feature = "engine")]
+mod sources;
 mod store;
+mod template;
 
+pub use class::{SecretClass, SecretStrategy};
 #[cfg(feature = "engine")]
 pub use file_store::{FileStore, KeySource};
+pub use format::Format;
 #[cfg(feature = "engine")]
-pub use generate::{Charset, generate, generate_from};
+pub use generate::{generate, generate_for, generate_from};
+pub use generator::{Charset, GENERATED_LENGTH, GENERATED_LENGTHS, GeneratorSpec};
+pub use identify::identify;
+pub use metadata::{SecretMetadata, SecretPrompt, Vocabulary};
+pub use plan::{LeftOutSecret, PlannedSecret, Said, SecretOrigin, SecretStatus, SecretsPlan};
 #[cfg(feature = "engine")]
 pub use redact::Redactor;
+#[cfg(feature = "engine")]
+pub use sources::{FetchError, FetchOptions, Sources, VAULT_TOKEN_PATH};
 pub use store::{SecretError, SecretStore};
+pub use template::{TemplateFormat, TemplateOptions, template};
+
+/// Where Vault's key-value store is mounted unless somebody says otherwise.
+pub const DEFAULT_MOUNT: &str = "secret";
 
 use std::fmt;
 
@@ -33,8 +59,44 @@ use zeroize::Zeroize;
 /// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
 /// serde_json::to_string(&secret);
 /// ```
+/// It is no string either, so that it does not slip into a path, an argument or a container
+/// that is written out:
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// let text: &str = &secret;
+/// ```
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// std::process::Command::new("x").arg(secret);
+/// ```
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// let text: &str = secret.as_ref();
+/// ```
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// let text: String = secret.into();
+/// ```
+/// ```compile_fail
+/// let secrets = vec![Some(vrooli_deploy_core::secrets::Secret::new("x".to_owned()))];
+/// serde_json::to_string(&secrets);
+/// ```
+/// ```compile_fail
+/// #[derive(serde::Serialize)]
+/// struct Saved { password: vrooli_deploy_core::secrets::Secret<String> }
+/// ```
+/// ```compile_fail
+/// #[derive(serde::Deserialize)]
+/// struct Read { password: vrooli_deploy_core::secrets::Secret<String> }
+/// ```
+/// ```compile_fail
+/// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// assert!(secret == secret);
+/// ```
 /// ```
 /// let secret = vrooli_deploy_core::secrets::Secret::new("x".to_owned());
+/// let inside = Some(vec![secret.clone()]);
+/// assert_eq!(format!("{inside:?}"), "Some([Secret(…)])");
 /// assert_eq!(format!("{secret:?}"), "Secret(…)");
 /// assert!(serde_json::to_string(secret.expose()).is_ok());
 /// ```

@@ -130,6 +130,8 @@ impl Workspace {
         let mut diagnostics = target.diagnostics.clone();
         let derive = DeriveOptions { include_optional: options.include_optional, ..DeriveOptions::default() };
         let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;
+        let resolved =
+            self.secrets(&target.stack, &loaded, &manifest, &requirements, &mut diagnostics).await?;
         let known_port = known.as_ref().and_then(|s| s.port);
         let known_listen = known.as_ref().and_then(|s| s.listen);
         let provided: BTreeSet<VariableName> = manifest
@@ -137,6 +139,8 @@ impl Workspace {
             .keys()
             .chain(manifest.services.values().flat_map(|s| s.env.keys()))
             .chain(manifest.secrets.keys())
+            // A key that is there points to the service that issued it.
+            .chain(resolved.references.keys())
             .cloned()
             .collect();
         let lower = LowerOptions {
@@ -148,7 +152,6 @@ impl Workspace {
             provided,
         };
         let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
-        let (references, secrets) = self.secrets(&target.stack, &loaded.root, &manifest, &mut diagnostics)?;
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(OperationError::Input(diagnostics));
         }
@@ -159,7 +162,7 @@ impl Workspace {
                 environment: &target.stack.environment,
                 requirements: &requirements,
                 stack: &stack,
-                secrets: &references,
+                secrets: &resolved.references,
             }),
             &mut diagnostics,
         )?;
@@ -188,7 +191,17 @@ impl Workspace {
             pass_env,
             stopped: known.is_some_and(|s| s.stopped),
         };
-        Ok(Prepared { manifest, provider, strategy, stack, draft, request, secrets, source, diagnostics })
+        Ok(Prepared {
+            manifest,
+            provider,
+            strategy,
+            stack,
+            draft,
+            request,
+            secrets: resolved.pending,
+            source,
+            diagnostics,
+        })
     }
 
     async fn assemble(

@@ -34,6 +34,7 @@ pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
+pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 
 /// One state folder and the providers of this program. Cheap to clone.
 #[derive(Debug, Clone)]

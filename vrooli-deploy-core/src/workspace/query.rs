@@ -105,7 +105,7 @@ impl Workspace {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let provider = self.provider(stack, &source.provider)?;
         let cx = self.observe_context(stack, 0, Cancellation::new());
-        let redactor = self.redactor(stack)?;
+        let redactor = self.redactor()?;
         let mut page = fleet(&*provider)?.logs(&cx, query).await?;
         for line in &mut page.lines {
             line.line = redactor.redact(&line.line);

@@ -128,7 +128,7 @@ impl Session {
     /// An engine whose messages hold none of the stack's secrets.
     pub(super) fn engine(&self) -> Result<Engine, OperationError> {
         let inner = &self.workspace.0;
-        let redactor = self.workspace.redactor(&self.stack)?;
+        let redactor = self.workspace.redactor()?;
         let options = EngineOptions {
             owner: inner.store.id(),
             hooks: inner.hooks.clone(),
@@ -140,10 +140,11 @@ impl Session {
 }
 
 impl Workspace {
-    /// Hides every secret of the stack.
-    pub(super) fn redactor(&self, stack: &StackId) -> Result<Redactor, OperationError> {
+    /// Hides every secret of the workspace: an app may read one from a path of its own, and a
+    /// provider may repeat the one that it was called with.
+    pub(super) fn redactor(&self) -> Result<Redactor, OperationError> {
         let mut values = Vec::new();
-        for reference in self.0.secrets.list(&format!("{stack}/"))? {
+        for reference in self.0.secrets.list("")? {
             values.push(self.0.secrets.get(&reference)?);
         }
         Ok(Redactor::new(&values))

@@ -27,8 +27,8 @@ use self::steps::ServiceStep;
 use crate::diagnostics::{Checked, Severity, rules};
 use crate::manifest::yaml::{Document, child};
 use crate::manifest::{
-    AppConfig, Command, DependenciesConfig, DeploymentManifest, PortConfig, RouteConfig, SCHEMA_VERSION,
-    SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders, redaction,
+    AppConfig, Command, DependenciesConfig, DeploymentManifest, IfUnavailable, PortConfig, RouteConfig,
+    SCHEMA_VERSION, SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders, redaction,
 };
 use crate::names::{AppName, PortName, ProviderName, ServiceName, VariableName};
 use crate::requirements::{catalogue, orphans};
@@ -432,7 +432,7 @@ fn secrets(
             }
             let config = secrets.entry(variable.clone()).or_insert_with(|| {
                 let from = if credentials::is_self_made(name) {
-                    SecretSource::Generate { length: None }
+                    SecretSource::Generate { kind: None, length: None, charset: None }
                 } else {
                     reader.note_as(
                         Severity::Warning,
@@ -451,6 +451,7 @@ fn secrets(
                     format: None,
                     services: Vec::new(),
                     required: true,
+                    if_unavailable: IfUnavailable::default(),
                 }
             });
             config.services.push(service.clone());
