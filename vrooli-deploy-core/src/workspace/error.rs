@@ -192,6 +192,8 @@ fn state_code(error: &StateError) -> Code {
         StateError::Damaged { .. } => Code(1002),
         StateError::Version { .. } => Code(1003),
         StateError::Refused { .. } => Code(1012),
+        StateError::NameTaken { .. } => Code(1051),
+        StateError::Changed { .. } => Code(1052),
     }
 }
 
