@@ -13,6 +13,7 @@ pub mod import;
 pub mod manifest;
 pub mod names;
 pub mod plan;
+pub mod profile;
 pub mod provider;
 pub mod release;
 pub mod requirements;

@@ -4,6 +4,7 @@
 pub(crate) mod credentials;
 pub mod crosswalk;
 mod load;
+mod overlay;
 pub(crate) mod redaction;
 mod schema;
 pub(crate) mod semantics;
@@ -11,9 +12,10 @@ pub(crate) mod shape;
 mod strategy;
 pub mod yaml;
 
-pub use load::{Dialect, LoadedManifest, load, load_text};
+pub use load::{Dialect, LoadedManifest, load, load_text, load_with};
 pub(crate) use load::{placeholder, placeholders};
-pub use schema::schema;
+pub use overlay::{Layer, Layers};
+pub use schema::{SCHEMA_URL, schema};
 pub use strategy::{StrategyConfig, StrategyKind};
 
 use std::collections::BTreeMap;
