@@ -153,6 +153,7 @@ async fn run(
     let options = TargetOptions {
         environment: arguments.environment.as_ref().and_then(|e| e.parse().ok()),
         name: arguments.name.as_ref().and_then(|e| e.parse().ok()),
+        ..TargetOptions::default()
     };
     let target = workspace.resolve(&arguments.app, &options).await?;
     let mut deploy = DeployOptions::default();

@@ -163,7 +163,7 @@ fn refused<T>(diagnostic: Diagnostic) -> Checked<T> {
 }
 
 /// The app's folder for a file: the one it lies in, or the one above `.vrooli`.
-fn folder_of(file: &Path) -> PathBuf {
+pub(crate) fn folder_of(file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
     let folder = match folder.file_name() {
         Some(name) if name == ".vrooli" => folder.parent().unwrap_or(Path::new("")),

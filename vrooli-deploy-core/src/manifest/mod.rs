@@ -13,6 +13,8 @@ mod strategy;
 pub mod yaml;
 
 pub use load::{Dialect, LoadedManifest, load, load_text, load_with};
+#[cfg(feature = "engine")]
+pub(crate) use load::folder_of;
 pub(crate) use load::{placeholder, placeholders};
 pub use overlay::{Layer, Layers};
 pub use schema::{SCHEMA_URL, schema};

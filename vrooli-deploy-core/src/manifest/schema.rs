@@ -39,6 +39,14 @@ impl DeploymentManifest {
         yaml::write(self)
     }
 
+    /// The same with a first line that tells editors where the schema is.
+    ///
+    /// # Errors
+    /// See [`to_yaml`](Self::to_yaml).
+    pub fn to_yaml_for_editors(&self) -> Result<String, String> {
+        Ok(format!("# yaml-language-server: $schema={SCHEMA_URL}\n{}", self.to_yaml()?))
+    }
+
     /// Writes the manifest as indented JSON, ended by a line break.
     ///
     /// # Errors

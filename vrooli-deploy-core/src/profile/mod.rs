@@ -26,6 +26,8 @@ use crate::names::{
 
 pub use check::check;
 pub use diff::{Difference, diff};
+#[cfg(feature = "engine")]
+pub(crate) use exchange::{from_stored, to_stored};
 pub use exchange::{SCHEMA_URL, SCHEMA_VERSION, read, schema};
 pub use generate::generate;
 pub use key::{KEYS, SettableKey, set, unset};

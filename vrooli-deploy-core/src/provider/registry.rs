@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::error::Result;
 use super::set::Provider;
+use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
 use crate::manifest::{InfrastructureConfig, NetworkingConfig};
 use crate::names::{ProviderName, StackId};
@@ -56,6 +57,8 @@ pub struct OpenContext {
     pub stack: StackId,
     /// Where secrets are kept.
     pub secrets: Arc<dyn SecretStore>,
+    /// The user's credentials and settings for providers: `configuration.value("do_token")`.
+    pub configuration: Configuration,
 }
 
 /// The providers that a program was built with. Registration is explicit.

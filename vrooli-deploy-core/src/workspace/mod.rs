@@ -5,11 +5,13 @@
 //! a `Change` gives the lease back and has changed nothing.
 
 mod change;
+mod configure;
 mod deploy;
 mod destroy;
 mod error;
 mod options;
 mod power;
+mod profiles;
 mod query;
 mod report;
 mod rollback;
@@ -29,8 +31,10 @@ use crate::secrets::{FileStore, KeySource, SecretStore};
 use crate::state::{SqliteStore, StateStore};
 
 pub use change::Change;
+pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
+pub use profiles::{ImportOptions, ProfileEdit};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 
 /// One state folder and the providers of this program. Cheap to clone.
