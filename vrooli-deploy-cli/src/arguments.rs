@@ -1,5 +1,7 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
+pub(crate) mod configure;
+pub(crate) mod profile;
 mod secrets;
 
 use std::net::IpAddr;
@@ -68,7 +70,7 @@ pub(crate) struct Global {
 
 impl Global {
     pub(crate) fn target(&self) -> TargetOptions {
-        TargetOptions { environment: self.env.clone(), name: self.name.clone() }
+        TargetOptions { environment: self.env.clone(), name: self.name.clone(), ..TargetOptions::default() }
     }
 }
 
@@ -110,7 +112,12 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Resolve an interrupted run, and start nothing new
     Resume(App),
-    /// Show, check or describe a manifest
+    /// Keep choices for an app: tier, provider, region, sizes, variables, …
+    #[command(subcommand)]
+    Profile(profile::Profile),
+    /// Set credentials and settings for providers
+    Configure(configure::Configure),
+    /// Show, check, generate or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
     /// Find, check, make and store an app's secrets
@@ -142,7 +149,10 @@ impl Command {
             Self::Rollback(_) => "rollback",
             Self::Destroy(_) => "destroy",
             Self::Resume(_) => "resume",
+            Self::Profile(profile) => profile.name(),
+            Self::Configure(_) => "configure",
             Self::Manifest(Manifest::Show(_)) => "manifest show",
+            Self::Manifest(Manifest::Generate(_)) => "manifest generate",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
             Self::Manifest(Manifest::Schema(_)) => "manifest schema",
             Self::Secrets(secrets) => secrets.name(),
@@ -156,7 +166,7 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct App {
-    /// Folder of a scenario, a manifest file, or the name of an app
+    /// Folder of a scenario, a manifest file, a profile, or the name of an app
     pub(crate) app: String,
 }
 
@@ -183,6 +193,9 @@ pub(crate) struct Choices {
     /// Dependency to leave out (may be given again)
     #[arg(long, value_name = "DEPENDENCY")]
     pub(crate) drop: Vec<DependencyName>,
+    /// Values file to lay over the manifest (may be given again)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
     /// Provide optional dependencies too
     #[arg(long)]
     pub(crate) include_optional: bool,
@@ -299,6 +312,8 @@ pub(crate) enum Manifest {
     Show(ManifestShow),
     /// Say everything that is wrong or odd about it
     Validate(ManifestValidate),
+    /// Print the whole manifest that a profile comes to
+    Generate(profile::ManifestGenerate),
     /// Print the JSON schema of manifests
     Schema(ManifestSchema),
 }

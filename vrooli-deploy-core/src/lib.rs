@@ -5,6 +5,7 @@
 //! plain data and pure functions: no clock, no environment, no network, no randomness
 //! that is not seeded. `docs/ARCHITECTURE.md` in the repository is the map.
 
+pub mod configuration;
 pub mod cost;
 pub mod diagnostics;
 pub mod duration;
@@ -14,6 +15,7 @@ pub mod import;
 pub mod manifest;
 pub mod names;
 pub mod plan;
+pub mod profile;
 pub mod provider;
 pub mod release;
 pub mod requirements;

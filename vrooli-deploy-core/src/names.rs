@@ -120,6 +120,15 @@ name!(
     |v| label(v, 32)
 );
 name!(
+    /// The name of a profile. Unique in a workspace, and no id of a profile.
+    ProfileName, "profile name", "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    "lower-case letters, digits and hyphens, at most 63, no hyphen at either end, and not `profile-` and a number",
+    |v| {
+        label(v, 63)
+            && !v.strip_prefix("profile-").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+    }
+);
+name!(
     /// A service of an app: `api`, `ui`, `worker`.
     ServiceName, "service name", "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
     "lower-case letters, digits and hyphens, at most 63, no hyphen at either end",

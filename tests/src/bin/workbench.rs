@@ -184,6 +184,7 @@ async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), O
     let options = TargetOptions {
         environment: arguments.environment.as_ref().and_then(|e| e.parse().ok()),
         name: arguments.name.as_ref().and_then(|e| e.parse().ok()),
+        ..TargetOptions::default()
     };
     let target = workspace.resolve(&arguments.app, &options).await?;
     let mut deploy = DeployOptions::default();

@@ -8,6 +8,7 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
+use vrooli_deploy_core::configuration::Configuration;
 use vrooli_deploy_core::names::{AppName, EnvironmentName, ResourceKey, ResourceKind, ServiceName, StackId};
 use vrooli_deploy_core::plan::Draft;
 use vrooli_deploy_core::provider::{
@@ -134,6 +135,7 @@ impl ProviderFixture for LocalFixture {
             owner: id,
             stack: stack("conformance"),
             secrets: Arc::new(secrets),
+            configuration: Configuration::default(),
         };
         let factory = LocalFactory::new();
         let factory = if self.in_process { factory.in_process() } else { factory };

@@ -32,8 +32,19 @@ impl Context {
 
     /// The workspace, and what the argument means there.
     pub(crate) async fn target(&self, argument: &str) -> Result<(Workspace, Target), Failure> {
+        self.target_with(argument, &[]).await
+    }
+
+    /// The same with values files laid over the manifest.
+    pub(crate) async fn target_with(
+        &self,
+        argument: &str,
+        values: &[PathBuf],
+    ) -> Result<(Workspace, Target), Failure> {
         let workspace = self.workspace().await?;
-        let target = workspace.resolve(argument, &self.global.target()).await?;
+        let mut options = self.global.target();
+        options.values = values.to_vec();
+        let target = workspace.resolve(argument, &options).await?;
         Ok((workspace, target))
     }
 

@@ -22,7 +22,7 @@ pub(crate) async fn run(context: &Context, args: &Deploy) -> Result<Done, Failur
 /// Plans and applies a deployment.
 pub(crate) async fn deploy(context: &Context, command: &str, args: &Deploy) -> Result<Report, Failure> {
     let saved = args.plan.as_deref().map(read).transpose()?;
-    let (workspace, target) = context.target(&args.app.app).await?;
+    let (workspace, target) = context.target_with(&args.app.app, &args.choices.values).await?;
     let change = workspace.deploy(&target, &args.choices.options(), &context.run()).await?;
     // A saved plan is evidence, never instructions: what is applied is the one just made.
     if let Some(saved) = saved

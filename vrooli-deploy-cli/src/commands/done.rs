@@ -21,6 +21,12 @@ impl Done {
         Self { exit: 0, outcome: OutcomeWord::Done, deployment: None, error: None }
     }
 
+    /// Something was changed that is no app, or was so already.
+    pub(crate) const fn changed(changed: bool) -> Self {
+        let outcome = if changed { OutcomeWord::Applied } else { OutcomeWord::NoChange };
+        Self { exit: 0, outcome, deployment: None, error: None }
+    }
+
     /// The same, and the exit code says more.
     pub(crate) const fn exit(exit: u8) -> Self {
         Self { exit, outcome: OutcomeWord::of_exit(exit), deployment: None, error: None }

@@ -2,8 +2,10 @@ use vrooli_deploy_core::diagnostics::{Diagnostic, Severity, format};
 use vrooli_deploy_core::manifest;
 use vrooli_deploy_core::requirements::{self, DeriveOptions};
 
-use super::change;
+use super::context::Context;
 use super::done::Done;
+use super::{change, file};
+use crate::arguments::profile::ManifestGenerate;
 use crate::arguments::{DiagnosticFormat, Manifest, ManifestFormat, ManifestShow, ManifestValidate};
 use crate::errors::Failure;
 use crate::output::{self, Console, json::Line};
@@ -12,6 +14,8 @@ pub(crate) fn run(console: &Console, args: &Manifest) -> Result<Done, Failure> {
     match args {
         Manifest::Show(args) => show(console, args),
         Manifest::Validate(args) => Ok(validate(console, args)),
+        // Needs a workspace: see `generate`.
+        Manifest::Generate(_) => Ok(Done::read()),
         Manifest::Schema(_) => {
             let schema = manifest::schema();
             let text = format!("{:#}", schema.as_value());
@@ -20,6 +24,29 @@ pub(crate) fn run(console: &Console, args: &Manifest) -> Result<Done, Failure> {
             Ok(Done::read())
         }
     }
+}
+
+/// The whole manifest that a profile comes to.
+pub(crate) async fn generate(context: &Context, args: &ManifestGenerate) -> Result<Done, Failure> {
+    let workspace = context.workspace().await?;
+    let version = workspace.profile(&args.profile.profile).await?;
+    let mut options = context.global.target();
+    options.values.clone_from(&args.values);
+    let (manifest, target) = workspace.generate_manifest(&version, &options).await?;
+    let console = &context.console;
+    change::input(console, &target.diagnostics);
+    let text = match file::format(args.format, args.out.as_deref()) {
+        ManifestFormat::Yaml => manifest.to_yaml_for_editors(),
+        ManifestFormat::Json => manifest.to_json(),
+    };
+    file::out(console, args.out.as_deref(), &text.map_err(|why| Failure::unwritable("the manifest", &why))?)?;
+    if let (Some(out), Some(loaded)) = (&args.out, &target.manifest)
+        && !super::profile::same_folder(out, &loaded.root)
+    {
+        console.note(&format!("its paths start at {}: put it there to deploy from it", loaded.root.display()));
+    }
+    console.line(&Line::Manifest { manifest: serde_json::to_value(&manifest).unwrap_or_default() });
+    Ok(Done::read())
 }
 
 fn show(console: &Console, args: &ManifestShow) -> Result<Done, Failure> {

@@ -2,11 +2,13 @@
 
 mod change;
 mod completions;
+mod configure;
 mod context;
 mod deploy;
 mod destroy;
 mod done;
 mod explain;
+mod file;
 mod history;
 mod interrupt;
 mod list;
@@ -14,6 +16,8 @@ mod logs;
 mod man;
 mod manifest;
 mod plan;
+mod profile;
+mod prompt;
 mod releases;
 mod resume;
 mod rollback;
@@ -28,7 +32,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use vrooli_deploy_core::provider::Registry;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, Manifest};
 use crate::errors::Failure;
 use crate::output::json::{Line, OutcomeWord, ResultLine, VERSION};
 use crate::output::{self, Console};
@@ -47,7 +51,7 @@ pub(crate) fn run(registry: Registry) -> ExitCode {
     log(arguments.global.verbose);
     let result = match &arguments.command {
         // Nothing here needs a runtime or a workspace.
-        Command::Manifest(args) => manifest::run(&console, args),
+        Command::Manifest(args) if !matches!(args, Manifest::Generate(_)) => manifest::run(&console, args),
         Command::Explain(args) => explain::run(&console, args),
         Command::Completions(args) => completions::run(&console, args),
         Command::Man(args) => man::run(&console, args),
@@ -114,6 +118,9 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Resume(args) => resume::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Secrets(args) => secrets::run(context, args).await,
+        Command::Profile(args) => profile::run(context, args).await,
+        Command::Configure(args) => configure::run(context, args).await,
+        Command::Manifest(Manifest::Generate(args)) => manifest::generate(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, args),
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),

@@ -29,7 +29,7 @@ pub(crate) async fn run(context: &Context, args: &arguments::Plan) -> Result<Don
 
 /// Plans without a lease, and shows it.
 pub(crate) async fn show(context: &Context, app: &str, choices: &Choices) -> Result<Plan, Failure> {
-    let (workspace, target) = context.target(app).await?;
+    let (workspace, target) = context.target_with(app, &choices.values).await?;
     let (plan, diagnostics) = workspace.plan(&target, &choices.options()).await?;
     let console = &context.console;
     change::input(console, &diagnostics);

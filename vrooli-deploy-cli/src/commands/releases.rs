@@ -15,23 +15,28 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
     for release in &releases {
         console.line(&Line::Release(release.into()));
     }
+    let profiles = releases.iter().any(|release| release.profile.is_some());
+    let mut head = vec!["RELEASE", "STATE", "VERSION", "BUILT", "MADE CURRENT", "DIGEST"];
+    if profiles {
+        head.push("PROFILE");
+    }
     let rows: Vec<Vec<String>> = releases
         .iter()
         .map(|release| {
-            vec![
+            let mut row = vec![
                 release.number.to_string(),
                 if release.current { "serves".to_owned() } else { word(&release.status) },
                 release.version.clone(),
                 ago(now, release.created),
                 release.committed.map(|at| ago(now, at)).unwrap_or_default(),
                 release.digest.short().to_owned(),
-            ]
+            ];
+            if profiles {
+                row.push(release.profile.map(|profile| profile.to_string()).unwrap_or_default());
+            }
+            row
         })
         .collect();
-    console.result(&table(
-        console.out,
-        &["RELEASE", "STATE", "VERSION", "BUILT", "MADE CURRENT", "DIGEST"],
-        &rows,
-    ));
+    console.result(&table(console.out, &head, &rows));
     Ok(Done::read())
 }

@@ -197,6 +197,7 @@ impl From<&ReleaseSummary> for ReleaseLine {
             committed: release.committed.map(|at| at.to_string()),
             status: word(&release.status),
             current: release.current,
+            profile: release.profile.map(|profile| profile.to_string()),
         }
     }
 }

@@ -116,7 +116,46 @@ pub(crate) enum Line {
         /// What, in the journal's own form, which is not part of this format.
         entry: Value,
     },
-    /// A manifest (`manifest show`).
+    /// A profile (`profile create|list|show|set|…`).
+    Profile(ProfileLine),
+    /// A version of a profile (`profile versions`).
+    ProfileVersion {
+        /// The profile's id.
+        id: String,
+        /// Counts from 1.
+        version: u32,
+        /// Since when, RFC 3339.
+        at: String,
+        /// Who made it.
+        by: String,
+        /// What was done.
+        reason: String,
+        /// Was the profile deleted with it?
+        deleted: bool,
+    },
+    /// A key that can be set (`profile keys`).
+    ProfileKey {
+        /// As it is typed.
+        key: String,
+        /// What follows it.
+        takes: String,
+        /// What it is for.
+        about: String,
+    },
+    /// Something that differs between two versions (`profile diff`).
+    Difference {
+        /// Where: `settings.region`.
+        path: String,
+        /// What it was; absent: nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        before: Option<Value>,
+        /// What it is; absent: nothing.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<Value>,
+    },
+    /// A key of the configuration (`configure`). Never its value.
+    Configuration(ConfigurationLine),
+    /// A manifest (`manifest show`, `manifest generate`).
     Manifest {
         /// It, as its own schema says.
         manifest: Value,
@@ -412,6 +451,61 @@ pub(crate) struct ReleaseLine {
     pub(crate) status: String,
     /// Does it serve now?
     pub(crate) current: bool,
+    /// The version of a profile that it was made from: `profile-7 v3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<String>,
+}
+
+/// A profile.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ProfileLine {
+    /// `profile-7`.
+    pub(crate) id: String,
+    /// Counts from 1.
+    pub(crate) version: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// The app it is for.
+    pub(crate) app: String,
+    /// The app's environment.
+    pub(crate) environment: String,
+    /// The tier.
+    pub(crate) tier: String,
+    /// Who runs it; absent: the manifest says.
+    pub(crate) provider: Option<String>,
+    /// When this version was made, RFC 3339.
+    pub(crate) at: String,
+    /// Who made it.
+    pub(crate) by: String,
+    /// What was done.
+    pub(crate) reason: String,
+    /// All choices, as the profile's own schema says.
+    pub(crate) profile: Value,
+}
+
+/// A key of the configuration. Never its value.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ConfigurationLine {
+    /// `do_token`.
+    pub(crate) key: String,
+    /// What it is.
+    pub(crate) about: String,
+    /// The provider that reads it.
+    pub(crate) provider: Option<String>,
+    /// Is its value a secret?
+    pub(crate) secret: bool,
+    /// Is there a value, wherever it is read from?
+    pub(crate) set: bool,
+    /// Version of what was configured.
+    pub(crate) version: Option<u32>,
+    /// Since when it is configured, RFC 3339.
+    pub(crate) since: Option<String>,
+    /// Where a value would be read from.
+    pub(crate) read_from: Option<String>,
+    /// An environment variable that is set, but not read, because a value was configured.
+    pub(crate) not_read: Option<String>,
+    /// Environment variables that are read where nothing is configured.
+    pub(crate) variables: Vec<String>,
 }
 
 /// A secret of an app. Holds no value.

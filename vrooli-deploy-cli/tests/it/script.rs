@@ -138,7 +138,11 @@ impl Place {
         );
         let output = self.program().args(&words[1..]).output().unwrap();
         let (root, dir, state) = (self.root(), self.dir(), self.state());
+        let user = std::env::var("USER").ok().filter(|name| !name.is_empty());
+        let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+        let who = format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy());
         let folders = [
+            (who.as_str(), "[WHO]"),
             (state.to_str().unwrap(), "[STATE]"),
             (dir.to_str().unwrap(), "[DIR]"),
             (root.to_str().unwrap(), "[ROOT]"),

@@ -267,6 +267,28 @@ rules! {
     LEASE_HELD "1010" "lease-is-held" Error;
     LEASE_LOST "1011" "lease-was-lost" Error;
     ENTRY_REFUSED "1012" "entry-cannot-follow" Error;
+
+    // 105x-107x: profiles, overlays, configuration
+    PROFILE_UNKNOWN "1050" "unknown-profile" Error;
+    PROFILE_NAME_TAKEN "1051" "profile-name-is-taken" Error;
+    CHANGED_MEANWHILE "1052" "changed-meanwhile" Error;
+    PROFILE_SEVERAL "1053" "several-profiles" Error;
+    PROFILE_FILE_VERSION "1054" "profile-file-version" Error;
+    PROFILE_FILE_KEY "1055" "profile-file-key" Error;
+    PROFILE_SETTING "1056" "unknown-profile-setting" Error;
+    PROFILE_VALUE "1057" "profile-setting-value" Error;
+    OTHER_PROVIDER "1058" "app-is-at-another-provider" Error;
+    PROFILE_SCENARIO "1059" "profile-without-scenario" Error;
+    OVERLAY "1060" "values-file-shape" Error;
+    PROFILE_GONE "1061" "profile-is-gone" Warning;
+    PROFILE_VERSION "1062" "no-such-profile-version" Error;
+    SWAP_WITHOUT_TARGET "1063" "swap-without-target" Warning;
+    PROFILE_STORED "1064" "stored-profile-cannot-be-read" Error;
+    CONFIGURATION_KEY "1065" "unknown-configuration-key" Error;
+    VALUE_IN_HISTORY "1066" "value-in-shell-history" Warning;
+    CONFIGURATION_VALUE "1067" "configuration-value" Error;
+    CONFIGURATION_NO_VALUE "1068" "configuration-without-value" Error;
+    NO_PROVIDER "1069" "no-provider-chosen" Error;
 }
 
 impl Code {

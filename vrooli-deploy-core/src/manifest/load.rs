@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::overlay::{self, Layer, Layers};
 use super::yaml::{Document, SourceFile, SpanIndex, child};
 use super::{DeploymentManifest, SCHEMA_VERSION, crosswalk, schema, semantics, shape};
 use crate::diagnostics::{Checked, Diagnostic, Fix, Severity, rules};
@@ -60,6 +61,12 @@ const COMPOSE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose
 /// 3. any other file of these names, or a compose file, which is refused with its dialect's
 ///    name rather than misread.
 pub fn load(path: &Path) -> Checked<LoadedManifest> {
+    load_with(path, &Layers::default())
+}
+
+/// The same with values files and choices laid over it. What is wrong with the result is
+/// said where it was said: in the manifest or in the file that was laid over it.
+pub fn load_with(path: &Path, layers: &Layers) -> Checked<LoadedManifest> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) => {
@@ -72,20 +79,20 @@ pub fn load(path: &Path) -> Checked<LoadedManifest> {
     };
     if !metadata.is_dir() {
         return match SourceFile::read(path) {
-            Ok(source) => read(source, folder_of(path), true),
+            Ok(source) => read(source, folder_of(path), true, layers),
             Err(diagnostic) => refused(*diagnostic),
         };
     }
-    load_folder(path)
+    load_folder(path, layers)
 }
 
 /// Reads a manifest whose text is known. Its path says how to read it (`.json`, else YAML)
 /// and where it would lie; no file is looked at.
 pub fn load_text(path: &Path, text: impl Into<String>) -> Checked<LoadedManifest> {
-    read(SourceFile::new(path, text), folder_of(path), false)
+    read(SourceFile::new(path, text), folder_of(path), false, &Layers::default())
 }
 
-fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
+fn load_folder(folder: &Path, layers: &Layers) -> Checked<LoadedManifest> {
     let mut ours: Vec<SourceFile> = Vec::new();
     let mut foreign: Vec<PathBuf> = Vec::new();
     let mut diagnostics = Vec::new();
@@ -118,7 +125,7 @@ fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
             }
             diagnostics.push(diagnostic);
         }
-        read(first, folder.to_owned(), true)
+        read(first, folder.to_owned(), true, layers)
     } else if has_service_json {
         for other in foreign {
             diagnostics.push(rules::SEVERAL_MANIFESTS.diagnostic(format!(
@@ -128,7 +135,7 @@ fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
             )));
         }
         match SourceFile::read(&service_json) {
-            Ok(source) => read(source, folder.to_owned(), true),
+            Ok(source) => read(source, folder.to_owned(), true, layers),
             Err(diagnostic) => refused(*diagnostic),
         }
     } else {
@@ -137,7 +144,7 @@ fn load_folder(folder: &Path) -> Checked<LoadedManifest> {
             .next()
             .or_else(|| COMPOSE_NAMES.iter().map(|name| folder.join(name)).find(|path| path.is_file()));
         match other.map(|path| SourceFile::read(&path)) {
-            Some(Ok(source)) => read(source, folder.to_owned(), true),
+            Some(Ok(source)) => read(source, folder.to_owned(), true, layers),
             Some(Err(diagnostic)) => refused(*diagnostic),
             None => refused(
                 rules::NOTHING_TO_DEPLOY
@@ -156,7 +163,7 @@ fn refused<T>(diagnostic: Diagnostic) -> Checked<T> {
 }
 
 /// The app's folder for a file: the one it lies in, or the one above `.vrooli`.
-fn folder_of(file: &Path) -> PathBuf {
+pub(crate) fn folder_of(file: &Path) -> PathBuf {
     let folder = file.parent().unwrap_or(Path::new(""));
     let folder = match folder.file_name() {
         Some(name) if name == ".vrooli" => folder.parent().unwrap_or(Path::new("")),
@@ -199,7 +206,7 @@ fn looks_like_compose(value: &Value, path: &Path) -> bool {
     named || services.is_some_and(|services| services.values().any(|service| service.get("image").is_some()))
 }
 
-fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManifest> {
+fn read(source: SourceFile, root: PathBuf, on_disk: bool, layers: &Layers) -> Checked<LoadedManifest> {
     let file = source.path.clone();
     let parsed = Document::parse(source);
     let mut diagnostics = parsed.diagnostics;
@@ -224,9 +231,16 @@ fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManif
         Dialect::ServiceJson => {
             let mut checked = import::service_json::import(&document, folder);
             diagnostics.append(&mut checked.diagnostics);
-            checked.value
+            match checked.value {
+                Some(manifest) if !layers.layers.is_empty() => {
+                    laid_over(&file, &manifest, folder, layers, &mut diagnostics)
+                }
+                value => value,
+            }
         }
         Dialect::Manifest => {
+            diagnostics.extend(overlay::environments(&mut document, layers.environment.as_ref()));
+            lay(&mut document, layers, &mut diagnostics);
             let mut checked = decode(&mut document);
             diagnostics.append(&mut checked.diagnostics);
             if let (Some(manifest), Some(folder)) = (&checked.value, folder) {
@@ -246,6 +260,45 @@ fn read(source: SourceFile, root: PathBuf, on_disk: bool) -> Checked<LoadedManif
         LoadedManifest { manifest, root, file, dialect, context, spans: document.spans }
     });
     Checked { value, diagnostics }
+}
+
+fn lay(document: &mut Document, layers: &Layers, diagnostics: &mut Vec<Diagnostic>) {
+    for layer in &layers.layers {
+        match layer {
+            Layer::File(path) => {
+                diagnostics.extend(overlay::file(document, path, layers.environment.as_ref()));
+            }
+            Layer::Made(part) => overlay::made(document, part.clone()),
+        }
+    }
+}
+
+/// Lays the layers over what was imported from another dialect. What the import found is not
+/// said a second time.
+fn laid_over(
+    file: &Path,
+    manifest: &DeploymentManifest,
+    folder: Option<&Path>,
+    layers: &Layers,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<DeploymentManifest> {
+    let value = match serde_json::to_value(manifest) {
+        Ok(value) => value,
+        Err(error) => {
+            diagnostics.push(rules::INVALID_VALUE.diagnostic(error.to_string()));
+            return None;
+        }
+    };
+    let mut document = Document::without_places(file, value);
+    let said: Vec<_> = diagnostics.iter().map(|known| (known.code, known.message.clone())).collect();
+    lay(&mut document, layers, diagnostics);
+    let mut checked = decode(&mut document);
+    if let (Some(manifest), Some(folder)) = (&checked.value, folder) {
+        checked.diagnostics.extend(semantics::check_files(&document, manifest, folder));
+    }
+    checked.diagnostics.retain(|found| !said.iter().any(|(code, text)| *code == found.code && *text == found.message));
+    diagnostics.append(&mut checked.diagnostics);
+    checked.value
 }
 
 /// Checks a document of the manifest's own dialect and makes the manifest of it.
@@ -296,7 +349,7 @@ fn decode(document: &mut Document) -> Checked<DeploymentManifest> {
     }
 }
 
-fn schema_version(document: &Document) -> Option<Diagnostic> {
+pub(super) fn schema_version(document: &Document) -> Option<Diagnostic> {
     let version = document.value.get("schema_version")?;
     let written = match version {
         Value::String(text) => text.clone(),

@@ -5,6 +5,7 @@ pub(crate) mod credentials;
 pub mod crosswalk;
 mod load;
 mod metadata;
+mod overlay;
 pub(crate) mod redaction;
 mod schema;
 pub(crate) mod semantics;
@@ -12,13 +13,16 @@ pub(crate) mod shape;
 mod strategy;
 pub mod yaml;
 
-pub use load::{Dialect, LoadedManifest, load, load_text};
+pub use load::{Dialect, LoadedManifest, load, load_text, load_with};
+#[cfg(feature = "engine")]
+pub(crate) use load::folder_of;
 pub(crate) use load::{placeholder, placeholders};
 pub use metadata::{
     AdaptationMetadata, DependencyMetadata, MetadataConfig, OverrideMetadata, RequirementsMetadata,
     SupportMetadata, SwapConfig, SwappableMetadata, TierMetadata, TierSecretMetadata, TierStatus,
 };
-pub use schema::schema;
+pub use overlay::{Layer, Layers};
+pub use schema::{SCHEMA_URL, schema};
 pub use strategy::{StrategyConfig, StrategyKind};
 
 use std::collections::BTreeMap;

@@ -7,10 +7,25 @@ use schemars::Schema;
 
 use super::{DeploymentManifest, yaml};
 
+/// Where the schema is published: a manifest's `$schema`, so that editors complete it.
+pub const SCHEMA_URL: &str =
+    "https://raw.githubusercontent.com/Vrooli/vrooli-deploy/main/vrooli-deploy-core/schemas/manifest.v0.1.json";
+
 /// The JSON schema (draft 2020-12) of a manifest.
 #[must_use]
 pub fn schema() -> Schema {
     let mut schema = schemars::schema_for!(DeploymentManifest);
+    // Taken out before a manifest is read, so the type does not know it.
+    if let Some(properties) = schema.get_mut("properties").and_then(serde_json::Value::as_object_mut) {
+        properties.insert(
+            super::overlay::ENVIRONMENTS.to_owned(),
+            serde_json::json!({
+                "type": "object",
+                "additionalProperties": { "type": "object" },
+                "description": "What holds in one environment only, by its name: a part of a manifest, laid over the rest.",
+            }),
+        );
+    }
     schema.insert("title".to_owned(), "vrooli-deploy manifest v0.1".into());
     schema
 }
@@ -22,6 +37,14 @@ impl DeploymentManifest {
     /// The writer's message. No manifest that was read makes it fail.
     pub fn to_yaml(&self) -> Result<String, String> {
         yaml::write(self)
+    }
+
+    /// The same with a first line that tells editors where the schema is.
+    ///
+    /// # Errors
+    /// See [`to_yaml`](Self::to_yaml).
+    pub fn to_yaml_for_editors(&self) -> Result<String, String> {
+        Ok(format!("# yaml-language-server: $schema={SCHEMA_URL}\n{}", self.to_yaml()?))
     }
 
     /// Writes the manifest as indented JSON, ended by a line break.

@@ -7,11 +7,12 @@ use super::credentials::{has_key_format, is_secret_name, url_password};
 use super::yaml::{Document, child};
 use crate::diagnostics::{Diagnostic, Fix, rules};
 use crate::names::{
-    AppName, DependencyName, EnvironmentName, NameError, PortName, ProviderName, ServiceName, VariableName,
+    AppName, DependencyName, EnvironmentName, NameError, PortName, ProfileName, ProviderName, ServiceName,
+    VariableName,
 };
 
 /// Holds a document against a schema. Unknown keys are warnings, everything else an error.
-pub(super) fn check(document: &Document, schema: &Value) -> Vec<Diagnostic> {
+pub(crate) fn check(document: &Document, schema: &Value) -> Vec<Diagnostic> {
     let mut check = Check { document, root: schema, patterns: patterns(), found: Vec::new() };
     check.value(&document.value, schema, "");
     check.found
@@ -45,6 +46,8 @@ fn patterns() -> Vec<(String, NameCheck)> {
         entry::<EnvironmentName>(|v| EnvironmentName::new(v).map(drop)),
         // Same pattern as an app's name; the message would say "app name", so it comes second.
         entry::<ServiceName>(|v| ServiceName::new(v).map(drop)),
+        // And so has a profile's: what is only a number is refused when the name is made.
+        entry::<ProfileName>(|v| ProfileName::new(v).map(drop)),
         entry::<PortName>(|v| PortName::new(v).map(drop)),
         entry::<DependencyName>(|v| DependencyName::new(v).map(drop)),
         entry::<VariableName>(|v| VariableName::new(v).map(drop)),
@@ -278,7 +281,7 @@ impl<'a> Check<'a> {
             diagnostic = diagnostic.help("put it in quotes");
             let secret = at.rsplit('/').next().is_some_and(is_secret_name);
             if let Some(span) = span.filter(|span| span.length > 0 && !secret) {
-                let text = self.document.source.text.get(span.offset..span.offset + span.length);
+                let text = self.document.text(&span);
                 diagnostic.fix = text.map(|text| Fix { replacement: format!("\"{text}\""), span });
             }
         } else if let Some(about) = schema.get("description").and_then(Value::as_str) {
@@ -349,8 +352,7 @@ impl<'a> Check<'a> {
 
     /// A replacement in the quotes that the original has.
     fn requote(&self, span: &crate::diagnostics::Span, replacement: &str) -> String {
-        let original =
-            self.document.source.text.get(span.offset..span.offset + span.length).unwrap_or_default();
+        let original = self.document.text(span).unwrap_or_default();
         match original.chars().next() {
             Some(quote @ ('"' | '\'')) => format!("{quote}{replacement}{quote}"),
             _ => replacement.to_owned(),

@@ -139,10 +139,36 @@ impl SpanIndex {
         self.nearest(pointer, |place| place.value.as_ref().or(place.key.as_ref()))
     }
 
+    /// Takes out the places of a pointer and of everything under it, under the same pointers.
+    pub(crate) fn take(&mut self, pointer: &str) -> Self {
+        let under = |candidate: &str| {
+            candidate.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let (taken, kept) = self.0.drain().partition(|(candidate, _)| under(candidate));
+        self.0 = kept;
+        Self(taken)
+    }
+
+    /// Copies the places of `from`, and of everything under it, to `at`. Where there are none,
+    /// `at` has none from here on, rather than those of its parents.
+    pub(crate) fn place_under(&mut self, at: &str, other: &Self, from: &str) {
+        self.0.insert(at.to_owned(), Place { key: None, value: None });
+        for (pointer, place) in &other.0 {
+            if let Some(rest) = pointer.strip_prefix(from)
+                && (rest.is_empty() || rest.starts_with('/'))
+            {
+                self.0.insert(format!("{at}{rest}"), place.clone());
+            }
+        }
+    }
+
     fn nearest(&self, mut pointer: &str, pick: impl Fn(&Place) -> Option<&Span>) -> Option<Span> {
         loop {
-            if let Some(span) = self.0.get(pointer).and_then(&pick) {
-                return Some(span.clone());
+            match self.0.get(pointer) {
+                // Made, not read: its parents are in a file that did not say it.
+                Some(Place { key: None, value: None }) => return None,
+                Some(place) if pick(place).is_some() => return pick(place).cloned(),
+                _ => {}
             }
             pointer = &pointer[..pointer.rfind('/')?];
         }
@@ -158,6 +184,8 @@ pub struct Document {
     pub value: Value,
     /// Where it says it.
     pub spans: SpanIndex,
+    /// Files that were laid over it: places may lie in them.
+    pub overlays: Vec<SourceFile>,
 }
 
 impl fmt::Debug for Document {
@@ -194,7 +222,7 @@ impl Document {
             // Good JSON that the YAML parser's limits refuse (very deep, very long keys): no places.
             Err(_) if strict.is_some() => {
                 let value = strict.unwrap_or_default();
-                return Checked::ok(Self { source, value, spans: SpanIndex::default() });
+                return Checked::ok(Self { source, value, spans: SpanIndex::default(), overlays: Vec::new() });
             }
             Err(error) => {
                 let span = error.location().and_then(|location| source.span(location));
@@ -211,15 +239,33 @@ impl Document {
         let value = tree.value.into_value(&source, "", &mut index);
         let diagnostics = duplicate_keys(&source);
         Checked {
-            value: Some(Self { value: strict.unwrap_or(value), spans: SpanIndex(index), source }),
+            value: Some(Self {
+                value: strict.unwrap_or(value),
+                spans: SpanIndex(index),
+                source,
+                overlays: Vec::new(),
+            }),
             diagnostics,
         }
+    }
+
+    /// The text at a place, in whichever file it lies.
+    #[must_use]
+    pub fn text(&self, span: &Span) -> Option<&str> {
+        let mut files = std::iter::once(&self.source).chain(&self.overlays);
+        let file = files.find(|file| file.path == span.file)?;
+        file.text.get(span.offset..span.offset + span.length)
     }
 
     /// A document that was made, not read: it has no places.
     #[must_use]
     pub fn without_places(path: impl Into<PathBuf>, value: Value) -> Self {
-        Self { source: SourceFile::new(path, ""), value, spans: SpanIndex::default() }
+        Self {
+            source: SourceFile::new(path, ""),
+            value,
+            spans: SpanIndex::default(),
+            overlays: Vec::new(),
+        }
     }
 }
 

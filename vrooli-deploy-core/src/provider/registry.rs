@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::error::Result;
 use super::kind::AnyKind;
 use super::set::Provider;
+use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
 use crate::manifest::{InfrastructureConfig, NetworkingConfig};
 use crate::names::{ProviderName, StackId};
@@ -63,6 +64,8 @@ pub struct OpenContext {
     pub stack: StackId,
     /// Where secrets are kept.
     pub secrets: Arc<dyn SecretStore>,
+    /// The user's credentials and settings for providers: `configuration.value("do_token")`.
+    pub configuration: Configuration,
 }
 
 /// The providers that a program was built with. Registration is explicit.

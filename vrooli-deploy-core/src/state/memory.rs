@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Holder, Lease, LeaseInfo, StateError, StateStore};
+use super::{Holder, Lease, LeaseInfo, NewRevision, Revision, StateError, StateStore};
 use crate::engine::{Entry, JournalRecord, StackState};
 use crate::names::StackId;
 
@@ -17,7 +17,11 @@ use crate::names::StackId;
 pub struct MemoryStore {
     id: Uuid,
     stacks: Arc<Mutex<BTreeMap<StackId, Kept>>>,
+    /// Versions of each thing, by collection and key.
+    revisions: Arc<Mutex<Revisions>>,
 }
+
+type Revisions = BTreeMap<(String, String), Vec<Revision>>;
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -47,12 +51,17 @@ impl MemoryStore {
     /// An empty store with that id.
     #[must_use]
     pub fn new(id: Uuid) -> Self {
-        Self { id, stacks: Arc::default() }
+        Self { id, stacks: Arc::default(), revisions: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StackId, Kept>> {
         // Nothing in here panics while it holds the lock.
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_revisions(&self) -> MutexGuard<'_, Revisions> {
+        // Neither does anything in here.
+        self.revisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,6 +130,48 @@ impl StateStore for MemoryStore {
             kept.base = kept.state.clone();
         }
         Ok(())
+    }
+
+    async fn revisions(&self, collection: &str) -> Result<Vec<Revision>, StateError> {
+        let all = self.lock_revisions();
+        let newest = all.iter().filter(|((of, _), _)| of == collection);
+        Ok(newest.filter_map(|(_, versions)| versions.last().cloned()).collect())
+    }
+
+    async fn versions(&self, collection: &str, key: &str) -> Result<Vec<Revision>, StateError> {
+        let all = self.lock_revisions();
+        Ok(all.get(&(collection.to_owned(), key.to_owned())).cloned().unwrap_or_default())
+    }
+
+    async fn revise(&self, new: NewRevision) -> Result<Revision, StateError> {
+        let mut all = self.lock_revisions();
+        let place = (new.collection.clone(), new.key.clone());
+        let found = all.get(&place).and_then(|versions| versions.last()).map_or(0, |last| last.version);
+        if found != new.expected {
+            return Err(StateError::Changed { key: new.key, expected: new.expected, found });
+        }
+        if let Some(name) = &new.name
+            && new.body.is_some()
+            && let Some(other) = all
+                .iter()
+                .filter(|((of, key), _)| *of == new.collection && *key != new.key)
+                .filter_map(|(_, versions)| versions.last())
+                .find(|other| other.body.is_some() && other.name.as_ref() == Some(name))
+        {
+            return Err(StateError::NameTaken { name: name.clone(), key: other.key.clone() });
+        }
+        let revision = Revision {
+            collection: new.collection,
+            key: new.key,
+            version: found + 1,
+            at: Timestamp::now(),
+            by: new.by,
+            reason: new.reason,
+            name: new.name,
+            body: new.body,
+        };
+        all.entry(place).or_default().push(revision.clone());
+        Ok(revision)
     }
 }
 

@@ -2,6 +2,7 @@
 //! same traits on other stores.
 
 mod memory;
+mod revision;
 mod sqlite;
 
 pub use sqlite::{SqliteOptions, SqliteStore};
@@ -15,6 +16,7 @@ use crate::engine::{Entry, JournalRecord, StackState};
 use crate::names::StackId;
 
 pub use memory::MemoryStore;
+pub use revision::{NewRevision, Revision};
 
 /// A store of journals, stacks and settings. Each append is one durable transaction.
 #[async_trait]
@@ -42,6 +44,13 @@ pub trait StateStore: std::fmt::Debug + Send + Sync {
     ) -> Result<(), StateError>;
     /// Removes all of a stack but its journal's last number (release numbers are never re-used).
     async fn forget(&self, stack: &StackId) -> Result<(), StateError>;
+    /// The newest version of everything in a collection, deleted things too, by key.
+    async fn revisions(&self, collection: &str) -> Result<Vec<Revision>, StateError>;
+    /// All versions of one thing of a collection, the oldest first.
+    async fn versions(&self, collection: &str, key: &str) -> Result<Vec<Revision>, StateError>;
+    /// Adds a version in one durable transaction: a compare-and-swap on the last version, and
+    /// on the name being free.
+    async fn revise(&self, new: NewRevision) -> Result<Revision, StateError>;
 }
 
 /// The right to change a stack. Dropped: released.
@@ -110,6 +119,24 @@ pub enum StateError {
         stack: StackId,
         /// Why.
         message: String,
+    },
+    /// Another writer came first; nothing was written.
+    #[error("`{key}` was changed meanwhile: version {expected} was expected to be the last, {found} is")]
+    Changed {
+        /// What.
+        key: String,
+        /// The version that should have been the last one.
+        expected: u32,
+        /// The one that is.
+        found: u32,
+    },
+    /// Another thing has the name; nothing was written.
+    #[error("the name `{name}` belongs to `{key}`")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        key: String,
     },
     /// The file cannot be read or written (read-only folder, full disk).
     #[error("cannot use the state at {place}: {message}")]

@@ -4,7 +4,8 @@ use super::source::Source;
 use super::{OperationError, Report};
 use crate::diagnostics::Diagnostic;
 use crate::engine::{ApplyOptions, Outcome, OutcomeKind};
-use crate::plan::{Plan, StepAction};
+use crate::plan::{Plan, PlannedRelease, ReleaseSource, StepAction};
+use crate::profile::ProfileRef;
 
 /// A change that is planned and whose lease is held: look at it, then apply or drop it.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Change {
 pub(super) struct After {
     /// Where the app came from.
     pub(super) source: Option<Source>,
+    /// The version of a profile that a new release is made from.
+    pub(super) profile: Option<ProfileRef>,
     /// Stopped or started on purpose.
     pub(super) stopped: Option<bool>,
     /// Values of the manifest's secrets that are not in the store yet.
@@ -61,6 +64,9 @@ impl Change {
         if let Some(source) = &self.after.source {
             workspace.set_source(&stack, source).await?;
         }
+        if let Some(PlannedRelease { number, source: ReleaseSource::Build { .. } }) = &self.plan.release {
+            workspace.set_made_from(&stack, *number, self.after.profile).await?;
+        }
         let digest = self.plan.digest.clone();
         let steps = self.plan.steps.len();
         let mut outcome = if self.plan.is_empty() {
@@ -71,7 +77,7 @@ impl Change {
                 left_behind: Vec::new(),
             }
         } else {
-            let engine = self.session.engine()?;
+            let engine = self.session.engine().await?;
             let options = ApplyOptions { cancellation: self.session.run.cancellation.clone() };
             engine
                 .apply(

@@ -46,7 +46,7 @@ impl Workspace {
         options: &DeployOptions,
     ) -> Result<(Plan, Vec<Diagnostic>), OperationError> {
         let prepared = self.prepare(target, options).await?;
-        let provider = self.provider(&target.stack, &prepared.provider)?;
+        let provider = self.provider(&target.stack, &prepared.provider).await?;
         let state = self.0.store.load(&target.stack).await?;
         let cx = self.observe_context(&target.stack, 0, Cancellation::new());
         let mut plan = self.assemble(&prepared, &*provider, &state, &cx, options).await?;
@@ -85,6 +85,7 @@ impl Workspace {
         expect(options, &plan)?;
         let after = After {
             source: Some(prepared.source.clone()),
+            profile: prepared.source.profile,
             stopped: Some(false),
             secrets: std::mem::take(&mut prepared.secrets),
             destroyed: None,
@@ -96,6 +97,10 @@ impl Workspace {
     async fn prepare(&self, target: &Target, options: &DeployOptions) -> Result<Prepared, OperationError> {
         let known = self.source(&target.stack).await?;
         let Some(loaded) = target.manifest.clone() else {
+            // It is there, but cannot be used.
+            if target.diagnostics.iter().any(|d| d.severity == Severity::Error) {
+                return Err(OperationError::Input(target.diagnostics.clone()));
+            }
             let place = known.map_or_else(String::new, |s| format!(" (it came from {})", s.root.display()));
             return Err(OperationError::Nothing {
                 message: format!("the folder of `{}` is gone{place}", target.stack.app),
@@ -123,12 +128,29 @@ impl Workspace {
             }
         }
         let provider = options.provider.clone().unwrap_or_else(|| manifest.provider.clone());
+        if let Some(there) = known.as_ref().map(|source| &source.provider)
+            && *there != provider
+        {
+            let state = self.0.store.load(&target.stack).await?;
+            if state.current.is_some() || !state.resources.is_empty() || state.open.is_some() {
+                return Err(OperationError::OtherProvider {
+                    stack: target.stack.clone(),
+                    there: there.clone(),
+                    wanted: provider,
+                });
+            }
+        }
         let strategy = options.strategy.clone().unwrap_or_else(|| manifest.strategy.kind.name().to_owned());
         self.0.strategies.get(&strategy)?;
         let factory = self.0.registry.get(&provider)?;
 
         let mut diagnostics = target.diagnostics.clone();
-        let derive = DeriveOptions { include_optional: options.include_optional, ..DeriveOptions::default() };
+        let chosen = target.profile.as_ref().and_then(|version| version.profile.as_ref());
+        let settings = chosen.map(|profile| profile.settings.clone()).unwrap_or_default();
+        let derive = DeriveOptions {
+            include_optional: options.include_optional || settings.include_optional.unwrap_or(false),
+            ..DeriveOptions::default()
+        };
         let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;
         let resolved =
             self.secrets(&target.stack, &loaded, &manifest, &requirements, &mut diagnostics).await?;
@@ -147,8 +169,8 @@ impl Workspace {
             infrastructure: manifest.infrastructure.clone(),
             networking: manifest.networking.clone(),
             domain: manifest.app.domain.clone(),
-            port: options.port.or(known_port),
-            listen: options.listen.or(known_listen),
+            port: options.port.or(settings.port).or(known_port),
+            listen: options.listen.or(settings.listen).or(known_listen),
             provided,
         };
         let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
@@ -189,6 +211,8 @@ impl Workspace {
             port: lower.port,
             listen: lower.listen,
             pass_env,
+            profile: target.profile.as_ref().map(|version| version.reference()),
+            values: target.values.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
             stopped: known.is_some_and(|s| s.stopped),
         };
         Ok(Prepared {

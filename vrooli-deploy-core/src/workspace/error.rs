@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use crate::cost::{Judgement, Proposal, RefreshError, Verdict};
 use crate::diagnostics::{Code, Diagnostic, rules};
 use crate::engine::{ApplyError, Outcome};
+use crate::names::{ProviderName, StackId};
 use crate::plan::PlanError;
 use crate::provider::{ProviderError, UnknownProvider};
 use crate::release::strategy::StrategyError;
@@ -18,7 +19,7 @@ pub enum OperationError {
     #[error("{}", first(.0))]
     Input(Vec<Diagnostic>),
     /// Nothing has that name.
-    #[error("`{argument}` is no folder, no manifest file and no app of this workspace")]
+    #[error("`{argument}` is no folder, no manifest file, no profile and no app of this workspace")]
     UnknownTarget {
         /// What was given.
         argument: String,
@@ -42,6 +43,16 @@ pub enum OperationError {
         name: String,
         /// The folder it came from.
         other: PathBuf,
+    },
+    /// The app is at another provider, and what is there would be left behind.
+    #[error("`{stack}` runs at the provider `{there}`, not at `{wanted}`")]
+    OtherProvider {
+        /// The stack.
+        stack: StackId,
+        /// Where it is.
+        there: ProviderName,
+        /// Where it should go.
+        wanted: ProviderName,
     },
     /// There is nothing to act on: never deployed, or no such release.
     #[error("{message}")]
@@ -173,6 +184,7 @@ impl OperationError {
             Self::UnknownTarget { .. } => Code(250),
             Self::AmbiguousTarget { .. } => Code(251),
             Self::OtherSource { .. } => Code(252),
+            Self::OtherProvider { .. } => Code(1058),
             Self::Nothing { .. } => Code(253),
             Self::Gate { .. } => Code(530),
             Self::Budget(judgement) if judgement.verdict == Verdict::Unknown => rules::BUDGET_UNKNOWN,
@@ -201,9 +213,18 @@ impl OperationError {
                 Some(format!("did you mean {}?", near.join(" or ")))
             }
             Self::UnknownTarget { .. } => {
-                Some("give the folder of a scenario or a manifest file; `vrooli-deploy list` shows the apps of this workspace".to_owned())
+                Some("give the folder of a scenario or a manifest file; `vrooli-deploy list` shows the apps of this workspace, `profile list` its profiles".to_owned())
             }
-            Self::AmbiguousTarget { .. } => Some("write `./NAME` for the folder, or run from elsewhere for the app".to_owned()),
+            Self::AmbiguousTarget { .. } => {
+                Some("write `./NAME` for the folder and the id (`profile-N`) for the profile; for the app, run from elsewhere or rename the profile".to_owned())
+            }
+            Self::OtherProvider { stack, .. } => Some(format!(
+                "deploy into another environment (`--env NAME`, or `profile set PROFILE environment NAME`), or remove it there first: `vrooli-deploy destroy {}{}`",
+                stack.app,
+                if stack.environment.as_str() == "default" { String::new() } else { format!(" --env {}", stack.environment) }
+            )),
+            Self::State(StateError::Changed { .. }) => Some("look at what changed (`vrooli-deploy profile versions`), and run the command again".to_owned()),
+            Self::State(StateError::NameTaken { .. }) => Some("choose another name, or delete or rename the one that has it".to_owned()),
             Self::OtherSource { .. } => {
                 Some("deploy under another name with `--name NAME`, or take it over with `--adopt`".to_owned())
             }
@@ -233,6 +254,8 @@ fn state_code(error: &StateError) -> Code {
         StateError::Damaged { .. } => Code(1002),
         StateError::Version { .. } => Code(1003),
         StateError::Refused { .. } => Code(1012),
+        StateError::NameTaken { .. } => Code(1051),
+        StateError::Changed { .. } => Code(1052),
     }
 }
 

@@ -5,12 +5,14 @@
 //! a `Change` gives the lease back and has changed nothing.
 
 mod change;
+mod configure;
 mod deploy;
 mod destroy;
 mod error;
 mod estimate;
 mod options;
 mod power;
+mod profiles;
 mod query;
 mod report;
 mod rollback;
@@ -30,9 +32,11 @@ use crate::secrets::{FileStore, KeySource, SecretStore};
 use crate::state::{SqliteStore, StateStore};
 
 pub use change::Change;
+pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
+pub use profiles::{ImportOptions, ProfileEdit};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 

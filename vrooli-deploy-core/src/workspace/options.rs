@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use crate::diagnostics::Diagnostic;
 use crate::engine::{Event, EventSink};
 use crate::manifest::LoadedManifest;
+use crate::profile::ProfileVersion;
 use crate::names::{AppName, DependencyName, Digest, EnvironmentName, ProviderName, StackId, VariableName};
 use crate::provider::Cancellation;
 use crate::secrets::Secret;
@@ -41,17 +42,23 @@ pub struct Target {
     pub stack: StackId,
     /// The manifest; `None` when the app is known by name and its folder is gone.
     pub manifest: Option<LoadedManifest>,
-    /// What was noticed while reading it.
+    /// What was noticed while reading it. When it could not be read: why.
     pub diagnostics: Vec<Diagnostic>,
+    /// The profile whose choices are laid over the manifest.
+    pub profile: Option<Box<ProfileVersion>>,
+    /// Values files that are laid over the manifest beside those of the profile, the weakest first.
+    pub values: Vec<PathBuf>,
 }
 
 /// How an argument of the command line becomes a [`Target`].
 #[derive(Debug, Clone, Default)]
 pub struct TargetOptions {
-    /// The environment; default `default`.
+    /// The environment; default the profile's, else `default`.
     pub environment: Option<EnvironmentName>,
     /// A name other than the manifest's.
     pub name: Option<AppName>,
+    /// Values files to lay over the manifest, the weakest first.
+    pub values: Vec<PathBuf>,
 }
 
 /// The user's choices for a deployment.

@@ -81,6 +81,7 @@ impl Workspace {
     pub async fn releases(&self, stack: &StackId) -> Result<Vec<ReleaseSummary>, OperationError> {
         self.exists(stack).await?;
         let state = self.0.store.load(stack).await?;
+        let made_from = self.made_from(stack).await?;
         Ok(state
             .releases
             .values()
@@ -93,6 +94,7 @@ impl Workspace {
                 committed: record.committed,
                 status: record.status,
                 current: state.current == Some(record.release.number),
+                profile: made_from.get(&record.release.number).copied(),
             })
             .collect())
     }
@@ -103,9 +105,9 @@ impl Workspace {
     /// When the stack is not there or its logs cannot be read.
     pub async fn logs(&self, stack: &StackId, query: &LogQuery) -> Result<LogPage, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
-        let provider = self.provider(stack, &source.provider)?;
+        let provider = self.provider(stack, &source.provider).await?;
         let cx = self.observe_context(stack, 0, Cancellation::new());
-        let redactor = self.redactor()?;
+        let redactor = self.redactor().await?;
         let mut page = fleet(&*provider)?.logs(&cx, query).await?;
         for line in &mut page.lines {
             line.line = redactor.redact(&line.line);
@@ -159,7 +161,7 @@ impl Workspace {
         let empty =
             |problem: Option<String>| Seen { units: Vec::new(), routing: None, urls: Vec::new(), problem };
         let Some(source) = self.source(stack).await? else { return Ok(empty(None)) };
-        let provider = match self.provider(stack, &source.provider) {
+        let provider = match self.provider(stack, &source.provider).await {
             Ok(provider) => provider,
             Err(e) => return Ok(empty(Some(e.to_string()))),
         };

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Outcome, ReleaseStatus};
 use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber};
+use crate::profile::ProfileRef;
 use crate::provider::{Routing, UnitObserved};
 use crate::state::LeaseInfo;
 
@@ -111,4 +112,7 @@ pub struct ReleaseSummary {
     pub status: ReleaseStatus,
     /// Does it serve now?
     pub current: bool,
+    /// The version of a profile that it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileRef>,
 }

@@ -38,7 +38,7 @@ pub(super) struct Session {
 }
 
 impl Workspace {
-    pub(super) fn provider(
+    pub(super) async fn provider(
         &self,
         stack: &StackId,
         name: &ProviderName,
@@ -49,6 +49,7 @@ impl Workspace {
             owner: self.0.store.id(),
             stack: stack.clone(),
             secrets: Arc::clone(&self.0.secrets),
+            configuration: self.configuration().await?,
         })?)
     }
 
@@ -71,7 +72,7 @@ impl Workspace {
             host: self.0.host.clone(),
             run_url: None,
         });
-        let provider = self.provider(stack, provider)?;
+        let provider = self.provider(stack, provider).await?;
         let lease = self.0.store.acquire(stack, &holder).await?;
         let state = self.0.store.load(stack).await?;
         let mut session = Session {
@@ -83,7 +84,7 @@ impl Workspace {
             run: run.clone(),
         };
         if session.state.open.is_some() {
-            let engine = session.engine()?;
+            let engine = session.engine().await?;
             let options = RecoverOptions {
                 cancellation: run.cancellation.clone(),
                 abandon: interrupted == Interrupted::Abandon,
@@ -126,9 +127,9 @@ impl Session {
     }
 
     /// An engine whose messages hold none of the stack's secrets.
-    pub(super) fn engine(&self) -> Result<Engine, OperationError> {
+    pub(super) async fn engine(&self) -> Result<Engine, OperationError> {
         let inner = &self.workspace.0;
-        let redactor = self.workspace.redactor()?;
+        let redactor = self.workspace.redactor().await?;
         let options = EngineOptions {
             owner: inner.store.id(),
             hooks: inner.hooks.clone(),
@@ -140,10 +141,11 @@ impl Session {
 }
 
 impl Workspace {
-    /// Hides every secret of the workspace: an app may read one from a path of its own, and a
-    /// provider may repeat the one that it was called with.
-    pub(super) fn redactor(&self) -> Result<Redactor, OperationError> {
-        let mut values = Vec::new();
+    /// Hides every secret of the workspace (an app may read one from a path of its own, and a
+    /// provider may repeat the one that it was called with) and the credentials that providers
+    /// are given.
+    pub(super) async fn redactor(&self) -> Result<Redactor, OperationError> {
+        let mut values = self.configuration().await?.secret_values()?;
         for reference in self.0.secrets.list("")? {
             values.push(self.0.secrets.get(&reference)?);
         }

@@ -1,14 +1,19 @@
 //! What a workspace remembers of where an app came from, beside its journal.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::{OperationError, Workspace};
-use crate::names::{ProviderName, StackId, VariableName};
+use crate::names::{ProviderName, ReleaseNumber, StackId, VariableName};
+use crate::profile::ProfileRef;
 
 const SOURCE: &str = "source";
+
+/// The versions of profiles that releases were made from.
+const MADE_FROM: &str = "made-from";
 
 /// Where an app came from and what was chosen for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +33,12 @@ pub(super) struct Source {
     /// Variables that builds may see.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) pass_env: Vec<VariableName>,
+    /// The profile that it was last deployed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<ProfileRef>,
+    /// Values files that it was last deployed with, beside the profile's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) values: Vec<PathBuf>,
     /// Stopped on purpose.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) stopped: bool,
@@ -53,6 +64,37 @@ impl Workspace {
         {
             source.stopped = stopped;
             self.set_source(stack, &source).await?;
+        }
+        Ok(())
+    }
+
+    /// The version of a profile that each release was made from.
+    pub(super) async fn made_from(
+        &self,
+        stack: &StackId,
+    ) -> Result<BTreeMap<ReleaseNumber, ProfileRef>, OperationError> {
+        let value = self.0.store.setting(stack, MADE_FROM).await?;
+        Ok(value.and_then(|v| serde_json::from_value(v).ok()).unwrap_or_default())
+    }
+
+    /// Remembers what a release is made from, before it is made. A number that was given
+    /// before and came to nothing is given anew: what it says then is replaced.
+    pub(super) async fn set_made_from(
+        &self,
+        stack: &StackId,
+        release: ReleaseNumber,
+        profile: Option<ProfileRef>,
+    ) -> Result<(), OperationError> {
+        let mut all = self.made_from(stack).await?;
+        let before = all.get(&release).copied();
+        match profile {
+            Some(profile) => all.insert(release, profile),
+            None => all.remove(&release),
+        };
+        if before != profile {
+            // A map of plain values: it can always be written as JSON.
+            let value = serde_json::to_value(all).ok();
+            self.0.store.set_setting(stack, MADE_FROM, value.as_ref()).await?;
         }
         Ok(())
     }

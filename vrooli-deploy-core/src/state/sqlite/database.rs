@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::lock::{LockFile, Witness};
 
 /// Each brings the schema one version further; the number of them is the current version.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
 /// Marks the file as ours: `vrDS`.

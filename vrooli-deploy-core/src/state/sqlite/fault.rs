@@ -14,6 +14,8 @@ pub(super) enum Fault {
     Version(u32),
     Lost(StackId, String),
     Refused(StackId, String),
+    Changed { key: String, expected: u32, found: u32 },
+    NameTaken { name: String, key: String },
 }
 
 impl Fault {
@@ -32,6 +34,8 @@ impl Fault {
             Self::Version(version) => StateError::Version { place, version },
             Self::Lost(stack, message) => StateError::Lost { stack, message },
             Self::Refused(stack, message) => StateError::Refused { stack, message },
+            Self::Changed { key, expected, found } => StateError::Changed { key, expected, found },
+            Self::NameTaken { name, key } => StateError::NameTaken { name, key },
         }
     }
 }

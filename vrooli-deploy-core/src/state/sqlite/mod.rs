@@ -19,6 +19,7 @@ mod fault;
 mod lease;
 mod lock;
 mod read;
+mod revisions;
 mod settings;
 mod worker;
 mod writer;
@@ -42,7 +43,7 @@ use self::worker::{Worker, gone};
 use self::writer::{Request, Writer};
 use crate::engine::{JournalRecord, StackState};
 use crate::names::StackId;
-use crate::state::{Holder, Lease, LeaseInfo, StateError, StateStore};
+use crate::state::{Holder, Lease, LeaseInfo, NewRevision, Revision, StateError, StateStore};
 
 type Read = Box<dyn FnOnce(Result<&Connection, Fault>) + Send>;
 
@@ -149,6 +150,7 @@ impl SqliteStore {
             .read(|connection| {
                 writer::check(connection)?;
                 settings::check(connection)?;
+                revisions::check(connection)?;
                 read::stacks(connection)
             })
             .await?;
@@ -341,6 +343,20 @@ impl StateStore for SqliteStore {
                 forgotten
             })
             .await
+    }
+
+    async fn revisions(&self, collection: &str) -> Result<Vec<Revision>, StateError> {
+        let collection = collection.to_owned();
+        self.shared.read(move |connection| revisions::newest(connection, &collection)).await
+    }
+
+    async fn versions(&self, collection: &str, key: &str) -> Result<Vec<Revision>, StateError> {
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        self.shared.read(move |connection| revisions::versions(connection, &collection, &key)).await
+    }
+
+    async fn revise(&self, new: NewRevision) -> Result<Revision, StateError> {
+        self.shared.write(move |writer| writer.revise(new)).await
     }
 }
 

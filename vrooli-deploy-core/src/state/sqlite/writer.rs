@@ -14,10 +14,11 @@ use super::append::append;
 use super::fault::Fault;
 use super::lock::{LockFile, Witness};
 use super::read::{Fold, fold, to_sql, tombstone_checksum};
+use super::revisions;
 use super::settings;
 use crate::engine::{Entry, JournalRecord};
 use crate::names::StackId;
-use crate::state::{Holder, LeaseInfo, StateError};
+use crate::state::{Holder, LeaseInfo, NewRevision, Revision, StateError};
 
 /// What the thread is asked for.
 pub(super) enum Request {
@@ -268,6 +269,15 @@ impl Writer {
         settings::write(&transaction, stack, name, value)?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Adds a version of a profile or of the configuration.
+    pub(super) fn revise(&mut self, new: NewRevision) -> Result<Revision, Fault> {
+        self.ensure_sound()?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let revision = revisions::add(&transaction, new)?;
+        transaction.commit()?;
+        Ok(revision)
     }
 
     /// Removes a stack but for its last numbers.
