@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::error::Result;
+use super::kind::AnyKind;
 use super::set::Provider;
 use crate::diagnostics::Checked;
 use crate::manifest::{InfrastructureConfig, NetworkingConfig};
@@ -20,6 +21,12 @@ pub trait ProviderFactory: Debug + Send + Sync {
     fn name(&self) -> ProviderName;
     /// Turns needs into this provider's own typed resources. Pure.
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack>;
+    /// The pure halves of all its kinds, for those who price, render and print permissions:
+    /// no client, no credentials. A kind that is missing here cannot be priced, and an
+    /// estimate says so.
+    fn kinds(&self) -> Vec<&'static dyn AnyKind> {
+        Vec::new()
+    }
     /// Opens it for one stack. Makes no call that changes anything.
     ///
     /// # Errors

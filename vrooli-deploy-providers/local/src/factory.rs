@@ -4,7 +4,8 @@ use std::sync::Arc;
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
 use vrooli_deploy_core::provider::{
-    ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, ProviderSet, Result,
+    AnyKind, ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, ProviderSet,
+    Result,
 };
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::Stack;
@@ -64,6 +65,10 @@ impl ProviderFactory for LocalFactory {
                 given: options.provided.clone(),
             },
         )
+    }
+
+    fn kinds(&self) -> Vec<&'static dyn AnyKind> {
+        crate::kinds::all()
     }
 
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
