@@ -13,7 +13,8 @@ use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::engine::StackState;
-use crate::manifest::DeploymentManifest;
+use crate::manifest::yaml::SpanIndex;
+use crate::manifest::{DeploymentManifest, Dialect};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider};
@@ -146,6 +147,11 @@ impl Workspace {
             port: options.port.or(known_port),
             listen: options.listen.or(known_listen),
             provided,
+            // Pointers of another dialect mean other things.
+            spans: match loaded.dialect {
+                Dialect::Manifest => loaded.spans.clone(),
+                _ => SpanIndex::default(),
+            },
         };
         let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
         let (references, secrets) = self.secrets(&target.stack, &loaded.root, &manifest, &mut diagnostics)?;
