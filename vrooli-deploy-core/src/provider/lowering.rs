@@ -2,12 +2,14 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::kind::{Field, ResourceKindDef, Wanted};
 use super::registry::LowerOptions;
 use crate::diagnostics::{Checked, Code, Diagnostic, Severity, rules};
+use crate::manifest::crosswalk::embedded;
 use crate::names::{Digest, OutputName, ResourceKey, StackId, VariableName};
 use crate::requirements::ResourceRequirement;
 use crate::stack::{Input, Reference, Resource, Stack};
@@ -110,7 +112,57 @@ impl<'a> Lowering<'a> {
         self.say(rules::RESOURCE_ELSEWHERE.diagnostic(message));
         true
     }
+
+    /// Says what becomes of a resource that a cloud does not make. What is used by an API, and
+    /// programs that the app brings itself, need nothing to be made; all else is an error with
+    /// the ways out. `compute` is the cloud's word for machines of one's own.
+    pub fn not_made(&mut self, requirement: &ResourceRequirement, cloud: &str, compute: &str) {
+        let (name, resource) = (&requirement.name, requirement.resource.as_str());
+        let listed = |list: &[String]| list.iter().any(|known| known == resource);
+        let variable = requirement
+            .env
+            .iter()
+            .find(|(_, output)| matches!(output.as_str(), "url" | "host" | "endpoint"))
+            .or_else(|| requirement.env.iter().next())
+            .map(|(variable, _)| variable);
+        if listed(&ELSEWHERE.by_api) {
+            let help = variable.map_or_else(
+                || "its vendor bills for it".to_owned(),
+                |variable| format!("give its key: `{variable}` under `secrets`; its vendor bills for it"),
+            );
+            let message = format!("`{name}` is used by its API: nothing is made for it");
+            return self.say(rules::RESOURCE_BY_API.diagnostic(message).help(help));
+        }
+        if listed(&ELSEWHERE.programs) {
+            let message = format!("`{name}` is a program that the app brings itself: nothing is made for it");
+            let help = "its image, or its machines, must have it";
+            return self.say(rules::RESOURCE_BY_API.diagnostic(message).help(help));
+        }
+        let mut ways = Vec::new();
+        ways.extend(ELSEWHERE.alternatives.get(resource).cloned());
+        ways.push(format!(
+            "run it as a service of the app: declare it under `services`, on machines of its own (compute type `{compute}`)"
+        ));
+        if let Some(variable) = variable {
+            ways.push(format!("point to one that is there: set `{variable}` under `env` or `secrets`"));
+        }
+        ways.push(format!("if the app can do without: `--drop {name}`"));
+        self.say(
+            rules::RESOURCE_NOT_IN_CLOUD
+                .diagnostic(format!("`{name}` ({resource}) is nothing that {cloud} offers"))
+                .help(ways.join("; ")),
+        );
+    }
 }
+
+#[derive(Debug, Default, Deserialize)]
+struct Elsewhere {
+    by_api: Vec<String>,
+    programs: Vec<String>,
+    alternatives: BTreeMap<String, String>,
+}
+
+static ELSEWHERE: LazyLock<Elsewhere> = LazyLock::new(|| embedded(include_str!("data/elsewhere.json")));
 
 fn to_json<S: Serialize>(spec: &S) -> Result<serde_json::Value, String> {
     serde_json::to_value(spec).map_err(|error| error.to_string())
@@ -213,6 +265,37 @@ mod tests {
         assert!(long("blue").len() <= 32 && long("green").len() <= 32);
         assert_ne!(long("blue"), long("green"));
         assert_eq!(long("blue"), long("blue"));
+    }
+
+    #[test]
+    fn the_data_can_be_read_and_knows_only_known_resources() {
+        let data: Elsewhere = serde_json::from_str(include_str!("data/elsewhere.json")).unwrap();
+        for name in data.by_api.iter().chain(&data.programs).chain(data.alternatives.keys()) {
+            assert!(crate::requirements::catalogue().find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_cloud_does_not_offer_has_ways_out() {
+        let said = |resource: &str| {
+            let stack = stack("a");
+            let options = LowerOptions::default();
+            let mut lowering = Lowering::new(&stack, &options);
+            let requirement: ResourceRequirement = serde_json::from_value(serde_json::json!({
+                "name": resource, "resource": resource, "primitive": "service",
+                "env": { "X_KEY": "api_key", "X_URL": "url" }
+            }))
+            .unwrap();
+            lowering.not_made(&requirement, "AWS", "ec2");
+            lowering.finish().diagnostics.remove(0)
+        };
+        let qdrant = said("qdrant");
+        assert_eq!((qdrant.code, qdrant.severity), (rules::RESOURCE_NOT_IN_CLOUD, Severity::Error));
+        let help = qdrant.help.unwrap();
+        for part in ["Qdrant Cloud", "`ec2`", "X_URL", "--drop qdrant"] {
+            assert!(help.contains(part), "{help}");
+        }
+        assert_eq!(said("openrouter").severity, Severity::Warning);
     }
 
     #[test]
