@@ -230,6 +230,31 @@ rules! {
     STATEMENTS_LEFT_OUT "0746" "statements-left-out" Info;
     DATABASE_NOT_OURS "0747" "database-not-ours" Warning;
 
+    // 076x-078x: clouds and servers
+    RESOURCE_NOT_IN_CLOUD "0760" "resource-not-in-cloud" Error;
+    RESOURCE_BY_API "0761" "resource-needs-nothing" Warning;
+    SIZE_CHOSEN "0762" "size-was-chosen" Info;
+    UNKNOWN_SIZE "0763" "unknown-size" Error;
+    UNKNOWN_REGION "0764" "unknown-region" Error;
+    REGION_MISMATCH "0765" "regions-differ" Warning;
+    COMPUTE_TYPE "0766" "unknown-compute-type" Error;
+    PART_TYPE "0767" "unknown-kind-of-resource" Error;
+    ENGINE_VERSION "0768" "engine-version" Error;
+    EXTENSION "0769" "database-extension" Warning;
+    COUNT "0770" "count-not-possible" Error;
+    CONNECTIONS "0771" "database-connections" Info;
+    TLS "0772" "certificate-problem" Warning;
+    ADDED "0773" "added-by-the-provider" Info;
+    ENGINE_RENAMED "0774" "engine-has-another-name" Info;
+    CDN "0775" "content-network-problem" Warning;
+    DATA_FILES "0776" "files-of-the-app" Warning;
+    NO_PRICES "0777" "prices-not-known" Warning;
+    NATIVE_MISSING "0778" "native-half-missing" Error;
+    DELEGATION "0779" "domain-must-be-delegated" Info;
+    NO_SERVERS "0780" "no-servers" Error;
+    SERVER_PRICE "0781" "server-without-price" Warning;
+    SERVER_ROLE "0782" "unknown-server-role" Error;
+
     // 08: secrets
     SECRET_STORE_FILE "0801" "secret-store-cannot-be-used" Error;
     SECRET_STORE_DAMAGED "0802" "secret-store-is-damaged" Error;

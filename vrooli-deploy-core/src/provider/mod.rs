@@ -6,8 +6,10 @@ mod context;
 mod error;
 mod fleet;
 mod kind;
+pub mod lowering;
 mod registry;
 mod set;
+pub mod sizing;
 
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};

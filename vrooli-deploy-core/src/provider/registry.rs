@@ -10,6 +10,7 @@ use super::kind::AnyKind;
 use super::set::Provider;
 use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
+use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{InfrastructureConfig, NetworkingConfig};
 use crate::names::{ProviderName, StackId};
 use crate::requirements::Requirements;
@@ -51,6 +52,9 @@ pub struct LowerOptions {
     pub listen: Option<std::net::IpAddr>,
     /// Variables that the manifest sets itself: a resource whose contract they fill is not made.
     pub provided: std::collections::BTreeSet<crate::names::VariableName>,
+    /// Where the manifest says what, for the labels of diagnostics. Empty for a manifest that
+    /// was not read from a file of its own dialect.
+    pub spans: SpanIndex,
 }
 
 /// What a provider is opened with.

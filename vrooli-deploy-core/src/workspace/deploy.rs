@@ -13,7 +13,8 @@ use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity};
 use crate::engine::StackState;
-use crate::manifest::DeploymentManifest;
+use crate::manifest::yaml::SpanIndex;
+use crate::manifest::{DeploymentManifest, Dialect};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider};
@@ -172,6 +173,11 @@ impl Workspace {
             port: options.port.or(settings.port).or(known_port),
             listen: options.listen.or(settings.listen).or(known_listen),
             provided,
+            // Pointers of another dialect mean other things.
+            spans: match loaded.dialect {
+                Dialect::Manifest => loaded.spans.clone(),
+                _ => SpanIndex::default(),
+            },
         };
         let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {

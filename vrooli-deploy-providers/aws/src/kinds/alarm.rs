@@ -1,0 +1,134 @@
+//! `aws.alarm`: a figure that somebody should look at when it goes too far.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::{BillItem, Line};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
+};
+
+use super::Actions;
+use crate::bill::{item, running};
+
+/// The kind `aws.alarm`.
+#[derive(Debug, Clone, Copy)]
+pub struct Alarm;
+
+/// What is wanted of an alarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct AlarmSpec<F: Form = Wanted> {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the region.
+    pub name: String,
+    /// Whose figure, `AWS/RDS`.
+    pub namespace: String,
+    /// Which, `CPUUtilization`.
+    pub metric: String,
+    /// Above this value, as decimal text.
+    pub threshold: String,
+    /// For so many minutes.
+    pub minutes: u32,
+    /// Of what: the value of the dimension.
+    pub subject: F::In<String>,
+    /// The name of the dimension, `DBInstanceIdentifier`.
+    pub dimension: String,
+}
+
+/// What is seen of an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AlarmObserved {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the region.
+    pub name: String,
+    /// Whose figure, `AWS/RDS`.
+    pub namespace: String,
+    /// Which, `CPUUtilization`.
+    pub metric: String,
+    /// Above this value, as decimal text.
+    pub threshold: String,
+    /// For so many minutes.
+    pub minutes: u32,
+    /// Of what: the value of the dimension.
+    pub subject: String,
+    /// The name of the dimension, `DBInstanceIdentifier`.
+    pub dimension: String,
+}
+
+impl ResourceKindDef for Alarm {
+    type Spec<F: Form> = AlarmSpec<F>;
+    type Observed = AlarmObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("aws.alarm")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["id"]
+    }
+    fn diff(&self, want: &AlarmSpec<Wanted>, have: &AlarmObserved) -> Change {
+        let AlarmSpec { region, name, namespace, metric, threshold, minutes, subject, dimension } = want;
+        Diff::new()
+            .replace("region", *region != have.region)
+            .replace("name", *name != have.name)
+            .update("namespace", *namespace != have.namespace)
+            .update("metric", *metric != have.metric)
+            .update("threshold", *threshold != have.threshold)
+            .update("minutes", *minutes != have.minutes)
+            .update("subject", subject.differs(&have.subject))
+            .update("dimension", *dimension != have.dimension)
+            .done()
+    }
+    fn bill(&self, want: &AlarmSpec<Wanted>) -> Vec<BillItem> {
+        vec![item(
+            Line::Monitoring,
+            format!("alarm {}", want.name),
+            ("cloudwatch", "alarm-standard", &want.region),
+            running(1),
+        )]
+    }
+    fn permissions(&self, op: Op, want: &AlarmSpec<Wanted>) -> Vec<Permission> {
+        Actions {
+            find: &["cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource"],
+            create: &["cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"],
+            update: &["cloudwatch:PutMetricAlarm"],
+            delete: &["cloudwatch:DeleteAlarms"],
+        }
+        .of(op, format!("arn:aws:cloudwatch:{}:*:alarm:{}", want.region, want.name))
+    }
+    fn ownership(&self, _: &ResourceKey, want: &AlarmSpec<Wanted>) -> Ownership {
+        Ownership::DerivedName(want.name.clone())
+    }
+    fn outputs(&self, id: &PhysicalId, _: &AlarmObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", id.0.clone().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds::check::{Answer, check};
+
+    #[test]
+    fn differences_are_answered() {
+        let want = json!({"region": "us-east-1", "name": "app-default", "namespace": "AWS/RDS", "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1", "dimension": "DBInstanceIdentifier"});
+        let have = json!({"region": "us-east-1", "name": "app-default", "namespace": "AWS/RDS", "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1", "dimension": "DBInstanceIdentifier"});
+        let answers = [
+            ("region", json!("eu-west-1"), Answer::Replace),
+            ("name", json!("other"), Answer::Replace),
+            ("namespace", json!("AWS/ECS"), Answer::Update),
+            ("metric", json!("Other"), Answer::Update),
+            ("threshold", json!("90"), Answer::Update),
+            ("minutes", json!(10), Answer::Update),
+            ("subject", json!("db-2"), Answer::Update),
+            ("dimension", json!("ServiceName"), Answer::Update),
+        ];
+        check(&super::Alarm, &want, &have, &answers);
+    }
+}

@@ -1,0 +1,159 @@
+//! `aws.auto-scaling-group`: machines that are kept in number. How many run, and which version of the template, is the fleet's.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::{BillItem, Decimal, Line, Quantity};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
+};
+
+use super::Actions;
+use crate::bill::{item, per_release, running, with};
+
+/// The kind `aws.auto-scaling-group`.
+#[derive(Debug, Clone, Copy)]
+pub struct AutoScalingGroup;
+
+/// What is wanted of a group of machines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct AutoScalingGroupSpec<F: Form = Wanted> {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the region.
+    pub name: String,
+    /// What its machines are made of.
+    pub launch_template: F::In<String>,
+    /// The subnets that they stand in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<F::In<String>>,
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+    /// Their size as the template says it, for the bill.
+    pub instance_type: String,
+    /// Their disks as the template says it, for the bill.
+    pub disk_gib: u32,
+    /// Do they have public addresses, as the template says, for the bill.
+    pub public_address: bool,
+}
+
+/// What is seen of a group of machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AutoScalingGroupObserved {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the region.
+    pub name: String,
+    /// What its machines are made of.
+    pub launch_template: String,
+    /// The subnets that they stand in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<String>,
+    /// At least so many.
+    pub min: u32,
+    /// At most so many.
+    pub max: u32,
+}
+
+impl ResourceKindDef for AutoScalingGroup {
+    type Spec<F: Form> = AutoScalingGroupSpec<F>;
+    type Observed = AutoScalingGroupObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("aws.auto-scaling-group")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["id"]
+    }
+    fn diff(&self, want: &AutoScalingGroupSpec<Wanted>, have: &AutoScalingGroupObserved) -> Change {
+        // The template's own fields are compared there.
+        let AutoScalingGroupSpec {
+            region,
+            name,
+            launch_template,
+            subnets,
+            min,
+            max,
+            instance_type: _,
+            disk_gib: _,
+            public_address: _,
+        } = want;
+        Diff::new()
+            .replace("region", *region != have.region)
+            .replace("name", *name != have.name)
+            .replace("launch_template", launch_template.differs(&have.launch_template))
+            .update("subnets", super::ids_differ(subnets, &have.subnets))
+            .update("min", *min != have.min)
+            .update("max", *max != have.max)
+            .done()
+    }
+    fn bill(&self, want: &AutoScalingGroupSpec<Wanted>) -> Vec<BillItem> {
+        let machines = item(
+            Line::Compute,
+            format!("{} × machine {}", want.min, want.instance_type),
+            ("ec2", &want.instance_type, &want.region),
+            running(want.min),
+        );
+        let disk = Quantity::Amount(Decimal::from(want.disk_gib) * Decimal::from(want.min));
+        let what = format!("{} × disk of {} GiB", want.min, want.disk_gib);
+        let mut items = vec![
+            with(per_release(machines), [("os", "linux"), ("tenancy", "shared")]),
+            per_release(item(Line::Compute, what, ("ebs", "gp3", &want.region), disk)),
+        ];
+        if want.public_address {
+            let what = format!("{} × public address", want.min);
+            let address = ("eip", "public-ipv4", want.region.as_str());
+            items.push(per_release(item(Line::Addresses, what, address, running(want.min))));
+        }
+        items
+    }
+    fn permissions(&self, op: Op, want: &AutoScalingGroupSpec<Wanted>) -> Vec<Permission> {
+        Actions {
+            find: &["autoscaling:DescribeAutoScalingGroups"],
+            create: &["autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags"],
+            update: &["autoscaling:UpdateAutoScalingGroup"],
+            delete: &["autoscaling:DeleteAutoScalingGroup"],
+        }
+        .of(
+            op,
+            format!(
+                "arn:aws:autoscaling:{}:*:autoScalingGroup:*:autoScalingGroupName/{}",
+                want.region, want.name
+            ),
+        )
+    }
+    fn ownership(&self, _: &ResourceKey, want: &AutoScalingGroupSpec<Wanted>) -> Ownership {
+        Ownership::DerivedName(want.name.clone())
+    }
+    fn outputs(&self, id: &PhysicalId, _: &AutoScalingGroupObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", id.0.clone().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds::check::{Answer, check};
+
+    #[test]
+    fn differences_are_answered() {
+        let want = json!({"region": "us-east-1", "name": "app-default", "launch_template": "lt-1", "subnets": ["id-1", "id-2"], "min": 1, "max": 4, "instance_type": "t3.small", "disk_gib": 20, "public_address": true});
+        let have = json!({"region": "us-east-1", "name": "app-default", "launch_template": "lt-1", "subnets": ["id-1", "id-2"], "min": 1, "max": 4});
+        let answers = [
+            ("region", json!("eu-west-1"), Answer::Replace),
+            ("name", json!("other"), Answer::Replace),
+            ("launch_template", json!("lt-2"), Answer::Replace),
+            ("subnets", json!(["id-3"]), Answer::Update),
+            ("min", json!(2), Answer::Update),
+            ("max", json!(8), Answer::Update),
+        ];
+        check(&super::AutoScalingGroup, &want, &have, &answers);
+    }
+}

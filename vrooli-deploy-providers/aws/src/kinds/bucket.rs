@@ -1,0 +1,157 @@
+//! `aws.bucket`: object storage of S3, closed to the public and encrypted.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::{BillItem, Decimal, Line, Metric};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
+};
+
+use super::Actions;
+use crate::bill::{item, share, usage_times};
+
+/// The kind `aws.bucket`.
+#[derive(Debug, Clone, Copy)]
+pub struct Bucket;
+
+/// What is wanted of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BucketSpec {
+    /// Region.
+    pub region: String,
+    /// The start of its name. Names of buckets are unique in the world: what makes this one so is added when it is made.
+    pub name: String,
+    /// Are old versions kept?
+    pub versioning: bool,
+    /// Old versions are deleted after so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_days: Option<u32>,
+    /// How many share what is stored for the app, this one included; each is billed for its share.
+    pub of: u32,
+}
+
+/// What is seen of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BucketObserved {
+    /// Region.
+    pub region: String,
+    /// The start of its name. Names of buckets are unique in the world: what makes this one so is added when it is made.
+    pub name: String,
+    /// Are old versions kept?
+    pub versioning: bool,
+    /// Old versions are deleted after so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_days: Option<u32>,
+    /// Where it is reached.
+    pub endpoint: String,
+}
+
+impl ResourceKindDef for Bucket {
+    type Spec<F: Form> = BucketSpec;
+    type Observed = BucketObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("aws.bucket")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["id", "bucket", "endpoint", "region", "url", "host", "port", "access_key", "secret_key"]
+    }
+    fn diff(&self, want: &BucketSpec, have: &BucketObserved) -> Change {
+        // How many there are says nothing about this one.
+        let BucketSpec { region, name, versioning, expire_days, of: _ } = want;
+        Diff::new()
+            .replace("region", *region != have.region)
+            .replace("name", !have.name.starts_with(name.as_str()))
+            .update("versioning", *versioning != have.versioning)
+            .update("expire_days", *expire_days != have.expire_days)
+            .done()
+    }
+    fn bill(&self, want: &BucketSpec) -> Vec<BillItem> {
+        let place = |sku| ("s3", sku, want.region.as_str());
+        let used = |metric, factor: u32| usage_times(metric, share(want.of) * Decimal::from(factor));
+        // Requests are billed by the thousand: a thousand of them are a million.
+        vec![
+            item(
+                Line::Storage,
+                "kept in object storage",
+                place("standard-storage-first-50TB"),
+                used(Metric::StorageGb, 1),
+            ),
+            item(
+                Line::Storage,
+                "writes to object storage",
+                place("put-copy-post-list"),
+                used(Metric::StorageWritesMillions, 1000),
+            ),
+            item(
+                Line::Storage,
+                "reads from object storage",
+                place("get-select"),
+                used(Metric::StorageReadsMillions, 1000),
+            ),
+        ]
+    }
+    fn permissions(&self, op: Op, want: &BucketSpec) -> Vec<Permission> {
+        Actions {
+            find: &[
+                "s3:ListAllMyBuckets",
+                "s3:GetBucketTagging",
+                "s3:GetBucketVersioning",
+                "s3:GetLifecycleConfiguration",
+                "s3:GetBucketPublicAccessBlock",
+                "s3:GetEncryptionConfiguration",
+            ],
+            create: &[
+                "s3:CreateBucket",
+                "s3:PutBucketTagging",
+                "s3:PutBucketVersioning",
+                "s3:PutLifecycleConfiguration",
+                "s3:PutBucketPublicAccessBlock",
+                "s3:PutEncryptionConfiguration",
+            ],
+            update: &["s3:PutBucketVersioning", "s3:PutLifecycleConfiguration"],
+            delete: &["s3:DeleteBucket"],
+        }
+        .of(op, format!("arn:aws:s3:::{}*", want.name))
+    }
+    fn ownership(&self, _: &ResourceKey, want: &BucketSpec) -> Ownership {
+        Ownership::DerivedName(want.name.clone())
+    }
+    fn outputs(&self, id: &PhysicalId, have: &BucketObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([
+            ("id", id.0.clone().into()),
+            ("bucket", have.name.clone().into()),
+            ("endpoint", have.endpoint.clone().into()),
+            ("region", have.region.clone().into()),
+            ("url", have.endpoint.clone().into()),
+            ("host", have.endpoint.trim_start_matches("https://").into()),
+            ("port", 443.into()),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds::check::{Answer, check};
+
+    #[test]
+    fn differences_are_answered() {
+        let want = json!({"region": "us-east-1", "name": "app-default-files", "versioning": true, "expire_days": 30, "of": 1});
+        let have = json!({"region": "us-east-1", "name": "app-default-files-3f9a2c", "versioning": true, "expire_days": 30, "endpoint": "https://s3.us-east-1.amazonaws.com"});
+        let answers = [
+            ("region", json!("eu-west-1"), Answer::Replace),
+            ("name", json!("other"), Answer::Replace),
+            ("versioning", json!(false), Answer::Update),
+            ("expire_days", json!(90), Answer::Update),
+            ("endpoint", json!("https://s3.eu-west-1.amazonaws.com"), Answer::Nothing),
+        ];
+        check(&super::Bucket, &want, &have, &answers);
+    }
+}

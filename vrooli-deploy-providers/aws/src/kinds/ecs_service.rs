@@ -1,0 +1,162 @@
+//! `aws.ecs-service`: containers on Fargate that are kept running. What a release changes (task definition, image, running count, target groups and their weights) is the fleet's.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::{BillItem, Decimal, Line, Quantity};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
+};
+
+use super::Actions;
+use crate::bill::{item, per_release, running};
+
+/// The kind `aws.ecs-service`.
+#[derive(Debug, Clone, Copy)]
+pub struct EcsService;
+
+/// What is wanted of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct EcsServiceSpec<F: Form = Wanted> {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: F::In<String>,
+    /// The subnets that its tasks stand in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<F::In<String>>,
+    /// Who may reach them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<F::In<String>>,
+    /// Do its tasks get public addresses? Without one they need a NAT gateway to fetch their image.
+    pub public_address: bool,
+    /// CPU of a task, in units of which 1024 are one. The fleet writes it into task definitions.
+    pub cpu_units: u32,
+    /// Memory of a task, in MiB. As above.
+    pub memory_mib: u32,
+    /// How many tasks run at first, and are billed. Later the count is the scaler's.
+    pub count: u32,
+}
+
+/// What is seen of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EcsServiceObserved {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// The subnets that its tasks stand in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subnets: Vec<String>,
+    /// Who may reach them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_groups: Vec<String>,
+    /// Do its tasks get public addresses? Without one they need a NAT gateway to fetch their image.
+    pub public_address: bool,
+}
+
+impl ResourceKindDef for EcsService {
+    type Spec<F: Form> = EcsServiceSpec<F>;
+    type Observed = EcsServiceObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("aws.ecs-service")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["id"]
+    }
+    fn diff(&self, want: &EcsServiceSpec<Wanted>, have: &EcsServiceObserved) -> Change {
+        // Size and count live in what the fleet makes of them: the task definition and the scaler.
+        let EcsServiceSpec {
+            region,
+            name,
+            cluster,
+            subnets,
+            security_groups,
+            public_address,
+            cpu_units: _,
+            memory_mib: _,
+            count: _,
+        } = want;
+        Diff::new()
+            .replace("region", *region != have.region)
+            .replace("name", *name != have.name)
+            .replace("cluster", cluster.differs(&have.cluster))
+            .update("subnets", super::ids_differ(subnets, &have.subnets))
+            .update("security_groups", super::ids_differ(security_groups, &have.security_groups))
+            .update("public_address", *public_address != have.public_address)
+            .done()
+    }
+    fn bill(&self, want: &EcsServiceSpec<Wanted>) -> Vec<BillItem> {
+        let count = Decimal::from(want.count);
+        let processors = Decimal::from(want.cpu_units) / Decimal::from(1024);
+        let memory = Decimal::from(want.memory_mib) / Decimal::from(1024);
+        let place = |sku| ("fargate", sku, want.region.as_str());
+        let what = |thing: String| format!("{} × {thing} of a Fargate task", want.count);
+        let mut items = vec![
+            item(
+                Line::Compute,
+                what(format!("{processors} vCPU")),
+                place("vcpu-hour-linux-x86"),
+                Quantity::Running(processors * count),
+            ),
+            item(
+                Line::Compute,
+                what(format!("{memory} GB of memory")),
+                place("gb-hour-linux-x86"),
+                Quantity::Running(memory * count),
+            ),
+        ];
+        if want.public_address {
+            let what = format!("{} × public address of a task", want.count);
+            let address = ("eip", "public-ipv4", want.region.as_str());
+            items.push(item(Line::Addresses, what, address, running(want.count)));
+        }
+        items.into_iter().map(per_release).collect()
+    }
+    fn permissions(&self, op: Op, want: &EcsServiceSpec<Wanted>) -> Vec<Permission> {
+        Actions {
+            find: &["ecs:DescribeServices"],
+            create: &["ecs:CreateService", "ecs:TagResource", "iam:PassRole"],
+            update: &["ecs:UpdateService"],
+            delete: &["ecs:UpdateService", "ecs:DeleteService"],
+        }
+        .of(op, format!("arn:aws:ecs:{}:*:service/*/{}", want.region, want.name))
+    }
+    fn ownership(&self, _: &ResourceKey, want: &EcsServiceSpec<Wanted>) -> Ownership {
+        Ownership::DerivedName(want.name.clone())
+    }
+    fn outputs(&self, id: &PhysicalId, _: &EcsServiceObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", id.0.clone().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds::check::{Answer, check};
+
+    #[test]
+    fn differences_are_answered() {
+        let want = json!({"region": "us-east-1", "name": "app-default", "cluster": "id-1", "subnets": ["id-1", "id-2"], "security_groups": ["id-1", "id-2"], "public_address": true, "cpu_units": 512, "memory_mib": 1024, "count": 2});
+        let have = json!({"region": "us-east-1", "name": "app-default", "cluster": "id-1", "subnets": ["id-1", "id-2"], "security_groups": ["id-1", "id-2"], "public_address": true});
+        let answers = [
+            ("region", json!("eu-west-1"), Answer::Replace),
+            ("name", json!("other"), Answer::Replace),
+            ("cluster", json!("id-2"), Answer::Replace),
+            ("subnets", json!(["id-3"]), Answer::Update),
+            ("security_groups", json!(["id-3"]), Answer::Update),
+            ("public_address", json!(false), Answer::Update),
+        ];
+        check(&super::EcsService, &want, &have, &answers);
+    }
+}

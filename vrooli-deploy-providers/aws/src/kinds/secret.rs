@@ -1,0 +1,110 @@
+//! `aws.secret`: a secret of Secrets Manager. Its value is made by the engine and never seen here.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::{BillItem, Line};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
+};
+
+use super::Actions;
+use crate::bill::{item, running};
+
+/// The kind `aws.secret`.
+#[derive(Debug, Clone, Copy)]
+pub struct Secret;
+
+/// What is wanted of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretSpec {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the region.
+    pub name: String,
+    /// A few words.
+    pub description: String,
+    /// For so many days a deleted secret can be brought back.
+    pub recovery_days: u32,
+}
+
+/// What is seen of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretObserved {
+    /// Region.
+    pub region: String,
+    /// Its name, unique in the region.
+    pub name: String,
+    /// A few words.
+    pub description: String,
+    /// For so many days a deleted secret can be brought back.
+    pub recovery_days: u32,
+}
+
+impl ResourceKindDef for Secret {
+    type Spec<F: Form> = SecretSpec;
+    type Observed = SecretObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("aws.secret")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["arn"]
+    }
+    fn diff(&self, want: &SecretSpec, have: &SecretObserved) -> Change {
+        let SecretSpec { region, name, description, recovery_days } = want;
+        Diff::new()
+            .replace("region", *region != have.region)
+            .replace("name", *name != have.name)
+            .update("description", *description != have.description)
+            .update("recovery_days", *recovery_days != have.recovery_days)
+            .done()
+    }
+    fn bill(&self, want: &SecretSpec) -> Vec<BillItem> {
+        vec![item(
+            Line::Secrets,
+            format!("secret {}", want.name),
+            ("secretsmanager", "secret", &want.region),
+            running(1),
+        )]
+    }
+    fn permissions(&self, op: Op, want: &SecretSpec) -> Vec<Permission> {
+        Actions {
+            find: &["secretsmanager:DescribeSecret", "secretsmanager:ListSecrets"],
+            create: &["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
+            update: &["secretsmanager:UpdateSecret", "secretsmanager:PutSecretValue"],
+            delete: &["secretsmanager:DeleteSecret"],
+        }
+        .of(op, format!("arn:aws:secretsmanager:{}:*:secret:{}-*", want.region, want.name))
+    }
+    fn ownership(&self, _: &ResourceKey, want: &SecretSpec) -> Ownership {
+        Ownership::DerivedName(want.name.clone())
+    }
+    fn outputs(&self, id: &PhysicalId, _: &SecretObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("arn", id.0.clone().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds::check::{Answer, check};
+
+    #[test]
+    fn differences_are_answered() {
+        let want = json!({"region": "us-east-1", "name": "app/default/database", "description": "password of a database", "recovery_days": 7});
+        let have = json!({"region": "us-east-1", "name": "app/default/database", "description": "password of a database", "recovery_days": 7});
+        let answers = [
+            ("region", json!("eu-west-1"), Answer::Replace),
+            ("name", json!("other"), Answer::Replace),
+            ("description", json!("other"), Answer::Update),
+            ("recovery_days", json!(30), Answer::Update),
+        ];
+        check(&super::Secret, &want, &have, &answers);
+    }
+}

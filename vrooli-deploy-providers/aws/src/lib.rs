@@ -1,0 +1,2 @@
+mod bill;
+pub mod kinds;
