@@ -245,6 +245,7 @@ impl Request<'_> {
             include_optional: self.options.include_optional,
             drop: self.options.drop.clone(),
             tier: moved.then_some(Tier::Saas),
+            ..DeriveOptions::default()
         };
         let Some(requirements) = keep(requirements::derive(manifest, &derive), &mut diagnostics) else {
             return Checked { value: None, diagnostics };

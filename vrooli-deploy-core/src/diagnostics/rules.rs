@@ -126,8 +126,8 @@ rules! {
     RESIDENCY "0331" "data-residency" Error;
     COMPLIANCE "0332" "compliance-unconfirmed" Error;
     GPU_WITHOUT_BUDGET "0333" "gpu-without-budget" Error;
-    SECRET_UNRESOLVED "0334" "infrastructure-secret-unresolved" Error;
-    OVER_BUDGET "0335" "cost-over-budget" Error;
+    BLOCKED_BY_SECRET "0334" "infrastructure-secret-unresolved" Error;
+    BLOCKED_BY_COST "0335" "cost-over-budget" Error;
     TIER_UNSUPPORTED "0336" "not-supported-in-tier" Error;
     DECLARED_BLOCKED "0337" "declared-blocked" Error;
 
@@ -307,7 +307,6 @@ rules! {
     OVERLAY "1060" "values-file-shape" Error;
     PROFILE_GONE "1061" "profile-is-gone" Warning;
     PROFILE_VERSION "1062" "no-such-profile-version" Error;
-    SWAP_WITHOUT_TARGET "1063" "swap-without-target" Warning;
     PROFILE_STORED "1064" "stored-profile-cannot-be-read" Error;
     CONFIGURATION_KEY "1065" "unknown-configuration-key" Error;
     VALUE_IN_HISTORY "1066" "value-in-shell-history" Warning;

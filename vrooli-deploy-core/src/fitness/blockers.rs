@@ -142,7 +142,7 @@ fn secrets(sheet: &mut Sheet<'_>) {
             let why = secret.why.as_deref().unwrap_or("nothing says where its value comes from");
             sheet.block(
                 secret.infrastructure,
-                rules::SECRET_UNRESOLVED,
+                rules::BLOCKED_BY_SECRET,
                 format!("the secret `{}` has no value: {why}", secret.name),
                 cause,
                 vec![format!("say where it comes from: `secrets.{}` in the manifest", secret.name)],
@@ -188,7 +188,7 @@ fn secrets(sheet: &mut Sheet<'_>) {
     for (required, name, cause) in open {
         sheet.block(
             required,
-            rules::SECRET_UNRESOLVED,
+            rules::BLOCKED_BY_SECRET,
             format!("the infrastructure secret `{name}` has no strategy in the tier {}", sheet.tier),
             cause,
             vec![format!("say where it comes from: `secrets.{name}` in the manifest")],
@@ -202,7 +202,7 @@ fn cost(sheet: &mut Sheet<'_>) {
     if gate.monthly.currency == gate.budget.currency && gate.monthly.amount > gate.budget.amount {
         sheet.block(
             true,
-            rules::OVER_BUDGET,
+            rules::BLOCKED_BY_COST,
             format!(
                 "it costs {} {currency} a month, and may cost {} {currency}",
                 gate.monthly,

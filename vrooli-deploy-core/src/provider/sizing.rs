@@ -112,9 +112,9 @@ impl Need {
                 disk_gib: disk.unwrap_or_default().div_ceil(1024),
             }
         };
-        known.and_then(|known| known.footprint).map_or_else(Self::default, |footprint| Self {
-            minimum: amount(footprint.minimum),
-            recommended: amount(footprint.recommended),
+        known.and_then(|known| known.footprint.as_ref()).map_or_else(Self::default, |footprint| Self {
+            minimum: amount(footprint.size.minimum),
+            recommended: amount(footprint.size.recommended),
         })
     }
 

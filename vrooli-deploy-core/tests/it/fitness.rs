@@ -212,7 +212,7 @@ fn what_makes_it_impossible_blocks_and_says_what_would_help() {
         budget: Money::usd(Decimal::new(budget, 2)),
     };
     let over = saas(&plain(json!({})), |o| o.fitness.cost = Some(gate(10_500, 10_000)));
-    assert_eq!(codes(&over), [rules::OVER_BUDGET]);
+    assert_eq!(codes(&over), [rules::BLOCKED_BY_COST]);
     assert!(over.blockers[0].message.contains("105.00 USD"), "{}", over.blockers[0].message);
     assert!(saas(&plain(json!({})), |o| o.fitness.cost = Some(gate(10_000, 10_000))).passes());
     // A secret.
@@ -224,7 +224,7 @@ fn what_makes_it_impossible_blocks_and_says_what_would_help() {
         why: None,
     };
     let open = |secret| saas(&plain(json!({})), |o| o.fitness.secrets = Some(vec![secret]));
-    assert_eq!(codes(&open(secret(true, false))), [rules::SECRET_UNRESOLVED]);
+    assert_eq!(codes(&open(secret(true, false))), [rules::BLOCKED_BY_SECRET]);
     assert!(open(secret(true, true)).blockers.is_empty());
     assert!(open(secret(false, false)).blockers.is_empty());
 }
