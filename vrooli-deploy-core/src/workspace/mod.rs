@@ -34,7 +34,7 @@ pub use change::Change;
 pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
-pub use profiles::{ImportOptions, ProfileEdit};
+pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 
 /// One state folder and the providers of this program. Cheap to clone.

@@ -10,8 +10,11 @@
 
 mod corpus;
 mod manifest;
+mod overlays;
 #[cfg(feature = "engine")]
 mod process;
+#[cfg(feature = "engine")]
+mod profiles;
 mod properties;
 #[cfg(feature = "engine")]
 mod secrets;
