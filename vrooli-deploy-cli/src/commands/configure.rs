@@ -79,7 +79,10 @@ async fn ask(context: &Context, key: &str, secret: bool) -> Result<Secret<String
         ]));
     }
     // Held here, not where the line is read: it ends also when Ctrl-C ends the wait.
-    let hidden = secret.then(Hidden::begin).transpose().map_err(|e| Failure::system("cannot hide what is typed", &e))?;
+    let hidden = secret
+        .then(Hidden::begin)
+        .transpose()
+        .map_err(|e| Failure::system("cannot hide what is typed", &e))?;
     let answer = context.ask(&format!("{key}:")).await;
     if hidden.is_some() {
         // The line break that was typed was hidden, too.
@@ -97,11 +100,7 @@ async fn show(context: &Context, key: Option<&str>) -> Result<Done, Failure> {
         console.line(&Line::Configuration(status.into()));
     }
     let rows: Vec<Vec<String>> = all.iter().map(row).collect();
-    console.result(&table(
-        console.out,
-        &["KEY", "STATE", "SINCE", "VERSION", "READ FROM", "FOR"],
-        &rows,
-    ));
+    console.result(&table(console.out, &["KEY", "STATE", "SINCE", "VERSION", "READ FROM", "FOR"], &rows));
     Ok(Done::read())
 }
 

@@ -10,7 +10,8 @@ use crate::output::Console;
 /// The form that was asked for, else that of the file's name, else YAML.
 pub(crate) fn format(asked: Option<ManifestFormat>, out: Option<&Path>) -> ManifestFormat {
     let by_name = || {
-        let json = out.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        let json =
+            out.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         if json { ManifestFormat::Json } else { ManifestFormat::Yaml }
     };
     asked.unwrap_or_else(by_name)

@@ -1,19 +1,19 @@
 use vrooli_deploy_core::diagnostics::{Diagnostic, Severity, format};
-use vrooli_deploy_core::manifest;
+use vrooli_deploy_core::manifest::{self, Layers};
 use vrooli_deploy_core::requirements::{self, DeriveOptions};
 
 use super::context::Context;
 use super::done::Done;
 use super::{change, file};
 use crate::arguments::profile::ManifestGenerate;
-use crate::arguments::{DiagnosticFormat, Manifest, ManifestFormat, ManifestShow, ManifestValidate};
+use crate::arguments::{DiagnosticFormat, Global, Manifest, ManifestFormat, ManifestShow, ManifestValidate};
 use crate::errors::Failure;
 use crate::output::{self, Console, json::Line};
 
-pub(crate) fn run(console: &Console, args: &Manifest) -> Result<Done, Failure> {
+pub(crate) fn run(console: &Console, global: &Global, args: &Manifest) -> Result<Done, Failure> {
     match args {
-        Manifest::Show(args) => show(console, args),
-        Manifest::Validate(args) => Ok(validate(console, args)),
+        Manifest::Show(args) => show(console, &layers(global), args),
+        Manifest::Validate(args) => Ok(validate(console, &layers(global), args)),
         // Needs a workspace: see `generate`.
         Manifest::Generate(_) => Ok(Done::read()),
         Manifest::Schema(_) => {
@@ -43,14 +43,21 @@ pub(crate) async fn generate(context: &Context, args: &ManifestGenerate) -> Resu
     if let (Some(out), Some(loaded)) = (&args.out, &target.manifest)
         && !super::profile::same_folder(out, &loaded.root)
     {
-        console.note(&format!("its paths start at {}: put it there to deploy from it", loaded.root.display()));
+        console
+            .note(&format!("its paths start at {}: put it there to deploy from it", loaded.root.display()));
     }
     console.line(&Line::Manifest { manifest: serde_json::to_value(&manifest).unwrap_or_default() });
     Ok(Done::read())
 }
 
-fn show(console: &Console, args: &ManifestShow) -> Result<Done, Failure> {
-    let (loaded, diagnostics) = manifest::load(&args.path).into_result().map_err(Failure::input)?;
+/// What holds in the environment that was named.
+fn layers(global: &Global) -> Layers {
+    Layers { environment: global.env.clone(), layers: Vec::new() }
+}
+
+fn show(console: &Console, layers: &Layers, args: &ManifestShow) -> Result<Done, Failure> {
+    let (loaded, diagnostics) =
+        manifest::load_with(&args.path, layers).into_result().map_err(Failure::input)?;
     change::input(console, &diagnostics);
     if console.json {
         let manifest = serde_json::to_value(&loaded.manifest).unwrap_or_default();
@@ -65,8 +72,8 @@ fn show(console: &Console, args: &ManifestShow) -> Result<Done, Failure> {
     Ok(Done::read())
 }
 
-fn validate(console: &Console, args: &ManifestValidate) -> Done {
-    let checked = manifest::load(&args.path);
+fn validate(console: &Console, layers: &Layers, args: &ManifestValidate) -> Done {
+    let checked = manifest::load_with(&args.path, layers);
     let mut usable = !checked.has_errors();
     let mut found = checked.diagnostics;
     match checked.value {

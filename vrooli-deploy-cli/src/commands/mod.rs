@@ -51,7 +51,9 @@ pub(crate) fn run(registry: Registry) -> ExitCode {
     log(arguments.global.verbose);
     let result = match &arguments.command {
         // Nothing here needs a runtime or a workspace.
-        Command::Manifest(args) if !matches!(args, Manifest::Generate(_)) => manifest::run(&console, args),
+        Command::Manifest(args) if !matches!(args, Manifest::Generate(_)) => {
+            manifest::run(&console, &arguments.global, args)
+        }
         Command::Explain(args) => explain::run(&console, args),
         Command::Completions(args) => completions::run(&console, args),
         Command::Man(args) => man::run(&console, args),
@@ -121,7 +123,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Profile(args) => profile::run(context, args).await,
         Command::Configure(args) => configure::run(context, args).await,
         Command::Manifest(Manifest::Generate(args)) => manifest::generate(context, args).await,
-        Command::Manifest(args) => manifest::run(&context.console, args),
+        Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),
         Command::Man(args) => man::run(&context.console, args),

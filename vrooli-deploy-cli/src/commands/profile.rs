@@ -62,8 +62,10 @@ fn keys(context: &Context) -> Done {
             about: key.about.to_owned(),
         });
     }
-    let rows: Vec<Vec<String>> =
-        KEYS.iter().map(|key| vec![key.name.to_owned(), key.takes.to_owned(), key.about.to_owned()]).collect();
+    let rows: Vec<Vec<String>> = KEYS
+        .iter()
+        .map(|key| vec![key.name.to_owned(), key.takes.to_owned(), key.about.to_owned()])
+        .collect();
     console.result(&table(console.out, &["KEY", "TAKES", "WHAT FOR"], &rows));
     Done::read()
 }
@@ -81,9 +83,10 @@ async fn create(context: &Context, workspace: &Workspace, args: &ProfileCreate) 
     };
     let edit = ProfileEdit::new().because(args.reason.clone());
     let target = context.global.target();
-    let version =
-        workspace.create_profile(args.profile.clone(), &args.scenario, &target, args.tier, &edit, choose).await?;
-    Ok(said(context, &version, None))
+    let version = workspace
+        .create_profile(args.profile.clone(), &args.scenario, &target, args.tier, &edit, choose)
+        .await?;
+    Ok(said(context, &version, true))
 }
 
 async fn list(context: &Context, workspace: &Workspace) -> Result<Done, Failure> {
@@ -130,7 +133,12 @@ async fn show(context: &Context, workspace: &Workspace, args: &ProfileShow) -> R
     if let (Some(line), Some(profile)) = (output::profile(&version), &version.profile) {
         console.line(&Line::Profile(line));
         let text = profile.to_yaml().map_err(|why| Failure::unwritable("the profile", &why))?;
-        let text = text.lines().filter(|line| !line.starts_with("$schema:")).collect::<Vec<_>>().join("\n");
+        // The address of the schema is for editors.
+        let text = text
+            .lines()
+            .skip_while(|line| !line.starts_with("schema_version:"))
+            .collect::<Vec<_>>()
+            .join("\n");
         let head = format!(
             "# {}, version {}, since {} by {}: {}",
             version.id, version.version, version.at, version.by, version.reason
@@ -149,7 +157,7 @@ async fn change_profile(
 ) -> Result<Done, Failure> {
     let before = workspace.profile(argument).await?;
     let version = workspace.change_profile(before.id, &edit(args), change).await?;
-    Ok(said(context, &version, Some(&before)))
+    Ok(said(context, &version, before.version != version.version))
 }
 
 async fn update(context: &Context, workspace: &Workspace, args: &ProfileUpdate) -> Result<Done, Failure> {
@@ -233,7 +241,7 @@ async fn diff(context: &Context, workspace: &Workspace, args: &ProfileDiff) -> R
 async fn rollback(context: &Context, workspace: &Workspace, args: &ProfileRollback) -> Result<Done, Failure> {
     let before = workspace.profile(&args.profile.profile).await?;
     let version = workspace.rollback_profile(before.id, args.to, &edit(&args.edit)).await?;
-    Ok(said(context, &version, Some(&before)))
+    Ok(said(context, &version, before.version != version.version))
 }
 
 async fn export(context: &Context, workspace: &Workspace, args: &ProfileExport) -> Result<Done, Failure> {
@@ -256,9 +264,9 @@ async fn import(context: &Context, workspace: &Workspace, args: &ProfileImport) 
     options.name.clone_from(&args.profile);
     options.scenario.clone_from(&args.scenario);
     options.update = args.update;
-    let (version, diagnostics) = workspace.import_profile(&args.file, &options, &edit(&args.edit)).await?;
-    change::input(&context.console, &diagnostics);
-    Ok(said(context, &version, None))
+    let imported = workspace.import_profile(&args.file, &options, &edit(&args.edit)).await?;
+    change::input(&context.console, &imported.diagnostics);
+    Ok(said(context, &imported.version, imported.changed))
 }
 
 async fn delete(context: &Context, workspace: &Workspace, args: &ProfileDelete) -> Result<Done, Failure> {
@@ -281,9 +289,8 @@ async fn delete(context: &Context, workspace: &Workspace, args: &ProfileDelete) 
 }
 
 /// Says what a change came to.
-fn said(context: &Context, version: &ProfileVersion, before: Option<&ProfileVersion>) -> Done {
+fn said(context: &Context, version: &ProfileVersion, changed: bool) -> Done {
     let console = &context.console;
-    let changed = before.is_none_or(|before| before.version != version.version);
     if let Some(line) = output::profile(version) {
         let done = if changed { version.reason.as_str() } else { "nothing to change" };
         console.result(&format!(

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use vrooli_deploy_core::diagnostics::{Diagnostic, Label, Severity};
+use vrooli_deploy_core::manifest::yaml::SourceFile;
 
 use super::style::{Paint, harmless};
 
@@ -45,7 +46,8 @@ fn snippet(paint: Paint, width: usize, file: &Path, labels: &[Label]) -> String 
 }
 
 fn drawn(paint: Paint, width: usize, file: &Path, labels: &[Label]) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
+    // What looks like a credential is never shown, also where it is what is wrong.
+    let text = SourceFile::read(file).ok()?.masked();
     let fits = |label: &&Label| {
         label.span.offset.checked_add(label.span.length).is_some_and(|end| end <= text.len())
     };
@@ -126,6 +128,17 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("  help: rename it\n"), "{text}");
+    }
+
+    #[test]
+    fn a_credential_is_not_shown_although_its_line_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.yaml");
+        std::fs::write(&file, "env:\n  DB_PASSWORD: hunter22\n").unwrap();
+        let span = Span { file, offset: 20, length: 8, line: 2, column: 16 };
+        let diagnostic = Diagnostic::new(Code(214), Severity::Error, "m").at(Some(span), "here");
+        let text = diagnostics(Paint(false), 80, &[diagnostic]);
+        assert!(text.contains("DB_PASSWORD: $*******") && !text.contains("hunter22"), "{text}");
     }
 
     #[test]

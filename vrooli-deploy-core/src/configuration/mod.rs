@@ -255,9 +255,12 @@ mod tests {
         let with = |configured: BTreeMap<String, Configured>| Configuration {
             configured: Arc::new(configured),
             secrets: None,
-            environment: Some(Arc::new(|name: &str| (name == "AWS_DEFAULT_REGION").then(|| "us-east-1".into()))),
+            environment: Some(Arc::new(|name: &str| {
+                (name == "AWS_DEFAULT_REGION").then(|| "us-east-1".into())
+            })),
         };
-        let both = with(BTreeMap::from([("aws_region".to_owned(), region)])).value("aws_region").unwrap().unwrap();
+        let both =
+            with(BTreeMap::from([("aws_region".to_owned(), region)])).value("aws_region").unwrap().unwrap();
         assert_eq!(both.value.expose(), "eu-west-1");
         assert_eq!(both.origin.to_string(), "configured value, version 2");
         let one = with(BTreeMap::new()).value("aws_region").unwrap().unwrap();

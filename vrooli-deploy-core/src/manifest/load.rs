@@ -290,13 +290,19 @@ fn laid_over(
         }
     };
     let mut document = Document::without_places(file, value);
-    let said: Vec<_> = diagnostics.iter().map(|known| (known.code, known.message.clone())).collect();
+    // A file that a scenario names and lacks is the import's to judge.
+    let missing =
+        folder.map(|folder| semantics::check_files(&document, manifest, folder)).unwrap_or_default();
+    let known = diagnostics.iter().chain(&missing);
+    let said: Vec<_> = known.map(|known| (known.code, known.message.clone())).collect();
     lay(&mut document, layers, diagnostics);
     let mut checked = decode(&mut document);
     if let (Some(manifest), Some(folder)) = (&checked.value, folder) {
         checked.diagnostics.extend(semantics::check_files(&document, manifest, folder));
     }
-    checked.diagnostics.retain(|found| !said.iter().any(|(code, text)| *code == found.code && *text == found.message));
+    checked
+        .diagnostics
+        .retain(|found| !said.iter().any(|(code, text)| *code == found.code && *text == found.message));
     diagnostics.append(&mut checked.diagnostics);
     checked.value
 }
@@ -349,7 +355,7 @@ fn decode(document: &mut Document) -> Checked<DeploymentManifest> {
     }
 }
 
-pub(super) fn schema_version(document: &Document) -> Option<Diagnostic> {
+fn schema_version(document: &Document) -> Option<Diagnostic> {
     let version = document.value.get("schema_version")?;
     let written = match version {
         Value::String(text) => text.clone(),

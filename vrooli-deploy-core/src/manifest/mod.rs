@@ -13,9 +13,9 @@ pub(crate) mod shape;
 mod strategy;
 pub mod yaml;
 
-pub use load::{Dialect, LoadedManifest, load, load_text, load_with};
 #[cfg(feature = "engine")]
 pub(crate) use load::folder_of;
+pub use load::{Dialect, LoadedManifest, load, load_text, load_with};
 pub(crate) use load::{placeholder, placeholders};
 pub use metadata::{
     AdaptationMetadata, DependencyMetadata, MetadataConfig, OverrideMetadata, RequirementsMetadata,

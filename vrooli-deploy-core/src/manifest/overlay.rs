@@ -4,7 +4,7 @@
 //! lists under `drop` are united. Places travel with the values, so that a diagnostic about
 //! the result points into the file that said it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -34,7 +34,10 @@ pub struct Layers {
 }
 
 /// Takes `environments` out of a document and lays what holds in this environment over the rest.
-pub(super) fn environments(document: &mut Document, environment: Option<&EnvironmentName>) -> Vec<Diagnostic> {
+pub(super) fn environments(
+    document: &mut Document,
+    environment: Option<&EnvironmentName>,
+) -> Vec<Diagnostic> {
     let pointer = child("", ENVIRONMENTS);
     let Some(found) = document.value.as_object_mut().and_then(|map| map.shift_remove(ENVIRONMENTS)) else {
         return Vec::new();
@@ -43,7 +46,9 @@ pub(super) fn environments(document: &mut Document, environment: Option<&Environ
     let Value::Object(all) = found else {
         return vec![
             rules::OVERLAY
-                .diagnostic(format!("`{ENVIRONMENTS}` must be a map from an environment to a part of a manifest"))
+                .diagnostic(format!(
+                    "`{ENVIRONMENTS}` must be a map from an environment to a part of a manifest"
+                ))
                 .at(spans.key(&pointer), "here"),
         ];
     };
@@ -68,7 +73,7 @@ pub(super) fn environments(document: &mut Document, environment: Option<&Environ
 /// Reads a values file and lays it over a document.
 pub(super) fn file(
     document: &mut Document,
-    path: &PathBuf,
+    path: &Path,
     environment: Option<&EnvironmentName>,
 ) -> Vec<Diagnostic> {
     let source = match SourceFile::read(path) {
@@ -91,7 +96,6 @@ pub(super) fn file(
         );
         return diagnostics;
     }
-    diagnostics.extend(super::load::schema_version(&values));
     diagnostics.extend(environments(&mut values, environment));
     let Document { value, spans, source, .. } = values;
     lay(document, value, &spans, "");

@@ -8,8 +8,7 @@ use schemars::Schema;
 use super::{DeploymentManifest, yaml};
 
 /// Where the schema is published: a manifest's `$schema`, so that editors complete it.
-pub const SCHEMA_URL: &str =
-    "https://raw.githubusercontent.com/Vrooli/vrooli-deploy/main/vrooli-deploy-core/schemas/manifest.v0.1.json";
+pub const SCHEMA_URL: &str = "https://raw.githubusercontent.com/Vrooli/vrooli-deploy/main/vrooli-deploy-core/schemas/manifest.v0.1.json";
 
 /// The JSON schema (draft 2020-12) of a manifest.
 #[must_use]

@@ -222,7 +222,12 @@ impl Document {
             // Good JSON that the YAML parser's limits refuse (very deep, very long keys): no places.
             Err(_) if strict.is_some() => {
                 let value = strict.unwrap_or_default();
-                return Checked::ok(Self { source, value, spans: SpanIndex::default(), overlays: Vec::new() });
+                return Checked::ok(Self {
+                    source,
+                    value,
+                    spans: SpanIndex::default(),
+                    overlays: Vec::new(),
+                });
             }
             Err(error) => {
                 let span = error.location().and_then(|location| source.span(location));
@@ -260,12 +265,7 @@ impl Document {
     /// A document that was made, not read: it has no places.
     #[must_use]
     pub fn without_places(path: impl Into<PathBuf>, value: Value) -> Self {
-        Self {
-            source: SourceFile::new(path, ""),
-            value,
-            spans: SpanIndex::default(),
-            overlays: Vec::new(),
-        }
+        Self { source: SourceFile::new(path, ""), value, spans: SpanIndex::default(), overlays: Vec::new() }
     }
 }
 

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::Profile;
 use crate::diagnostics::{Diagnostic, rules};
+use crate::manifest::SecretSource;
 use crate::manifest::credentials::{has_key_format, suspect, url_password};
 use crate::manifest::semantics::stays_inside;
 use crate::manifest::yaml::{SpanIndex, child};
-use crate::manifest::SecretSource;
 
 /// Everything that is wrong with a profile, wherever it came from. Repeats no value that
 /// looks like a credential.
@@ -25,7 +25,8 @@ pub(super) fn check_at(profile: &Profile, spans: &SpanIndex) -> Vec<Diagnostic> 
         found.push(rules::PROFILE_VALUE.diagnostic(message).at(spans.value(at), "here").help(help));
     };
     let settings = &profile.settings;
-    let parts = [("database", &settings.database), ("cache", &settings.cache), ("storage", &settings.storage)];
+    let parts =
+        [("database", &settings.database), ("cache", &settings.cache), ("storage", &settings.storage)];
     let mut words: Vec<(String, &Option<String>)> = vec![
         ("region".to_owned(), &settings.region),
         ("compute/type".to_owned(), &settings.compute.kind),
@@ -49,7 +50,11 @@ pub(super) fn check_at(profile: &Profile, spans: &SpanIndex) -> Vec<Diagnostic> 
         }
     }
     if settings.compute.count == Some(0) {
-        report("/settings/compute/count", "`settings.compute.count` must be at least 1".to_owned(), "write e.g. `2`");
+        report(
+            "/settings/compute/count",
+            "`settings.compute.count` must be at least 1".to_owned(),
+            "write e.g. `2`",
+        );
     }
     if settings.port == Some(0) {
         report("/settings/port", "`settings.port` must be at least 1".to_owned(), "write e.g. `8080`");
@@ -57,12 +62,20 @@ pub(super) fn check_at(profile: &Profile, spans: &SpanIndex) -> Vec<Diagnostic> 
     if let Some(domain) = &settings.domain
         && !is_host_name(domain)
     {
-        report("/settings/domain", "`settings.domain` is no host name".to_owned(), "write e.g. `shop.example.com`");
+        report(
+            "/settings/domain",
+            "`settings.domain` is no host name".to_owned(),
+            "write e.g. `shop.example.com`",
+        );
     }
     if let Some(ssl) = &settings.ssl
         && !SSL.contains(&ssl.as_str())
     {
-        report("/settings/ssl", "`settings.ssl` is none of the words that are known".to_owned(), "known are `letsencrypt`, `managed`, `none`");
+        report(
+            "/settings/ssl",
+            "`settings.ssl` is none of the words that are known".to_owned(),
+            "known are `letsencrypt`, `managed`, `none`",
+        );
     }
     for (index, server) in settings.servers.iter().enumerate() {
         if !is_host_name(&server.host) || !is_word(&server.role) {
@@ -150,10 +163,7 @@ fn plain_secrets(profile: &Profile, spans: &SpanIndex, found: &mut Vec<Diagnosti
         if !at.starts_with("/settings/env/") && (has_key_format(text) || url_password(text).is_some()) {
             found.push(
                 rules::PLAIN_SECRET
-                    .diagnostic(format!(
-                        "{} looks like a secret",
-                        crate::manifest::shape::named(at)
-                    ))
+                    .diagnostic(format!("{} looks like a secret", crate::manifest::shape::named(at)))
                     .at(spans.value(at), "here")
                     .help("a profile holds no secret; refer to it with `profile set PROFILE secret …`"),
             );

@@ -16,8 +16,7 @@ use crate::names::ProfileName;
 pub const SCHEMA_VERSION: &str = "v0.1";
 
 /// Where the schema is published: a file's `$schema`, so that editors complete it.
-pub const SCHEMA_URL: &str =
-    "https://raw.githubusercontent.com/Vrooli/vrooli-deploy/main/vrooli-deploy-core/schemas/profile.v0.1.json";
+pub const SCHEMA_URL: &str = "https://raw.githubusercontent.com/Vrooli/vrooli-deploy/main/vrooli-deploy-core/schemas/profile.v0.1.json";
 
 /// A profile as a file.
 #[derive(Serialize, JsonSchema)]
@@ -120,13 +119,16 @@ pub fn read(source: SourceFile, name: Option<&ProfileName>) -> Checked<Profile> 
 ///
 /// # Errors
 /// When it is no profile of this version.
+#[cfg(any(test, feature = "engine"))]
 pub(crate) fn from_stored(mut value: Value) -> Result<Profile, String> {
     let version = value.as_object_mut().and_then(|map| {
         map.shift_remove("$schema");
         map.shift_remove("schema_version")
     });
     if version.as_ref().and_then(Value::as_str) != Some(SCHEMA_VERSION) {
-        return Err(format!("it was written by another version of this program, and this one knows `{SCHEMA_VERSION}`"));
+        return Err(format!(
+            "it was written by another version of this program, and this one knows `{SCHEMA_VERSION}`"
+        ));
     }
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
@@ -135,6 +137,7 @@ pub(crate) fn from_stored(mut value: Value) -> Result<Profile, String> {
 ///
 /// # Errors
 /// The writer's message. No profile that was read makes it fail.
+#[cfg(any(test, feature = "engine"))]
 pub(crate) fn to_stored(profile: &Profile) -> Result<Value, String> {
     let file = ProfileFile { schema: None, ..profile.file() };
     serde_json::to_value(file).map_err(|error| error.to_string())
@@ -177,7 +180,9 @@ fn version(document: &mut Document) -> Result<(), Box<Diagnostic>> {
     Err(Box::new(
         rules::PROFILE_FILE_VERSION
             .diagnostic(if newer {
-                format!("the profile has version `{written}` of the format, this program knows `{SCHEMA_VERSION}`")
+                format!(
+                    "the profile has version `{written}` of the format, this program knows `{SCHEMA_VERSION}`"
+                )
             } else {
                 "that is no version of the format of profiles".to_owned()
             })
@@ -288,7 +293,9 @@ fn words(document: &mut Document, diagnostics: &mut Vec<Diagnostic>) {
             crosswalk::strategy(word).map(|kind| kind.to_string())
         }),
     ];
-    for (index, swap) in document.value.get("swaps").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    for (index, swap) in
+        document.value.get("swaps").and_then(Value::as_array).into_iter().flatten().enumerate()
+    {
         let tiers = swap.get("applicable_tiers").and_then(Value::as_array).map_or(0, Vec::len);
         let at = |item| format!("/swaps/{index}/applicable_tiers/{item}");
         all.extend((0..tiers).map(|item| (at(item), rules::UNKNOWN_TIER, tier)));
@@ -340,10 +347,26 @@ mod tests {
     fn what_is_written_is_read_back_equal() {
         let mut full = profile();
         for line in [
-            "provider do", "region nyc1", "env A b", "env B yes", "size.compute s-2vcpu-4gb", "count 2",
-            "region.storage nyc3", "load_balancer true", "ssl letsencrypt", "cdn on", "drop n8n",
-            "swap ollama=openrouter", "secret KEY generate", "domain shop.example.com", "strategy rolling",
-            "server db.example.com database", "port 80", "listen ::1", "environment production", "version.database 16",
+            "provider do",
+            "region nyc1",
+            "env A b",
+            "env B yes",
+            "size.compute s-2vcpu-4gb",
+            "count 2",
+            "region.storage nyc3",
+            "load_balancer true",
+            "ssl letsencrypt",
+            "cdn on",
+            "drop n8n",
+            "swap ollama=openrouter",
+            "secret KEY generate",
+            "domain shop.example.com",
+            "strategy rolling",
+            "server db.example.com database",
+            "port 80",
+            "listen ::1",
+            "environment production",
+            "version.database 16",
         ] {
             let mut words: Vec<String> = line.split(' ').map(ToOwned::to_owned).collect();
             let key = words.remove(0);
@@ -352,7 +375,8 @@ mod tests {
         for profile in [profile(), full] {
             let (yaml, json) = (profile.to_yaml().unwrap(), profile.to_json().unwrap());
             for (name, text) in [("p.yaml", &yaml), ("p.json", &json)] {
-                let (read, found) = read_text(name, text).into_result().unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+                let (read, found) =
+                    read_text(name, text).into_result().unwrap_or_else(|e| panic!("{e:?}\n{text}"));
                 assert_eq!(read, profile);
                 assert!(found.is_empty());
             }

@@ -1,8 +1,6 @@
 use super::{Profile, parts};
 use crate::diagnostics::{Checked, Severity, rules};
-use crate::manifest::{
-    ComputeConfig, DeploymentManifest, PartConfig, SCHEMA_URL, SCHEMA_VERSION, Tier,
-};
+use crate::manifest::{ComputeConfig, DeploymentManifest, PartConfig, SCHEMA_URL, SCHEMA_VERSION, Tier};
 use crate::requirements::{self, DeriveOptions, Primitive};
 
 /// The whole manifest that a profile comes to. `manifest` is the app's own with the profile's
@@ -20,8 +18,14 @@ pub fn generate(profile: &Profile, manifest: &DeploymentManifest) -> Checked<Dep
     if local && profile.settings.provider.is_none() && matches!(profile.tier, Tier::Saas | Tier::Enterprise) {
         diagnostics.push(
             rules::NO_PROVIDER
-                .diagnostic(format!("nobody chose who runs `{}` on tier `{}`", manifest.app.name, profile.tier))
-                .help(format!("choose one: `profile set {} provider digitalocean`, `aws`, `bare-metal`, …", profile.name)),
+                .diagnostic(format!(
+                    "nobody chose who runs `{}` on tier `{}`",
+                    manifest.app.name, profile.tier
+                ))
+                .help(format!(
+                    "choose one: `profile set {} provider digitalocean`, `aws`, `bare-metal`, …",
+                    profile.name
+                )),
         );
     }
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {

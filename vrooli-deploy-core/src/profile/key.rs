@@ -67,8 +67,12 @@ pub const KEYS: &[SettableKey] = &[
 ];
 
 /// What people also call a key.
-const ALIASES: &[(&str, &str)] =
-    &[("count", "count.compute"), ("size", "size.compute"), ("load-balancer", "load_balancer"), ("environment_name", "environment")];
+const ALIASES: &[(&str, &str)] = &[
+    ("count", "count.compute"),
+    ("size", "size.compute"),
+    ("load-balancer", "load_balancer"),
+    ("environment_name", "environment"),
+];
 
 /// Sets a key and says in words what was done. `folder` is where relative paths start. On an
 /// error the profile is as it was.
@@ -76,7 +80,12 @@ const ALIASES: &[(&str, &str)] =
 /// # Errors
 /// A diagnostic: no such key (with the nearest), or a value that the key does not take. No
 /// message repeats a value that may be a secret.
-pub fn set(profile: &mut Profile, key: &str, values: &[String], folder: &Path) -> Result<String, Box<Diagnostic>> {
+pub fn set(
+    profile: &mut Profile,
+    key: &str,
+    values: &[String],
+    folder: &Path,
+) -> Result<String, Box<Diagnostic>> {
     let key = find(key)?;
     let mut changed = profile.clone();
     let done = change(&mut changed, key, values, folder)?;
@@ -90,17 +99,29 @@ pub fn set(profile: &mut Profile, key: &str, values: &[String], folder: &Path) -
 ///
 /// # Errors
 /// A diagnostic: no such key, nothing of that name is set, or the key cannot do without a value.
-pub fn unset(profile: &mut Profile, key: &str, names: &[String], folder: &Path) -> Result<String, Box<Diagnostic>> {
+pub fn unset(
+    profile: &mut Profile,
+    key: &str,
+    names: &[String],
+    folder: &Path,
+) -> Result<String, Box<Diagnostic>> {
     let key = find(key)?;
     let mut changed = profile.clone();
     take(&mut changed, key, names, folder)?;
     if changed == *profile {
         let which = if names.is_empty() { String::new() } else { format!(" {}", names.join(" ")) };
-        return Err(refused(format!("`{}{which}` is not set", key.name), "`profile show PROFILE` shows what is set"));
+        return Err(refused(
+            format!("`{}{which}` is not set", key.name),
+            "`profile show PROFILE` shows what is set",
+        ));
     }
     sound(profile, &changed)?;
     *profile = changed;
-    Ok(if names.is_empty() { format!("unset {}", key.name) } else { format!("unset {} {}", key.name, names.join(" ")) })
+    Ok(if names.is_empty() {
+        format!("unset {}", key.name)
+    } else {
+        format!("unset {} {}", key.name, names.join(" "))
+    })
 }
 
 fn find(name: &str) -> Result<SettableKey, Box<Diagnostic>> {
@@ -111,10 +132,12 @@ fn find(name: &str) -> Result<SettableKey, Box<Diagnostic>> {
     let known = KEYS.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(", ");
     let near = nearest(name, KEYS.iter().map(|key| key.name));
     let shown = if secretive(name) { "that" } else { name };
-    Err(Box::new(rules::PROFILE_SETTING.diagnostic(format!("a profile has no setting `{shown}`")).help(match near {
-        Some(near) => format!("did you mean `{near}`? Known are {known}"),
-        None => format!("known are {known}"),
-    })))
+    Err(Box::new(rules::PROFILE_SETTING.diagnostic(format!("a profile has no setting `{shown}`")).help(
+        match near {
+            Some(near) => format!("did you mean `{near}`? Known are {known}"),
+            None => format!("known are {known}"),
+        },
+    )))
 }
 
 /// The first thing that the change made wrong.
@@ -137,7 +160,12 @@ fn shown(value: &str) -> String {
     if secretive(value) { "the value".to_owned() } else { format!("`{value}`") }
 }
 
-fn change(profile: &mut Profile, key: SettableKey, values: &[String], folder: &Path) -> Result<String, Box<Diagnostic>> {
+fn change(
+    profile: &mut Profile,
+    key: SettableKey,
+    values: &[String],
+    folder: &Path,
+) -> Result<String, Box<Diagnostic>> {
     let takes = || refused(format!("`{}` takes {}", key.name, key.takes), key.about);
     if values.is_empty() {
         return Err(takes());
@@ -156,7 +184,10 @@ fn change(profile: &mut Profile, key: SettableKey, values: &[String], folder: &P
             for value in values {
                 let file = absolute(Path::new(value), folder);
                 if !file.is_file() {
-                    return Err(refused(format!("{} is no file", shown(value)), "give a values file, YAML or JSON"));
+                    return Err(refused(
+                        format!("{} is no file", shown(value)),
+                        "give a values file, YAML or JSON",
+                    ));
                 }
                 if !profile.values.contains(&file) {
                     profile.values.push(file);
@@ -185,15 +216,21 @@ fn change(profile: &mut Profile, key: SettableKey, values: &[String], folder: &P
 }
 
 /// Keys that take one value. Returns it as it was understood.
-fn single(profile: &mut Profile, key: SettableKey, value: &str, folder: &Path) -> Result<String, Box<Diagnostic>> {
+fn single(
+    profile: &mut Profile,
+    key: SettableKey,
+    value: &str,
+    folder: &Path,
+) -> Result<String, Box<Diagnostic>> {
     let settings = &mut profile.settings;
     let name_error = |error: crate::names::NameError| {
         refused(format!("{} is not a valid {}", shown(value), error.what), error.rule)
     };
     match key.name {
         "tier" => {
-            profile.tier = crosswalk::tier(value)
-                .map_err(|unknown| Box::new(rules::UNKNOWN_TIER.diagnostic(unknown.to_string()).help(unknown.help())))?;
+            profile.tier = crosswalk::tier(value).map_err(|unknown| {
+                Box::new(rules::UNKNOWN_TIER.diagnostic(unknown.to_string()).help(unknown.help()))
+            })?;
             return Ok(profile.tier.to_string());
         }
         "provider" => {
@@ -231,7 +268,9 @@ fn single(profile: &mut Profile, key: SettableKey, value: &str, folder: &Path) -
             return Err(refused(
                 format!("{} is no word for `ssl`", shown(value)),
                 match nearest(value, SSL) {
-                    Some(near) => format!("did you mean `{near}`? Known are `letsencrypt`, `managed`, `none`"),
+                    Some(near) => {
+                        format!("did you mean `{near}`? Known are `letsencrypt`, `managed`, `none`")
+                    }
                     None => "known are `letsencrypt`, `managed`, `none`".to_owned(),
                 },
             ));
@@ -243,7 +282,9 @@ fn single(profile: &mut Profile, key: SettableKey, value: &str, folder: &Path) -
         "count.compute" => settings.compute.count = Some(number(key, value)?),
         "listen" => {
             settings.listen =
-                Some(value.parse().map_err(|_| refused(format!("{} is no address", shown(value)), "write e.g. `127.0.0.1`"))?);
+                Some(value.parse().map_err(|_| {
+                    refused(format!("{} is no address", shown(value)), "write e.g. `127.0.0.1`")
+                })?);
         }
         _ if is_word(value) => match slot(settings, key.name) {
             Some(slot) => *slot = Some(value.to_owned()),
@@ -291,22 +332,33 @@ fn switch(key: SettableKey, value: &str) -> Result<bool, Box<Diagnostic>> {
     match value.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Ok(true),
         "false" | "no" | "off" => Ok(false),
-        _ => Err(refused(format!("{} is neither true nor false", shown(value)), format!("`{}` takes {}", key.name, key.takes))),
+        _ => Err(refused(
+            format!("{} is neither true nor false", shown(value)),
+            format!("`{}` takes {}", key.name, key.takes),
+        )),
     }
 }
 
-fn number<T: std::str::FromStr + PartialOrd + From<u8>>(key: SettableKey, value: &str) -> Result<T, Box<Diagnostic>> {
+fn number<T: std::str::FromStr + PartialOrd + From<u8>>(
+    key: SettableKey,
+    value: &str,
+) -> Result<T, Box<Diagnostic>> {
     value.parse().ok().filter(|number| *number >= T::from(1_u8)).ok_or_else(|| {
-        refused(format!("{} is no whole number of at least 1", shown(value)), format!("`{}` takes {}", key.name, key.takes))
+        refused(
+            format!("{} is no whole number of at least 1", shown(value)),
+            format!("`{}` takes {}", key.name, key.takes),
+        )
     })
 }
 
 fn dependency(value: &str) -> Result<DependencyName, Box<Diagnostic>> {
-    DependencyName::new(value).map_err(|error| refused(format!("{} is not a valid {}", shown(value), error.what), error.rule))
+    DependencyName::new(value)
+        .map_err(|error| refused(format!("{} is not a valid {}", shown(value), error.what), error.rule))
 }
 
 fn variable_name(value: &str) -> Result<VariableName, Box<Diagnostic>> {
-    VariableName::new(value).map_err(|error| refused(format!("{} is not a valid {}", shown(value), error.what), error.rule))
+    VariableName::new(value)
+        .map_err(|error| refused(format!("{} is not a valid {}", shown(value), error.what), error.rule))
 }
 
 fn variable(
@@ -347,11 +399,13 @@ fn secret(
             ));
         }
     };
-    let source: SecretSource = serde_json::from_value(from.clone()).map_err(|error| refused(error.to_string(), ""))?;
+    let source: SecretSource =
+        serde_json::from_value(from.clone()).map_err(|error| refused(error.to_string(), ""))?;
     match profile.secrets.get_mut(&name) {
         Some(known) => known.from = source,
         None => {
-            let config = serde_json::from_value(json!({"from": from})).map_err(|error| refused(error.to_string(), ""))?;
+            let config = serde_json::from_value(json!({"from": from}))
+                .map_err(|error| refused(error.to_string(), ""))?;
             profile.secrets.insert(name.clone(), config);
         }
     }
@@ -376,7 +430,12 @@ fn swap(
     Ok(format!("swap {}", values.join(" ")))
 }
 
-fn take(profile: &mut Profile, key: SettableKey, names: &[String], folder: &Path) -> Result<(), Box<Diagnostic>> {
+fn take(
+    profile: &mut Profile,
+    key: SettableKey,
+    names: &[String],
+    folder: &Path,
+) -> Result<(), Box<Diagnostic>> {
     let all = names.is_empty();
     let named = |name: &str| all || names.iter().any(|wanted| wanted == name);
     let settings = &mut profile.settings;
@@ -384,9 +443,9 @@ fn take(profile: &mut Profile, key: SettableKey, names: &[String], folder: &Path
         "env" => settings.env.retain(|name, _| !named(name.as_str())),
         "secret" => profile.secrets.retain(|name, _| !named(name.as_str())),
         "drop" => profile.drop.retain(|name| !named(name.as_str())),
-        "swap" => profile.swaps.retain(|swap| {
-            !named(swap.from.as_str()) && !named(&format!("{}={}", swap.from, swap.to))
-        }),
+        "swap" => profile
+            .swaps
+            .retain(|swap| !named(swap.from.as_str()) && !named(&format!("{}={}", swap.from, swap.to))),
         "values" => {
             let files: Vec<PathBuf> = names.iter().map(|name| absolute(Path::new(name), folder)).collect();
             profile.values.retain(|file| !all && !files.contains(file));
@@ -458,7 +517,8 @@ mod tests {
             };
             let before = profile();
             let mut after = before.clone();
-            try_set(&mut after, &format!("{} {value}", key.name)).unwrap_or_else(|e| panic!("{}: {e}", key.name));
+            try_set(&mut after, &format!("{} {value}", key.name))
+                .unwrap_or_else(|e| panic!("{}: {e}", key.name));
             assert_ne!(after, before, "{}", key.name);
             let kept = ["tier", "app", "scenario", "name"].contains(&key.name);
             let result = unset(&mut after, key.name, &[], Path::new("/"));

@@ -70,7 +70,8 @@ pub fn layer(profile: &Profile, base: &DeploymentManifest) -> Checked<Value> {
     }
     put_map(&mut part, "secrets", secrets);
     for name in &profile.drop {
-        let known = base.dependencies.resources.contains_key(name) || base.dependencies.scenarios.contains_key(name);
+        let known =
+            base.dependencies.resources.contains_key(name) || base.dependencies.scenarios.contains_key(name);
         if !known {
             let names = base.dependencies.resources.keys().map(|name| name.as_str());
             diagnostics.push(
@@ -145,7 +146,11 @@ fn usual_kind(base: &DeploymentManifest, provider: &str, usual: &[&str]) -> Opti
             crate::requirements::catalogue().find(kind).is_some_and(|known| known.name == wanted)
         })
     };
-    usual.iter().find(|kind| declares(kind)).or(usual.first()).and_then(|kind| parts::resource(provider, kind))
+    usual
+        .iter()
+        .find(|kind| declares(kind))
+        .or(usual.first())
+        .and_then(|kind| parts::resource(provider, kind))
 }
 
 fn put<T: serde::Serialize + ?Sized>(map: &mut Map<String, Value>, key: &str, value: Option<&T>) {

@@ -26,9 +26,9 @@ use crate::names::{
 
 pub use check::check;
 pub use diff::{Difference, diff};
+pub use exchange::{SCHEMA_URL, SCHEMA_VERSION, read, schema};
 #[cfg(feature = "engine")]
 pub(crate) use exchange::{from_stored, to_stored};
-pub use exchange::{SCHEMA_URL, SCHEMA_VERSION, read, schema};
 pub use generate::generate;
 pub use key::{KEYS, SettableKey, set, unset};
 pub use layer::layer;

@@ -47,11 +47,15 @@ impl Workspace {
             let value: ConfiguredValue = serde_json::from_value(body).map_err(|error| {
                 OperationError::Input(vec![
                     rules::PROFILE_STORED
-                        .diagnostic(format!("the configuration of `{}` cannot be read: {error}", revision.key))
+                        .diagnostic(format!(
+                            "the configuration of `{}` cannot be read: {error}",
+                            revision.key
+                        ))
                         .help(format!("set it again: `vrooli-deploy configure {}`", revision.key)),
                 ])
             })?;
-            configured.insert(revision.key, Configured { value, version: revision.version, since: revision.at });
+            configured
+                .insert(revision.key, Configured { value, version: revision.version, since: revision.at });
         }
         let environment = |name: &str| std::env::var(name).ok();
         Ok(Configuration::new(configured, Arc::clone(&self.0.secrets), environment))
@@ -145,7 +149,11 @@ impl Workspace {
         Ok(keys().iter().filter(wanted).map(|key| status(&configuration, key)).collect())
     }
 
-    async fn keep(&self, key: &ConfigurationKey, value: Option<ConfiguredValue>) -> Result<(), OperationError> {
+    async fn keep(
+        &self,
+        key: &ConfigurationKey,
+        value: Option<ConfiguredValue>,
+    ) -> Result<(), OperationError> {
         let versions = self.0.store.versions(CONFIGURATION, &key.name).await?;
         let expected = versions.last().map_or(0, |last| last.version);
         let reason = if value.is_some() { "configured" } else { "unset" };

@@ -36,7 +36,7 @@ pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
 pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
-pub use profiles::{ImportOptions, ProfileEdit};
+pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 

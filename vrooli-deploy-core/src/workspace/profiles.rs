@@ -10,9 +10,7 @@ use crate::manifest::shape::nearest;
 use crate::manifest::yaml::SourceFile;
 use crate::manifest::{DeploymentManifest, Layer, Layers, Tier, folder_of};
 use crate::names::{ProfileName, StackId};
-use crate::profile::{
-    self, Difference, Profile, ProfileId, ProfileVersion, from_stored, to_stored,
-};
+use crate::profile::{self, Difference, Profile, ProfileId, ProfileVersion, from_stored, to_stored};
 use crate::state::{NewRevision, Revision, StateError};
 
 const PROFILES: &str = "profile";
@@ -67,6 +65,18 @@ pub struct ImportOptions {
     pub update: bool,
 }
 
+/// What an import came to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ImportedProfile {
+    /// The profile as it is now.
+    pub version: ProfileVersion,
+    /// Was a version made? No: it was so already.
+    pub changed: bool,
+    /// What was noticed while reading the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 impl Workspace {
     /// All profiles as they are, by id.
     ///
@@ -107,7 +117,11 @@ impl Workspace {
                     .diagnostic(format!("`{argument}` is the beginning of {} profiles", several.len()))
                     .help(format!(
                         "give more of one: {}",
-                        several.iter().map(|v| format!("`{}` ({})", name(v), v.id)).collect::<Vec<_>>().join(", ")
+                        several
+                            .iter()
+                            .map(|v| format!("`{}` ({})", name(v), v.id))
+                            .collect::<Vec<_>>()
+                            .join(", ")
                     )),
             )),
         }
@@ -125,7 +139,10 @@ impl Workspace {
     }
 
     /// The profile with exactly this id or name, if there is one.
-    pub(super) async fn profile_called(&self, argument: &str) -> Result<Option<ProfileVersion>, OperationError> {
+    pub(super) async fn profile_called(
+        &self,
+        argument: &str,
+    ) -> Result<Option<ProfileVersion>, OperationError> {
         Ok(self.profiles().await?.into_iter().find(|version| is_called(version, argument)))
     }
 
@@ -145,7 +162,11 @@ impl Workspace {
     ///
     /// # Errors
     /// When it is not there, or the profile was deleted with it.
-    pub async fn profile_version(&self, id: ProfileId, number: u32) -> Result<(ProfileVersion, Profile), OperationError> {
+    pub async fn profile_version(
+        &self,
+        id: ProfileId,
+        number: u32,
+    ) -> Result<(ProfileVersion, Profile), OperationError> {
         let versions = self.profile_versions(id).await?;
         let last = versions.len();
         versions
@@ -154,9 +175,9 @@ impl Workspace {
             .and_then(|version| version.profile.clone().map(|profile| (version, profile)))
             .ok_or_else(|| {
                 input(
-                    rules::PROFILE_VERSION
-                        .diagnostic(format!("`{id}` has no version {number}"))
-                        .help(format!("it has 1 to {last}; `vrooli-deploy profile versions {id}` lists them")),
+                    rules::PROFILE_VERSION.diagnostic(format!("`{id}` has no version {number}")).help(
+                        format!("it has 1 to {last}; `vrooli-deploy profile versions {id}` lists them"),
+                    ),
                 )
             })
     }
@@ -165,7 +186,12 @@ impl Workspace {
     ///
     /// # Errors
     /// When one of them is not there.
-    pub async fn profile_diff(&self, id: ProfileId, from: u32, to: u32) -> Result<Vec<Difference>, OperationError> {
+    pub async fn profile_diff(
+        &self,
+        id: ProfileId,
+        from: u32,
+        to: u32,
+    ) -> Result<Vec<Difference>, OperationError> {
         let (_, before) = self.profile_version(id, from).await?;
         let (_, after) = self.profile_version(id, to).await?;
         Ok(profile::diff(&before, &after))
@@ -271,7 +297,11 @@ impl Workspace {
     ///
     /// # Errors
     /// When it is not there, or was changed meanwhile.
-    pub async fn delete_profile(&self, id: ProfileId, edit: &ProfileEdit) -> Result<ProfileVersion, OperationError> {
+    pub async fn delete_profile(
+        &self,
+        id: ProfileId,
+        edit: &ProfileEdit,
+    ) -> Result<ProfileVersion, OperationError> {
         let (current, _) = self.current(id, edit).await?;
         self.store_profile(id, current.version, None, edit, "deleted").await
     }
@@ -287,7 +317,7 @@ impl Workspace {
         file: &Path,
         options: &ImportOptions,
         edit: &ProfileEdit,
-    ) -> Result<(ProfileVersion, Vec<Diagnostic>), OperationError> {
+    ) -> Result<ImportedProfile, OperationError> {
         let source = SourceFile::read(file).map_err(|diagnostic| input(*diagnostic))?;
         let read = profile::read(source, options.name.as_ref());
         let (mut profile, diagnostics) = read.into_result().map_err(OperationError::Input)?;
@@ -306,17 +336,19 @@ impl Workspace {
         manifest_of(&profile.scenario)?;
         let done = format!("imported from {}", file.file_name().unwrap_or_default().to_string_lossy());
         let taken = self.profile_called(profile.name.as_str()).await?;
-        let version = match taken {
+        let (version, changed) = match taken {
             Some(known) if options.update => {
-                self.change_profile(known.id, edit, |current| {
+                let change = |current: &mut Profile| {
                     *current = profile.clone();
                     Ok(done.clone())
-                })
-                .await?
+                };
+                let version = self.change_profile(known.id, edit, change).await?;
+                let changed = version.version != known.version;
+                (version, changed)
             }
-            _ => self.add_profile(&profile, edit, &done).await?,
+            _ => (self.add_profile(&profile, edit, &done).await?, true),
         };
-        Ok((version, diagnostics))
+        Ok(ImportedProfile { version, changed, diagnostics })
     }
 
     /// The whole manifest that a profile comes to, and the folder that its paths start at.
@@ -328,13 +360,12 @@ impl Workspace {
         version: &ProfileVersion,
         options: &TargetOptions,
     ) -> Result<(DeploymentManifest, Target), OperationError> {
-        let target = self.profile_target(version, options).await?;
+        let mut target = self.profile_target(version, options).await?;
         let (Some(profile), Some(loaded)) = (&version.profile, &target.manifest) else {
             return Err(OperationError::Input(target.diagnostics));
         };
         let checked = profile::generate(profile, &loaded.manifest);
         let (manifest, found) = checked.into_result().map_err(OperationError::Input)?;
-        let mut target = target;
         target.diagnostics.extend(found);
         Ok((manifest, target))
     }
@@ -383,10 +414,15 @@ impl Workspace {
         })
     }
 
-    async fn current(&self, id: ProfileId, edit: &ProfileEdit) -> Result<(ProfileVersion, Profile), OperationError> {
+    async fn current(
+        &self,
+        id: ProfileId,
+        edit: &ProfileEdit,
+    ) -> Result<(ProfileVersion, Profile), OperationError> {
         let versions = self.profile_versions(id).await?;
         let last = versions.into_iter().next_back();
-        let Some((last, profile)) = last.and_then(|last| last.profile.clone().map(|profile| (last, profile))) else {
+        let Some((last, profile)) = last.and_then(|last| last.profile.clone().map(|profile| (last, profile)))
+        else {
             return Err(unknown(&id.to_string(), &self.profiles().await?));
         };
         match edit.expected {
@@ -424,7 +460,8 @@ impl Workspace {
 
     /// The user of this process, and its host.
     pub(super) fn user(&self) -> String {
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
+        let user =
+            std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
         let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
         format!("{user}@{}", self.0.host)
     }
@@ -459,18 +496,30 @@ fn version(revision: Revision) -> Result<ProfileVersion, OperationError> {
     let unreadable = |message: String| {
         input(
             rules::PROFILE_STORED
-                .diagnostic(format!("version {} of `{}` cannot be read: {message}", revision.version, revision.key))
+                .diagnostic(format!(
+                    "version {} of `{}` cannot be read: {message}",
+                    revision.version, revision.key
+                ))
                 .help("use the version of vrooli-deploy that wrote it, or a later one"),
         )
     };
     let id = revision.key.parse().map_err(|error: crate::names::NameError| unreadable(error.to_string()))?;
     let profile = revision.body.clone().map(from_stored).transpose().map_err(unreadable)?;
-    Ok(ProfileVersion { id, version: revision.version, at: revision.at, by: revision.by, reason: revision.reason, profile })
+    Ok(ProfileVersion {
+        id,
+        version: revision.version,
+        at: revision.at,
+        by: revision.by,
+        reason: revision.reason,
+        profile,
+    })
 }
 
 /// The app's own manifest, which must be one that can be used.
 fn manifest_of(scenario: &Path) -> Result<DeploymentManifest, OperationError> {
-    load_layered(scenario, &Layers::default()).map(|(loaded, _)| loaded.manifest).map_err(OperationError::Input)
+    load_layered(scenario, &Layers::default())
+        .map(|(loaded, _)| loaded.manifest)
+        .map_err(OperationError::Input)
 }
 
 /// The folder that relative paths of an app start at.

@@ -145,7 +145,9 @@ impl Workspace {
 
 fn described(version: &ProfileVersion) -> String {
     match &version.profile {
-        Some(profile) => format!("the profile `{}` ({}, for `{}`)", profile.name, version.id, profile.stack()),
+        Some(profile) => {
+            format!("the profile `{}` ({}, for `{}`)", profile.name, version.id, profile.stack())
+        }
         None => format!("the profile {}", version.id),
     }
 }
@@ -153,7 +155,9 @@ fn described(version: &ProfileVersion) -> String {
 fn gone(source: &Source) -> Diagnostic {
     let id = source.profile.map(|profile| profile.to_string()).unwrap_or_default();
     rules::PROFILE_GONE
-        .diagnostic(format!("the profile that the app was deployed with is deleted ({id}): its choices no longer hold"))
+        .diagnostic(format!(
+            "the profile that the app was deployed with is deleted ({id}): its choices no longer hold"
+        ))
         .help("deploy with another profile, or with the app's folder to go on without one")
 }
 

@@ -12,8 +12,11 @@ mod corpus;
 mod fitness;
 mod cost;
 mod manifest;
+mod overlays;
 #[cfg(feature = "engine")]
 mod process;
+#[cfg(feature = "engine")]
+mod profiles;
 mod properties;
 #[cfg(feature = "engine")]
 mod secrets;

@@ -123,8 +123,12 @@ fn read(row: &Row<'_>, sum: &mut i64) -> Result<Revision, Fault> {
         body: None,
     };
     let noted: i64 = row.get(8)?;
-    let damaged =
-        || Fault::Damaged(format!("version {} of `{}` does not fit its checksum", revision.version, revision.key));
+    let damaged = || {
+        Fault::Damaged(format!(
+            "version {} of `{}` does not fit its checksum",
+            revision.version, revision.key
+        ))
+    };
     if noted != checksum_of(&revision, &at, body.as_deref()) {
         return Err(damaged());
     }
@@ -138,7 +142,8 @@ fn read(row: &Row<'_>, sum: &mut i64) -> Result<Revision, Fault> {
 
 fn checksum_of(revision: &Revision, at: &str, body: Option<&str>) -> i64 {
     // An absent part is told from an empty one.
-    let part = |text: Option<&str>| text.map_or_else(|| b"-".to_vec(), |text| format!("+{text}").into_bytes());
+    let part =
+        |text: Option<&str>| text.map_or_else(|| b"-".to_vec(), |text| format!("+{text}").into_bytes());
     i64::from(checksum(&[
         b"revision",
         revision.collection.as_bytes(),

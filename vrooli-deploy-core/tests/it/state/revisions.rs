@@ -104,7 +104,8 @@ fn child_that_revises() {
         let mut last = store.versions("profile", "profile-1").await.unwrap().len() as u32;
         println!("\nack {last}");
         loop {
-            last = store.revise(new("profile-1", last, "shop", Some(json!({"n": last})))).await.unwrap().version;
+            last =
+                store.revise(new("profile-1", last, "shop", Some(json!({"n": last})))).await.unwrap().version;
             println!("ack {last}");
         }
     });
