@@ -1,5 +1,8 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
+mod estimate_cost;
+mod prices;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -10,10 +13,13 @@ use vrooli_deploy_core::names::{
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
+pub(crate) use estimate_cost::EstimateCost;
+pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
-  1  refused; nothing was changed               7  a gate said no (protected data)
+  1  refused; nothing was changed               7  a gate said no (budget, data)
   2  usage                                      8  on hold: two releases serve
   3  failed and rolled back                    10  differences found (--detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
@@ -106,6 +112,11 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Resolve an interrupted run, and start nothing new
     Resume(App),
+    /// Show what an app costs a month
+    EstimateCost(EstimateCost),
+    /// List, show or refresh price books
+    #[command(subcommand)]
+    Prices(Prices),
     /// Show, check or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
@@ -135,6 +146,10 @@ impl Command {
             Self::Rollback(_) => "rollback",
             Self::Destroy(_) => "destroy",
             Self::Resume(_) => "resume",
+            Self::EstimateCost(_) => "estimate-cost",
+            Self::Prices(Prices::List) => "prices list",
+            Self::Prices(Prices::Show(_)) => "prices show",
+            Self::Prices(Prices::Refresh(_)) => "prices refresh",
             Self::Manifest(Manifest::Show(_)) => "manifest show",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
             Self::Manifest(Manifest::Schema(_)) => "manifest schema",

@@ -6,6 +6,7 @@ mod context;
 mod deploy;
 mod destroy;
 mod done;
+mod estimate_cost;
 mod explain;
 mod history;
 mod interrupt;
@@ -14,6 +15,7 @@ mod logs;
 mod man;
 mod manifest;
 mod plan;
+mod prices;
 mod releases;
 mod resume;
 mod rollback;
@@ -112,6 +114,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Destroy(args) => destroy::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
+        Command::EstimateCost(args) => estimate_cost::run(context, args).await,
+        Command::Prices(args) => prices::run(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, args),
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),

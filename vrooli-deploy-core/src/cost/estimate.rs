@@ -525,13 +525,13 @@ impl<'a> Making<'a> {
                     let monthly = monthly.cents();
                     self.lines.push(EstimateLine {
                         line: Line::Servers,
-                        resource: what.clone(),
+                        resource: format!("infrastructure.servers[{index}]"),
                         what,
                         quantity: Levels { low: Decimal::ONE, expected: Decimal::ONE, high: Decimal::ONE },
                         unit: "month".to_owned(),
                         prices: Vec::new(),
                         amount: Levels { low: monthly, expected: monthly, high: monthly },
-                        notes: vec![format!("as `infrastructure.servers[{index}].monthly_usd` says")],
+                        notes: vec!["as `monthly_usd` says".to_owned()],
                     });
                 }
                 None => self.unknown.push(UnknownCost {
