@@ -319,7 +319,7 @@ impl LevelsLine {
     }
 
     fn quantity(levels: &Levels<Decimal>) -> Self {
-        let text = |level| levels.at(level).normalize().to_string();
+        let text = |level| levels.at(level).round_dp(8).normalize().to_string();
         Self { low: text(Level::Low), expected: text(Level::Expected), high: text(Level::High) }
     }
 }
