@@ -3,6 +3,8 @@
 pub(crate) mod configure;
 pub(crate) mod profile;
 mod secrets;
+mod estimate_cost;
+mod prices;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,11 +17,13 @@ use vrooli_deploy_core::names::{
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
 pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
+pub(crate) use estimate_cost::EstimateCost;
+pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
-  1  refused; nothing was changed               7  a gate said no (protected data)
+  1  refused; nothing was changed               7  a gate said no (budget, data)
   2  usage                                      8  on hold: two releases serve
   3  failed and rolled back                    10  differences found (--detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
@@ -117,6 +121,11 @@ pub(crate) enum Command {
     Profile(profile::Profile),
     /// Set credentials and settings for providers
     Configure(configure::Configure),
+    /// Show what an app costs a month
+    EstimateCost(EstimateCost),
+    /// List, show or refresh price books
+    #[command(subcommand)]
+    Prices(Prices),
     /// Show, check, generate or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
@@ -151,6 +160,10 @@ impl Command {
             Self::Resume(_) => "resume",
             Self::Profile(profile) => profile.name(),
             Self::Configure(_) => "configure",
+            Self::EstimateCost(_) => "estimate-cost",
+            Self::Prices(Prices::List) => "prices list",
+            Self::Prices(Prices::Show(_)) => "prices show",
+            Self::Prices(Prices::Refresh(_)) => "prices refresh",
             Self::Manifest(Manifest::Show(_)) => "manifest show",
             Self::Manifest(Manifest::Generate(_)) => "manifest generate",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",

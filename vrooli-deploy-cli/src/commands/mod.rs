@@ -7,6 +7,7 @@ mod context;
 mod deploy;
 mod destroy;
 mod done;
+mod estimate_cost;
 mod explain;
 mod file;
 mod history;
@@ -18,6 +19,7 @@ mod manifest;
 mod plan;
 mod profile;
 mod prompt;
+mod prices;
 mod releases;
 mod resume;
 mod rollback;
@@ -124,6 +126,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Configure(args) => configure::run(context, args).await,
         Command::Manifest(Manifest::Generate(args)) => manifest::generate(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
+        Command::EstimateCost(args) => estimate_cost::run(context, args).await,
+        Command::Prices(args) => prices::run(context, args).await,
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),
         Command::Man(args) => man::run(&context.console, args),

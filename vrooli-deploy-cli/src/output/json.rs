@@ -2,6 +2,8 @@
 //! published format, apart from the library's own: a change of the library must not
 //! change what scripts read. The schema is `schemas/cli-output.v1.json`.
 
+mod estimate;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -9,6 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::errors::Failure;
+
+pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
 pub(crate) const VERSION: u32 = 1;
@@ -155,6 +159,12 @@ pub(crate) enum Line {
     },
     /// A key of the configuration (`configure`). Never its value.
     Configuration(ConfigurationLine),
+    /// What an app costs (`estimate-cost`).
+    Estimate(Box<EstimateLine>),
+    /// A price book (`prices list`).
+    PriceBook(BookLine),
+    /// A price (`prices show`).
+    Price(PriceLine),
     /// A manifest (`manifest show`, `manifest generate`).
     Manifest {
         /// It, as its own schema says.

@@ -2,6 +2,7 @@
 
 mod convert;
 mod diagnostics;
+mod estimate;
 mod journal;
 pub(crate) mod json;
 mod outcome;
@@ -25,6 +26,7 @@ use json::Line;
 
 pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
+pub(crate) use estimate::{estimate, price_rows};
 pub(crate) use journal::record;
 pub(crate) use outcome::{failure, report};
 pub(crate) use plan::plan;

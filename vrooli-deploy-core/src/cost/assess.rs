@@ -9,7 +9,6 @@ use super::budget::{Judgement, judge};
 use super::difference::{Difference, differences};
 use super::equivalents::elsewhere;
 use super::estimate::{Bill, Estimate, Server, estimate};
-use super::number;
 use super::prices::Prices;
 use super::usage::{Level, UsageProfile};
 use super::{Decimal, Line, Money};
@@ -287,8 +286,8 @@ impl Request<'_> {
             );
         }
         for (index, server) in servers.iter().enumerate() {
-            let monthly = server.monthly_usd.as_deref().and_then(|text| match number::parse(text.trim()) {
-                Ok(amount) => Some(Money::usd(amount)),
+            let monthly = server.monthly_usd.as_deref().and_then(|text| match Money::parse(text) {
+                Ok(monthly) => Some(monthly),
                 Err(why) => {
                     diagnostics.push(
                         rules::SERVER_COST

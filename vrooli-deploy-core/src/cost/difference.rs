@@ -79,9 +79,9 @@ fn reasons(ours: &EstimateLine, theirs: &EstimateLine, level: Level) -> Vec<Stri
         reasons.push(format!(
             "{}: {} {} billed here, {} there{note}",
             ours.what,
-            a.normalize(),
+            a.round_dp(8).normalize(),
             ours.unit,
-            b.normalize()
+            b.round_dp(8).normalize()
         ));
     }
     reasons

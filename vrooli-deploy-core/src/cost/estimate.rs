@@ -367,10 +367,15 @@ impl<'a> Making<'a> {
             amount: spent,
             notes,
         };
-        if item.per_release
-            && let Quantity::Running(count) = &item.quantity
-        {
-            self.overlap(item, key, found, *count)?;
+        if item.per_release {
+            let unit = &*found.price.unit;
+            match &item.quantity {
+                Quantity::Running(count) => self.overlap(item, key, found, *count)?,
+                // A disk that comes and goes with the machine.
+                Quantity::Amount(count) if monthly(unit) => self.overlap(item, key, found, *count)?,
+                // What users cause is not caused twice.
+                _ => {}
+            }
         }
         self.lines.push(line);
         Ok(())
@@ -385,9 +390,9 @@ impl<'a> Making<'a> {
         count: Decimal,
     ) -> Refused<Decimal> {
         let unit = &*found.price.unit;
-        let times = if unit == "hour" || unit.ends_with("-hour") {
+        let times = if hourly(unit) {
             billing().hours(&found.book.provider, &found.price.service).0
-        } else if unit == "month" || unit.ends_with("-month") {
+        } else if monthly(unit) {
             Decimal::ONE
         } else {
             let why = format!("it runs all month, and its price is for one `{unit}`");
@@ -472,7 +477,7 @@ impl<'a> Making<'a> {
     ) -> Refused<()> {
         let amount = |this: &Self, why: String| this.refuse(rules::AMOUNT, item, key, &why);
         let hours_a_month = billing().hours(&found.book.provider, &found.price.service).0;
-        let hourly = found.price.unit.ends_with("hour");
+        let hourly = hourly(&found.price.unit);
         let quantity = Levels::try_each(|level| {
             let at = |figure| self.usage.at(figure, level).unwrap_or_default();
             product(&[count, at(Figure::DeploysPerMonth), at(Figure::OverlapMinutes)])
@@ -525,13 +530,13 @@ impl<'a> Making<'a> {
                     let monthly = monthly.cents();
                     self.lines.push(EstimateLine {
                         line: Line::Servers,
-                        resource: what.clone(),
+                        resource: format!("infrastructure.servers[{index}]"),
                         what,
                         quantity: Levels { low: Decimal::ONE, expected: Decimal::ONE, high: Decimal::ONE },
                         unit: "month".to_owned(),
                         prices: Vec::new(),
                         amount: Levels { low: monthly, expected: monthly, high: monthly },
-                        notes: vec![format!("as `infrastructure.servers[{index}].monthly_usd` says")],
+                        notes: vec!["as `monthly_usd` says".to_owned()],
                     });
                 }
                 None => self.unknown.push(UnknownCost {
@@ -572,6 +577,14 @@ impl<'a> Making<'a> {
         });
         Checked { value, diagnostics: self.found }
     }
+}
+
+fn hourly(unit: &str) -> bool {
+    unit == "hour" || unit.ends_with("-hour")
+}
+
+fn monthly(unit: &str) -> bool {
+    unit == "month" || unit.ends_with("-month")
 }
 
 fn product_name(found: Found<'_>) -> String {

@@ -40,6 +40,14 @@ impl Money {
         Self { amount, currency: Currency::Usd }
     }
 
+    /// US dollars from decimal text: `12.50`.
+    ///
+    /// # Errors
+    /// A phrase: not a number, negative, or too large.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        super::number::parse(text.trim()).map(Self::usd)
+    }
+
     /// Rounded to whole cents, half away from zero, as bills are.
     #[must_use]
     pub fn cents(self) -> Self {

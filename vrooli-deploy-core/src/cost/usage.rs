@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::number::decimal;
 use super::{Decimal, Metric};
 use crate::diagnostics::{Checked, Code, Diagnostic, Severity, rules};
-use crate::manifest::shape::nearest;
+use crate::manifest::shape::{named, nearest};
 use crate::manifest::yaml::{Document, SourceFile, child};
 
 /// What a usage file's `schema` says.
@@ -362,7 +362,7 @@ impl<'a> Reader<'a> {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("known are {}", known.join(", ")),
         };
-        let what = if at.is_empty() { "a usage profile" } else { "this" };
+        let what = if at.is_empty() { "a usage profile".to_owned() } else { named(at) };
         self.found.push(
             rules::USAGE_KEY.diagnostic(format!("{what} has no key `{key}`")).at(span, "here").help(help),
         );

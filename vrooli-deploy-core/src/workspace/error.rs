@@ -177,10 +177,9 @@ impl OperationError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Input(diagnostics) => diagnostics
-                .iter()
-                .max_by_key(|d| d.severity)
-                .map_or(rules::SYNTAX, |d| d.code),
+            Self::Input(diagnostics) => {
+                diagnostics.iter().max_by_key(|d| d.severity).map_or(rules::SYNTAX, |d| d.code)
+            }
             Self::UnknownTarget { .. } => Code(250),
             Self::AmbiguousTarget { .. } => Code(251),
             Self::OtherSource { .. } => Code(252),

@@ -179,8 +179,7 @@ impl Workspace {
         let folder = self.dir().join(FOLDER);
         let sound = ProviderName::new(book.name.as_str()).is_ok();
         let path = folder.join(format!("{}.json", book.name));
-        let fail =
-            |e: std::io::Error| OperationError::Io { path: path.clone(), message: e.to_string() };
+        let fail = |e: std::io::Error| OperationError::Io { path: path.clone(), message: e.to_string() };
         if !sound {
             return Err(fail(std::io::Error::other("a book that is kept needs a plain name")));
         }
@@ -202,8 +201,7 @@ impl Workspace {
 
     fn refreshed(&self) -> Result<Vec<(PathBuf, PriceBook)>, OperationError> {
         let folder = self.dir().join(FOLDER);
-        let fail =
-            |e: std::io::Error| OperationError::Io { path: folder.clone(), message: e.to_string() };
+        let fail = |e: std::io::Error| OperationError::Io { path: folder.clone(), message: e.to_string() };
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -224,7 +222,8 @@ impl Workspace {
                 let (book, _) = book::read_file(&path).into_result().map_err(|mut found| {
                     for diagnostic in &mut found {
                         diagnostic.help.get_or_insert_with(|| {
-                            "refresh it anew with `vrooli-deploy prices refresh`, or remove the file".to_owned()
+                            "refresh it anew with `vrooli-deploy prices refresh`, or remove the file"
+                                .to_owned()
                         });
                     }
                     OperationError::Input(found)

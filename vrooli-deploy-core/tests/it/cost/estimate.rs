@@ -228,6 +228,10 @@ fn two_releases_side_by_side_are_a_line_of_their_own() {
     assert_eq!((overlap.quantity.expected, overlap.unit.as_str()), (d("10"), "hour"));
     assert_eq!(fargate.sum(Line::Overlap, Level::Expected).to_string(), "0.40");
     assert_eq!(fargate.sum(Line::Compute, Level::Expected).to_string(), "59.10");
+    let mut disk = item(Line::Compute, "aws", "ebs", "gp3", "us-east-1", Quantity::Amount(d("1000")));
+    disk.per_release = true;
+    // 0.08 × 1,000 are 80 a month of 730 hours: 5 h of it
+    assert_eq!(priced("aws", vec![("a/b", disk)]).sum(Line::Overlap, Level::Expected).to_string(), "0.55");
     let mut container = digital(Line::Compute, "app-platform", "apps-s-1vcpu-1gb", running(1));
     container.per_release = true;
     let apps = priced("digitalocean", vec![("a/b", container)]);
