@@ -10,6 +10,7 @@
 
 mod corpus;
 mod fitness;
+mod fitness_properties;
 mod manifest;
 #[cfg(feature = "engine")]
 mod process;
