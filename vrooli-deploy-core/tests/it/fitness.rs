@@ -363,7 +363,8 @@ fn every_file_of_the_corpus_has_requirements_and_fitness() {
                     "{name}: {blocker:?}"
                 );
             }
-            assert!(!tier.blockers.iter().any(|b| b.message.contains("`ollama`")), "{name}: never by ollama");
+            let by_ollama = tier.blockers.iter().any(|b| b.message.contains("`ollama`"));
+            assert!(!by_ollama || tier.tier == Tier::Mobile, "{name}: ollama keeps nobody from being hosted");
         }
         assert!(fitness.tier(Tier::Local).unwrap().passes(), "{name} runs on this machine");
         blocked += usize::from(fitness.tier(Tier::Saas).unwrap().status == Status::Blocked);

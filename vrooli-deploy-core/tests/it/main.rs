@@ -11,6 +11,7 @@
 mod corpus;
 mod fitness;
 mod cost;
+mod fitness_properties;
 mod manifest;
 mod overlays;
 #[cfg(feature = "engine")]
