@@ -15,6 +15,9 @@ mod process;
 mod properties;
 #[cfg(feature = "engine")]
 mod secrets;
+mod secrets_plan;
 mod service_json;
 #[cfg(feature = "engine")]
 mod state;
+#[cfg(feature = "engine")]
+mod vault;
