@@ -201,10 +201,12 @@ impl Workspace {
         };
         let mut steps = manifest.build.steps.clone();
         steps.extend(manifest.services.values().flat_map(|s| s.build.iter().cloned()));
+        let mut exclude = manifest.build.exclude.clone();
+        exclude.extend(resolved.private_files);
         let request = BuildRequest {
             root: loaded.root.clone(),
             context: loaded.context.clone(),
-            exclude: manifest.build.exclude.clone(),
+            exclude,
             include: manifest.build.include.clone(),
             steps,
             pass_env: pass_env.iter().map(ToString::to_string).collect(),

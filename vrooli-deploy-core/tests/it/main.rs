@@ -21,6 +21,9 @@ mod profiles;
 mod properties;
 #[cfg(feature = "engine")]
 mod secrets;
+mod secrets_plan;
 mod service_json;
 #[cfg(feature = "engine")]
 mod state;
+#[cfg(feature = "engine")]
+mod vault;

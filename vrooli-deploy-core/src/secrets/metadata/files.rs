@@ -25,8 +25,14 @@ impl SecretMetadata {
     pub fn load(loaded: &LoadedManifest) -> Checked<Self> {
         let mut metadata = Self::default();
         let mut diagnostics = Vec::new();
+        // The app's folder as the user named it, where that is the folder.
+        let named = loaded.file.parent().unwrap_or(Path::new(""));
+        let named = if named.ends_with(".vrooli") { named.parent().unwrap_or(Path::new("")) } else { named };
+        let here = if named.as_os_str().is_empty() { Path::new(".") } else { named };
+        let same = std::fs::canonicalize(here).is_ok_and(|folder| folder == loaded.root);
+        let folder = if same { named } else { &loaded.root };
         for file in FILES {
-            read(&mut metadata, &loaded.root.join(file), loaded, None, &mut diagnostics);
+            read(&mut metadata, &folder.join(file), loaded, None, &mut diagnostics);
         }
         for (name, dependency) in &loaded.manifest.dependencies.resources {
             let kind = dependency.kind.as_deref().unwrap_or(name.as_str());
@@ -60,15 +66,8 @@ fn read(
     if !path.is_file() {
         return;
     }
-    // The user's own spelling of the path, where the file is the manifest itself.
-    let same = std::fs::canonicalize(&loaded.file).is_ok_and(|file| file == *path);
-    let source = SourceFile::read(path).map(|mut source| {
-        if same {
-            source.path.clone_from(&loaded.file);
-        }
-        source
-    });
-    match source {
+    let same = *path == loaded.file;
+    match SourceFile::read(path) {
         Ok(source) => {
             let parsed = Document::parse(source);
             // A manifest's own mistakes were said when it was read.

@@ -32,6 +32,9 @@ pub(super) async fn ask(
     connect_timeout: Duration,
     ca_file: Option<&Path>,
 ) -> Result<Answer, FetchError> {
+    if address.tls && !cfg!(feature = "vault-tls") {
+        return Err(FetchError::NoTls { address: address.to_string() });
+    }
     let failed = |message: String| FetchError::Unreachable { address: address.to_string(), message };
     let connecting = TcpStream::connect((address.host.as_str(), address.port));
     let stream = tokio::time::timeout(connect_timeout, connecting)

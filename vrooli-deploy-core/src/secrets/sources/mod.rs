@@ -89,6 +89,7 @@ pub struct Sources {
     store: Arc<dyn SecretStore>,
     root: PathBuf,
     options: FetchOptions,
+    hidden: Redactor,
     read: BTreeMap<Asked, Values>,
     warned: BTreeMap<String, Diagnostic>,
 }
@@ -103,7 +104,15 @@ impl Sources {
     /// Sources of an app: relative paths of files start at its folder; the store holds tokens.
     #[must_use]
     pub fn new(store: Arc<dyn SecretStore>, root: &Path, options: FetchOptions) -> Self {
-        Self { store, root: root.to_owned(), options, read: BTreeMap::new(), warned: BTreeMap::new() }
+        let (read, warned) = (BTreeMap::new(), BTreeMap::new());
+        Self { store, root: root.to_owned(), options, hidden: Redactor::default(), read, warned }
+    }
+
+    /// Hides these values too in what Vault says; the token is hidden anyhow.
+    #[must_use]
+    pub fn hiding(mut self, values: Redactor) -> Self {
+        self.hidden = values;
+        self
     }
 
     /// Fetches a value. `Ok(None)`: it is not fetched from anywhere (generated, asked for, stored).
@@ -171,8 +180,8 @@ impl Sources {
                 .clone()
                 .or_else(|| self.options.variable("VAULT_CACERT").map(PathBuf::from))
                 .map(|path| self.root.join(path));
-            let redactor = Redactor::new(std::slice::from_ref(&token));
-            let vault = Vault { address, token, redactor, ca_file, options: &self.options };
+            let redactors = [Redactor::new(std::slice::from_ref(&token)), self.hidden.clone()];
+            let vault = Vault { address, token, redactors, ca_file, options: &self.options };
             let values = vault.read(&asked).await?;
             self.read.insert(asked.clone(), values);
         }

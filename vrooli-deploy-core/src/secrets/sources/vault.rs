@@ -73,8 +73,8 @@ fn percent_encoded(segment: &str) -> String {
 pub(super) struct Vault<'a> {
     pub(super) address: Address,
     pub(super) token: Secret<String>,
-    /// Hides the token in what Vault says.
-    pub(super) redactor: Redactor,
+    /// Hide the token, and values that are known, in what Vault says.
+    pub(super) redactors: [Redactor; 2],
     pub(super) ca_file: Option<PathBuf>,
     pub(super) options: &'a FetchOptions,
 }
@@ -206,7 +206,7 @@ impl Vault<'_> {
             body.errors.iter().chain(warnings).map(String::as_str).collect::<Vec<_>>().join("; ")
         });
         let said = said.filter(|said| !said.trim().is_empty()).unwrap_or_else(|| fallback.to_owned());
-        let hidden = self.redactor.redact(&said);
+        let hidden = self.redactors.iter().fold(said, |said, redactor| redactor.redact(&said));
         let line: String = hidden.split_whitespace().collect::<Vec<_>>().join(" ");
         line.chars().filter(|c| !c.is_control()).take(LONGEST_WORDS).collect()
     }

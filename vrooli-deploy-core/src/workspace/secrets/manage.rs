@@ -102,7 +102,7 @@ impl Workspace {
     ) -> Result<SecretsReport, OperationError> {
         let mut report = self.identify_secrets(target, options).await?;
         let loaded = manifest_of(target)?;
-        let mut sources = self.sources(loaded);
+        let mut sources = self.sources(loaded).await?;
         let mut resolved = ResolvedSecrets::default();
         for (secret, source) in report.plan.carried() {
             self.resolve_secret(

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use super::{OperationError, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
-use crate::manifest::{DeploymentManifest, IfUnavailable, LoadedManifest, SecretSource, Tier};
+use crate::manifest::{
+    DeploymentManifest, IfUnavailable, LoadedManifest, SecretSource, Tier, VaultSource, VaultToken,
+};
 use crate::names::{StackId, VariableName};
 use crate::plan::{Plan, PlannedRelease, ReleaseSource};
 use crate::release::EnvValue;
 use crate::requirements::Requirements;
 use crate::secrets::{
-    FetchError, FetchOptions, Format, PlannedSecret, Secret, SecretMetadata, SecretRef, Sources,
-    generate_for, identify,
+    FetchError, FetchOptions, Format, PlannedSecret, Secret, SecretMetadata, SecretOrigin, SecretRef,
+    SecretsPlan, Sources, generate_for, identify,
 };
 
 pub use manage::{SecretsOptions, SecretsReport, StoredSecret};
@@ -35,6 +37,9 @@ pub(super) struct ResolvedSecrets {
     pub(super) references: BTreeMap<VariableName, SecretRef>,
     /// Values that the store lacks.
     pub(super) pending: Vec<PendingSecret>,
+    /// Files that hold values, as patterns under the build context: a value that lies in the
+    /// app's folder must not be copied with its source.
+    pub(super) private_files: Vec<String>,
 }
 
 /// What is done about secrets that are generated and not there yet.
@@ -60,8 +65,9 @@ impl Workspace {
         diagnostics.extend(metadata.diagnostics);
         let plan = identify(manifest, requirements, &metadata.value.unwrap_or_default(), manifest.target);
         diagnostics.extend(plan.check());
-        let mut sources = self.sources(loaded);
-        let mut resolved = ResolvedSecrets::default();
+        let mut sources = self.sources(loaded).await?;
+        let mut resolved =
+            ResolvedSecrets { private_files: private_files(&plan, loaded), ..ResolvedSecrets::default() };
         for (secret, source) in plan.carried() {
             self.resolve_secret(
                 stack,
@@ -79,8 +85,9 @@ impl Workspace {
         Ok(resolved)
     }
 
-    fn sources(&self, loaded: &LoadedManifest) -> Sources {
-        Sources::new(Arc::clone(&self.0.secrets), &loaded.root, FetchOptions::default())
+    async fn sources(&self, loaded: &LoadedManifest) -> Result<Sources, OperationError> {
+        let sources = Sources::new(Arc::clone(&self.0.secrets), &loaded.root, FetchOptions::default());
+        Ok(sources.hiding(self.redactor().await?))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of a loop whose parts all live outside it")]
@@ -144,6 +151,38 @@ impl Workspace {
     }
 }
 
+/// Files of values and tokens, and files about secrets that hold values beside the names.
+fn private_files(plan: &SecretsPlan, loaded: &LoadedManifest) -> Vec<String> {
+    let sources = plan.carried().filter_map(|(_, source)| match source {
+        SecretSource::File { path } => Some(loaded.root.join(path)),
+        SecretSource::Vault(VaultSource { token: Some(VaultToken::File { path }), .. }) => {
+            Some(loaded.root.join(path))
+        }
+        _ => None,
+    });
+    let said = plan.secrets.iter().flat_map(|secret| &secret.said).filter(|said| said.holds_values);
+    // A `service.json` is a part of the app, whatever stands in it.
+    let about = said
+        .filter_map(|said| said.place.as_ref().map(|place| place.file.clone()))
+        .filter(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("secrets")));
+    let mut patterns: Vec<String> = sources
+        .chain(about)
+        .filter_map(|path| {
+            let path = std::fs::canonicalize(path).ok()?;
+            let inside = path.strip_prefix(&loaded.context).ok()?.to_str()?;
+            // Characters that mean something in gitignore's syntax are meant as they are.
+            let special = |c: char| "\\*?[]!# ".contains(c).then_some('\\');
+            Some(format!(
+                "/{}",
+                inside.chars().flat_map(|c| special(c).into_iter().chain([c])).collect::<String>()
+            ))
+        })
+        .collect();
+    patterns.sort();
+    patterns.dedup();
+    patterns
+}
+
 /// The value could not be fetched, and an earlier one is there.
 fn kept(secret: &PlannedSecret, error: &FetchError, diagnostics: &mut Vec<Diagnostic>) {
     if secret.if_unavailable == IfUnavailable::Refuse {
@@ -195,9 +234,13 @@ fn misshapen(secret: &PlannedSecret, value: &Secret<String>) -> Option<Diagnosti
     let fits = Format::new(format).is_ok_and(|format| !format.matches(value));
     fits.then(|| {
         let message = format!("the value of `{}` does not have its format `{format}`", secret.name);
-        secret
-            .diagnostic(rules::SECRET_FORMAT, message)
-            .help(format!("set the right value: {}", secret.from()))
+        let help = match &secret.origin {
+            SecretOrigin::Source(SecretSource::Prompt { .. }) => {
+                format!("give it again with `vrooli-deploy secrets set APP {}`", secret.name)
+            }
+            _ => format!("mend it where it comes from: {}", secret.from()),
+        };
+        secret.diagnostic(rules::SECRET_FORMAT, message).help(help)
     })
 }
 
