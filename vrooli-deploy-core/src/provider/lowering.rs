@@ -65,8 +65,7 @@ impl<'a> Lowering<'a> {
         let after = BTreeSet::new();
         match to_json(spec) {
             Ok(spec) => {
-                let resource =
-                    Resource { kind: ResourceKindDef::kind(kind), spec, after, holds_data };
+                let resource = Resource { kind: ResourceKindDef::kind(kind), spec, after, holds_data };
                 match self.resources.entry(key.clone()) {
                     Entry::Vacant(entry) => {
                         entry.insert(resource);
@@ -79,7 +78,9 @@ impl<'a> Lowering<'a> {
                 }
             }
             Err(message) => {
-                self.say(rules::RESOURCE_UNUSABLE.diagnostic(format!("`{key}` cannot be written: {message}")));
+                self.say(
+                    rules::RESOURCE_UNUSABLE.diagnostic(format!("`{key}` cannot be written: {message}")),
+                );
             }
         }
     }
@@ -251,10 +252,7 @@ mod tests {
     use crate::names::{AppName, EnvironmentName};
 
     fn stack(app: &str) -> StackId {
-        StackId {
-            app: AppName::new(app).unwrap(),
-            environment: EnvironmentName::new("production").unwrap(),
-        }
+        StackId { app: AppName::new(app).unwrap(), environment: EnvironmentName::new("production").unwrap() }
     }
 
     #[test]

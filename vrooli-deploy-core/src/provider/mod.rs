@@ -2,11 +2,13 @@
 //! carries releases. The contract, clause by clause, is `docs/specs/provider.md`.
 
 mod capabilities;
+pub mod choosing;
 mod context;
 mod error;
 mod fleet;
 mod kind;
 pub mod lowering;
+pub mod parts;
 mod registry;
 mod set;
 pub mod sizing;

@@ -35,6 +35,7 @@ pub struct Need {
 struct Services {
     service: Need,
     machine: Amount,
+    database_pool: u32,
 }
 
 static SERVICES: LazyLock<Services> = LazyLock::new(|| embedded(include_str!("data/services.json")));
@@ -99,9 +100,15 @@ impl Need {
 
     /// What a resource takes, as far as that is known.
     #[must_use]
-    #[allow(clippy::useless_conversion, reason = "a figure may be one that is not known")]
     pub fn of_resource(requirement: &ResourceRequirement) -> Self {
-        let known = catalogue().find(&requirement.resource);
+        Self::of_known(&requirement.resource)
+    }
+
+    /// What the catalogue says that a resource of this name takes.
+    #[must_use]
+    #[allow(clippy::useless_conversion, reason = "a figure may be one that is not known")]
+    pub fn of_known(resource: &str) -> Self {
+        let known = catalogue().find(resource);
         let amount = |size: crate::requirements::Size| {
             let memory: Option<u64> = size.ram_mb.into();
             let cpu: Option<f64> = size.cpu_cores.into();
@@ -126,6 +133,12 @@ impl Need {
             recommended: self.recommended.and(other.recommended),
         }
     }
+}
+
+/// How many connections an instance of a service opens to its database unless it is told otherwise.
+#[must_use]
+pub fn database_pool() -> u32 {
+    SERVICES.database_pool
 }
 
 /// The first of these sizes, which are given in the order of preference, that holds what is
@@ -167,7 +180,10 @@ mod tests {
 
     #[test]
     fn amounts_are_written_for_people() {
-        assert_eq!(Amount { memory_mib: 4096, cpu: 0.2 + 0.1, disk_gib: 50 }.words(), "4 GiB of memory, 0.3 CPU, 50 GiB of disk");
+        assert_eq!(
+            Amount { memory_mib: 4096, cpu: 0.2 + 0.1, disk_gib: 50 }.words(),
+            "4 GiB of memory, 0.3 CPU, 50 GiB of disk"
+        );
         assert_eq!(Amount::default().words(), "nothing in particular");
     }
 }

@@ -162,8 +162,8 @@ mod tests {
             ("subnet", json!("id-2"), Answer::Replace),
             ("security_groups", json!(["id-3"]), Answer::Update),
             ("profile", json!("id-2"), Answer::Update),
-            ("disk_gib", json!(10), Answer::Replace),
-            ("disk_gib", json!(40), Answer::Update),
+            ("disk_gib", json!(10), Answer::Update),
+            ("disk_gib", json!(40), Answer::Replace),
             ("elastic_ip", json!("eipalloc-1"), Answer::Update),
             ("private_address", json!("10.0.0.8"), Answer::Nothing),
         ];

@@ -111,8 +111,8 @@ mod tests {
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("zone", json!("us-east-1b"), Answer::Replace),
-            ("size_gib", json!(10), Answer::Replace),
-            ("size_gib", json!(40), Answer::Update),
+            ("size_gib", json!(10), Answer::Update),
+            ("size_gib", json!(40), Answer::Replace),
             ("encrypted", json!(false), Answer::Replace),
             ("instance", json!("i-2"), Answer::Update),
         ];

@@ -1,0 +1,500 @@
+//! What runs the app: tasks on Fargate, or machines.
+
+use vrooli_deploy_core::diagnostics::rules;
+use vrooli_deploy_core::manifest::ServiceConfig;
+use vrooli_deploy_core::names::{ResourceKey, ServiceName};
+use vrooli_deploy_core::provider::Wanted;
+use vrooli_deploy_core::provider::choosing::{Sizes, size};
+use vrooli_deploy_core::provider::lowering::{Lowering, object_name, output, resource_key, unknown};
+use vrooli_deploy_core::provider::sizing::{Amount, Need};
+use vrooli_deploy_core::stack::Input;
+
+use super::Site;
+use super::data::WantedData;
+use super::front::Front;
+use super::network::{Network, ids};
+use crate::kinds::alarm::{Alarm, AlarmSpec};
+use crate::kinds::auto_scaling_group::{AutoScalingGroup, AutoScalingGroupSpec};
+use crate::kinds::ecr_repository::{EcrRepository, EcrRepositorySpec};
+use crate::kinds::ecs_cluster::{EcsCluster, EcsClusterSpec};
+use crate::kinds::ecs_service::{EcsService, EcsServiceSpec};
+use crate::kinds::elastic_ip::{ElasticIp, ElasticIpSpec};
+use crate::kinds::iam_role::{IamRole, IamRoleSpec, Statement};
+use crate::kinds::instance::{Instance, InstanceSpec};
+use crate::kinds::launch_template::{LaunchTemplate, LaunchTemplateSpec};
+use crate::kinds::log_group::{LogGroup, LogGroupSpec};
+use crate::kinds::service_scaling::{ServiceScaling, ServiceScalingSpec};
+use crate::kinds::snapshot_policy::{SnapshotPolicy, SnapshotPolicySpec};
+use crate::kinds::volume::{Volume, VolumeSpec};
+
+/// What runs the app.
+#[derive(Debug)]
+pub(super) struct Compute {
+    pub(super) fargate: bool,
+    /// How many instances of the part that listens.
+    pub(super) count: u32,
+    /// How many its scaler may make of them.
+    most: u32,
+    /// What serves requests, and where.
+    pub(super) ports: Vec<ServicePort>,
+    /// The ports at which the app is reached, first and last. An app of which only the machines
+    /// are known listens where containers do by default.
+    pub(super) reached: Option<(u16, u16)>,
+    /// Services that listen nowhere.
+    workers: Vec<(ServiceName, ServiceConfig)>,
+    size: Size,
+}
+
+/// A service's first port, as containers and machines know it.
+#[derive(Debug)]
+pub(super) struct ServicePort {
+    pub(super) service: ServiceName,
+    pub(super) config: ServiceConfig,
+    pub(super) number: u16,
+}
+
+#[derive(Debug)]
+enum Size {
+    Task { cpu_units: u32, memory_mib: u32 },
+    Machine(String),
+}
+
+/// What runs the app, unless nothing does.
+pub(super) fn choose(lowering: &mut Lowering<'_>, site: Site<'_>) -> Option<Compute> {
+    let config = lowering.options().infrastructure.compute.as_ref();
+    let services = &site.requirements.services;
+    if services.is_empty() && config.is_none() {
+        return None;
+    }
+    let types = &site.known.defaults.compute;
+    let asked = config.map_or(types.default.as_str(), |config| config.kind.as_str());
+    let found = types
+        .types
+        .iter()
+        .find(|(name, also)| *name == asked || also.iter().any(|word| word.eq_ignore_ascii_case(asked)));
+    let Some((kind, _)) = found else {
+        let names = types.types.keys().map(String::as_str);
+        let diagnostic = unknown(rules::COMPUTE_TYPE, "compute type of AWS", asked, names);
+        lowering.say_at("/infrastructure/compute/type", diagnostic);
+        return None;
+    };
+    let fargate = kind == "fargate";
+
+    let mut ports = Vec::new();
+    let mut workers = Vec::new();
+    let mut next = site.known.defaults.container_port;
+    for (name, service) in services {
+        if service.ports.is_empty() {
+            workers.push((name.clone(), service.clone()));
+            continue;
+        }
+        let fixed = service.ports.values().find_map(|port| port.port);
+        let number = fixed.unwrap_or(next);
+        next = next.saturating_add(1);
+        ports.push(ServicePort { service: name.clone(), config: service.clone(), number });
+    }
+
+    let (count, most) = counts(lowering, site, fargate, &ports)?;
+    let asked = config.and_then(|config| config.size.as_deref());
+    let size = if fargate {
+        task_size(lowering, site, "compute", asked, Need::of_services(ports.iter().map(|port| &port.config)))
+    } else {
+        let need = Need::of_services(services.values()).and(Need::of_machine());
+        machine_size(lowering, site, asked, need)
+    }?;
+    let numbers = || ports.iter().map(|port| port.number);
+    let reached = match (numbers().min(), numbers().max()) {
+        (Some(first), Some(last)) => Some((first, last)),
+        _ => services
+            .is_empty()
+            .then_some((site.known.defaults.container_port, site.known.defaults.container_port)),
+    };
+    Some(Compute { fargate, count, most, ports, reached, workers, size })
+}
+
+/// How many run, and how many at most.
+fn counts(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    fargate: bool,
+    ports: &[ServicePort],
+) -> Option<(u32, u32)> {
+    let scaling = || ports.iter().map(|port| &port.config.scaling);
+    let asked = lowering.options().infrastructure.compute.as_ref().and_then(|config| config.count);
+    let least = scaling().map(|scaling| scaling.min).max().unwrap_or(1);
+    let count = asked.unwrap_or_else(|| least.max(site.scale.instances));
+    let most = scaling().map(|scaling| scaling.max).max().unwrap_or(1).max(count);
+    let limits = &site.known.defaults.limits;
+    let (limit, what) = if fargate {
+        (limits.tasks_per_service, "tasks of a service")
+    } else {
+        (limits.machines_per_group, "machines of a group")
+    };
+    if (1..=limit).contains(&count) && most <= limit {
+        return Some((count, most));
+    }
+    let message = format!("{} cannot run: there are 1 to {limit} {what}", if count == 0 { 0 } else { most });
+    lowering.say_at(
+        "/infrastructure/compute/count",
+        rules::COUNT
+            .diagnostic(message)
+            .help("change `infrastructure.compute.count` or the service's `scaling`"),
+    );
+    None
+}
+
+/// A task's size: `512/1024` by name, or the smallest pair that fits.
+fn task_size(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    what: &str,
+    asked: Option<&str>,
+    need: Need,
+) -> Option<Size> {
+    let mut pairs = Vec::new();
+    for size in &site.known.fargate.sizes {
+        for memory in &size.memory_mib {
+            let cpu = f64::from(size.cpu_units) / 1024.0;
+            let amount = Amount { memory_mib: u64::from(*memory), cpu, disk_gib: 0 };
+            pairs.push((amount, format!("{}/{memory}", size.cpu_units), size.cpu_units, *memory));
+        }
+    }
+    let named: Vec<&str> = pairs.iter().map(|(_, name, ..)| name.as_str()).collect();
+    let sizes = pairs.iter().map(|(amount, name, ..)| (*amount, name.as_str())).collect();
+    let what = format!("{what} (CPU units/MiB of a Fargate task)");
+    let chosen = size(
+        lowering,
+        Sizes { what: &what, pointer: "/infrastructure/compute/size", named, preferred: sizes },
+        asked,
+        need,
+    )?;
+    let (.., cpu_units, memory_mib) = pairs.iter().find(|(_, name, ..)| *name == chosen)?;
+    Some(Size::Task { cpu_units: *cpu_units, memory_mib: *memory_mib })
+}
+
+fn machine_size(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    asked: Option<&str>,
+    need: Need,
+) -> Option<Size> {
+    let ec2 = &site.known.ec2;
+    let sizes =
+        ec2.prefer.iter().flat_map(|family| ec2.sizes.iter().filter(move |size| size.family() == family));
+    let sizes = sizes.map(|size| (size.amount(), size.name.as_str())).collect();
+    let named: Vec<&str> = ec2.sizes.iter().map(|size| size.name.as_str()).collect();
+    let chosen = size(
+        lowering,
+        Sizes { what: "machine", pointer: "/infrastructure/compute/size", named, preferred: sizes },
+        asked,
+        need,
+    )?;
+    if let Some(size) = ec2.sizes.iter().find(|size| size.name == chosen) {
+        if size.architecture != "x86_64" {
+            lowering.say_at(
+                "/infrastructure/compute/size",
+                rules::ADDED.diagnostic(format!(
+                    "{chosen} is an {} machine: the app must be built for it",
+                    size.architecture
+                )),
+            );
+        }
+        if !ec2.priced_families.iter().any(|family| family == size.family()) {
+            let message = format!("the price book has no prices of {chosen}");
+            lowering.say_at(
+                "/infrastructure/compute/size",
+                rules::NO_PRICES
+                    .diagnostic(message)
+                    .help("an estimate will stop at it: give a book with `--prices FILE`"),
+            );
+        }
+    }
+    Some(Size::Machine(chosen))
+}
+
+/// What runs the app, behind its front.
+pub(super) fn lower(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    compute: &Compute,
+    network: &Network,
+    front: &Front,
+    data: &WantedData<'_>,
+) {
+    let region = &site.region.name;
+    let stack = lowering.stack();
+    let logs = resource_key("logs/app");
+    let spec = LogGroupSpec {
+        region: region.clone(),
+        name: format!("/{}/{}", stack.app, stack.environment),
+        days: site.known.defaults.log_days,
+    };
+    lowering.add(&logs, &LogGroup, &spec, false);
+    let role = app_role(lowering, site, compute, data);
+    let service = match &compute.size {
+        Size::Task { cpu_units, memory_mib } => {
+            Some(tasks(lowering, site, compute, network, (*cpu_units, *memory_mib)))
+        }
+        Size::Machine(machine) => {
+            machines(lowering, site, compute, network, front, (machine, &role));
+            None
+        }
+    };
+    if site.scale.alarms {
+        alarms(lowering, site, service.as_ref(), front, data);
+    }
+    if compute.fargate && site.requirements.data_volume {
+        lowering.say(
+            rules::DATA_FILES
+                .diagnostic("the app keeps files in `data`, and tasks on Fargate have no disk that stays")
+                .help("keep them in object storage or in the database, or choose the compute type `ec2` with one machine"),
+        );
+    }
+}
+
+/// What the app itself may do: write logs, read its secrets, use its buckets.
+fn app_role(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    compute: &Compute,
+    data: &WantedData<'_>,
+) -> ResourceKey {
+    let stack = lowering.stack();
+    let mut statements: Vec<Statement<Wanted>> = Vec::new();
+    let secrets: Vec<Input<String>> = vec![Input::Value(format!(
+        "arn:aws:secretsmanager:{}:*:secret:{}/{}/*",
+        site.region.name, stack.app, stack.environment
+    ))];
+    statements
+        .push(Statement { actions: vec!["secretsmanager:GetSecretValue".to_owned()], resources: secrets });
+    if data.has_stores() {
+        let name = object_name(stack, "", 40);
+        let resources = vec![Input::Value(format!("arn:aws:s3:::{name}*"))];
+        let actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"];
+        statements.push(Statement { actions: actions.map(str::to_owned).to_vec(), resources });
+    }
+    let (service, policies) = if compute.fargate {
+        (
+            "ecs-tasks.amazonaws.com",
+            vec!["arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"],
+        )
+    } else {
+        (
+            "ec2.amazonaws.com",
+            vec![
+                "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
+                "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy",
+            ],
+        )
+    };
+    let key = resource_key("compute/role");
+    let spec = IamRoleSpec {
+        name: object_name(stack, &format!("app-{}", site.region.name), 64),
+        service: service.to_owned(),
+        policies: policies.into_iter().map(str::to_owned).collect(),
+        statements,
+        instance_profile: !compute.fargate,
+    };
+    lowering.add(&key, &IamRole, &spec, false);
+    key
+}
+
+/// The app as tasks: everything that listens in one task, because a scenario's page asks its
+/// API at `localhost`; each worker in a service of its own. Gives the key of the first.
+fn tasks(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    compute: &Compute,
+    network: &Network,
+    (cpu_units, memory_mib): (u32, u32),
+) -> ResourceKey {
+    let region = &site.region.name;
+    let stack = lowering.stack();
+    let repository = resource_key("images/app");
+    let spec = EcrRepositorySpec {
+        region: region.clone(),
+        name: object_name(stack, "", 256),
+        immutable_tags: true,
+        scan: true,
+        keep: site.known.defaults.images_kept,
+    };
+    lowering.add(&repository, &EcrRepository, &spec, false);
+    let cluster = resource_key("compute/cluster");
+    let spec = EcsClusterSpec { region: region.clone(), name: object_name(stack, "", 255), insights: false };
+    lowering.add(&cluster, &EcsCluster, &spec, false);
+
+    let add = |lowering: &mut Lowering<'_>, name: &str, count: u32, (cpu_units, memory_mib): (u32, u32)| {
+        let key = resource_key(&format!("compute/{name}"));
+        let spec = EcsServiceSpec {
+            region: region.clone(),
+            name: object_name(stack, name, 255),
+            cluster: output(&cluster, "id"),
+            subnets: ids(&network.app),
+            security_groups: vec![output(&network.app_group, "id")],
+            public_address: network.public_addresses,
+            cpu_units,
+            memory_mib,
+            count,
+        };
+        lowering.add(&key, &EcsService, &spec, false);
+        key
+    };
+    let app = add(lowering, "app", compute.count, (cpu_units, memory_mib));
+    if compute.most > compute.count {
+        let spec = ServiceScalingSpec {
+            region: region.clone(),
+            cluster: output(&cluster, "name"),
+            service: Input::Value(object_name(stack, "app", 255)),
+            min: compute.count,
+            max: compute.most,
+            target_cpu_percent: 70,
+        };
+        let key = resource_key("compute/app/scaling");
+        lowering.add(&key, &ServiceScaling, &spec, false);
+        lowering.after(&key, &app);
+    }
+    for (name, worker) in &compute.workers {
+        let need = Need::of_services([worker]);
+        let size = task_size(lowering, site, &format!("worker `{name}`"), None, need);
+        if let Some(Size::Task { cpu_units, memory_mib }) = size {
+            add(lowering, &format!("worker-{name}"), worker.scaling.min, (cpu_units, memory_mib));
+        }
+    }
+    app
+}
+
+/// The app on machines: one that stays, or a group behind the load balancer.
+fn machines(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    compute: &Compute,
+    network: &Network,
+    front: &Front,
+    (machine, role): (&str, &ResourceKey),
+) {
+    let region = &site.region.name;
+    let stack = lowering.stack();
+    let defaults = &site.known.defaults;
+    if front.balancer.is_some() {
+        let template = resource_key("compute/template");
+        let spec = LaunchTemplateSpec {
+            region: region.clone(),
+            name: object_name(stack, "app", 128),
+            instance_type: machine.to_owned(),
+            image: defaults.image.clone(),
+            security_groups: vec![output(&network.app_group, "id")],
+            profile: Some(output(role, "name")),
+            disk_gib: defaults.disk_gib,
+            public_address: network.public_addresses,
+        };
+        lowering.add(&template, &LaunchTemplate, &spec, false);
+        let spec = AutoScalingGroupSpec {
+            region: region.clone(),
+            name: object_name(stack, "app", 255),
+            launch_template: output(&template, "id"),
+            subnets: ids(&network.app),
+            min: compute.count,
+            max: compute.most,
+            instance_type: machine.to_owned(),
+            disk_gib: defaults.disk_gib,
+            public_address: network.public_addresses,
+        };
+        lowering.add(&resource_key("compute/app"), &AutoScalingGroup, &spec, false);
+        if site.requirements.data_volume {
+            lowering.say(
+                rules::DATA_FILES
+                    .diagnostic("the app keeps files in `data`, and each machine of a group has its own")
+                    .help("keep them in object storage or in the database, or run one machine without a load balancer"),
+            );
+        }
+        return;
+    }
+    let app = resource_key("compute/app");
+    let spec = InstanceSpec {
+        region: region.clone(),
+        instance_type: machine.to_owned(),
+        image: defaults.image.clone(),
+        subnet: output(&network.public[0], "id"),
+        security_groups: vec![output(&network.app_group, "id")],
+        profile: Some(output(role, "name")),
+        disk_gib: defaults.disk_gib,
+        elastic_ip: front.address.as_ref().map(|address| output(address, "id")),
+    };
+    lowering.add(&app, &Instance, &spec, false);
+    if site.requirements.data_volume {
+        data_disk(lowering, site, &app);
+    }
+}
+
+/// A disk for the app's files, and copies of it.
+fn data_disk(lowering: &mut Lowering<'_>, site: Site<'_>, app: &ResourceKey) {
+    let region = &site.region.name;
+    let stack = lowering.stack();
+    let Some(zone) = site.zones.first() else { return };
+    let spec = VolumeSpec {
+        region: region.clone(),
+        zone: zone.clone(),
+        size_gib: site.known.defaults.data_disk_gib,
+        encrypted: true,
+        instance: Some(output(app, "id")),
+    };
+    lowering.add(&resource_key("volume/data"), &Volume, &spec, true);
+    let role = resource_key("volume/data/snapshot-role");
+    let spec = IamRoleSpec {
+        name: object_name(stack, &format!("snapshots-{region}"), 64),
+        service: "dlm.amazonaws.com".to_owned(),
+        policies: vec!["arn:aws:iam::aws:policy/service-role/AWSDataLifecycleManagerServiceRole".to_owned()],
+        statements: Vec::new(),
+        instance_profile: false,
+    };
+    lowering.add(&role, &IamRole, &spec, false);
+    let spec = SnapshotPolicySpec {
+        region: region.clone(),
+        target_tag: object_name(stack, "data", 255),
+        interval_hours: 24,
+        keep: site.scale.backup_days,
+        role: output(&role, "arn"),
+    };
+    lowering.add(&resource_key("volume/data/snapshots"), &SnapshotPolicy, &spec, false);
+}
+
+/// The address of a machine that stays.
+pub(super) fn address(lowering: &mut Lowering<'_>, site: Site<'_>) -> ResourceKey {
+    let key = resource_key("network/address");
+    lowering.add(&key, &ElasticIp, &ElasticIpSpec { region: site.region.name.clone() }, false);
+    key
+}
+
+fn alarms(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    service: Option<&ResourceKey>,
+    front: &Front,
+    data: &WantedData<'_>,
+) {
+    let stack = lowering.stack();
+    for alarm in &site.known.defaults.alarms {
+        let subjects: Vec<(&ResourceKey, &'static str)> = match alarm.on.as_str() {
+            "database" => data.databases().map(|key| (key, "id")).collect(),
+            "service" => service.map(|key| (key, "id")).into_iter().collect(),
+            "balancer" => front.balancer.as_ref().map(|key| (key, "id")).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        for (subject, name) in subjects {
+            let part =
+                format!("{}-{}", subject.as_str().replace('/', "-"), alarm.metric.to_ascii_lowercase());
+            let key = resource_key(&format!("alarm/{part}"));
+            let spec = AlarmSpec {
+                region: site.region.name.clone(),
+                name: object_name(stack, &part, 255),
+                namespace: alarm.namespace.clone(),
+                metric: alarm.metric.clone(),
+                threshold: alarm.threshold.clone(),
+                minutes: alarm.minutes,
+                subject: output(subject, name),
+                dimension: alarm.dimension.clone(),
+            };
+            lowering.add(&key, &Alarm, &spec, false);
+        }
+    }
+}
