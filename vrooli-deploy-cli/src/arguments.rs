@@ -1,19 +1,24 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
+mod fitness;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use vrooli_deploy_core::diagnostics::Code;
+use vrooli_deploy_core::manifest::SwapConfig;
 use vrooli_deploy_core::names::{
     AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, VariableName,
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
+pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
-  1  refused; nothing was changed               7  a gate said no (protected data)
+  1  refused; nothing was changed               7  a gate said no (protected data, fitness)
   2  usage                                      8  on hold: two releases serve
   3  failed and rolled back                    10  differences found (--detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
@@ -106,6 +111,11 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Resolve an interrupted run, and start nothing new
     Resume(App),
+    /// Say how fit an app is for where it is to run, and why
+    Fitness(Fitness),
+    /// Show what could be put in the place of what
+    #[command(subcommand)]
+    Swaps(Swaps),
     /// Show, check or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
@@ -135,6 +145,10 @@ impl Command {
             Self::Rollback(_) => "rollback",
             Self::Destroy(_) => "destroy",
             Self::Resume(_) => "resume",
+            Self::Fitness(_) => "fitness",
+            Self::Swaps(Swaps::List(_)) => "swaps list",
+            Self::Swaps(Swaps::Analyze(_)) => "swaps analyze",
+            Self::Swaps(Swaps::Cascade(_)) => "swaps cascade",
             Self::Manifest(Manifest::Show(_)) => "manifest show",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
             Self::Manifest(Manifest::Schema(_)) => "manifest schema",
@@ -175,6 +189,9 @@ pub(crate) struct Choices {
     /// Dependency to leave out (may be given again)
     #[arg(long, value_name = "DEPENDENCY")]
     pub(crate) drop: Vec<DependencyName>,
+    /// Resource to put in the place of another (may be given again)
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) swap: Vec<SwapConfig>,
     /// Provide optional dependencies too
     #[arg(long)]
     pub(crate) include_optional: bool,
@@ -196,6 +213,7 @@ impl Choices {
         options.adopt = self.adopt;
         options.include_optional = self.include_optional;
         options.drop.clone_from(&self.drop);
+        options.swaps.clone_from(&self.swap);
         options.pass_env.clone_from(&self.pass_env);
         options.allow_degraded = self.allow_degraded;
         options.force = self.force;

@@ -7,6 +7,7 @@ mod deploy;
 mod destroy;
 mod done;
 mod explain;
+mod fitness;
 mod history;
 mod interrupt;
 mod list;
@@ -20,6 +21,7 @@ mod rollback;
 mod start;
 mod status;
 mod stop;
+mod swaps;
 mod up;
 
 use std::process::ExitCode;
@@ -112,6 +114,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Destroy(args) => destroy::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
+        Command::Fitness(args) => fitness::run(context, args).await,
+        Command::Swaps(args) => swaps::run(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, args),
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),

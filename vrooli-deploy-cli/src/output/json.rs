@@ -2,6 +2,8 @@
 //! published format, apart from the library's own: a change of the library must not
 //! change what scripts read. The schema is `schemas/cli-output.v1.json`.
 
+mod fitness;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -9,6 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::errors::Failure;
+
+pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
 pub(crate) const VERSION: u32 = 1;
@@ -121,6 +125,14 @@ pub(crate) enum Line {
         /// It, as its own schema says.
         manifest: Value,
     },
+    /// How fit an app is for a tier (`fitness`).
+    Fitness(Box<FitnessLine>),
+    /// A swap that is known (`swaps list`).
+    Swap(SwapLine),
+    /// What a swap would do (`swaps analyze`).
+    SwapAnalysis(Box<SwapAnalysisLine>),
+    /// Something that must change because of a swap (`swaps cascade`).
+    Consequence(ConsequenceLine),
     /// A message code (`explain`).
     Code {
         /// `VD0203`.

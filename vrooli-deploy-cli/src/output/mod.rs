@@ -2,6 +2,7 @@
 
 mod convert;
 mod diagnostics;
+mod fitness;
 mod journal;
 pub(crate) mod json;
 mod outcome;
@@ -22,6 +23,7 @@ use json::Line;
 
 pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
+pub(crate) use fitness::{analysis, consequences, fitness, tiers};
 pub(crate) use journal::record;
 pub(crate) use outcome::{failure, report};
 pub(crate) use plan::plan;
