@@ -5,12 +5,14 @@ pub(crate) mod profile;
 mod secrets;
 mod estimate_cost;
 mod prices;
+mod fitness;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use vrooli_deploy_core::diagnostics::Code;
+use vrooli_deploy_core::manifest::SwapConfig;
 use vrooli_deploy_core::names::{
     AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, VariableName,
 };
@@ -19,11 +21,12 @@ use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
+pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
-  1  refused; nothing was changed               7  a gate said no (budget, data)
+  1  refused; nothing was changed               7  a gate said no (budget, fitness, data)
   2  usage                                      8  on hold: two releases serve
   3  failed and rolled back                    10  differences found (--detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
@@ -126,6 +129,11 @@ pub(crate) enum Command {
     /// List, show or refresh price books
     #[command(subcommand)]
     Prices(Prices),
+    /// Say how fit an app is for where it is to run, and why
+    Fitness(Fitness),
+    /// Show what could be put in the place of what
+    #[command(subcommand)]
+    Swaps(Swaps),
     /// Show, check, generate or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
@@ -164,6 +172,10 @@ impl Command {
             Self::Prices(Prices::List) => "prices list",
             Self::Prices(Prices::Show(_)) => "prices show",
             Self::Prices(Prices::Refresh(_)) => "prices refresh",
+            Self::Fitness(_) => "fitness",
+            Self::Swaps(Swaps::List(_)) => "swaps list",
+            Self::Swaps(Swaps::Analyze(_)) => "swaps analyze",
+            Self::Swaps(Swaps::Cascade(_)) => "swaps cascade",
             Self::Manifest(Manifest::Show(_)) => "manifest show",
             Self::Manifest(Manifest::Generate(_)) => "manifest generate",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
@@ -209,6 +221,9 @@ pub(crate) struct Choices {
     /// Values file to lay over the manifest (may be given again)
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Vec<PathBuf>,
+    /// Resource to put in the place of another (may be given again)
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) swap: Vec<SwapConfig>,
     /// Provide optional dependencies too
     #[arg(long)]
     pub(crate) include_optional: bool,
@@ -230,6 +245,7 @@ impl Choices {
         options.adopt = self.adopt;
         options.include_optional = self.include_optional;
         options.drop.clone_from(&self.drop);
+        options.swaps.clone_from(&self.swap);
         options.pass_env.clone_from(&self.pass_env);
         options.allow_degraded = self.allow_degraded;
         options.force = self.force;

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity};
+use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity, rules};
 use vrooli_deploy_core::engine::{Outcome, StepFailure};
+use vrooli_deploy_core::fitness::{Fitness, TierFitness};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::provider::ProviderError;
 use vrooli_deploy_core::workspace::OperationError;
@@ -205,6 +206,26 @@ impl Failure {
     /// Stopped by the user while something was being changed.
     pub(crate) fn interrupted_change() -> Self {
         Self::new(None, 130, "interrupted; the next command on the app goes on from here")
+    }
+
+    /// The app is not fit for the tier.
+    pub(crate) fn unfit(fitness: &Fitness, tier: &TierFitness) -> Self {
+        let (code, message) = if tier.blockers.is_empty() {
+            let wanted = tier.threshold;
+            let message = format!("its fitness is {}, and {wanted} is wanted", tier.overall);
+            (rules::FITNESS_TOO_LOW, message)
+        } else {
+            (
+                rules::FITNESS_BLOCKED,
+                tier.blockers.iter().map(|b| b.message.clone()).collect::<Vec<_>>().join("; "),
+            )
+        };
+        Self::new(
+            Some(code),
+            7,
+            format!("`{}` is not fit for the tier {}: {message}", fitness.app, tier.tier),
+        )
+        .with_help(format!("`vrooli-deploy explain {code}` says more; `-v` shows every term"))
     }
 
     /// The input cannot be used.

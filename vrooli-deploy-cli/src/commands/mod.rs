@@ -10,6 +10,7 @@ mod done;
 mod estimate_cost;
 mod explain;
 mod file;
+mod fitness;
 mod history;
 mod interrupt;
 mod list;
@@ -27,6 +28,7 @@ mod secrets;
 mod start;
 mod status;
 mod stop;
+mod swaps;
 mod up;
 
 use std::process::ExitCode;
@@ -128,6 +130,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
         Command::EstimateCost(args) => estimate_cost::run(context, args).await,
         Command::Prices(args) => prices::run(context, args).await,
+        Command::Fitness(args) => fitness::run(context, args).await,
+        Command::Swaps(args) => swaps::run(context, args).await,
         Command::Explain(args) => explain::run(&context.console, args),
         Command::Completions(args) => completions::run(&context.console, args),
         Command::Man(args) => man::run(&context.console, args),

@@ -3,6 +3,7 @@
 //! change what scripts read. The schema is `schemas/cli-output.v1.json`.
 
 mod estimate;
+mod fitness;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::errors::Failure;
 
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
+pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
 pub(crate) const VERSION: u32 = 1;
@@ -176,6 +178,14 @@ pub(crate) enum Line {
     StoredSecret(StoredSecretLine),
     /// A value was stored (`secrets set`, `generate`, `rotate`).
     SecretChange(SecretChangeLine),
+    /// How fit an app is for a tier (`fitness`).
+    Fitness(Box<FitnessLine>),
+    /// A swap that is known (`swaps list`).
+    Swap(SwapLine),
+    /// What a swap would do (`swaps analyze`).
+    SwapAnalysis(Box<SwapAnalysisLine>),
+    /// Something that must change because of a swap (`swaps cascade`).
+    Consequence(ConsequenceLine),
     /// A message code (`explain`).
     Code {
         /// `VD0203`.

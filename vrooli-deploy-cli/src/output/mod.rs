@@ -3,6 +3,7 @@
 mod convert;
 mod diagnostics;
 mod estimate;
+mod fitness;
 mod journal;
 pub(crate) mod json;
 mod outcome;
@@ -27,6 +28,7 @@ use json::Line;
 pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
 pub(crate) use estimate::{estimate, price_rows};
+pub(crate) use fitness::{analysis, consequences, fitness, tiers};
 pub(crate) use journal::record;
 pub(crate) use outcome::{failure, report};
 pub(crate) use plan::plan;

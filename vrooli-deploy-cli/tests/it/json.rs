@@ -17,6 +17,9 @@ fn every_command_ends_with_a_result_line_that_says_the_exit_code() {
         vec!["manifest", "schema"],
         vec!["manifest", "show", "nowhere"],
         vec!["manifest", "validate", "nowhere"],
+        vec!["fitness", "nowhere"],
+        vec!["swaps", "list"],
+        vec!["swaps", "analyze", "nowhere", "a", "b"],
         vec!["status", "nowhere"],
         vec!["up", "nowhere"],
         vec!["destroy", "nowhere", "--data"],
@@ -54,9 +57,14 @@ fn every_command_ends_with_a_result_line_that_says_the_exit_code() {
 #[test]
 fn what_only_prints_makes_no_state() {
     let place = Place::new();
-    for arguments in
-        [vec!["--version"], vec!["--help"], vec!["explain"], vec!["manifest", "schema"], vec!["man"]]
-    {
+    for arguments in [
+        vec!["--version"],
+        vec!["--help"],
+        vec!["explain"],
+        vec!["manifest", "schema"],
+        vec!["man"],
+        vec!["swaps", "list"],
+    ] {
         assert!(place.program().args(&arguments).output().unwrap().status.success(), "{arguments:?}");
         assert!(!place.state().exists(), "{arguments:?}");
     }

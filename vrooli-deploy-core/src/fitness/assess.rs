@@ -1,6 +1,8 @@
+use std::path::Path;
+
 use super::{Fitness, FitnessInput, FitnessOptions, score};
-use crate::diagnostics::{Checked, Diagnostic};
-use crate::manifest::{DeploymentManifest, Dialect, LoadedManifest, SwapConfig, Tier};
+use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
+use crate::manifest::{self, DeploymentManifest, Dialect, LoadedManifest, SwapConfig, Tier};
 use crate::names::DependencyName;
 use crate::requirements::{DeriveOptions, Requirements, ScenarioClosure, derive, resolve_scenarios};
 
@@ -20,9 +22,21 @@ pub struct AssessOptions {
     pub fitness: FitnessOptions,
 }
 
+/// Reads the manifest at `path`, as [`manifest::load`] does, for somebody who only wants to
+/// know: that files which it names are not there is a warning, because scores need none.
+pub fn load(path: &Path) -> Checked<LoadedManifest> {
+    let mut checked = manifest::load(path);
+    for found in &mut checked.diagnostics {
+        if found.code == rules::FILE_MISSING && found.severity == Severity::Error {
+            found.severity = Severity::Warning;
+        }
+    }
+    checked
+}
+
 /// Derives what an app needs, looks for the scenarios that it needs, and scores it for each
-/// tier. The diagnostics are what was noticed on the way, once each; what is an error there
-/// is a blocker of its tier, too, or a swap that is refused.
+/// tier. The diagnostics are what was noticed on the way, once each; what keeps the app from
+/// being deployed in a tier is a blocker there and nowhere else.
 pub fn assess(loaded: &LoadedManifest, options: &AssessOptions) -> Checked<Fitness> {
     let mut manifest = loaded.manifest.clone();
     manifest.drop.extend(options.drop.iter().cloned());
@@ -51,6 +65,11 @@ pub fn assess(loaded: &LoadedManifest, options: &AssessOptions) -> Checked<Fitne
         fitness.tiers.sort_by_key(|fitness| fitness.tier);
         fitness.tiers.dedup_by_key(|fitness| fitness.tier);
     }
+    // Said again where it counts, with what would help.
+    diagnostics.retain(|found| {
+        found.severity != Severity::Error
+            && ![rules::DEAD_RESOURCE, rules::SCENARIO_MISSING, rules::SCENARIO_VERSION].contains(&found.code)
+    });
     Checked { value: fitness, diagnostics }
 }
 

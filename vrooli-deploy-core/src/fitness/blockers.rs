@@ -2,13 +2,14 @@
 
 use super::sheet::Sheet;
 use super::{Cause, residency};
-use crate::diagnostics::rules;
+use crate::diagnostics::{Severity, rules};
 use crate::manifest::{Tier, TierStatus};
 use crate::requirements::metadata::said;
 use crate::requirements::{DropReason, Need, ResourceForm, SecretClass, catalogue};
-use crate::swaps::effective;
+use crate::swaps::{self, effective};
 
 pub(super) fn check(sheet: &mut Sheet<'_>) {
+    swaps(sheet);
     dead(sheet);
     scenarios(sheet);
     graphics(sheet);
@@ -16,6 +17,16 @@ pub(super) fn check(sheet: &mut Sheet<'_>) {
     residency::check(sheet);
     cost(sheet);
     declared(sheet);
+}
+
+/// Swaps that the tier refuses, or that name something unknown.
+fn swaps(sheet: &mut Sheet<'_>) {
+    for found in swaps::check(sheet.manifest, &sheet.manifest.swaps, sheet.tier) {
+        if found.severity == Severity::Error {
+            let cause = Cause { knowledge: Some("swaps".to_owned()), ..sheet.places.field(&["/swaps"]) };
+            sheet.block(true, found.code, found.message, cause, found.help.into_iter().collect(), Vec::new());
+        }
+    }
 }
 
 /// A required resource that no longer exists. On this machine the app starts without it.

@@ -8,7 +8,7 @@ use super::{Cause, Dimension};
 use crate::diagnostics::rules;
 use crate::manifest::TierStatus;
 use crate::requirements::metadata::said;
-use crate::requirements::{Support, catalogue, runtime};
+use crate::requirements::{ResourceForm, Support, catalogue, runtime};
 
 pub(super) fn score(sheet: &mut Sheet<'_>) {
     tier_terms(sheet);
@@ -118,7 +118,9 @@ fn support(sheet: &mut Sheet<'_>) {
         let cause = sheet.dependency(&resource.name, knowledge);
         if !no {
             let why = format!("`{}` runs there with limits: {why}", resource.name);
-            sheet.take_all(&sheet.rules.limited, "limited-support", &why, &cause);
+            let embedded = known.is_some_and(|known| known.form == ResourceForm::Library);
+            let points = if embedded { &sheet.rules.limited_embedded } else { &sheet.rules.limited };
+            sheet.take_all(points, "limited-support", &why, &cause);
             continue;
         }
         let message = format!("`{}` does not run in the tier {}: {why}", resource.name, sheet.tier);

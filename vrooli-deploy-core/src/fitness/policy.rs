@@ -79,6 +79,8 @@ pub struct TierPolicy {
     pub unknown_size: u8,
     /// What a resource takes that runs there with limits.
     pub limited: Points,
+    /// What a part of the app takes that runs there with limits: its data lies on one machine.
+    pub limited_embedded: Points,
     /// What a resource takes that does not run there.
     pub unsupported: Points,
     /// What another scenario takes.
@@ -175,6 +177,7 @@ impl Measure {
     /// A figure with its unit.
     pub(crate) fn show(self, value: f64) -> String {
         match self {
+            Self::CpuCores if value == 1.0 => "1 core".to_owned(),
             Self::CpuCores => format!("{value} cores"),
             Self::RamMb | Self::DiskMb => format!("{value} MB"),
         }

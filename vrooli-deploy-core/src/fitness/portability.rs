@@ -25,11 +25,19 @@ fn resources(sheet: &mut Sheet<'_>) {
         }
         let word = primitive_word(known.primitive);
         let cause = sheet.dependency(&resource.name, sheet.knowledge(&format!("primitives.{word}")));
-        let managed = known.managed_at(sheet.provider.as_ref()).filter(|_| sheet.rules.hosted);
-        let why = match managed {
-            Some((provider, service)) => format!("it needs {} ({service} at {provider})", known.about),
-            None => format!("it needs {} of its own", known.about),
-        };
+        let mut why = format!("`{}` must be there: {}", resource.name, known.about);
+        if sheet.rules.hosted && !known.managed.is_empty() {
+            match (&sheet.provider, known.managed_at(sheet.provider.as_ref())) {
+                (Some(provider), Some((_, service))) => {
+                    why.push_str(&format!(", which {provider} runs as {service}"));
+                }
+                (Some(_), None) => {}
+                (None, _) => {
+                    let names: Vec<&str> = known.managed.keys().map(|name| name.as_str()).collect();
+                    why.push_str(&format!(", which {} run as a service", names.join(" and ")));
+                }
+            }
+        }
         if let Some(points) = sheet.rules.primitives.get(&known.primitive) {
             sheet.take_all(points, &word, &why, &cause);
         }

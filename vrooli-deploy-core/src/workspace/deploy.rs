@@ -121,6 +121,7 @@ impl Workspace {
         let mut manifest = loaded.manifest.clone();
         manifest.app.name = target.stack.app.clone();
         manifest.drop.extend(options.drop.iter().cloned());
+        manifest.swaps.extend(options.swaps.iter().cloned());
         if options.allow_degraded {
             for service in manifest.services.values_mut() {
                 if let Some(health) = &mut service.health {

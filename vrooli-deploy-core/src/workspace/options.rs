@@ -77,6 +77,8 @@ pub struct DeployOptions {
     pub adopt: bool,
     /// Provide optional dependencies too.
     pub include_optional: bool,
+    /// Resources to put in the place of others, after the manifest's own swaps.
+    pub swaps: Vec<crate::manifest::SwapConfig>,
     /// Dependencies to leave out.
     pub drop: Vec<DependencyName>,
     /// Variables of this program that builds may see.

@@ -427,3 +427,17 @@ fn metadata_of_the_one_real_file_is_joined_and_orphans_are_named() {
     let driver = saas.size.parts.iter().find(|part| part.what == "playwright").unwrap();
     assert_eq!(driver.size.minimum.ram_mb, Some(768));
 }
+
+#[test]
+fn a_swap_that_a_tier_refuses_blocks_there_and_helps_elsewhere() {
+    let mut options = all();
+    options.swaps = vec!["postgres=sqlite".parse().unwrap()];
+    let before = scored(&plain(json!({})), &all());
+    let after = scored(&plain(json!({})), &options);
+    let scores = |tier| (before.tier(tier).unwrap().overall, after.tier(tier).unwrap().overall);
+    let (was, is) = scores(Tier::Desktop);
+    assert!(is > was && after.tier(Tier::Desktop).unwrap().blockers.is_empty());
+    let (was, is) = scores(Tier::Saas);
+    assert_eq!(i16::from(is) - i16::from(was), -5, "as the documents say, though nothing here says so");
+    assert_eq!(codes(after.tier(Tier::Saas).unwrap()), [rules::SWAP_REFUSED]);
+}

@@ -202,7 +202,7 @@ impl Said<'_, '_> {
                 entry.status = Some(if supported { TierStatus::Ready } else { TierStatus::Blocked });
             }
             if self.reader.get(&at).is_some_and(Value::is_object) {
-                self.into_tier(&at, entry);
+                self.read_tier(&at, entry);
             }
         }
     }
@@ -215,12 +215,12 @@ impl Said<'_, '_> {
         for key in self.reader.keys(at) {
             let at = child(at, key);
             if let Some(tier) = self.tier(&at, key) {
-                self.into_tier(&at, said.tiers.entry(tier).or_default());
+                self.read_tier(&at, said.tiers.entry(tier).or_default());
             }
         }
     }
 
-    fn into_tier(&self, at: &str, entry: &mut TierMetadata) {
+    fn read_tier(&self, at: &str, entry: &mut TierMetadata) {
         let field = |key: &str| format!("{at}/{key}");
         if let Some(word) = self.text(&field("status")) {
             match word.to_ascii_lowercase().as_str() {
