@@ -1,6 +1,7 @@
 //! The program as a user sees it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod estimate;
 mod json;
 mod normal;
 mod script;
