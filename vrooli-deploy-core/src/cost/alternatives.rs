@@ -10,7 +10,7 @@ use crate::manifest::{ComputeConfig, DeploymentManifest, PartConfig};
 use crate::names::ProviderName;
 
 /// Sizes and counts of one part that are proposed at most: the nearest below what there is.
-const MOST: usize = 6;
+const MOST: usize = 12;
 
 /// Alternatives to a manifest on one provider, each lowered anew.
 pub(super) struct ManifestAlternatives<'a> {
@@ -107,8 +107,12 @@ fn cheaper(request: &Request<'_>, key: &PriceKey) -> Vec<String> {
             (amount < now.amount && !amount.is_zero()).then_some((amount, key.sku))
         })
         .collect();
-    known.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    known.dedup_by(|a, b| a.1 == b.1);
+    // Of several that cost the same, the one that is named most alike: it is the most alike.
+    let unlike = |sku: &str| strsim::levenshtein(sku, &key.sku);
+    known.sort_by(|a, b| {
+        b.0.cmp(&a.0).then_with(|| unlike(&a.1).cmp(&unlike(&b.1))).then_with(|| a.1.cmp(&b.1))
+    });
+    known.dedup_by(|a, b| a.0 == b.0);
     // The nearest below, and the cheapest of all.
     let cheapest = known.last().cloned();
     known.truncate(MOST);

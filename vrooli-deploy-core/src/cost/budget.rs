@@ -72,7 +72,7 @@ impl Judgement {
 
 /// At most so many changes at once, and so many bills, are looked at: a search that ends.
 const DEEPEST: usize = 3;
-const MOST: usize = 600;
+const MOST: usize = 1000;
 
 /// Holds an estimate against a budget. `price` says what a bill comes to at the same level,
 /// `None` when that cannot be said or not all of it is known.
