@@ -163,7 +163,7 @@ fn private_files(plan: &SecretsPlan, loaded: &LoadedManifest) -> Vec<String> {
     let said = plan.secrets.iter().flat_map(|secret| &secret.said).filter(|said| said.holds_values);
     // A `service.json` is a part of the app, whatever stands in it.
     let about = said
-        .filter_map(|said| said.place.as_ref().map(|place| &place.file))
+        .filter_map(|said| said.place.as_ref().map(|place| place.file.clone()))
         .filter(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("secrets")));
     let mut patterns: Vec<String> = sources
         .chain(about)
