@@ -131,7 +131,19 @@ impl Identifying<'_> {
     ) -> PlannedSecret {
         let explicit =
             first(declarations, |d| d.strategy(self.tier).filter(|s| *s != SecretStrategy::Unspecified));
-        let declared_class = first(declarations, |d| d.class)
+        // A name in a list of somebody's values: theirs, not one that is made up here.
+        let names_alone = declarations.iter().all(|d| d.vocabulary == Vocabulary::ValuesFile);
+        // A password that is made with a resource, which nobody makes here.
+        let with_resource = first(declarations, |d| d.made_by) == Some(MadeBy::Resource);
+        let class_by_rule = if with_resource && self.contract(name).is_none() {
+            Some(SecretClass::Infrastructure)
+        } else if names_alone && !words().is_configuration(name.as_str()) {
+            Some(SecretClass::UserPrompt)
+        } else {
+            None
+        };
+        let declared_class = class_by_rule
+            .or_else(|| first(declarations, |d| d.class))
             .or_else(|| declarations.iter().any(|d| d.asks).then_some(SecretClass::UserPrompt))
             .or_else(|| first(declarations, |d| d.classification))
             .or_else(|| first(declarations, |d| d.by_type))

@@ -244,6 +244,24 @@ fn a_managed_resource_makes_its_own_password_whatever_the_strategy_says() {
 }
 
 #[test]
+fn nothing_is_made_up_for_what_others_made() {
+    // A password that MySQL would make, where nobody makes MySQL.
+    let mysql = plan(&manifest(json!({"mysql": {}}), json!({})), &SecretMetadata::default(), Tier::Saas);
+    assert_eq!(mysql.unresolved().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["MYSQL_PASSWORD"]);
+    // Unless somebody says that it is to be made.
+    let answer =
+        json!({"tier": "4", "secrets": [{"secret_key": "MYSQL_PASSWORD", "handling_strategy": "generate"}]});
+    let (said, _) = metadata(&[("answer.json", answer)]);
+    let mysql = plan(&manifest(json!({"mysql": {}}), json!({})), &said, Tier::Saas);
+    assert_eq!(mysql.get("MYSQL_PASSWORD").unwrap().status, SecretStatus::Generated);
+    // A name in a list of values is somebody's value.
+    let (values, _) = metadata(&[("secrets.json", json!({"ADMIN_PASSWORD": "x", "DB_HOST": "h"}))]);
+    let plan = plan(&manifest(json!({}), json!({})), &values, Tier::Saas);
+    assert_eq!(plan.get("ADMIN_PASSWORD").unwrap().status, SecretStatus::Asked);
+    assert!(plan.secrets.iter().all(|secret| !secret.required));
+}
+
+#[test]
 fn infrastructure_that_nothing_provides_is_unresolved_and_an_error_off_this_machine() {
     let answer = json!({"secrets": [{"secret_key": "SIDECAR_ROOT", "classification": "infrastructure", "handling_strategy": "unspecified"}]});
     let (metadata, _) = metadata(&[("answer.json", answer)]);
