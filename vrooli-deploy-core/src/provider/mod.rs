@@ -7,6 +7,7 @@ mod error;
 mod fleet;
 mod kind;
 mod registry;
+mod samples;
 mod set;
 
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
@@ -21,4 +22,5 @@ pub use kind::{
     Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
 };
 pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};
+pub use samples::{Counters, LatencyHistogram, Reading};
 pub use set::{Provider, ProviderSet};
