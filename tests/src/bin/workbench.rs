@@ -16,7 +16,8 @@ use vrooli_deploy_core::engine::{EngineHooks, Entry, Hook, JournalRecord};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::release::strategy::Strategies;
 use vrooli_deploy_core::workspace::{
-    DeployOptions, DestroyOptions, OperationError, Run, TargetOptions, Workspace, WorkspaceOptions,
+    DeployOptions, DestroyOptions, OperationError, RollbackOptions, Run, TargetOptions, Workspace,
+    WorkspaceOptions,
 };
 
 #[derive(Debug, Default)]
@@ -165,8 +166,9 @@ async fn run(
     let change = match arguments.command.as_str() {
         "deploy" => workspace.deploy(&target, &deploy, &run).await?,
         "rollback" => {
-            let to = arguments.to.as_ref().and_then(|r| r.parse().ok());
-            workspace.rollback(stack, to, &run).await?
+            let mut options = RollbackOptions::default();
+            options.to = arguments.to.as_ref().and_then(|r| r.parse().ok());
+            workspace.rollback(stack, &options, &run).await?
         }
         "stop" => workspace.stop(stack, &run).await?,
         "start" => workspace.start(stack, &run).await?,

@@ -227,7 +227,7 @@ fn a_plan_is_not_run_over_one_that_is_open() {
         let (lease, mut state) = (session.lease().await.unwrap(), session.state().await.unwrap());
         let cancelled = Cancellation::new();
         cancelled.cancel();
-        let options = ApplyOptions { cancellation: cancelled };
+        let options = ApplyOptions { cancellation: cancelled, detach: false };
         let engine = session.engine();
         let sink = EventSink::default();
         let outcome = engine.apply(&*lease, &mut state, plan.clone(), options, &sink).await.unwrap();

@@ -14,7 +14,7 @@ pub mod yaml;
 pub use load::{Dialect, LoadedManifest, load, load_text};
 pub(crate) use load::{placeholder, placeholders};
 pub use schema::schema;
-pub use strategy::{StrategyConfig, StrategyKind};
+pub use strategy::{KeepConfig, StrategyConfig, StrategyKind, StrategyProblem};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -21,6 +21,7 @@ pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<D
     check.smoke();
     check.secrets();
     check.build();
+    check.strategy();
     check.initialization();
     check.found
 }
@@ -93,6 +94,19 @@ impl Check<'_> {
     fn report(&mut self, code: Code, pointer: &str, message: String, help: impl Into<String>) {
         let span = self.value(pointer);
         self.found.push(code.diagnostic(message).at(span, "here").help(help));
+    }
+
+    fn strategy(&mut self) {
+        for problem in self.manifest.strategy.problems() {
+            let place = [format!("/strategy/{}", problem.field), "/strategy".to_owned()];
+            let span = place.iter().find_map(|at| self.value(at));
+            let mut diagnostic =
+                rules::STRATEGY_OPTION.diagnostic(problem.message).at(span, "here").help(problem.help);
+            if problem.harmless {
+                diagnostic.severity = crate::diagnostics::Severity::Warning;
+            }
+            self.found.push(diagnostic);
+        }
     }
 
     fn services(&mut self) {

@@ -24,6 +24,8 @@ pub(super) struct After {
     pub(super) stopped: Option<bool>,
     /// Values of the manifest's secrets that are not in the store yet.
     pub(super) secrets: Vec<PendingSecret>,
+    /// Watches are left to whoever goes on with them.
+    pub(super) detach: bool,
     /// The stack goes: with its data, or without.
     pub(super) destroyed: Option<Destroyed>,
 }
@@ -72,7 +74,10 @@ impl Change {
             }
         } else {
             let engine = self.session.engine()?;
-            let options = ApplyOptions { cancellation: self.session.run.cancellation.clone() };
+            let options = ApplyOptions {
+                cancellation: self.session.run.cancellation.clone(),
+                detach: self.after.detach,
+            };
             engine
                 .apply(
                     &*self.session.lease,
@@ -109,7 +114,7 @@ impl Change {
             steps,
             plan: digest,
         };
-        self.session.lease.release().await?;
+        self.session.end().await?;
         Ok(report)
     }
 }

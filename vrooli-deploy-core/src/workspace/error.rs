@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use crate::diagnostics::{Code, Diagnostic};
 use crate::engine::{ApplyError, Outcome};
+use crate::names::ReleaseNumber;
 use crate::plan::PlanError;
 use crate::provider::{ProviderError, UnknownProvider};
 use crate::release::strategy::StrategyError;
@@ -57,6 +58,14 @@ pub enum OperationError {
         message: String,
         /// What would be accepted.
         help: String,
+    },
+    /// SQL ran after the release to go back to that it may not live with (exit 7).
+    #[error("{} statement(s) that cannot be taken back ran after {to}: {}", .statements.len(), .statements.join(", "))]
+    Across {
+        /// Where to.
+        to: ReleaseNumber,
+        /// Which: file, line, what it does, and the release that ran it.
+        statements: Vec<String>,
     },
     /// An interrupted run could not be resolved: a person decides (exit 6).
     #[error("the interrupted run could not be resolved{}", unresolved(.0))]
@@ -118,7 +127,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::State(StateError::Held { .. }) => 5,
-            Self::Gate { .. } => 7,
+            Self::Gate { .. } | Self::Across { .. } => 7,
             Self::Unresolved(_) => 6,
             Self::Apply(ApplyError::Lost(_) | ApplyError::Fenced { .. }) => 5,
             Self::Apply(_) => 6,
@@ -139,6 +148,7 @@ impl OperationError {
             Self::OtherSource { .. } => Code(252),
             Self::Nothing { .. } => Code(253),
             Self::Gate { .. } => Code(530),
+            Self::Across { .. } => crate::diagnostics::rules::ROLLBACK_ACROSS,
             Self::PlanChanged { .. } => Code(531),
             Self::Unresolved(outcome) => {
                 outcome.cause.as_ref().map_or(Code(603), |(_, failure)| failure.code)
@@ -169,6 +179,7 @@ impl OperationError {
                 Some("deploy under another name with `--name NAME`, or take it over with `--adopt`".to_owned())
             }
             Self::Nothing { help, .. } | Self::Gate { help, .. } => Some(help.clone()),
+            Self::Across { .. } => Some("deploy a fix forward, or, if the older release lives with the database as it is, give `--allow-irreversible`".to_owned()),
             Self::PlanChanged { .. } => Some("look at the differences and save a new plan with `plan --out FILE`".to_owned()),
             Self::Unresolved(_) => Some("mend what the message says and run the command again; `destroy` ends the app whatever is open".to_owned()),
             Self::Provider(e) => e.help().map(ToOwned::to_owned),

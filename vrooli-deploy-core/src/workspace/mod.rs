@@ -5,6 +5,7 @@
 //! a `Change` gives the lease back and has changed nothing.
 
 mod change;
+mod decide;
 mod deploy;
 mod destroy;
 mod error;
@@ -30,7 +31,10 @@ use crate::state::{SqliteStore, StateStore};
 
 pub use change::Change;
 pub use error::OperationError;
-pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
+pub use options::{
+    DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
+    WorkspaceOptions,
+};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 
 /// One state folder and the providers of this program. Cheap to clone.

@@ -10,6 +10,7 @@ mod stack;
 pub(crate) use stack::check_fence;
 pub use stack::last_routing;
 mod unit;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -41,7 +42,7 @@ use crate::failure::{self, at};
 use crate::layout::Layout;
 
 use front::Front;
-pub(crate) use front::run_edge;
+pub(crate) use front::{edge_folder, run_edge};
 use stack::Stack;
 use unit::UnitKey;
 
@@ -292,6 +293,7 @@ impl Supervisor {
             }
             for stack in self.all_stacks() {
                 stack.revert_if_due(self).await;
+                stack.see_to_watch(self);
             }
             let _ = log::rotate(&self.layout().supervisor_log(), OWN_LOG);
             if self.is_active() {
