@@ -33,6 +33,7 @@ struct Arguments {
     force: bool,
     allow_degraded: bool,
     adopt: bool,
+    no_wait: bool,
 }
 
 fn arguments() -> Arguments {
@@ -49,6 +50,7 @@ fn arguments() -> Arguments {
             "--force" => parsed.force = true,
             "--allow-degraded" => parsed.allow_degraded = true,
             "--adopt" => parsed.adopt = true,
+            "--no-wait" => parsed.no_wait = true,
             _ => plain.push(word),
         }
     }
@@ -160,6 +162,7 @@ async fn run(
     deploy.force = arguments.force;
     deploy.allow_degraded = arguments.allow_degraded;
     deploy.adopt = arguments.adopt;
+    deploy.no_wait = arguments.no_wait;
     let mut destroy = DestroyOptions::default();
     destroy.data.clone_from(&arguments.data);
     let stack = &target.stack;
@@ -177,6 +180,14 @@ async fn run(
         "status" => return Ok((json!(workspace.status(stack).await?), 0)),
         "releases" => return Ok((json!(workspace.releases(stack).await?), 0)),
         "history" => return Ok((json!(workspace.history(stack, 1).await?.len()), 0)),
+        "promote" => {
+            let report = workspace.promote(stack, &run).await?;
+            return Ok((json!(report), report.outcome.kind.exit_code()));
+        }
+        "abort" => {
+            let report = workspace.abort(stack, &run).await?;
+            return Ok((json!(report), report.outcome.kind.exit_code()));
+        }
         "resume" => {
             let report = workspace.resume(stack, &run).await?;
             return Ok((json!(report), report.outcome.kind.exit_code()));

@@ -328,5 +328,8 @@ fn destroy(
 /// Is it an end that a user may see after a crash and a second run?
 #[must_use]
 pub fn is_settled(outcome: &Outcome) -> bool {
-    matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::RolledBack)
+    matches!(
+        outcome.kind,
+        OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::RolledBack | OutcomeKind::OnHold
+    )
 }

@@ -73,6 +73,7 @@ fn any_failing_call_of_a_first_deployment_leaves_nothing() {
         wish: Wish::full(),
         outcome: OutcomeKind::Applied,
         delete_data: false,
+        floor: None,
     });
 }
 
@@ -84,6 +85,7 @@ fn any_failing_call_of_an_upgrade_leaves_the_old_release_serving() {
         wish: Wish::full().without("bucket/files").release(ReleaseWish::version("2")),
         outcome: OutcomeKind::Applied,
         delete_data: false,
+        floor: None,
     });
 }
 

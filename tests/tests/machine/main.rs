@@ -13,4 +13,5 @@ mod behaviour;
 mod bench;
 mod crash;
 mod main_job;
+mod strategies;
 mod vrooli;
