@@ -6,6 +6,7 @@ mod secrets;
 mod estimate_cost;
 mod prices;
 mod fitness;
+mod strategy;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -115,6 +116,10 @@ pub(crate) enum Command {
     Releases(App),
     /// Go back to the last good release, or to the one given
     Rollback(Rollback),
+    /// Take the release that is on hold, or being watched, for good
+    Promote(App),
+    /// Give up the release that is on hold, or being watched
+    Abort(App),
     /// Remove an app; databases and volumes stay unless --data names it
     Destroy(Destroy),
     /// Resolve an interrupted run, and start nothing new
@@ -164,6 +169,8 @@ impl Command {
             Self::Start(_) => "start",
             Self::Releases(_) => "releases",
             Self::Rollback(_) => "rollback",
+            Self::Promote(_) => "promote",
+            Self::Abort(_) => "abort",
             Self::Destroy(_) => "destroy",
             Self::Resume(_) => "resume",
             Self::Profile(profile) => profile.name(),
@@ -200,9 +207,6 @@ pub(crate) struct Choices {
     /// Another provider than the manifest's
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<ProviderName>,
-    /// Another strategy than the manifest's
-    #[arg(long, value_name = "NAME")]
-    pub(crate) strategy: Option<String>,
     /// Public port of the app; kept from then on
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
@@ -233,13 +237,15 @@ pub(crate) struct Choices {
     /// Build and release although nothing changed
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) strategy: strategy::Strategy,
 }
 
 impl Choices {
     pub(crate) fn options(&self) -> DeployOptions {
         let mut options = DeployOptions::default();
         options.provider.clone_from(&self.provider);
-        options.strategy.clone_from(&self.strategy);
+        self.strategy.apply(&mut options);
         options.port = self.port;
         options.listen = self.listen;
         options.adopt = self.adopt;
@@ -315,6 +321,9 @@ pub(crate) struct Rollback {
     /// The release to go to [default: the last good one before the current]
     #[arg(long, value_name = "rN")]
     pub(crate) to: Option<ReleaseNumber>,
+    /// Go back although SQL ran since then that the older release may not live with
+    #[arg(long)]
+    pub(crate) allow_irreversible: bool,
 }
 
 #[derive(Debug, Args)]
@@ -430,6 +439,9 @@ mod tests {
             vec!["vrooli-deploy", "rollback", "x", "--to", "latest"],
             vec!["vrooli-deploy", "up", "x", "--port", "0"],
             vec!["vrooli-deploy", "up", "x", "--pass-env", "A=b"],
+            vec!["vrooli-deploy", "up", "x", "--canary-percent", "0"],
+            vec!["vrooli-deploy", "up", "x", "--watch", "5"],
+            vec!["vrooli-deploy", "up", "x", "--batch", "0"],
         ] {
             assert!(Arguments::try_parse_from(&bad).is_err(), "{bad:?}");
         }

@@ -19,7 +19,8 @@ use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::release::strategy::Strategies;
 use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::workspace::{
-    DeployOptions, DestroyOptions, OperationError, Run, TargetOptions, Workspace, WorkspaceOptions,
+    DeployOptions, DestroyOptions, OperationError, RollbackOptions, Run, TargetOptions, Workspace,
+    WorkspaceOptions,
 };
 
 #[derive(Debug, Default)]
@@ -36,6 +37,7 @@ struct Arguments {
     allow_degraded: bool,
     adopt: bool,
     in_process: bool,
+    no_wait: bool,
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Arguments {
@@ -52,6 +54,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Arguments {
             "--allow-degraded" => parsed.allow_degraded = true,
             "--adopt" => parsed.adopt = true,
             "--in-process" => parsed.in_process = true,
+            "--no-wait" => parsed.no_wait = true,
             _ => plain.push(word),
         }
     }
@@ -191,14 +194,16 @@ async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), O
     deploy.force = arguments.force;
     deploy.allow_degraded = arguments.allow_degraded;
     deploy.adopt = arguments.adopt;
+    deploy.no_wait = arguments.no_wait;
     let mut destroy = DestroyOptions::default();
     destroy.data.clone_from(&arguments.data);
     let stack = &target.stack;
     let change = match arguments.command.as_str() {
         "deploy" => workspace.deploy(&target, &deploy, &run).await?,
         "rollback" => {
-            let to = arguments.to.as_ref().and_then(|r| r.parse().ok());
-            workspace.rollback(stack, to, &run).await?
+            let mut options = RollbackOptions::default();
+            options.to = arguments.to.as_ref().and_then(|r| r.parse().ok());
+            workspace.rollback(stack, &options, &run).await?
         }
         "stop" => workspace.stop(stack, &run).await?,
         "start" => workspace.start(stack, &run).await?,
@@ -207,6 +212,14 @@ async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), O
         "status" => return Ok((json!(workspace.status(stack).await?), 0)),
         "releases" => return Ok((json!(workspace.releases(stack).await?), 0)),
         "history" => return Ok((json!(workspace.history(stack, 1).await?.len()), 0)),
+        "promote" => {
+            let report = workspace.promote(stack, &run).await?;
+            return Ok((json!(report), report.outcome.kind.exit_code()));
+        }
+        "abort" => {
+            let report = workspace.abort(stack, &run).await?;
+            return Ok((json!(report), report.outcome.kind.exit_code()));
+        }
         "resume" => {
             let report = workspace.resume(stack, &run).await?;
             return Ok((json!(report), report.outcome.kind.exit_code()));

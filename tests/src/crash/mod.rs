@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use vrooli_deploy_core::engine::{EngineHooks, Entry, Hook, JournalRecord, Outcome, OutcomeKind};
+use vrooli_deploy_core::engine::{Decision, EngineHooks, Entry, Hook, JournalRecord, Outcome, OutcomeKind};
 
 use crate::fakecloud::{FakeCloud, FakeCloudOptions, Fault};
-use crate::session::{Session, Wish, is_settled, verify};
+use crate::session::{Session, Wish, is_settled, stack_id, verify};
 
 /// Where a run is killed. Numbers count from 0 in that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Scenario {
     pub outcome: OutcomeKind,
     /// Data may be deleted.
     pub delete_data: bool,
+    /// Units of `api` that must serve at any time from here on.
+    pub floor: Option<u32>,
 }
 
 struct KillAt {
@@ -87,7 +89,11 @@ pub async fn prepared(scenario: &Scenario, options: FakeCloudOptions) -> Session
     session.options.delete_data = scenario.delete_data;
     for wish in &scenario.before {
         let outcome = session.run(wish).await;
-        assert!(matches!(&outcome, Ok(o) if o.kind == OutcomeKind::Applied), "before: {outcome:?}");
+        let done = [OutcomeKind::Applied, OutcomeKind::OnHold];
+        assert!(matches!(&outcome, Ok(o) if done.contains(&o.kind)), "before: {outcome:?}");
+    }
+    if let Some(fleet) = session.cloud.world().fleets.get_mut(&stack_id()) {
+        fleet.floor = scenario.floor;
     }
     session
 }
@@ -165,10 +171,18 @@ pub fn survive(scenario: &Scenario, points: &[Point], options: &FakeCloudOptions
             assert!(is_settled(&outcome), "the next run did not settle it: {outcome:#?}");
             let wanted = [scenario.outcome, OutcomeKind::NoChange];
             assert!(wanted.contains(&outcome.kind), "wanted {:?}: {outcome:#?}", scenario.outcome);
+            let committed = scenario.wish.decide == Some(Decision::Promote)
+                && outcome.kind == OutcomeKind::NoChange
+                && session.state().await.is_ok_and(|s| s.current.map(|r| r.0) == Some(s.last_release));
+            if committed {
+                // What follows a commit is found by the next plan, as after any other crash.
+                let again = session.run(&Wish { decide: None, ..scenario.wish.clone() }).await;
+                assert!(again.is_ok_and(|o| o.kind == OutcomeKind::Applied), "the rest of the promotion");
+            }
             verify(&session, &scenario.wish, &outcome).await;
             tokio::time::sleep(Duration::from_secs(3600)).await;
             verify(&session, &scenario.wish, &outcome).await;
-            if scenario.outcome == OutcomeKind::Applied {
+            if scenario.outcome == OutcomeKind::Applied && scenario.wish.decide.is_none() {
                 let again = session.run(&scenario.wish).await;
                 assert!(
                     matches!(&again, Ok(o) if o.kind == OutcomeKind::NoChange),

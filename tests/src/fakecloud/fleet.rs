@@ -1,13 +1,14 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, UnitId};
 use vrooli_deploy_core::provider::{
     Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
-    MigrationReport, OpCtx, ProbeReport, ProviderError, Result, Routing, SmokeReport, UnitObserved,
+    MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport, UnitObserved,
     UnitState,
 };
 use vrooli_deploy_core::release::Release;
@@ -16,8 +17,9 @@ use super::cloud::FakeCloud;
 use super::fault::CallRecord;
 use super::world::World;
 
-/// A fleet in memory. A release whose version says `unhealthy`, `unsmoked` or `dying` is so;
-/// a build step called `fail` fails.
+/// A fleet in memory. A release whose version says `unhealthy`, `unsmoked`, `dying`, `erring`
+/// (30 % of requests fail), `slow`, `leaking` or `quiet` (nobody asks it anything) is so; a
+/// build step called `fail` fails.
 #[derive(Debug)]
 pub struct FakeFleet {
     cloud: FakeCloud,
@@ -62,6 +64,9 @@ impl Fleet for FakeFleet {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = true;
         capabilities.weights = true;
+        capabilities.reverts = true;
+        capabilities.keeps_watch = true;
+        capabilities.measures = true;
         capabilities
     }
 
@@ -176,7 +181,7 @@ impl Fleet for FakeFleet {
     async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
         let routing = routing.clone();
         self.call(cx, "route", format!("{:?}", routing.weights), true, move |world, cx| {
-            Ok(std::mem::replace(&mut world.fleet(cx)?.routing, routing))
+            Ok(world.fleet(cx)?.route(routing, Instant::now()))
         })
         .await
     }
@@ -185,13 +190,31 @@ impl Fleet for FakeFleet {
         self.call(cx, "routing", "", false, |world, cx| Ok(world.fleet_seen(cx).routing.clone())).await
     }
 
-    async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
+    async fn drain(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+        _units: &BTreeSet<UnitId>,
+        deadline: Duration,
+    ) -> Result<DrainReport> {
         sleep(deadline.min(Duration::from_secs(1))).await;
         self.call(cx, "drain", release, false, |world, cx| {
             world.fleet_seen(cx);
             Ok(DrainReport::default())
         })
         .await
+    }
+
+    async fn samples(&self, cx: &OpCtx, _since: Option<Timestamp>) -> Result<Vec<Reading>> {
+        self.call(cx, "samples", "", false, |world, cx| {
+            Ok(vec![world.fleet_seen(cx).reading(Instant::now())])
+        })
+        .await
+    }
+
+    async fn keep_watch(&self, _cx: &OpCtx) -> Result<()> {
+        // A test is what goes on with it.
+        Ok(())
     }
 
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {

@@ -1,12 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, ResourceKey, StackId, UnitId};
 use vrooli_deploy_core::provider::{
-    ErrorKind, OpCtx, OpToken, PhysicalId, ProviderError, Result, Routing, UnitObserved, UnitState,
+    Counters, ErrorKind, OpCtx, OpToken, PhysicalId, ProviderError, Reading, Result, Routing, UnitObserved,
+    UnitState,
 };
 use vrooli_deploy_core::release::Release;
 
@@ -105,6 +107,95 @@ pub struct FleetWorld {
     pub fence: u64,
     /// How often each unit was started.
     pub starts: u32,
+    /// What was counted of each release.
+    pub counted: BTreeMap<ReleaseNumber, Counters>,
+    /// Units of a service that must serve at any time, once a release was routed.
+    pub floor: Option<u32>,
+    /// Until when it was counted, with the time that readings say then.
+    clock: Option<(Instant, Timestamp)>,
+    /// When traffic goes back by itself.
+    revert: Option<Instant>,
+}
+
+/// Requests a second, over all releases that get traffic.
+const RATE: f64 = 50.0;
+
+impl FleetWorld {
+    /// Lets clients work until now, at the weights that were in force, and lets traffic go back
+    /// if its time has come.
+    fn pass(&mut self, now: Instant) {
+        if let Some(due) = self.revert.filter(|due| *due <= now) {
+            self.count(due);
+            self.revert = None;
+            let weights = std::mem::take(&mut self.routing.revert_to);
+            self.routing = Routing { weights, ..Routing::default() };
+        }
+        self.count(now);
+    }
+
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn count(&mut self, now: Instant) {
+        let (since, at) = *self.clock.get_or_insert_with(|| (now, Timestamp::now()));
+        let passed = now.saturating_duration_since(since);
+        let total: u32 = self.routing.weights.values().sum();
+        // Whole seconds: what is left counts the next time.
+        let seconds = passed.as_secs();
+        if seconds == 0 {
+            return;
+        }
+        for (release, weight) in &self.routing.weights {
+            let Some(staged) = self.staged.get(release) else { continue };
+            let version = &staged.bundle.version;
+            let counted = self.counted.entry(*release).or_default();
+            let requests = if version.contains("quiet") {
+                0
+            } else {
+                (RATE * seconds as f64 * f64::from(*weight) / f64::from(total.max(1))) as u64
+            };
+            counted.requests += requests;
+            counted.errors += if version.contains("erring") { requests * 3 / 10 } else { 0 };
+            *counted
+                .latency
+                .steps
+                .entry(if version.contains("slow") { 9_000 } else { 1_000 })
+                .or_default() += requests;
+        }
+        let later = Duration::from_secs(seconds);
+        self.clock = Some((since + later, at.saturating_add(later).unwrap_or(at)));
+    }
+
+    pub(super) fn route(&mut self, routing: Routing, now: Instant) -> Routing {
+        self.pass(now);
+        self.revert = routing
+            .revert_at
+            .filter(|_| !routing.revert_to.is_empty())
+            .map(|at| now + Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        std::mem::replace(&mut self.routing, routing)
+    }
+
+    pub(super) fn reading(&mut self, now: Instant) -> Reading {
+        self.pass(now);
+        let mut releases = self.counted.clone();
+        for (release, _) in self.units.keys() {
+            let counted = releases.entry(*release).or_default();
+            let leaks = self.staged.get(release).is_some_and(|r| r.bundle.version.contains("leaking"));
+            let requests = if leaks { counted.requests } else { 0 };
+            counted.memory = Some((50 << 20) + (requests << 16));
+        }
+        let at = self.clock.map_or_else(Timestamp::now, |(_, at)| at);
+        Reading { at, releases }
+    }
+
+    /// Units of a service that get requests.
+    fn serving(&self, service: &str) -> u32 {
+        let serving = self.units.iter().filter(|((release, unit), seen)| {
+            unit.service.as_str() == service
+                && seen.state == UnitState::Running
+                && self.routing.weights.get(release).is_some_and(|weight| *weight > 0)
+                && !self.routing.resting.get(release).is_some_and(|resting| resting.contains(unit))
+        });
+        u32::try_from(serving.count()).unwrap_or(u32::MAX)
+    }
 }
 
 impl std::fmt::Debug for World {
@@ -116,6 +207,9 @@ impl std::fmt::Debug for World {
 impl World {
     /// Lets calls land whose time has come.
     pub(super) fn pass(&mut self, now: Instant) {
+        for fleet in self.fleets.values_mut() {
+            fleet.pass(now);
+        }
         loop {
             let Some(at) = self.landings.iter().position(|(when, _)| *when <= now) else { return };
             let (when, landing) = self.landings.remove(at);
@@ -248,7 +342,7 @@ impl World {
     }
 
     /// The fleet of a call's stack, for reading: nobody is refused, a new lease holder is noticed.
-    pub(super) fn fleet_seen(&mut self, cx: &OpCtx) -> &FleetWorld {
+    pub(super) fn fleet_seen(&mut self, cx: &OpCtx) -> &mut FleetWorld {
         let fleet = self.fleets.entry(cx.stack.clone()).or_default();
         fleet.fence = fleet.fence.max(cx.fence);
         fleet
@@ -263,6 +357,12 @@ impl World {
             if !runs {
                 seen.insert(format!("after {after}: traffic goes to {release}, which does not run"));
             }
+        }
+        if let Some(floor) = fleet.floor
+            && !fleet.routing.weights.is_empty()
+            && fleet.serving("api") < floor
+        {
+            seen.insert(format!("after {after}: {} units of api serve, not {floor}", fleet.serving("api")));
         }
         let mut exclusive: BTreeMap<&UnitId, Vec<ReleaseNumber>> = BTreeMap::new();
         for (release, unit) in fleet.units.keys() {

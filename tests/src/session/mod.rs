@@ -21,7 +21,7 @@ use vrooli_deploy_core::plan::{
 };
 use vrooli_deploy_core::provider::{Cancellation, OpCtx, Provider, ProviderError, Routing, UnitState};
 use vrooli_deploy_core::release::Release;
-use vrooli_deploy_core::release::strategy::{BlueGreen, Situation, Strategy as _, StrategyError, units};
+use vrooli_deploy_core::release::strategy::{Situation, Strategies, StrategyError, units};
 use vrooli_deploy_core::state::{Holder, Lease, MemoryStore, StateError, StateStore as _};
 
 use crate::fakecloud::{FakeCloud, MemorySecrets};
@@ -46,6 +46,8 @@ pub struct Session {
     pub hooks: EngineHooks,
     /// Steps at one time.
     pub concurrency: usize,
+    /// Watches are begun and not waited for.
+    pub detach: bool,
     events: Arc<std::sync::Mutex<Vec<Event>>>,
 }
 
@@ -81,6 +83,7 @@ impl Session {
             cancellation: Cancellation::new(),
             hooks: EngineHooks::default(),
             concurrency: 8,
+            detach: false,
             events: Arc::default(),
         }
     }
@@ -141,6 +144,14 @@ impl Session {
         let lease = self.lease().await?;
         let mut state = self.state().await?;
         let (engine, events) = (self.engine(), self.sink());
+        let apply = || ApplyOptions { cancellation: self.cancellation.clone(), detach: self.detach };
+        if let Some(decision) = wish.decide
+            && state.open.as_ref().is_some_and(|open| open.waiting().is_some())
+        {
+            let outcome = engine.proceed(&*lease, &mut state, decision, apply(), &events).await?;
+            assert_eq!(state, self.state().await?);
+            return Ok(outcome);
+        }
         let recover = RecoverOptions { cancellation: self.cancellation.clone(), ..RecoverOptions::default() };
         let report = engine.recover(&*lease, &mut state, &recover, &events).await?;
         if state.open.is_some()
@@ -148,12 +159,20 @@ impl Session {
         {
             return Ok(outcome);
         }
+        if wish.decide.is_some() {
+            // Decided already, or taken back: nothing new begins.
+            return Ok(Outcome {
+                kind: OutcomeKind::NoChange,
+                release: state.current,
+                cause: None,
+                left_behind: Vec::new(),
+            });
+        }
         let survey = engine.survey(&self.context(lease.info().fence), &state).await?;
         let plan = self.plan_from(wish, &state, &survey)?;
         let findings = plan::check(&plan, &state);
         assert!(findings.is_empty(), "the planner made a plan with findings: {findings:#?}");
-        let apply = ApplyOptions { cancellation: self.cancellation.clone() };
-        let outcome = engine.apply(&*lease, &mut state, plan, apply, &events).await?;
+        let outcome = engine.apply(&*lease, &mut state, plan, apply(), &events).await?;
         // The state in hand is the one in the store.
         assert_eq!(state, self.state().await?);
         Ok(outcome)
@@ -211,7 +230,8 @@ impl Session {
                     .filter(|n| Some(*n) != state.current && *n != next.number)
                     .filter(|n| state.releases.get(n).is_none_or(|r| r.status != ReleaseStatus::Good))
                     .collect();
-                release_steps = BlueGreen.steps(&Situation {
+                let strategies = Strategies::default();
+                release_steps = strategies.get(draft.strategy.kind.name())?.steps(&Situation {
                     next: &next,
                     current,
                     routing: &seen.routing,
@@ -308,5 +328,8 @@ fn destroy(
 /// Is it an end that a user may see after a crash and a second run?
 #[must_use]
 pub fn is_settled(outcome: &Outcome) -> bool {
-    matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::RolledBack)
+    matches!(
+        outcome.kind,
+        OutcomeKind::Applied | OutcomeKind::NoChange | OutcomeKind::RolledBack | OutcomeKind::OnHold
+    )
 }

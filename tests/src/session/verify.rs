@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vrooli_deploy_core::engine::{Outcome, OutcomeKind, ReleaseStatus, StackState};
+use vrooli_deploy_core::manifest::Overlap;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{OutputValue, PhysicalId, Routing};
 use vrooli_deploy_core::release::strategy::units;
@@ -18,6 +19,10 @@ pub async fn verify(session: &Session, wish: &Wish, outcome: &Outcome) {
     let state = load(session).await;
     journal(session, &state).await;
     once(session);
+    if outcome.kind == OutcomeKind::OnHold {
+        held(session, &state);
+        return;
+    }
     assert!(state.open.is_none(), "a plan is still open after {:?}", outcome.kind);
     match outcome.kind {
         OutcomeKind::Applied | OutcomeKind::NoChange => {
@@ -40,6 +45,26 @@ pub async fn verify(session: &Session, wish: &Wish, outcome: &Outcome) {
             fleet(session, &state, true);
         }
         other => panic!("{other:?} is no settled outcome: {outcome:#?}"),
+    }
+}
+
+/// Both releases run whole, and traffic is as the plan left it.
+#[expect(clippy::panic, reason = "it is an assertion")]
+fn held(session: &Session, state: &StackState) {
+    let Some(open) = &state.open else { panic!("on hold without an open plan") };
+    assert!(open.waiting().is_some_and(|waiting| !waiting.watching), "it waits for a person");
+    let world = session.cloud.world();
+    let fleet = &world.fleets[&stack_id()];
+    let routed = open.routed().map(|routing| routing.weights.clone()).unwrap_or_default();
+    assert_eq!(fleet.routing.weights, routed, "traffic is as the plan left it");
+    for number in [state.current, open.plan.release.as_ref().map(|r| r.number)].into_iter().flatten() {
+        let release = &state.releases[&number].release;
+        for (name, config) in &release.bundle.services {
+            let allowed = vrooli_deploy_core::release::strategy::overlap(config) == Overlap::Allowed;
+            for unit in units(name, config).filter(|_| allowed) {
+                assert!(fleet.units.contains_key(&(number, unit.clone())), "{unit} of {number} runs");
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use vrooli_deploy_core::engine::StackState;
+use vrooli_deploy_core::engine::{Decision, StackState};
 use vrooli_deploy_core::manifest::{
     BuildStep, Command, PortConfig, ServiceConfig, SmokeTest, StrategyConfig,
 };
@@ -24,6 +24,9 @@ pub struct Wish {
     pub release: Option<ReleaseWish>,
     /// Nothing is to be left.
     pub gone: bool,
+    /// What waits is decided so, instead of anything else. Where nothing waits any more nothing
+    /// is to do.
+    pub decide: Option<Decision>,
 }
 
 /// What a release is to be.
@@ -45,6 +48,8 @@ pub struct ReleaseWish {
     pub build_fails: bool,
     /// Watched for so many seconds.
     pub watch: Option<u64>,
+    /// How it takes over; `watch` wins over what it says.
+    pub strategy: StrategyConfig,
 }
 
 /// The stack of all tests.
@@ -119,6 +124,7 @@ impl Wish {
             resources: resources.into_iter().map(|(k, kind, spec)| (key(k), resource(kind, spec))).collect(),
             release: Some(ReleaseWish::version("1")),
             gone: false,
+            decide: None,
         }
     }
 
@@ -167,6 +173,13 @@ impl Wish {
         self
     }
 
+    /// The same, by deciding about what waits.
+    #[must_use]
+    pub fn decided(mut self, decision: Decision) -> Self {
+        self.decide = Some(decision);
+        self
+    }
+
     /// Nothing at all.
     #[must_use]
     pub fn gone() -> Self {
@@ -199,7 +212,19 @@ impl ReleaseWish {
             smoke: true,
             build_fails: false,
             watch: None,
+            strategy: StrategyConfig::default(),
         }
+    }
+
+    /// The same with another strategy, as manifests say it.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    #[expect(clippy::unwrap_used, reason = "literals of tests")]
+    pub fn by(mut self, strategy: Value) -> Self {
+        self.strategy = serde_json::from_value(strategy).unwrap();
+        self
     }
 
     /// The bundle before its artefact is built.
@@ -245,8 +270,8 @@ impl ReleaseWish {
             services,
             smoke,
             strategy: StrategyConfig {
-                watch: self.watch.map(std::time::Duration::from_secs),
-                ..StrategyConfig::default()
+                watch: self.watch.map(std::time::Duration::from_secs).or(self.strategy.watch),
+                ..self.strategy.clone()
             },
             resources: Vec::new(),
             migrations: self
@@ -256,6 +281,7 @@ impl ReleaseWish {
                     resource: "postgres".to_owned(),
                     file: (*file).to_owned(),
                     digest: Digest::of(file.as_bytes()),
+                    irreversible: Vec::new(),
                 })
                 .collect(),
         }

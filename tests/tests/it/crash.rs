@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::json;
-use vrooli_deploy_core::engine::OutcomeKind;
+use vrooli_deploy_core::engine::{Decision, OutcomeKind};
 use vrooli_deploy_tests::crash::Point;
 use vrooli_deploy_tests::crash::{Scenario, count, points, survive};
 use vrooli_deploy_tests::fakecloud::{FakeCloudOptions, Fault};
@@ -23,7 +23,7 @@ fn exhaust(scenario: &Scenario) {
 }
 
 fn scenario(name: &'static str, before: Vec<Wish>, wish: Wish, outcome: OutcomeKind) -> Scenario {
-    Scenario { name, before, wish, outcome, delete_data: false }
+    Scenario { name, before, wish, outcome, delete_data: false, floor: None }
 }
 
 #[test]
@@ -96,6 +96,102 @@ fn upgrade_that_dies_while_it_is_watched() {
     let release = ReleaseWish { watch: Some(10), ..ReleaseWish::version("2-dying") };
     let wish = Wish::small().release(release);
     exhaust(&scenario("upgrade dying", vec![Wish::small()], wish, OutcomeKind::RolledBack));
+}
+
+/// Four units of `api`, so that waves are seen.
+fn four(version: &str, strategy: serde_json::Value) -> Wish {
+    let mut release = ReleaseWish::version(version).by(strategy);
+    release.services.insert("api", 4);
+    Wish::small().release(release)
+}
+
+fn first() -> Wish {
+    four("1", json!("blue-green"))
+}
+
+fn exchange(name: &'static str, wish: Wish, outcome: OutcomeKind, floor: u32) {
+    let scenario = Scenario { floor: Some(floor), ..scenario(name, vec![first()], wish, outcome) };
+    exhaust(&scenario);
+}
+
+#[test]
+fn rolling_warm() {
+    exchange("rolling warm", four("2", json!({"type": "rolling", "batch": 2})), OutcomeKind::Applied, 4);
+}
+
+#[test]
+fn rolling_in_place() {
+    let wish = four("2", json!({"type": "rolling", "surge": 0, "batch": 2, "max_unavailable": 2}));
+    exchange("rolling in place", wish, OutcomeKind::Applied, 2);
+}
+
+#[test]
+fn rolling_in_place_with_room_for_one() {
+    let wish = four("2", json!({"type": "rolling", "surge": 1, "batch": 2, "max_unavailable": 1}));
+    exchange("rolling with a surge", wish, OutcomeKind::Applied, 3);
+}
+
+#[test]
+fn rolling_in_place_that_fails_its_smoke_tests() {
+    let wish = four("2-unsmoked", json!({"type": "rolling", "surge": 0, "batch": 2, "max_unavailable": 2}));
+    exchange("rolling unsmoked", wish, OutcomeKind::RolledBack, 2);
+}
+
+#[test]
+fn rolling_in_place_that_is_worse() {
+    let wish = four("2-erring", json!({"type": "rolling", "surge": 0, "batch": 2, "max_unavailable": 2, "watch": "3s", "min_requests": 8}));
+    exchange("rolling erring", wish, OutcomeKind::RolledBack, 2);
+}
+
+#[test]
+fn canary() {
+    let wish = four("2", json!({"type": "canary", "steps": [10, 50, 100], "watch": "3s", "min_requests": 8}));
+    exchange("canary", wish, OutcomeKind::Applied, 4);
+}
+
+#[test]
+fn canary_that_is_worse() {
+    let wish = four("2-erring", json!({"type": "canary", "steps": [10, 50], "watch": "5s", "min_requests": 8}));
+    exchange("canary erring", wish, OutcomeKind::RolledBack, 4);
+}
+
+fn held(version: &str) -> Wish {
+    four(version, json!({"type": "canary", "watch": "3s", "min_requests": 8, "hold": true, "inconclusive": "extend"}))
+}
+
+#[test]
+fn canary_on_hold() {
+    exchange("canary held", held("2"), OutcomeKind::OnHold, 4);
+}
+
+#[test]
+fn promoted() {
+    let wish = held("2").decided(Decision::Promote);
+    exhaust(&scenario("promote", vec![first(), held("2")], wish, OutcomeKind::Applied));
+}
+
+#[test]
+fn aborted() {
+    // What is wanted is what there was.
+    let wish = first().decided(Decision::Abort);
+    exhaust(&scenario("abort", vec![first(), held("2")], wish, OutcomeKind::RolledBack));
+}
+
+#[test]
+fn a_new_deployment_ends_a_hold() {
+    let wish = four("3", json!("blue-green"));
+    exhaust(&scenario("deploy over a hold", vec![first(), held("2")], wish, OutcomeKind::Applied));
+}
+
+#[test]
+fn watched_and_worse() {
+    let wish = four("2-erring", json!({"watch": "3s", "min_requests": 8}));
+    exchange("watched erring", wish, OutcomeKind::RolledBack, 4);
+}
+
+#[test]
+fn watched_and_as_good() {
+    exchange("watched", four("2", json!({"watch": "3s", "min_requests": 8})), OutcomeKind::Applied, 4);
 }
 
 fn change() -> Scenario {

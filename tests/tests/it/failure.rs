@@ -73,6 +73,7 @@ fn any_failing_call_of_a_first_deployment_leaves_nothing() {
         wish: Wish::full(),
         outcome: OutcomeKind::Applied,
         delete_data: false,
+        floor: None,
     });
 }
 
@@ -84,6 +85,7 @@ fn any_failing_call_of_an_upgrade_leaves_the_old_release_serving() {
         wish: Wish::full().without("bucket/files").release(ReleaseWish::version("2")),
         outcome: OutcomeKind::Applied,
         delete_data: false,
+        floor: None,
     });
 }
 
@@ -227,7 +229,7 @@ fn a_plan_is_not_run_over_one_that_is_open() {
         let (lease, mut state) = (session.lease().await.unwrap(), session.state().await.unwrap());
         let cancelled = Cancellation::new();
         cancelled.cancel();
-        let options = ApplyOptions { cancellation: cancelled };
+        let options = ApplyOptions { cancellation: cancelled, detach: false };
         let engine = session.engine();
         let sink = EventSink::default();
         let outcome = engine.apply(&*lease, &mut state, plan.clone(), options, &sink).await.unwrap();

@@ -73,7 +73,7 @@ proptest! {
         let outcome = OutcomeKind::Applied;
         // A scenario begins with a stack that was applied; an empty one is no run.
         let before = if first.resources.is_empty() { vec![] } else { vec![first] };
-        let scenario = Scenario { name: "random", before, wish: second, outcome, delete_data: false };
+        let scenario = Scenario { name: "random", before, wish: second, outcome, delete_data: false, floor: None };
         survive(&scenario, &[point], &FakeCloudOptions::default());
     }
 }

@@ -15,4 +15,5 @@ mod crash;
 mod in_process;
 mod key;
 mod main_job;
+mod strategies;
 mod vrooli;

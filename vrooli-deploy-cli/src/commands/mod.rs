@@ -1,5 +1,6 @@
 //! One file a verb. Each calls the library and draws what it says.
 
+mod abort;
 mod change;
 mod completions;
 mod configure;
@@ -21,6 +22,7 @@ mod plan;
 mod profile;
 mod prompt;
 mod prices;
+mod promote;
 mod releases;
 mod resume;
 mod rollback;
@@ -103,6 +105,8 @@ const fn changes(command: &Command) -> bool {
             | Command::Stop(_)
             | Command::Start(_)
             | Command::Rollback(_)
+            | Command::Promote(_)
+            | Command::Abort(_)
             | Command::Destroy(_)
             | Command::Resume(_)
     )
@@ -120,6 +124,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Start(args) => start::run(context, args).await,
         Command::Releases(args) => releases::run(context, args).await,
         Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Promote(args) => promote::run(context, args).await,
+        Command::Abort(args) => abort::run(context, args).await,
         Command::Destroy(args) => destroy::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::History(args) => history::run(context, args).await,

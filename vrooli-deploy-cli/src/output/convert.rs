@@ -4,13 +4,14 @@ use serde::Serialize;
 use serde_json::Value;
 use vrooli_deploy_core::diagnostics::{Diagnostic, Severity};
 use vrooli_deploy_core::engine::{Event, JournalRecord, StepFailure};
+use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::plan::{Plan, StepAction};
-use vrooli_deploy_core::provider::LogLine;
+use vrooli_deploy_core::provider::{Counters, LogLine};
 use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
 
 use super::json::{
-    AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, StatusLine,
-    StepLine, UnitLine,
+    AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, SeenLine,
+    StatusLine, StepLine, UnitLine,
 };
 use crate::errors::Failure;
 
@@ -51,6 +52,19 @@ impl Line {
             Event::UndoFailed { step, failure: f } => {
                 Self::UndoFailed { step: step.to_string(), error: failure(f) }
             }
+            Event::Watching { step, new, old, seen_new, seen_old, elapsed_ms, window_ms, verdict } => {
+                let mut releases = vec![SeenLine::of(*new, None, seen_new)];
+                releases.extend(old.map(|old| SeenLine::of(old, None, seen_old)));
+                Self::Watching {
+                    step: step.to_string(),
+                    elapsed_millis: *elapsed_ms,
+                    window_millis: *window_ms,
+                    verdict: verdict.word().to_owned(),
+                    reason: verdict.reason().map(ToOwned::to_owned),
+                    releases,
+                }
+            }
+            Event::Held { step, reason } => Self::Held { step: step.to_string(), reason: reason.clone() },
             Event::Note { message } => Self::Note { message: message.clone() },
             Event::Finished { .. } => return None,
             // An event that this version of the format has no line for is still worth knowing.
@@ -68,6 +82,21 @@ impl Line {
             at: record.at.to_string(),
             fence: record.fence,
             entry: serde_json::to_value(&record.entry).unwrap_or_default(),
+        }
+    }
+}
+
+impl SeenLine {
+    pub(crate) fn of(release: ReleaseNumber, percent: Option<u32>, seen: &Counters) -> Self {
+        Self {
+            release: release.to_string(),
+            percent,
+            requests: seen.requests,
+            errors: seen.errors,
+            p50_us: seen.latency.quantile_us(0.5),
+            p99_us: seen.latency.quantile_us(0.99),
+            restarts: seen.restarts,
+            memory: seen.memory,
         }
     }
 }

@@ -89,6 +89,29 @@ pub(crate) enum Line {
         /// Why.
         error: Failure,
     },
+    /// A look at a release that is watched.
+    Watching {
+        /// The step's id.
+        step: String,
+        /// How long it is watched, in milliseconds.
+        elapsed_millis: u64,
+        /// How long it is to be watched, in milliseconds.
+        window_millis: u64,
+        /// `pass`, `fail` or `inconclusive`, so far.
+        verdict: String,
+        /// Why.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// What each release did since the watch began, the new one first.
+        releases: Vec<SeenLine>,
+    },
+    /// The plan waits with both releases serving.
+    Held {
+        /// The step's id.
+        step: String,
+        /// Why.
+        reason: String,
+    },
     /// Something worth knowing.
     Note {
         /// For people.
@@ -203,6 +226,31 @@ pub(crate) enum Line {
     },
     /// The last line.
     Result(Box<ResultLine>),
+}
+
+/// What was seen of a release.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct SeenLine {
+    /// `r12`.
+    pub(crate) release: String,
+    /// Its share of the traffic, in percent, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) percent: Option<u32>,
+    /// Requests.
+    pub(crate) requests: u64,
+    /// Those that failed.
+    pub(crate) errors: u64,
+    /// Half of all were answered within so many microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p50_us: Option<u64>,
+    /// 99 % were answered within so many microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) p99_us: Option<u64>,
+    /// How often its instances ended by themselves.
+    pub(crate) restarts: u32,
+    /// Memory of all its instances now, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory: Option<u64>,
 }
 
 /// What came of the command.

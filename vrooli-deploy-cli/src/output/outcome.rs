@@ -79,12 +79,17 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
             let what = match (command, release) {
                 ("stop", _) => "stopped".to_owned(),
                 ("destroy", _) => "destroyed".to_owned(),
+                ("abort", Some(release)) => format!("given up, {release} serves as before"),
                 (_, Some(release)) => format!("{release} serves"),
                 (_, None) => "done".to_owned(),
             };
             format!("{} {name}: {what} ({})", paint.green("✓"), steps(report.steps))
         }
-        OutcomeKind::OnHold => format!("{} {name}: two releases serve; a person decides", paint.yellow("!")),
+        OutcomeKind::OnHold => format!(
+            "{} {name}: two releases serve; `vrooli-deploy promote {app}` goes on, `vrooli-deploy abort {app}` goes back",
+            paint.yellow("!"),
+            app = report.app
+        ),
         OutcomeKind::RolledBack => format!(
             "{} {name}: failed and rolled back; {}",
             paint.red("✗"),

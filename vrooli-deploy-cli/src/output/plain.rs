@@ -11,6 +11,8 @@ use super::style::elapsed;
 #[derive(Debug, Default)]
 pub(crate) struct Plain {
     titles: BTreeMap<StepId, String>,
+    /// What was said of a watch last.
+    watched: Option<(u64, &'static str)>,
 }
 
 impl Plain {
@@ -44,6 +46,24 @@ impl Plain {
             Event::UndoFailed { step, failure } => {
                 vec![format!("failed to undo {}: {}", self.title(step), failure.message)]
             }
+            Event::Watching { seen_new, elapsed_ms, window_ms, verdict, .. } => {
+                // Said when it changes, and ten times in a watch at most.
+                let tenth = elapsed_ms * 10 / (*window_ms).max(1);
+                let now = (tenth, verdict.word());
+                if self.watched == Some(now) {
+                    return Vec::new();
+                }
+                self.watched = Some(now);
+                vec![format!(
+                    "watch  {} of {}: {} requests, {} errors: {}",
+                    elapsed(*elapsed_ms),
+                    elapsed(*window_ms),
+                    seen_new.requests,
+                    seen_new.errors,
+                    verdict.word()
+                )]
+            }
+            Event::Held { reason, .. } => vec![format!("hold   {reason}")],
             Event::Note { message } => vec![format!("note   {message}")],
             // The outcome says the rest.
             _ => Vec::new(),

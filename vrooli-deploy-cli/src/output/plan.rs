@@ -138,14 +138,17 @@ fn described(step: &Step, replaced: &BTreeSet<&ResourceKey>) -> (Mark, String) {
                 (Mark::Neutral, "smoke tests through the edge".to_owned())
             }
             ReleaseAction::Shift { routing } => (Mark::Change, format!("traffic: {}", shares(routing))),
-            ReleaseAction::Watch { window } => {
-                (Mark::Neutral, format!("watch for {}", vrooli_deploy_core::duration::format(*window)))
+            ReleaseAction::Watch { window, old, .. } => {
+                let with = old.map(|old| format!(" beside {old}")).unwrap_or_default();
+                (Mark::Neutral, format!("watch{with} for {}", vrooli_deploy_core::duration::format(*window)))
             }
+            ReleaseAction::Hold => (Mark::Neutral, "hold until `promote` or `abort`".to_owned()),
             ReleaseAction::Commit => (Mark::Neutral, format!("commit {release}")),
-            ReleaseAction::Drain { old, deadline } => (
+            ReleaseAction::Drain { old, units, deadline } => (
                 Mark::Neutral,
                 format!(
-                    "let requests to {old} finish, {} at most",
+                    "let requests to {}{old} finish, {} at most",
+                    units.iter().map(|unit| format!("{unit} ")).collect::<String>(),
                     vrooli_deploy_core::duration::format(*deadline)
                 ),
             ),

@@ -33,7 +33,7 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
     let painted = match health.as_str() {
         "running" => paint.green(&health),
         "stopped" | "empty" | "data_only" => paint.dim(&health),
-        "interrupted" => paint.yellow(&health),
+        "interrupted" | "on_hold" | "watched" => paint.yellow(&health),
         _ => paint.red(&health),
     };
     let mut text = format!("{}  {painted}", paint.bold(&name(summary)));

@@ -183,6 +183,11 @@ rules! {
     NOBODY_TO_ASK "0533" "nobody-to-ask" Error;
     SAVED_PLAN "0534" "saved-plan-cannot-be-used" Error;
 
+    // 056x: strategies and migrations
+    STRATEGY_OPTION "0560" "strategy-option" Error;
+    IRREVERSIBLE_SQL "0561" "irreversible-sql" Warning;
+    ROLLBACK_ACROSS "0562" "rollback-across-irreversible-sql" Error;
+
     // 06: runs and the journal
     JOURNAL_UNWRITABLE "0601" "journal-unwritable" Error;
     RUN_FENCED "0602" "run-fenced" Error;
@@ -200,6 +205,12 @@ rules! {
     SECRET_UNSTORED "0614" "secret-unstored" Error;
     JOURNAL_DAMAGED "0615" "journal-damaged" Error;
     UNDO_FAILED "0616" "undo-failed" Error;
+    VERDICT_FAILED "0660" "verdict-failed" Error;
+    WATCH_ENDED "0661" "watch-ended" Error;
+    WATCH_UNDECIDED "0662" "watch-undecided" Error;
+    RELEASE_ABORTED "0663" "release-aborted" Error;
+    WENT_BACK "0664" "went-back-by-itself" Error;
+    NOT_WAITING "0665" "nothing-waits" Error;
 
     // 07: providers, by the kind of their error
     PROVIDER_MISSING "0701" "provider-not-in-this-build" Error;

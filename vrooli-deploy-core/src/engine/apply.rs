@@ -21,7 +21,7 @@ use super::outcome::{Outcome, OutcomeKind};
 use super::release_steps::Given;
 use super::run::{Ending, Opened, Task, close, leave_open, left_behind, not_done, only_waits, say_failed};
 use super::schedule::Schedule;
-use super::stack_state::StackState;
+use super::stack_state::{StackState, StepState};
 use super::undo::{Undone, undo};
 use crate::plan::{self, Plan, ReleaseAction, Stage, StepAction, StepId};
 use crate::provider::{Cancellation, Routing};
@@ -78,29 +78,58 @@ impl Engine {
         journal.append(&[entry]).await?;
         events.send(&Event::PlanStarted { steps: opened.plan.steps.len() });
 
-        let forward = Forward::new(&opened, &calls).run(&mut journal).await?;
-        match forward {
-            Ended::Cancelled => Ok(leave_open(&journal, &calls, interrupted_ending(&journal))),
-            Ended::Done => {
-                close(
-                    &mut journal,
-                    &calls,
-                    Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() },
-                )
+        let forward = Forward::new(&opened, &calls, options.detach).run(&mut journal).await?;
+        conclude(&mut journal, &calls, &opened, forward).await
+    }
+}
+
+/// What becomes of a plan whose forward half has ended.
+pub(super) async fn conclude(
+    journal: &mut Journal<'_>,
+    calls: &Calls<'_>,
+    opened: &Opened,
+    forward: Ended,
+) -> Result<Outcome, ApplyError> {
+    match forward {
+        Ended::Cancelled => Ok(leave_open(journal, calls, interrupted_ending(journal))),
+        Ended::Done => {
+            close(journal, calls, Ending { kind: OutcomeKind::Applied, cause: None, left_behind: Vec::new() })
                 .await
+        }
+        Ended::Held(held) => hold(journal, calls, held).await,
+        Ended::Failed { unknown: None } if past_undo(journal, opened) => {
+            let open = journal.state.open.as_ref();
+            let ending = Ending {
+                kind: OutcomeKind::Partial,
+                cause: open.and_then(|open| open.cause.clone()),
+                left_behind: open.map(not_done).unwrap_or_default(),
+            };
+            close(journal, calls, ending).await
+        }
+        Ended::Failed { unknown } => roll_back(journal, calls, opened, unknown).await,
+    }
+}
+
+/// Leaves the plan open with both releases serving. Where a person decides traffic stays as it
+/// is for as long as that takes; a watch that goes on without us is renewed by whoever does.
+async fn hold(journal: &mut Journal<'_>, calls: &Calls<'_>, held: HeldAt) -> Result<Outcome, ApplyError> {
+    let HeldAt { step, reason, watching } = held;
+    journal.append(&[Entry::Held { step: step.clone(), reason: reason.clone(), watching }]).await?;
+    calls.events.send(&Event::Held { step: step.clone(), reason });
+    let routed = journal.state.open.as_ref().and_then(|open| open.routed().cloned());
+    if let Some(routing) = routed.filter(|routing| !routing.revert_to.is_empty()) {
+        let told =
+            if watching { calls.route(&step, &routing).await } else { calls.settle(&step, &routing).await };
+        match told {
+            Err(StepError::Stop(error)) => return Err(error),
+            Err(StepError::Failed(failure) | StepError::Unknown(failure)) => {
+                calls.note(format!("traffic may go back by itself: {}", failure.message));
             }
-            Ended::Failed { unknown: None } if past_undo(&journal, &opened) => {
-                let open = journal.state.open.as_ref();
-                let ending = Ending {
-                    kind: OutcomeKind::Partial,
-                    cause: open.and_then(|open| open.cause.clone()),
-                    left_behind: open.map(not_done).unwrap_or_default(),
-                };
-                close(&mut journal, &calls, ending).await
-            }
-            Ended::Failed { unknown } => roll_back(&mut journal, &calls, &opened, unknown).await,
+            Ok(()) | Err(StepError::Cancelled) => {}
         }
     }
+    let ending = Ending { kind: OutcomeKind::OnHold, cause: None, left_behind: Vec::new() };
+    Ok(leave_open(journal, calls, ending))
 }
 
 /// Is it too late to take anything back: was the release committed, or had contract begun?
@@ -151,6 +180,15 @@ pub(super) async fn roll_back(
     }
 }
 
+/// A sign of life, after some time.
+fn renewal<'a>(calls: &'a Calls<'a>) -> BoxFuture<'a, StepResult<()>> {
+    async move {
+        tokio::time::sleep(calls.engine.options.revert_after / 4).await;
+        calls.renew().await
+    }
+    .boxed()
+}
+
 /// What is written down with a step: its resolved spec, or the traffic before a shift.
 async fn written_with(
     calls: &Calls<'_>,
@@ -166,12 +204,21 @@ async fn written_with(
         () = calls.cancellation.cancelled() => return Err(StepError::Cancelled),
     };
     // A time at which an older shift would have gone back by itself is no state to go back to.
-    Ok(serde_json::to_value(Routing { weights: before.weights, ..Routing::default() }).ok())
+    let before = Routing { weights: before.weights, resting: before.resting, ..Routing::default() };
+    Ok(serde_json::to_value(before).ok())
+}
+
+/// Where a plan is held, and why.
+pub(super) struct HeldAt {
+    step: StepId,
+    reason: String,
+    watching: bool,
 }
 
 /// How the forward half ended.
-enum Ended {
+pub(super) enum Ended {
     Done,
+    Held(HeldAt),
     Failed {
         /// A step of which it is not known whether it happened, and that may not be forgotten.
         unknown: Option<(StepId, StepFailure)>,
@@ -179,7 +226,7 @@ enum Ended {
     Cancelled,
 }
 
-struct Forward<'a> {
+pub(super) struct Forward<'a> {
     opened: &'a Opened,
     calls: &'a Calls<'a>,
     schedule: Schedule,
@@ -189,11 +236,20 @@ struct Forward<'a> {
     failed: bool,
     unknown: Option<(StepId, StepFailure)>,
     left: usize,
+    /// Watches are begun and not waited for.
+    detach: bool,
+    /// Set when a step waits for somebody else; what runs beside it comes to its end.
+    held: Option<HeldAt>,
+    /// Tells the fleet from time to time that we are still at it.
+    renewal: BoxFuture<'a, StepResult<()>>,
 }
 
 impl<'a> Forward<'a> {
-    fn new(opened: &'a Opened, calls: &'a Calls<'a>) -> Self {
+    pub(super) fn new(opened: &'a Opened, calls: &'a Calls<'a>, detach: bool) -> Self {
         Self {
+            detach,
+            held: None,
+            renewal: renewal(calls),
             schedule: Schedule::forwards(&opened.plan, &opened.index),
             running: FuturesUnordered::new(),
             give_up: Cancellation::new(),
@@ -205,7 +261,37 @@ impl<'a> Forward<'a> {
         }
     }
 
-    async fn run(mut self, journal: &mut Journal<'_>) -> Result<Ended, ApplyError> {
+    /// The same, but for what an earlier run has done. A watch that it had begun goes on.
+    pub(super) fn resume(mut self, state: &StackState) -> Result<Self, StepFailure> {
+        let Some(open) = &state.open else { return Ok(self) };
+        for (at, step) in self.opened.plan.steps.iter().enumerate() {
+            if open.steps.get(&step.id) == Some(&StepState::Succeeded) {
+                self.left -= 1;
+                self.schedule.skip(at);
+            }
+        }
+        // Handed out before: it is launched again, and stays begun when it was.
+        let begun: Vec<usize> = (0..self.opened.plan.steps.len())
+            .filter(|at| open.begun(&self.opened.plan.steps[*at].id).is_some())
+            .collect();
+        for at in begun {
+            let (task, _) = self.opened.task(&self.opened.plan.steps[at], state)?;
+            self.schedule.take(at);
+            self.launch(at, task);
+        }
+        Ok(self)
+    }
+
+    pub(super) async fn run(mut self, journal: &mut Journal<'_>) -> Result<Ended, ApplyError> {
+        let ended = self.drive(journal).await?;
+        // A renewal on its way must not arrive after what is routed next.
+        if !matches!(ended, Ended::Cancelled) && self.calls.shifted.try_lock().is_err() {
+            let _ = self.renewal.await;
+        }
+        Ok(ended)
+    }
+
+    async fn drive(&mut self, journal: &mut Journal<'_>) -> Result<Ended, ApplyError> {
         let calls = self.calls;
         let mut back: Vec<Back> = Vec::new();
         loop {
@@ -222,16 +308,31 @@ impl<'a> Forward<'a> {
                 self.launch(at, task);
             }
             if self.running.is_empty() {
+                if !self.failed
+                    && let Some(held) = self.held.take()
+                {
+                    return Ok(Ended::Held(held));
+                }
                 return Ok(if self.left == 0 {
                     Ended::Done
                 } else {
-                    Ended::Failed { unknown: self.unknown }
+                    Ended::Failed { unknown: self.unknown.take() }
                 });
             }
             tokio::select! {
                 biased;
                 first = self.running.next() => back.extend(first),
                 () = calls.cancellation.cancelled() => return Ok(Ended::Cancelled),
+                renewed = &mut self.renewal => {
+                    match renewed {
+                        Err(StepError::Stop(error)) => return Err(error),
+                        Err(StepError::Failed(failure) | StepError::Unknown(failure)) => {
+                            calls.note(format!("traffic may go back by itself: {}", failure.message));
+                        }
+                        Ok(()) | Err(StepError::Cancelled) => {}
+                    }
+                    self.renewal = renewal(calls);
+                }
             }
             while let Some(Some(more)) = self.running.next().now_or_never() {
                 back.push(more);
@@ -261,6 +362,14 @@ impl<'a> Forward<'a> {
                 self.done(at);
                 continue;
             }
+            if matches!(step.action, StepAction::Release { action: ReleaseAction::Hold, .. }) {
+                self.held = Some(HeldAt {
+                    step: step.id.clone(),
+                    reason: "a person decides".to_owned(),
+                    watching: false,
+                });
+                continue;
+            }
             let prepared = match opened.task(step, journal.state) {
                 Ok((task, spec)) => {
                     written_with(calls, &step.id, &step.action, spec).await.map(|spec| (task, spec))
@@ -280,6 +389,21 @@ impl<'a> Forward<'a> {
             }
         }
         journal.append(&entries).await?;
+        if self.detach {
+            tasks.retain(|(at, _)| {
+                let step = &opened.plan.steps[*at];
+                let StepAction::Release { action: ReleaseAction::Watch { window, .. }, .. } = &step.action
+                else {
+                    return true;
+                };
+                self.held = Some(HeldAt {
+                    step: step.id.clone(),
+                    reason: format!("it is watched for {}", crate::duration::format(*window)),
+                    watching: true,
+                });
+                false
+            });
+        }
         Ok(tasks)
     }
 
@@ -320,6 +444,10 @@ impl<'a> Forward<'a> {
                 None => output,
             }),
             Ok(Given::Built(artefact)) => self.opened.built(artefact, state),
+            Ok(Given::Undecided(reason)) => {
+                self.held = Some(HeldAt { step: step.id.clone(), reason, watching: false });
+                return Ok(());
+            }
             Err(StepError::Failed(failure)) => Err(failure),
             Err(StepError::Unknown(failure)) => {
                 if matches!(step.action, StepAction::Create { .. }) {

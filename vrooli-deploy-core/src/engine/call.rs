@@ -12,6 +12,7 @@ use crate::names::StackId;
 use crate::plan::StepId;
 use crate::provider::{
     Cancellation, ErrorKind, OpCtx, OpToken, OutputSink, Provider, ProviderError, Result, Retryability,
+    Routing,
 };
 
 /// What a provider gets beyond its deadline to say by itself that it was too long.
@@ -30,6 +31,8 @@ pub(super) struct Calls<'a> {
     /// Steps that may run at one time, now.
     limit: AtomicUsize,
     successes: AtomicUsize,
+    /// Traffic that goes back by itself unless it is renewed. Held while the fleet is told.
+    pub(super) shifted: tokio::sync::Mutex<Option<(StepId, Routing)>>,
 }
 
 /// One call: for which step, what it is called, how long it may take.
@@ -68,7 +71,16 @@ impl<'a> Calls<'a> {
         events: &'a EventSink,
     ) -> Self {
         let limit = AtomicUsize::new(engine.options.concurrency.max(1));
-        Self { engine, stack, fence, cancellation, events, limit, successes: AtomicUsize::new(0) }
+        Self {
+            engine,
+            stack,
+            fence,
+            cancellation,
+            events,
+            limit,
+            successes: AtomicUsize::new(0),
+            shifted: tokio::sync::Mutex::new(None),
+        }
     }
 
     pub(super) fn provider(&self) -> &dyn Provider {

@@ -36,6 +36,19 @@ pub const DAMAGED: Code = Code(615);
 /// A step could not be taken back.
 pub const UNDO: Code = Code(616);
 
+/// The new release is worse than the old one.
+pub const VERDICT: Code = Code(660);
+/// Another command ended the watch or the hold.
+pub const ENDED: Code = Code(661);
+/// Too little was seen to go on.
+pub const UNDECIDED: Code = Code(662);
+/// Somebody decided against the release.
+pub const ABORTED: Code = Code(663);
+/// Traffic had gone back by itself.
+pub const WENT_BACK: Code = Code(664);
+/// Nothing waits for a decision.
+pub const NOT_WAITING: Code = Code(665);
+
 /// All codes of this stage.
 pub const ALL: &[(Code, &str)] = &[
     (JOURNAL, "the journal could not be written"),
@@ -54,6 +67,12 @@ pub const ALL: &[(Code, &str)] = &[
     (SECRET_STORE, "a secret could not be stored"),
     (DAMAGED, "the journal's records do not follow each other"),
     (UNDO, "a step could not be taken back"),
+    (VERDICT, "the new release is worse than the old one"),
+    (ENDED, "another command ended the watch or the hold"),
+    (UNDECIDED, "too little was seen to go on"),
+    (ABORTED, "somebody decided against the release"),
+    (WENT_BACK, "traffic had gone back by itself"),
+    (NOT_WAITING, "nothing waits for a decision"),
 ];
 
 /// The code of a provider's error, by its kind.

@@ -77,6 +77,20 @@ pub enum Entry {
         /// Why.
         failure: StepFailure,
     },
+    /// The plan waits with both releases serving, and its lease is about to be given up.
+    Held {
+        /// The step that waits.
+        step: StepId,
+        /// Why, for people.
+        reason: String,
+        /// True: the watch goes on without us. False: a person decides.
+        watching: bool,
+    },
+    /// Somebody goes on with a plan that was held.
+    Resumed {
+        /// The step that waited.
+        step: StepId,
+    },
     /// The release is the current one: made before any host is told.
     Committed {
         /// Which.

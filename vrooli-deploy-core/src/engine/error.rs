@@ -31,6 +31,9 @@ pub enum ApplyError {
         /// The stack.
         stack: StackId,
     },
+    /// No plan of the stack waits for a decision.
+    #[error("no release is on hold or being watched")]
+    NotWaiting,
     /// The plan is not one that may be run. Nothing was changed.
     #[error("the plan of `{stack}` is not one that may be run: {}", .findings.first().map_or("", |f| f.message.as_str()))]
     Refused {
@@ -53,6 +56,7 @@ impl ApplyError {
             Self::Lost(_) | Self::Fenced { .. } => codes::FENCED,
             Self::Open { .. } => codes::OPEN,
             Self::Refused { .. } => codes::REFUSED,
+            Self::NotWaiting => codes::NOT_WAITING,
             Self::Damaged(_) => codes::DAMAGED,
         }
     }
@@ -69,6 +73,7 @@ impl ApplyError {
                     "someone else changes this stack; wait for them and run the command again"
                 }
                 Self::Open { .. } => "run the command again; what is open is resolved first",
+                Self::NotWaiting => "`vrooli-deploy status APP` shows how it is",
                 Self::Refused { .. } => {
                     "this is a fault of the planner or of a strategy; please report it with the plan"
                 }

@@ -2,7 +2,10 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::StepFailure;
 use super::outcome::Outcome;
+use crate::names::ReleaseNumber;
 use crate::plan::{Stage, StepId};
+use crate::provider::Counters;
+use crate::release::verdict::Verdict;
 
 /// What happens, as it happens. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +75,32 @@ pub enum Event {
         step: StepId,
         /// Why.
         failure: StepFailure,
+    },
+    /// A look at a release that is watched.
+    Watching {
+        /// The step.
+        step: StepId,
+        /// The new release.
+        new: ReleaseNumber,
+        /// The one it is compared with.
+        old: Option<ReleaseNumber>,
+        /// What the new one did since the watch began.
+        seen_new: Counters,
+        /// What the old one did since then.
+        seen_old: Counters,
+        /// How long it is watched, in milliseconds.
+        elapsed_ms: u64,
+        /// How long it is to be watched, in milliseconds.
+        window_ms: u64,
+        /// What is thought of it so far.
+        verdict: Verdict,
+    },
+    /// The plan waits with both releases serving.
+    Held {
+        /// The step that waits.
+        step: StepId,
+        /// Why.
+        reason: String,
     },
     /// Something worth knowing.
     Note {

@@ -26,6 +26,8 @@ mod observe;
 #[cfg(feature = "engine")]
 mod options;
 #[cfg(feature = "engine")]
+mod proceed;
+#[cfg(feature = "engine")]
 mod recover;
 #[cfg(feature = "engine")]
 mod release_steps;
@@ -39,14 +41,16 @@ mod run;
 mod schedule;
 #[cfg(feature = "engine")]
 mod undo;
+#[cfg(feature = "engine")]
+mod watch;
 
 pub use codes::provider_code;
 pub use entry::{Entry, JournalRecord, StepFailure, StepOutput};
 pub use event::Event;
 pub use events::EventSink;
-pub use outcome::{LeftBehind, Outcome, OutcomeKind};
+pub use outcome::{Decision, LeftBehind, Outcome, OutcomeKind};
 pub use stack_state::{
-    IllegalTransition, OpenPlan, ReleaseRecord, ReleaseStatus, ResourceState, StackState, StepState,
+    Held, IllegalTransition, OpenPlan, ReleaseRecord, ReleaseStatus, ResourceState, StackState, StepState,
 };
 
 #[cfg(feature = "engine")]

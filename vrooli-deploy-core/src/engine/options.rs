@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::hooks::EngineHooks;
 use crate::provider::Cancellation;
+use crate::release::verdict::{GroupSequential, Judge};
 
 /// The knobs of an engine.
 #[derive(Debug, Clone)]
@@ -23,6 +24,11 @@ pub struct EngineOptions {
     pub deadlines: Deadlines,
     /// How often a call that certainly did not happen is made again.
     pub retry: RetryOptions,
+    /// How a new release is judged while it is watched.
+    pub judge: Arc<dyn Judge>,
+    /// After how long without a sign of life traffic goes back by itself, where the fleet can.
+    /// It is renewed four times as often. Default 30 s.
+    pub revert_after: Duration,
 }
 
 impl Default for EngineOptions {
@@ -34,6 +40,8 @@ impl Default for EngineOptions {
             concurrency: 16,
             deadlines: Deadlines::default(),
             retry: RetryOptions::default(),
+            judge: Arc::new(GroupSequential::default()),
+            revert_after: Duration::from_secs(30),
         }
     }
 }
@@ -130,6 +138,8 @@ impl fmt::Debug for Redact {
 pub struct ApplyOptions {
     /// Cancel it to stop: nothing more is begun and the call returns at once.
     pub cancellation: Cancellation,
+    /// Do not wait for a watch: it is begun, and left to whoever goes on with it.
+    pub detach: bool,
 }
 
 /// The knobs of one recovery.

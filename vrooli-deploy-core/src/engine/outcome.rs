@@ -55,6 +55,18 @@ impl OutcomeKind {
     }
 }
 
+/// What becomes of a plan that waits with both releases serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// The new release is good: go on.
+    Promote,
+    /// It is not: go back.
+    Abort,
+    /// Go on watching.
+    Watch,
+}
+
 /// Something that is still there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftBehind {

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::apply::{interrupted_ending, roll_back};
 use super::call::Calls;
+use super::codes;
 use super::entry::{Entry, StepFailure, StepOutput};
 use super::error::ApplyError;
 use super::event::Event;
 use super::events::EventSink;
-use super::failure::{StepError, StepResult, interrupted, is_real};
+use super::failure::{StepError, StepResult, interrupted, is_real, own};
 use super::journal::Journal;
 use super::options::RecoverOptions;
 use super::outcome::{Outcome, OutcomeKind};
@@ -23,6 +24,7 @@ use super::run::{Ending, Opened, close, leave_open, left_behind, not_done};
 use super::stack_state::{OpenPlan, StackState, StepState};
 use super::undo::{Undone, after_interruption, undo};
 use crate::plan::{ReleaseAction, Stage, Step, StepAction, StepId};
+use crate::provider::ErrorKind;
 use crate::state::Lease;
 
 /// What recovery found and did.
@@ -78,6 +80,19 @@ impl Engine {
             events,
         );
         let mut journal = Journal::new(lease, state, &self.options.hooks);
+        let waiting = journal.state.open.as_ref().and_then(OpenPlan::waiting);
+        if let Some(waiting) = waiting
+            && !options.keep_candidate
+        {
+            // An open watch or hold keeps nobody out: whoever comes ends it.
+            let failure = own(
+                codes::ENDED,
+                ErrorKind::Cancelled,
+                format!("{} came before it was decided", lease.info().holder.name),
+                Some("the release before it serves as before; deploy it again to go on with it"),
+            );
+            journal.append(&[Entry::Failed { step: waiting.step, failure }]).await?;
+        }
 
         let resolved = match resolve(&mut journal, &calls, &opened).await {
             Ok(resolved) => resolved,

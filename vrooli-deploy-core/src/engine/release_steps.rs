@@ -1,24 +1,21 @@
 //! Steps of the change of release, by way of the fleet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use jiff::Timestamp;
 
 use super::call::{Call, Calls};
 use super::codes;
 use super::entry::{StepFailure, StepOutput};
 use super::event::Event;
 use super::failure::{StepError, StepResult, own};
+use super::watch::Watch;
 use crate::names::{ReleaseNumber, UnitId};
 use crate::plan::{Draft, ReleaseAction, ReleaseSource, StepId};
-use crate::provider::{
-    Artefact, BuildRequest, ErrorKind, Fleet, ProbeReport, Routing, UnitObserved, UnitState,
-};
+use crate::provider::{Artefact, BuildRequest, ErrorKind, Fleet, ProbeReport, Routing, UnitObserved};
 use crate::release::Release;
-
-/// How often a watched release is looked at, at most and at least.
-const WATCH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// What a release step works on, owned.
 #[derive(Debug, Clone)]
@@ -29,6 +26,8 @@ pub(super) struct ReleaseSubject {
     pub(super) release: Option<Arc<Release>>,
     /// What to build.
     pub(super) build: Option<Arc<BuildRequest>>,
+    /// When the step was begun, if somebody else began it.
+    pub(super) begun: Option<Timestamp>,
 }
 
 /// What a release step gave, before the journal knows it.
@@ -37,10 +36,12 @@ pub(super) enum Given {
     Output(StepOutput),
     /// An artefact: the release is fixed from it and the draft.
     Built(Artefact),
+    /// A watch that saw too little: a person decides.
+    Undecided(String),
 }
 
 impl Calls<'_> {
-    fn fleet(&self) -> StepResult<Arc<dyn Fleet>> {
+    pub(super) fn fleet(&self) -> StepResult<Arc<dyn Fleet>> {
         self.provider().fleet().ok_or_else(|| {
             StepError::Failed(own(
                 codes::REFUSED,
@@ -63,13 +64,43 @@ impl Calls<'_> {
         .map_err(|e| self.step_error(step, &e))
     }
 
-    /// Sets the routing. Every fleet call has the effect of once, however often it is made.
+    /// Sets the routing. Every fleet call has the effect of once, however often it is made. A
+    /// routing with a way back gets its time now, and is renewed from then on.
     pub(super) async fn route(&self, step: &StepId, routing: &Routing) -> StepResult<()> {
+        let mut shifted = self.shifted.lock().await;
+        *shifted = None;
+        self.send_routing(step, routing).await?;
+        if !routing.revert_to.is_empty() {
+            *shifted = Some((step.clone(), routing.clone()));
+        }
+        Ok(())
+    }
+
+    /// Says that we are still at it. What is routed now stays for some time more; it never
+    /// comes between two shifts.
+    pub(super) async fn renew(&self) -> StepResult<()> {
+        let shifted = self.shifted.lock().await;
+        let Some((step, routing)) = &*shifted else { return Ok(()) };
+        self.send_routing(step, routing).await
+    }
+
+    /// Traffic does not go back by itself any more, and is not renewed.
+    pub(super) async fn settle(&self, step: &StepId, routing: &Routing) -> StepResult<()> {
+        let routing =
+            Routing { revert_at: None, revert_to: std::collections::BTreeMap::new(), ..routing.clone() };
+        self.route(step, &routing).await
+    }
+
+    async fn send_routing(&self, step: &StepId, routing: &Routing) -> StepResult<()> {
         let fleet = self.fleet()?;
         let call = Call::new(step, "route", self.engine.options.deadlines.fleet).repeatable();
         self.make(call, |cx| {
             let fleet = &fleet;
-            async move { fleet.route(&cx, routing).await }
+            let mut routing = routing.clone();
+            routing.revert_at = (!routing.revert_to.is_empty())
+                .then(|| Timestamp::now().saturating_add(self.engine.options.revert_after).ok())
+                .flatten();
+            async move { fleet.route(&cx, &routing).await }
         })
         .await
         .map(drop)
@@ -136,7 +167,7 @@ impl Calls<'_> {
         Err(StepError::Failed(self.unhealthy(release, unit, &report)))
     }
 
-    fn note(&self, message: String) {
+    pub(super) fn note(&self, message: String) {
         self.events.send(&Event::Note { message: self.engine.options.redact.apply(&message) });
     }
 
@@ -224,14 +255,21 @@ impl Calls<'_> {
                 self.route(step, routing).await?;
                 Ok(nothing)
             }
-            ReleaseAction::Watch { window } => {
-                self.watch(step, subject.release()?.number, *window).await?;
-                Ok(nothing)
+            ReleaseAction::Watch { window, old, rules } => {
+                let watch = Watch {
+                    step,
+                    release: subject.release()?,
+                    old: *old,
+                    window: *window,
+                    rules,
+                    begun: subject.begun,
+                };
+                self.watch(&watch).await
             }
-            // An entry of the journal, no call.
-            ReleaseAction::Commit => Ok(nothing),
-            ReleaseAction::Drain { old, deadline } => {
-                self.drain(step, *old, *deadline).await?;
+            // Entries of the journal, no calls.
+            ReleaseAction::Commit | ReleaseAction::Hold => Ok(nothing),
+            ReleaseAction::Drain { old, units, deadline } => {
+                self.drain(step, *old, units, *deadline).await?;
                 Ok(nothing)
             }
             ReleaseAction::Remove { old } => {
@@ -241,7 +279,7 @@ impl Calls<'_> {
         }
     }
 
-    async fn smoke(&self, step: &StepId, release: &Release, through_edge: bool) -> StepResult<()> {
+    pub(super) async fn smoke(&self, step: &StepId, release: &Release, through_edge: bool) -> StepResult<()> {
         let fleet = self.fleet()?;
         let call = Call::new(step, "smoke", self.engine.options.deadlines.fleet).repeatable();
         let report = self
@@ -266,14 +304,20 @@ impl Calls<'_> {
         Err(StepError::Failed(failure))
     }
 
-    async fn drain(&self, step: &StepId, old: ReleaseNumber, deadline: Duration) -> StepResult<()> {
+    async fn drain(
+        &self,
+        step: &StepId,
+        old: ReleaseNumber,
+        units: &BTreeSet<UnitId>,
+        deadline: Duration,
+    ) -> StepResult<()> {
         let fleet = self.fleet()?;
         let within = self.engine.options.deadlines.fleet.saturating_add(deadline);
         let call = Call::new(step, "drain", within).repeatable();
         let report = self
             .make(call, |cx| {
                 let fleet = &fleet;
-                async move { fleet.drain(&cx, old, deadline).await }
+                async move { fleet.drain(&cx, old, units, deadline).await }
             })
             .await
             .map_err(|e| self.step_error(step, &e))?;
@@ -287,7 +331,7 @@ impl Calls<'_> {
         Ok(())
     }
 
-    async fn units(&self, step: &StepId) -> StepResult<Vec<UnitObserved>> {
+    pub(super) async fn units(&self, step: &StepId) -> StepResult<Vec<UnitObserved>> {
         let fleet = self.fleet()?;
         let call = Call::new(step, "list", self.engine.options.deadlines.find).repeatable();
         self.make(call, |cx| {
@@ -296,40 +340,6 @@ impl Calls<'_> {
         })
         .await
         .map_err(|e| self.step_error(step, &e))
-    }
-
-    /// Looks at the release's units for a while: one that dies or starts again fails it.
-    async fn watch(&self, step: &StepId, release: ReleaseNumber, window: Duration) -> StepResult<()> {
-        let restarts = |units: &[UnitObserved]| -> u32 {
-            units.iter().filter(|u| u.release == release).map(|u| u.restarts).sum()
-        };
-        let before = restarts(&self.units(step).await?);
-        let end = Instant::now() + window;
-        let pause = (window / 10).clamp(WATCH.0, WATCH.1);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            sleep(left.min(pause)).await;
-            let units = self.units(step).await?;
-            let dead = units
-                .iter()
-                .find(|u| u.release == release && !matches!(u.state, UnitState::Running))
-                .map(|u| (u.unit.to_string(), u.last_exit.clone()));
-            if dead.is_some() || restarts(&units) > before {
-                let (unit, exit) = dead.unwrap_or_else(|| ("a unit".to_owned(), None));
-                let exit = exit
-                    .map(|exit| format!(" ({})", self.engine.options.redact.apply(&exit)))
-                    .unwrap_or_default();
-                return Err(StepError::Failed(own(
-                    codes::WATCH,
-                    ErrorKind::App,
-                    format!("{unit} of {release} did not keep running while it was watched{exit}"),
-                    Some("look at its logs; the earlier release takes over again"),
-                )));
-            }
-            if left <= pause {
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -118,6 +118,7 @@ impl Opened {
                     action: action.clone(),
                     release: self.release(*release, state),
                     build,
+                    begun: state.open.as_ref().and_then(|open| open.begun(&step.id)),
                 };
                 (Task::Release(subject), None)
             }

@@ -78,6 +78,18 @@ impl Schedule {
         Some(self.rank(rank))
     }
 
+    /// A step is handed out by other means.
+    pub(super) fn take(&mut self, at: usize) {
+        let entry = (self.stage[at], self.rank(at));
+        self.ready.remove(&entry);
+    }
+
+    /// A step was done by an earlier run, or is done by other means: it is not handed out.
+    pub(super) fn skip(&mut self, at: usize) {
+        self.take(at);
+        self.done(at);
+    }
+
     /// A step is done: those that waited for it may run.
     pub(super) fn done(&mut self, at: usize) {
         if std::mem::replace(&mut self.done[at], true) {

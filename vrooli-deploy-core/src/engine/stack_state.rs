@@ -110,6 +110,22 @@ pub struct OpenPlan {
     /// Resources as they were before the plan touched them, for undo.
     #[serde(default)]
     pub previous: BTreeMap<ResourceKey, ResourceState>,
+    /// Set while the plan is held on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// That a plan is held with both releases serving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The step that waits.
+    pub step: StepId,
+    /// Why, for people.
+    pub reason: String,
+    /// True: its watch goes on without whoever began it. False: a person decides.
+    pub watching: bool,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// How far a step is.
@@ -180,6 +196,7 @@ impl StackState {
                     outputs: BTreeMap::new(),
                     cause: None,
                     previous: BTreeMap::new(),
+                    held: None,
                 });
             }
             Entry::Started { step, token, spec } => {
@@ -213,6 +230,7 @@ impl StackState {
                 if failure.code != codes::INTERRUPTED && open.cause.is_none() {
                     open.cause = Some((step.clone(), failure.clone()));
                 }
+                open.held = None;
                 open.steps.insert(step.clone(), StepState::Failed { failure: failure.clone() });
             }
             Entry::UndoStarted { step } => {
@@ -225,6 +243,24 @@ impl StackState {
             Entry::UndoFailed { step, failure } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
                 open.steps.insert(step.clone(), StepState::UndoFailed { failure: failure.clone() });
+            }
+            Entry::Held { step, reason, watching } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                if open.action(step).is_none() {
+                    return Err(illegal(format!("no step `{step}` in the plan")));
+                }
+                open.held = Some(Held {
+                    step: step.clone(),
+                    reason: reason.clone(),
+                    watching: *watching,
+                    since: record.at,
+                });
+            }
+            Entry::Resumed { step } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                if open.held.take().is_none_or(|held| held.step != *step) {
+                    return Err(illegal(format!("the plan is not held at `{step}`")));
+                }
             }
             Entry::Committed { release } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
@@ -405,6 +441,57 @@ impl OpenPlan {
     #[must_use]
     pub fn undo(&self, step: &StepId) -> Option<&Undo> {
         self.plan.steps.iter().find(|s| s.id == *step).map(|s| &s.undo)
+    }
+
+    /// Where the plan waits with both releases serving: held on purpose, or being watched by
+    /// somebody who may be gone. `None` for a plan that is anywhere else.
+    #[must_use]
+    pub fn waiting(&self) -> Option<Held> {
+        if self.committed || self.cause.is_some() {
+            return None;
+        }
+        let mut watch = None;
+        for (step, state) in &self.steps {
+            match (state, self.action(step)) {
+                (StepState::Succeeded, _) => {}
+                (
+                    StepState::Started { at, .. },
+                    Some(StepAction::Release { action: ReleaseAction::Watch { .. }, .. }),
+                ) => {
+                    watch = Some(Held {
+                        step: step.clone(),
+                        reason: "it is being watched".to_owned(),
+                        watching: true,
+                        since: *at,
+                    });
+                }
+                _ => return None,
+            }
+        }
+        self.held.clone().or(watch)
+    }
+
+    /// When a step's call left, while it has no answer.
+    #[must_use]
+    pub fn begun(&self, step: &StepId) -> Option<Timestamp> {
+        match self.steps.get(step)? {
+            StepState::Started { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Traffic as the last shift that was done left it.
+    #[must_use]
+    pub fn routed(&self) -> Option<&Routing> {
+        self.plan
+            .steps
+            .iter()
+            .rev()
+            .filter(|step| self.steps.get(&step.id) == Some(&StepState::Succeeded))
+            .find_map(|step| match &step.action {
+                StepAction::Release { action: ReleaseAction::Shift { routing }, .. } => Some(routing),
+                _ => None,
+            })
     }
 
     /// Steps whose call, or whose undo, may have left without an answer.

@@ -196,8 +196,13 @@ fn task(opened: &Opened, step: &Step, state: &StackState) -> StepResult<Task> {
                 (ReleaseAction::Start { unit }, Some(release)) => Some((Arc::clone(release), unit.clone())),
                 _ => None,
             };
-            let subject =
-                ReleaseSubject { step: step.id.clone(), action: action.clone(), release: fixed, build: None };
+            let subject = ReleaseSubject {
+                step: step.id.clone(),
+                action: action.clone(),
+                release: fixed,
+                build: None,
+                begun: None,
+            };
             Task::Release(subject, probe)
         }
         (Undo::Nothing | Undo::Keep { .. }, _) => Task::Nothing,

@@ -23,7 +23,7 @@ pub use metadata::{
 };
 pub use overlay::{Layer, Layers};
 pub use schema::{SCHEMA_URL, schema};
-pub use strategy::{StrategyConfig, StrategyKind};
+pub use strategy::{KeepConfig, StrategyConfig, StrategyKind, StrategyProblem};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

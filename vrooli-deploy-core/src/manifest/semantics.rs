@@ -23,6 +23,7 @@ pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<D
     check.smoke();
     check.secrets();
     check.build();
+    check.strategy();
     check.initialization();
     check.metadata();
     check.found
@@ -106,6 +107,19 @@ impl Check<'_> {
                 format!("`metadata` speaks of `{name}`, but the app does not declare it"),
                 "declare it under `dependencies`, or remove what is said of it",
             );
+        }
+    }
+
+    fn strategy(&mut self) {
+        for problem in self.manifest.strategy.problems() {
+            let place = [format!("/strategy/{}", problem.field), "/strategy".to_owned()];
+            let span = place.iter().find_map(|at| self.value(at));
+            let mut diagnostic =
+                rules::STRATEGY_OPTION.diagnostic(problem.message).at(span, "here").help(problem.help);
+            if problem.harmless {
+                diagnostic.severity = crate::diagnostics::Severity::Warning;
+            }
+            self.found.push(diagnostic);
         }
     }
 

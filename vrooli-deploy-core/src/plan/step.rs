@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::names::{ReleaseNumber, ResourceKey, ResourceKind, UnitId};
 use crate::provider::{OpToken, PhysicalId, Routing};
+use crate::release::verdict::WatchRules;
 
 /// The id of a step in its plan, readable and the same each time: `create:database/main`,
 /// `start:r3/api.0`.
@@ -188,7 +189,12 @@ impl ReleaseAction {
             },
             Self::Watch { .. } => format!("watch {release}"),
             Self::Commit => format!("commit {release}"),
-            Self::Drain { old, .. } => format!("drain {old}"),
+            Self::Hold => format!("hold {release} until somebody decides"),
+            Self::Drain { old, units, .. } if units.is_empty() => format!("drain {old}"),
+            Self::Drain { old, units, .. } => {
+                let units: Vec<_> = units.iter().map(ToString::to_string).collect();
+                format!("drain {} of {old}", units.join(", "))
+            }
             Self::Stop { old, unit } => format!("stop {unit} of {old}"),
             Self::Remove { old } => format!("remove {old}"),
         }
@@ -238,13 +244,23 @@ pub enum ReleaseAction {
         #[serde(with = "crate::duration")]
         #[schemars(with = "String")]
         window: Duration,
+        /// The release that served before, if there is one to compare with.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        old: Option<ReleaseNumber>,
+        /// What a verdict goes by.
+        rules: WatchRules,
     },
+    /// Waits for a person: both releases serve until `promote` or `abort`.
+    Hold,
     /// The release is the current one from here on.
     Commit,
-    /// Waits until an old release has nothing in flight.
+    /// Waits until an old release, or units of it, have nothing in flight.
     Drain {
         /// Which.
         old: ReleaseNumber,
+        /// Which units; none named: all.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        units: BTreeSet<UnitId>,
         /// How long at most.
         #[serde(with = "crate::duration")]
         #[schemars(with = "String")]

@@ -48,4 +48,11 @@ pub struct FleetCapabilities {
     pub keeps_old: bool,
     /// Traffic can be split by weight.
     pub weights: bool,
+    /// A route with `revert_at` goes back by itself when its time has come.
+    pub reverts: bool,
+    /// Something of ours runs there that goes on watching a release when nobody else does
+    /// (`--no-wait` needs it).
+    pub keeps_watch: bool,
+    /// Requests are counted for each release ([`Fleet::samples`](super::Fleet::samples)).
+    pub measures: bool,
 }

@@ -1,14 +1,16 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::FleetCapabilities;
 use super::context::OpCtx;
 use super::error::Result;
+use super::samples::Reading;
 use crate::manifest::BuildStep;
 use crate::names::{Digest, ReleaseNumber, UnitId, VariableName};
 use crate::release::Release;
@@ -38,8 +40,23 @@ pub trait Fleet: Debug + Send + Sync {
     async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing>;
     /// What is set now.
     async fn routing(&self, cx: &OpCtx) -> Result<Routing>;
-    /// Waits until the release has no request in flight, `deadline` at most.
-    async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport>;
+    /// Waits until those units of the release, none named: all of them, have no request in
+    /// flight, `deadline` at most. They get no new ones: the routing names them as resting, or
+    /// gives their release nothing.
+    async fn drain(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+        units: &BTreeSet<UnitId>,
+        deadline: Duration,
+    ) -> Result<DrainReport>;
+    /// What was measured of each release, oldest first; the last is of now. Where readings are
+    /// kept, those after `since` (all that are kept without it); else only the one of now. A
+    /// fleet that measures nothing gives none. Reads only.
+    async fn samples(&self, cx: &OpCtx, since: Option<Timestamp>) -> Result<Vec<Reading>>;
+    /// Tells what of ours runs there to go on with the stack's open watch, whose lease was just
+    /// given up. Only asked of a fleet that `keeps_watch`.
+    async fn keep_watch(&self, cx: &OpCtx) -> Result<()>;
     /// Stops one unit: its own grace, then by force, with all its descendants. Not running is `Ok`.
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()>;
     /// Removes a staged release, its units stopped. Not there is `Ok`.
@@ -212,11 +229,16 @@ pub struct SmokeReport {
 pub struct Routing {
     /// Weights; a release that is not named gets none. Empty: nothing is served.
     pub weights: BTreeMap<ReleaseNumber, u32>,
+    /// Units that run and get no requests, although their release does: drained, and warm.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resting: BTreeMap<ReleaseNumber, BTreeSet<UnitId>>,
     /// If no renewal or commit comes until then, the edge goes back by itself to `revert_to`.
+    /// A plan names only `revert_to`; the engine sets the time when the call leaves, and
+    /// renews it for as long as it works on the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub revert_at: Option<jiff::Timestamp>,
-    /// See `revert_at`.
+    /// See `revert_at`. All units of these releases serve then: none rests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub revert_to: BTreeMap<ReleaseNumber, u32>,
 }

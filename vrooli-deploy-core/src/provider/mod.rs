@@ -10,6 +10,7 @@ mod kind;
 pub mod lowering;
 pub mod parts;
 mod registry;
+mod samples;
 mod set;
 pub mod sizing;
 
@@ -25,4 +26,5 @@ pub use kind::{
     Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
 };
 pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};
+pub use samples::{Counters, LatencyHistogram, Reading};
 pub use set::{Provider, ProviderSet};

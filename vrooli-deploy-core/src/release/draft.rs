@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::migration::irreversible;
 use super::{Bundle, EnvValue, Migration};
 use crate::diagnostics::rules::FILE_MISSING;
 use crate::diagnostics::{Checked, Diagnostic, Severity};
@@ -107,10 +108,11 @@ fn migrations(input: &DraftInput<'_>, diagnostics: &mut Vec<Diagnostic>) -> Vec<
                 continue;
             }
             match files(input.root, &item.file) {
-                Ok(files) => migrations.extend(files.into_iter().map(|(file, digest)| Migration {
+                Ok(files) => migrations.extend(files.into_iter().map(|(file, content)| Migration {
                     resource: requirement.name.to_string(),
                     file,
-                    digest,
+                    digest: Digest::of(&content),
+                    irreversible: irreversible(&String::from_utf8_lossy(&content)),
                 })),
                 Err(e) => diagnostics.push(
                     Diagnostic::new(
@@ -126,8 +128,8 @@ fn migrations(input: &DraftInput<'_>, diagnostics: &mut Vec<Diagnostic>) -> Vec<
     migrations
 }
 
-/// A file, or the SQL files of a folder in the order of their names, with their digests.
-fn files(root: &Path, relative: &str) -> std::io::Result<Vec<(String, Digest)>> {
+/// A file, or the SQL files of a folder in the order of their names, with their content.
+fn files(root: &Path, relative: &str) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let path = root.join(relative);
     if path.is_dir() {
         let mut names: Vec<String> = std::fs::read_dir(&path)?
@@ -139,12 +141,12 @@ fn files(root: &Path, relative: &str) -> std::io::Result<Vec<(String, Digest)>> 
         return names
             .into_iter()
             .map(|name| {
-                let digest = Digest::of(&std::fs::read(path.join(&name))?);
-                Ok((format!("{base}/{name}"), digest))
+                let content = std::fs::read(path.join(&name))?;
+                Ok((format!("{base}/{name}"), content))
             })
             .collect();
     }
-    Ok(vec![(relative.to_owned(), Digest::of(&std::fs::read(path)?))])
+    Ok(vec![(relative.to_owned(), std::fs::read(path)?)])
 }
 
 impl Draft {
@@ -181,6 +183,7 @@ impl Draft {
             && env == bundle.env
             && self.smoke == bundle.smoke
             && self.resources == bundle.resources
-            && self.migrations == bundle.migrations
+            && self.migrations.len() == bundle.migrations.len()
+            && self.migrations.iter().zip(&bundle.migrations).all(|(a, b)| a.is_same(b))
     }
 }

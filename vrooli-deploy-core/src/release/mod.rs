@@ -3,8 +3,10 @@
 
 pub mod comparison;
 mod draft;
+pub mod migration;
 pub mod sequential;
 pub mod strategy;
+pub mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,7 @@ use crate::secrets::SecretRef;
 use crate::stack::Reference;
 
 pub use draft::{DraftInput, draft};
+pub use migration::Irreversible;
 
 /// One release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +78,34 @@ pub struct Migration {
     pub file: String,
     /// Digest of its content.
     pub digest: Digest,
+    /// What of it cannot be taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub irreversible: Vec<Irreversible>,
+}
+
+impl Migration {
+    /// Is it the same file with the same content? What is thought of it does not count.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.resource, &self.file, &self.digest) == (&other.resource, &other.file, &other.digest)
+    }
+}
+
+impl Bundle {
+    /// Files of this release, with what cannot be taken back, that another one does not have.
+    pub fn irreversible_beyond<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a Migration> {
+        beyond(&self.migrations, &older.migrations)
+    }
+}
+
+/// Files with what cannot be taken back that are not among older ones.
+pub(crate) fn beyond<'a>(
+    files: &'a [Migration],
+    older: &'a [Migration],
+) -> impl Iterator<Item = &'a Migration> {
+    files
+        .iter()
+        .filter(|file| !file.irreversible.is_empty() && !older.iter().any(|known| known.is_same(file)))
 }
 
 /// A value of an environment variable.

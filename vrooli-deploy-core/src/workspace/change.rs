@@ -27,6 +27,8 @@ pub(super) struct After {
     pub(super) stopped: Option<bool>,
     /// Values of the manifest's secrets that are not in the store yet.
     pub(super) secrets: Vec<PendingSecret>,
+    /// Watches are left to whoever goes on with them.
+    pub(super) detach: bool,
     /// The stack goes: with its data, or without.
     pub(super) destroyed: Option<Destroyed>,
 }
@@ -78,7 +80,10 @@ impl Change {
             }
         } else {
             let engine = self.session.engine().await?;
-            let options = ApplyOptions { cancellation: self.session.run.cancellation.clone() };
+            let options = ApplyOptions {
+                cancellation: self.session.run.cancellation.clone(),
+                detach: self.after.detach,
+            };
             engine
                 .apply(
                     &*self.session.lease,
@@ -115,7 +120,7 @@ impl Change {
             steps,
             plan: digest,
         };
-        self.session.lease.release().await?;
+        self.session.end().await?;
         Ok(report)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::change::{After, Change};
@@ -11,15 +12,15 @@ use super::session::{Interrupted, fleet};
 use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
-use crate::diagnostics::{Diagnostic, Severity};
+use crate::diagnostics::{Diagnostic, Severity, rules};
 use crate::engine::StackState;
 use crate::manifest::yaml::SpanIndex;
-use crate::manifest::{DeploymentManifest, Dialect};
+use crate::manifest::{DeploymentManifest, Dialect, StrategyConfig, StrategyKind};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
-use crate::provider::{BuildRequest, Cancellation, LowerOptions, OpCtx, Provider};
-use crate::release::strategy::Situation;
-use crate::release::{DraftInput, EnvValue, draft};
+use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
+use crate::release::strategy::{Situation, StrategyError};
+use crate::release::{DraftInput, EnvValue, beyond, draft};
 use crate::requirements::{self, DeriveOptions};
 use crate::stack::{Reference, Stack};
 
@@ -51,6 +52,8 @@ impl Workspace {
         let state = self.0.store.load(&target.stack).await?;
         let cx = self.observe_context(&target.stack, 0, Cancellation::new());
         let mut plan = self.assemble(&prepared, &*provider, &state, &cx, options).await?;
+        let mut diagnostics = prepared.diagnostics;
+        diagnostics.extend(irreversible_ahead(&plan, &state));
         if let Some(open) = &state.open {
             plan.notes.push(format!(
                 "`{}` was interrupted; it is resolved first, and this plan made again from what is there then",
@@ -58,7 +61,7 @@ impl Workspace {
             ));
         }
         expect(options, &plan)?;
-        Ok((plan, prepared.diagnostics))
+        Ok((plan, diagnostics))
     }
 
     /// How a plan made now differs from a saved one, in words. Empty: it is the same.
@@ -89,9 +92,12 @@ impl Workspace {
             profile: prepared.source.profile,
             stopped: Some(false),
             secrets: std::mem::take(&mut prepared.secrets),
+            detach: options.no_wait,
             destroyed: None,
         };
-        Ok(Change { session, plan, diagnostics: prepared.diagnostics, after })
+        let mut diagnostics = prepared.diagnostics;
+        diagnostics.extend(irreversible_ahead(&plan, &session.state));
+        Ok(Change { session, plan, diagnostics, after })
     }
 
     /// Everything that can be decided without looking at the world.
@@ -144,9 +150,12 @@ impl Workspace {
         }
         let strategy = options.strategy.clone().unwrap_or_else(|| manifest.strategy.kind.name().to_owned());
         self.0.strategies.get(&strategy)?;
+        let kind = options.strategy.as_deref().and_then(StrategyKind::named);
+        manifest.strategy = options.strategy_options.over(&manifest.strategy, kind);
         let factory = self.0.registry.get(&provider)?;
 
         let mut diagnostics = target.diagnostics.clone();
+        diagnostics.extend(impossible(&manifest.strategy));
         let chosen = target.profile.as_ref().and_then(|version| version.profile.as_ref());
         let settings = chosen.map(|profile| profile.settings.clone()).unwrap_or_default();
         let derive = DeriveOptions {
@@ -270,11 +279,12 @@ impl Workspace {
             }
             EnvValue::from_output(state.resources.get(&reference.key)?.outputs.get(&reference.output)?)
         };
-        let expired = expired(state);
+        let expired = expired(state, prepared.manifest.strategy.keep, Timestamp::now());
         let strategy = self.0.strategies.get(&prepared.strategy)?;
         let fleet_capabilities = fleet.capabilities();
         let mut release = None;
         let mut release_steps: Vec<Step> = Vec::new();
+        let mut strategy_notes = Vec::new();
         let unchanged = !options.force
             && current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
         match current {
@@ -297,7 +307,7 @@ impl Workspace {
                         draft: Box::new(prepared.draft.clone()),
                     },
                 };
-                release_steps = strategy.steps(&Situation {
+                let situation = Situation {
                     next: &next,
                     current,
                     routing: &routing,
@@ -305,11 +315,17 @@ impl Workspace {
                     fleet: &fleet_capabilities,
                     config: &prepared.manifest.strategy,
                     expired: &expired,
-                })?;
+                };
+                release_steps = strategy.steps(&situation)?;
+                strategy_notes = strategy.notes(&situation);
+                if options.no_wait && prepared.manifest.strategy.watch_window().is_some() {
+                    may_be_left_alone(strategy.name(), &fleet_capabilities)?;
+                }
                 release = Some(next);
             }
         }
         let mut notes = resources.notes;
+        notes.extend(strategy_notes);
         if !prepared.draft.migrations.is_empty()
             && release.as_ref().is_some_and(|r| matches!(r.source, ReleaseSource::Build { .. }))
         {
@@ -328,6 +344,46 @@ impl Workspace {
             inventory: &inventory,
         })?)
     }
+}
+
+/// SQL that this plan applies for the first time, that the running release may not live with
+/// and that a rollback does not take back.
+fn irreversible_ahead(plan: &Plan, state: &StackState) -> Vec<Diagnostic> {
+    let current = state.current.and_then(|n| state.releases.get(&n)).map(|record| &record.release.bundle);
+    let (Some(current), Some(PlannedRelease { source: ReleaseSource::Build { draft, .. }, .. })) =
+        (current, &plan.release)
+    else {
+        return Vec::new();
+    };
+    beyond(&draft.migrations, &current.migrations)
+        .flat_map(|file| file.irreversible.iter().map(move |statement| (file, statement)))
+        .map(|(file, statement)| {
+            rules::IRREVERSIBLE_SQL
+                .diagnostic(format!(
+                    "{}:{}: `{}` cannot be taken back, and the running release may not live with it",
+                    file.file, statement.line, statement.what
+                ))
+                .help(format!("expand first, contract later: {}", statement.advice))
+        })
+        .collect()
+}
+
+/// What of the strategy's options cannot be followed, wherever they came from.
+fn impossible(config: &StrategyConfig) -> impl Iterator<Item = Diagnostic> {
+    config.problems().into_iter().filter(|problem| !problem.harmless).map(|problem| {
+        rules::STRATEGY_OPTION
+            .diagnostic(format!("strategy option `{}`: {}", problem.field, problem.message))
+            .help(problem.help)
+    })
+}
+
+/// A watch that nobody waits for needs something that goes on with it.
+fn may_be_left_alone(strategy: &'static str, fleet: &FleetCapabilities) -> Result<(), OperationError> {
+    if fleet.keeps_watch {
+        return Ok(());
+    }
+    Err(StrategyError::Unsupported { strategy, needs: "something that goes on watching (`--no-wait`)" }
+        .into())
 }
 
 fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {

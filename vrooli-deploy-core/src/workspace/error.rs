@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use crate::cost::{Judgement, Proposal, RefreshError, Verdict};
 use crate::diagnostics::{Code, Diagnostic, rules};
 use crate::engine::{ApplyError, Outcome};
-use crate::names::{ProviderName, StackId};
+use crate::names::{ProviderName, ReleaseNumber, StackId};
 use crate::plan::PlanError;
 use crate::provider::{ProviderError, UnknownProvider};
 use crate::release::strategy::StrategyError;
@@ -76,6 +76,14 @@ pub enum OperationError {
     /// Prices could not be refreshed; those that were there stay.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
+    /// SQL ran after the release to go back to that it may not live with (exit 7).
+    #[error("{} statement(s) that cannot be taken back ran after {to}: {}", .statements.len(), .statements.join(", "))]
+    Across {
+        /// Where to.
+        to: ReleaseNumber,
+        /// Which: file, line, what it does, and the release that ran it.
+        statements: Vec<String>,
+    },
     /// An interrupted run could not be resolved: a person decides (exit 6).
     #[error("the interrupted run could not be resolved{}", unresolved(.0))]
     Unresolved(Box<Outcome>),
@@ -165,7 +173,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::State(StateError::Held { .. }) => 5,
-            Self::Gate { .. } | Self::Budget(_) => 7,
+            Self::Gate { .. } | Self::Budget(_) | Self::Across { .. } => 7,
             Self::Unresolved(_) => 6,
             Self::Apply(ApplyError::Lost(_) | ApplyError::Fenced { .. }) => 5,
             Self::Apply(_) => 6,
@@ -189,6 +197,7 @@ impl OperationError {
             Self::Budget(judgement) if judgement.verdict == Verdict::Unknown => rules::BUDGET_UNKNOWN,
             Self::Budget(_) => rules::OVER_BUDGET,
             Self::Refresh(error) => error.code(),
+            Self::Across { .. } => crate::diagnostics::rules::ROLLBACK_ACROSS,
             Self::PlanChanged { .. } => Code(531),
             Self::Unresolved(outcome) => {
                 outcome.cause.as_ref().map_or(Code(603), |(_, failure)| failure.code)
@@ -230,6 +239,7 @@ impl OperationError {
             Self::Nothing { help, .. } | Self::Gate { help, .. } => Some(help.clone()),
             Self::Budget(judgement) => Some(would_fit(judgement)),
             Self::Refresh(error) => error.help(),
+            Self::Across { .. } => Some("deploy a fix forward, or, if the older release lives with the database as it is, give `--allow-irreversible`".to_owned()),
             Self::PlanChanged { .. } => Some("look at the differences and save a new plan with `plan --out FILE`".to_owned()),
             Self::Unresolved(_) => Some("mend what the message says and run the command again; `destroy` ends the app whatever is open".to_owned()),
             Self::Provider(e) => e.help().map(ToOwned::to_owned),

@@ -6,6 +6,7 @@
 
 mod change;
 mod configure;
+mod decide;
 mod deploy;
 mod destroy;
 mod error;
@@ -35,7 +36,10 @@ pub use change::Change;
 pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
-pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
+pub use options::{
+    DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
+    WorkspaceOptions,
+};
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};

@@ -1,12 +1,16 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::diagnostics::Diagnostic;
 use crate::engine::{Event, EventSink};
-use crate::manifest::LoadedManifest;
-use crate::names::{AppName, DependencyName, Digest, EnvironmentName, ProviderName, StackId, VariableName};
+use crate::manifest::{LoadedManifest, StrategyConfig, StrategyKind};
+use crate::names::{
+    AppName, DependencyName, Digest, EnvironmentName, ProviderName, ReleaseNumber, StackId, VariableName,
+};
 use crate::profile::ProfileVersion;
 use crate::provider::Cancellation;
+use crate::release::verdict::Inconclusive;
 use crate::secrets::Secret;
 use crate::state::Holder;
 
@@ -69,6 +73,10 @@ pub struct DeployOptions {
     pub provider: Option<ProviderName>,
     /// Another strategy than the manifest's, by name.
     pub strategy: Option<String>,
+    /// Options of the strategy that win over the manifest's.
+    pub strategy_options: StrategyOptions,
+    /// Do not wait for a watch: leave it to what runs there, which commits or goes back.
+    pub no_wait: bool,
     /// Fixed public port.
     pub port: Option<u16>,
     /// Address to listen on; default loopback.
@@ -91,12 +99,68 @@ pub struct DeployOptions {
     pub expected: Option<Digest>,
 }
 
+/// Options of a strategy that win over the manifest's. See [`StrategyConfig`].
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct StrategyOptions {
+    /// Percents of a canary, one after the other.
+    pub steps: Vec<u8>,
+    /// Instances at a time.
+    pub batch: Option<u32>,
+    /// Instances beyond a service's number.
+    pub surge: Option<u32>,
+    /// Instances that may be missing.
+    pub max_unavailable: Option<u32>,
+    /// A person decides.
+    pub hold: bool,
+    /// How long it is watched.
+    pub watch: Option<Duration>,
+    /// What to do when too little was seen.
+    pub inconclusive: Option<Inconclusive>,
+}
+
+impl StrategyOptions {
+    /// The manifest's options with these in their places.
+    #[must_use]
+    pub fn over(&self, manifest: &StrategyConfig, kind: Option<StrategyKind>) -> StrategyConfig {
+        let mut config = manifest.clone();
+        if let Some(kind) = kind {
+            config.kind = kind;
+        }
+        if !self.steps.is_empty() {
+            config.steps.clone_from(&self.steps);
+            config.canary_percent = None;
+        }
+        config.batch = self.batch.or(config.batch);
+        config.surge = self.surge.or(config.surge);
+        config.max_unavailable = self.max_unavailable.or(config.max_unavailable);
+        config.hold |= self.hold;
+        config.watch = self.watch.or(config.watch);
+        config.inconclusive = self.inconclusive.or(config.inconclusive);
+        if let (Some(deadline), Some(watch)) = (config.deadline, self.watch) {
+            // The manifest's deadline was chosen for the manifest's watch.
+            config.deadline = Some(deadline.max(watch));
+        }
+        config
+    }
+}
+
 /// What becomes of data when a stack is destroyed.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct DestroyOptions {
     /// The app's name: databases and volumes are deleted too. Anything else is refused.
     pub data: Option<String>,
+}
+
+/// The knobs of a rollback.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RollbackOptions {
+    /// Where to; default: the last release before the current that passed its watch.
+    pub to: Option<ReleaseNumber>,
+    /// Go back although SQL ran since then that the older release may not live with.
+    pub allow_irreversible: bool,
 }
 
 /// How a change is run: who asks, who listens, how it is stopped.

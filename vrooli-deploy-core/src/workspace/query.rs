@@ -6,7 +6,7 @@ use super::{
     Health, OperationError, ReleaseSummary, Report, ResourceSummary, Run, StackSummary, StatusReport,
     Workspace,
 };
-use crate::engine::{JournalRecord, Outcome, OutcomeKind, StackState};
+use crate::engine::{Decision, JournalRecord, OpenPlan, Outcome, OutcomeKind, StackState};
 use crate::names::{Digest, StackId};
 use crate::provider::{Cancellation, LogPage, LogQuery, Routing, UnitObserved, UnitState};
 
@@ -43,7 +43,16 @@ impl Workspace {
         let seen = self.look(stack).await?;
         let summary = self.summary(stack, &state, &seen).await?;
         let mut notes = Vec::new();
+        let waiting = state.open.as_ref().and_then(OpenPlan::waiting);
+        if let Some(waiting) = &waiting {
+            notes.push(if waiting.watching {
+                format!("{}; `promote` takes it for good, `abort` gives it up", waiting.reason)
+            } else {
+                format!("on hold: {}; `vrooli-deploy promote {app}` goes on, `vrooli-deploy abort {app}` goes back", waiting.reason, app = stack.app)
+            });
+        }
         if let Some(open) = &state.open
+            && waiting.is_none()
             && summary.lease.is_none()
         {
             notes.push(format!(
@@ -131,8 +140,12 @@ impl Workspace {
     pub async fn resume(&self, stack: &StackId, run: &Run) -> Result<Report, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let before = self.0.store.load(stack).await?;
-        let session = self.session(stack, &source.provider, run, "resume", Interrupted::Resolve).await?;
+        let session = self.session(stack, &source.provider, run, "resume", Interrupted::Decide).await?;
         session.revive().await?;
+        if session.state.open.is_some() {
+            // It waits with both releases serving: a watch is gone on with.
+            return session.decide(Decision::Watch).await;
+        }
         let outcome = if before.open.is_some() { session.state.last_outcome.clone() } else { None }
             .unwrap_or(Outcome {
                 kind: OutcomeKind::NoChange,
@@ -189,7 +202,10 @@ impl Workspace {
         let lease = self.0.store.holder(stack).await?;
         let stopped = source.as_ref().is_some_and(|s| s.stopped);
         let health = health(state, seen, stopped, lease.is_some());
-        let reachable = matches!(health, Health::Running | Health::Impaired | Health::Interrupted);
+        let reachable = matches!(
+            health,
+            Health::Running | Health::Impaired | Health::Interrupted | Health::OnHold | Health::Watched
+        );
         Ok(StackSummary {
             app: stack.app.clone(),
             environment: stack.environment.clone(),
@@ -204,8 +220,14 @@ impl Workspace {
 }
 
 fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health {
-    if state.open.is_some() && !busy {
-        return Health::Interrupted;
+    if let Some(open) = &state.open
+        && !busy
+    {
+        return match open.waiting() {
+            Some(waiting) if waiting.watching => Health::Watched,
+            Some(_) => Health::OnHold,
+            None => Health::Interrupted,
+        };
     }
     let Some(current) = state.current.and_then(|n| state.releases.get(&n)) else {
         return if state.seq > 0 && state.incarnation.is_nil() { Health::DataOnly } else { Health::Empty };

@@ -62,6 +62,10 @@ pub enum Health {
     Empty,
     /// A run was interrupted; the next command resolves it.
     Interrupted,
+    /// Two releases serve; a person decides.
+    OnHold,
+    /// A new release is being watched, and the one before it stays warm.
+    Watched,
     /// The provider does not answer.
     Unknown,
 }

@@ -1,29 +1,39 @@
+use jiff::Timestamp;
+
 use super::change::{After, Change};
 use super::error::never_deployed;
 use super::session::Interrupted;
 use super::steps::expired;
-use super::{OperationError, Run, Workspace};
+use super::{OperationError, RollbackOptions, Run, Workspace};
 use crate::engine::{ReleaseStatus, StackState};
+use crate::manifest::{StrategyConfig, StrategyKind};
 use crate::names::{ReleaseNumber, StackId};
 use crate::plan::{self, PlannedRelease, ReleaseSource};
 use crate::release::strategy::Situation;
 
 impl Workspace {
     /// Plans the way back: to the given release, or to the last good one before the current.
-    /// The whole bundle comes back: artefact, environment, secret versions, routes.
+    /// The whole bundle comes back: artefact, environment, secret versions, health checks,
+    /// routes, replica counts. It takes over all at once where both can run, whatever the
+    /// strategy of its own deployment was: who goes back is in a hurry.
     ///
     /// # Errors
-    /// When there is no such release, or someone else holds the lease.
+    /// When there is no such release, SQL ran since then that it may not live with (a gate,
+    /// exit 7, unless allowed), or someone else holds the lease.
     pub async fn rollback(
         &self,
         stack: &StackId,
-        to: Option<ReleaseNumber>,
+        options: &RollbackOptions,
         run: &Run,
     ) -> Result<Change, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, "rollback", Interrupted::Resolve).await?;
         session.revive().await?;
-        let target = goal(&session.state, to)?;
+        let target = goal(&session.state, options.to)?;
+        let across = across(&session.state, target);
+        if !across.is_empty() && !options.allow_irreversible {
+            return Err(OperationError::Across { to: target, statements: across });
+        }
         let cx = session.context();
         let fleet = session.fleet()?;
         let units = fleet.list(&cx).await?;
@@ -36,30 +46,34 @@ impl Workspace {
             source: ReleaseSource::Staged { release: Box::new(release.clone()) },
         };
         let capabilities = fleet.capabilities();
-        let strategy = self.0.strategies.get(release.bundle.strategy.kind.name())?;
-        let mut expired = expired(state);
+        let config = in_a_hurry(&release.bundle.strategy, capabilities.keeps_old);
+        let strategy = self.0.strategies.get(config.kind.name())?;
+        let current = state.current.and_then(|n| state.releases.get(&n)).map(|r| &r.release);
+        let keep = current.and_then(|current| current.bundle.strategy.keep);
+        let mut expired = expired(state, keep, Timestamp::now());
         expired.retain(|number| *number != target);
-        let release_steps = strategy.steps(&Situation {
+        let situation = Situation {
             next: &next,
-            current: state.current.and_then(|n| state.releases.get(&n)).map(|r| &r.release),
+            current,
             routing: &routing,
             units: &units,
             fleet: &capabilities,
-            config: &release.bundle.strategy,
+            config: &config,
             expired: &expired,
-        })?;
-        let newer = state
-            .current
-            .and_then(|n| state.releases.get(&n))
-            .map(|r| r.release.bundle.migrations.len())
-            .unwrap_or_default();
-        let mut notes = Vec::new();
-        if newer > release.bundle.migrations.len() {
+        };
+        let release_steps = strategy.steps(&situation)?;
+        let mut notes = strategy.notes(&situation);
+        let newer = current.map_or(0, |current| {
+            let older = &release.bundle.migrations;
+            let files = current.bundle.migrations.iter();
+            files.filter(|file| !older.iter().any(|known| known.is_same(file))).count()
+        });
+        if newer > 0 {
             notes.push(format!(
-                "{} SQL file(s) applied since {target} stay applied: a rollback takes back no SQL",
-                newer - release.bundle.migrations.len()
+                "{newer} SQL file(s) applied since {target} stay applied: a rollback takes back no SQL"
             ));
         }
+        notes.extend(across.iter().map(|statement| format!("not taken back: {statement}")));
         let plan = plan::assemble(plan::AssembleInput {
             stack: stack.clone(),
             provider: source.provider.clone(),
@@ -79,6 +93,35 @@ impl Workspace {
             after: After { stopped: Some(false), ..After::default() },
         })
     }
+}
+
+/// All at once where both releases can run; else as the release's own options say. Nobody
+/// decides about the way back, and it is not compared with what it goes back from.
+fn in_a_hurry(config: &StrategyConfig, keeps_old: bool) -> StrategyConfig {
+    let in_place = config.kind == StrategyKind::Rolling && config.surge.is_some();
+    let kind = if keeps_old && !in_place { StrategyKind::BlueGreen } else { StrategyKind::Rolling };
+    StrategyConfig { kind, hold: false, watch: None, steps: Vec::new(), ..config.clone() }
+}
+
+/// SQL of committed releases after one, that it may not live with.
+fn across(state: &StackState, target: ReleaseNumber) -> Vec<String> {
+    let Some(older) = state.releases.get(&target).map(|record| &record.release.bundle) else {
+        return Vec::new();
+    };
+    let mut statements = Vec::new();
+    let later = state.releases.range(target..).skip(1).filter(|(_, record)| record.committed.is_some());
+    for (number, record) in later {
+        for file in record.release.bundle.irreversible_beyond(older) {
+            for statement in &file.irreversible {
+                let text = format!("{}:{}: `{}`", file.file, statement.line, statement.what);
+                // Every release after it has it too.
+                if !statements.iter().any(|(known, _)| *known == text) {
+                    statements.push((text, *number));
+                }
+            }
+        }
+    }
+    statements.into_iter().map(|(text, number)| format!("{text} ({number})")).collect()
 }
 
 fn no_such_release(number: ReleaseNumber) -> OperationError {

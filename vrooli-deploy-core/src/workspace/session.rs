@@ -22,6 +22,8 @@ const OBSERVE: Duration = Duration::from_secs(60);
 pub(super) enum Interrupted {
     /// It stays open and the command does not go on: a person decides.
     Resolve,
+    /// The same, but for one that waits for a decision: the command is about that.
+    Decide,
     /// It is closed all the same: the stack goes anyway.
     Abandon,
 }
@@ -83,7 +85,8 @@ impl Workspace {
             state,
             run: run.clone(),
         };
-        if session.state.open.is_some() {
+        let waits = session.state.open.as_ref().is_some_and(|open| open.waiting().is_some());
+        if session.state.open.is_some() && !(waits && interrupted == Interrupted::Decide) {
             let engine = session.engine().await?;
             let options = RecoverOptions {
                 cancellation: run.cancellation.clone(),
@@ -116,6 +119,19 @@ impl Session {
     /// Brings back what a kill or a reboot took, before it is looked at what there is.
     pub(super) async fn revive(&self) -> Result<(), OperationError> {
         Ok(self.fleet()?.revive(&self.context()).await?)
+    }
+
+    /// Gives the lease up. A watch that is left open is taken over by what runs there.
+    pub(super) async fn end(self) -> Result<(), OperationError> {
+        let cx = self.context();
+        let watched =
+            self.state.open.as_ref().and_then(|open| open.held.as_ref()).is_some_and(|h| h.watching);
+        let fleet = self.provider.fleet().filter(|fleet| watched && fleet.capabilities().keeps_watch);
+        self.lease.release().await?;
+        if let Some(fleet) = fleet {
+            fleet.keep_watch(&cx).await?;
+        }
+        Ok(())
     }
 
     pub(super) fn context(&self) -> OpCtx {

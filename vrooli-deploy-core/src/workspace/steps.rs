@@ -1,17 +1,20 @@
 //! Steps that need no strategy, and what decides whether any are needed. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::engine::{ReleaseStatus, StackState};
-use crate::manifest::{Overlap, StrategyConfig};
+use crate::manifest::{KeepConfig, Overlap, StrategyConfig};
 use crate::names::ReleaseNumber;
 use crate::plan::{PlannedRelease, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 use crate::provider::{FleetCapabilities, Routing, UnitObserved, UnitState};
 use crate::release::Release;
 use crate::release::strategy::{Situation, StepGraph};
 
-/// Releases beside the current one that stay staged for rollback.
-const RETAINED: usize = 5;
+/// Releases beside the current one that stay staged for rollback when nothing says otherwise.
+const RETAINED: u32 = 5;
 
 /// Does the release serve: all its units run and all traffic goes to it?
 pub(super) fn serves(release: &Release, units: &[UnitObserved], routing: &Routing) -> bool {
@@ -30,9 +33,12 @@ pub(super) fn serves(release: &Release, units: &[UnitObserved], routing: &Routin
     wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
 }
 
-/// Releases that are staged and that no rollback needs: all but the current one and the
-/// newest good ones.
-pub(super) fn expired(state: &StackState) -> Vec<ReleaseNumber> {
+/// Releases that are staged and that no rollback needs: all but the current one, the newest
+/// good ones that are not too old, and always the newest good one: that is where a rollback
+/// without a wish goes. The current one becomes such a one with the next commit.
+pub(super) fn expired(state: &StackState, keep: Option<KeepConfig>, now: Timestamp) -> Vec<ReleaseNumber> {
+    let keep = keep.unwrap_or_default();
+    let count = keep.count.unwrap_or(RETAINED).max(1) as usize;
     let mut good: Vec<_> = state
         .releases
         .iter()
@@ -40,8 +46,17 @@ pub(super) fn expired(state: &StackState) -> Vec<ReleaseNumber> {
         .map(|(number, record)| (record.committed, *number))
         .collect();
     good.sort_unstable();
-    let keep = good.len().saturating_sub(RETAINED);
-    good.into_iter().take(keep).map(|(_, number)| number).collect()
+    good.into_iter()
+        .rev()
+        .enumerate()
+        .filter(|(place, (committed, _))| {
+            let old = keep.age.zip(*committed).is_some_and(|(age, committed)| {
+                Duration::try_from(now.duration_since(committed)).unwrap_or_default() > age
+            });
+            *place >= count || (*place > 0 && old)
+        })
+        .map(|(_, (_, number))| number)
+        .collect()
 }
 
 /// Brings the units of a staged release up and its traffic back; units of others end.
@@ -125,7 +140,8 @@ pub(super) fn stop_steps(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::UnitId;
+    use crate::engine::ReleaseRecord;
+    use crate::names::{Digest, UnitId};
 
     fn seen(release: u32, unit: &str, state: UnitState) -> UnitObserved {
         UnitObserved {
@@ -148,6 +164,46 @@ mod tests {
         let ids: Vec<&str> = steps.iter().map(|s| s.id.0.as_str()).collect();
         assert_eq!(ids, ["shift:none", "stop:r2/web.0"]);
         assert!(steps[1].after.contains(&steps[0].id));
+    }
+
+    fn history(days: &[i64]) -> StackState {
+        let bundle = |number: i64| -> crate::release::Bundle {
+            serde_json::from_value(serde_json::json!({
+                "app": "shop", "environment": "default", "version": number.to_string(),
+                "artefact": {"digest": Digest::of(b"a"), "source": Digest::of(b"s"), "location": "x", "root": "."},
+                "services": {}, "env": {}, "smoke": [], "strategy": {"type": "blue-green"},
+                "resources": [], "migrations": [],
+            }))
+            .unwrap()
+        };
+        let mut state = StackState::default();
+        for (number, day) in (1..).zip(days) {
+            let at = Timestamp::from_second(day * 86_400).unwrap();
+            let number = ReleaseNumber(number);
+            let release = Release::new(number, bundle(i64::from(number.0))).unwrap();
+            let record =
+                ReleaseRecord { release, created: at, committed: Some(at), status: ReleaseStatus::Good };
+            state.releases.insert(number, record);
+            state.current = Some(number);
+        }
+        state
+    }
+
+    #[test]
+    fn releases_go_by_number_and_age_but_never_the_one_that_a_rollback_goes_to() {
+        let state = history(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let now = Timestamp::from_second(100 * 86_400).unwrap();
+        let gone = |keep: Option<KeepConfig>| {
+            let mut gone: Vec<u32> = expired(&state, keep, now).into_iter().map(|n| n.0).collect();
+            gone.sort_unstable();
+            gone
+        };
+        assert_eq!(gone(None), [1, 2]);
+        assert_eq!(gone(Some(KeepConfig { count: Some(2), age: None })), [1, 2, 3, 4, 5]);
+        // 95 days: those of day 5 and later are young enough.
+        let age = |days: u64| Some(Duration::from_secs(days * 86_400));
+        assert_eq!(gone(Some(KeepConfig { count: None, age: age(95) })), [1, 2, 3, 4]);
+        assert_eq!(gone(Some(KeepConfig { count: Some(9), age: age(1) })), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

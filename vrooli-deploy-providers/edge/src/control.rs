@@ -22,8 +22,10 @@ use crate::routes::{Published, PublishedSite};
 use crate::state::{Loaded, Record, RejectedEntry, StateFile};
 use crate::stats::ReleaseStats;
 use crate::table::{SiteState, SiteTable};
-use crate::worker::{Command, Shared};
+use crate::worker::{Command, Flights, Shared};
 
+/// How often it is looked whether some backends have nothing to do any more.
+const LOOK: Duration = Duration::from_millis(10);
 /// How long what is cut has to end politely, before its connection ends too.
 const CUT_POLITELY: Duration = Duration::from_millis(1_500);
 /// How long the end of a connection may take.
@@ -337,9 +339,9 @@ impl Control {
         let in_flight = stats.in_flight();
         let mut cut = 0;
         if tokio::time::timeout(deadline, stats.idle()).await.is_err() {
-            cut = self.cut(Some(&stats), Stop::Drained, false).await;
+            cut = self.cut(Flights::Of(stats.clone()), Stop::Drained, false).await;
             if tokio::time::timeout(CUT_POLITELY, stats.idle()).await.is_err() {
-                self.cut(Some(&stats), Stop::Drained, true).await;
+                self.cut(Flights::Of(stats.clone()), Stop::Drained, true).await;
                 // What does not end now has nobody left to tell; it is counted as cut.
                 let _ = tokio::time::timeout(CUT_AT_ONCE, stats.idle()).await;
             }
@@ -347,8 +349,56 @@ impl Control {
         Ok(DrainReport { in_flight, cut, took: started.elapsed() })
     }
 
-    async fn cut(&self, release: Option<&Arc<ReleaseStats>>, stop: Stop, at_once: bool) -> u64 {
-        let asked = self.ask(|done| Command::Cut { release: release.cloned(), stop, at_once, done });
+    /// The same for backends of a release that still gets traffic elsewhere.
+    pub(crate) async fn drain_backends(
+        &self,
+        site: SiteId,
+        release: ReleaseName,
+        backends: BTreeSet<SocketAddr>,
+        deadline: Duration,
+    ) -> Result<DrainReport, Refusal> {
+        let routed = self.sites.borrow().get(&site).is_some_and(|held| {
+            let live = held.table.releases.values().filter(|route| route.weight > 0);
+            live.flat_map(|route| route.backends.values().flatten()).any(|at| backends.contains(at))
+        });
+        if routed {
+            return Err(Refusal::StillRouted { site, release });
+        }
+        let which = Flights::At(Arc::new(backends));
+        let started = Instant::now();
+        let in_flight = self.busy(&which).await;
+        let mut cut = 0;
+        if !self.idle(&which, deadline).await {
+            cut = self.cut(which.clone(), Stop::Drained, false).await;
+            if !self.idle(&which, CUT_POLITELY).await {
+                self.cut(which.clone(), Stop::Drained, true).await;
+                // What does not end now has nobody left to tell; it is counted as cut.
+                self.idle(&which, CUT_AT_ONCE).await;
+            }
+        }
+        Ok(DrainReport { in_flight, cut, took: started.elapsed() })
+    }
+
+    async fn busy(&self, which: &Flights) -> u64 {
+        self.ask(|done| Command::Busy(which.clone(), done)).await.into_iter().sum()
+    }
+
+    /// Looks until nothing is under way; false when that takes too long.
+    async fn idle(&self, which: &Flights, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        loop {
+            if self.busy(which).await == 0 {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK.min(until - Instant::now())).await;
+        }
+    }
+
+    async fn cut(&self, which: Flights, stop: Stop, at_once: bool) -> u64 {
+        let asked = self.ask(|done| Command::Cut { which: which.clone(), stop, at_once, done });
         asked.await.into_iter().sum()
     }
 
@@ -464,7 +514,7 @@ impl Control {
         if self.wait_for_end(started + grace).await {
             return;
         }
-        let cut = self.cut(None, Stop::EdgeEnds, false).await;
+        let cut = self.cut(Flights::All, Stop::EdgeEnds, false).await;
         if cut > 0 {
             tracing::warn!(cut, "requests and tunnels were cut as the edge ended");
         }

@@ -138,6 +138,8 @@ pub(crate) struct InFlight {
     pub(crate) stats: Arc<ReleaseStats>,
     pub(crate) connection: Rc<Connection>,
     pub(crate) stop: Signal<Stop>,
+    /// Who was asked last. Set before anything else of the worker runs.
+    pub(crate) backend: Cell<Option<SocketAddr>>,
     phase: Cell<Phase>,
     /// When it last moved, by the worker's clock.
     moved: Cell<u64>,
@@ -232,6 +234,7 @@ impl Flight {
             stats: stats.clone(),
             connection: connection.clone(),
             stop: Signal::default(),
+            backend: Cell::new(None),
             phase: Cell::new(Phase::Waiting),
             moved: Cell::new(connection.watch.now()),
             awaits_client: Cell::new(false),

@@ -1,6 +1,7 @@
 //! The supervisor's side of an edge.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -338,9 +339,25 @@ impl EdgeLink {
         release: &ReleaseName,
         deadline: Duration,
     ) -> Result<DrainReport, EdgeError> {
+        self.drain_backends(site, release, BTreeSet::new(), deadline).await
+    }
+
+    /// The same for some backends of a release whose others go on serving; none named: all of
+    /// it. No release that has weight may name them.
+    ///
+    /// # Errors
+    /// [`Refusal::StillRouted`].
+    pub async fn drain_backends(
+        &self,
+        site: &SiteId,
+        release: &ReleaseName,
+        backends: BTreeSet<SocketAddr>,
+        deadline: Duration,
+    ) -> Result<DrainReport, EdgeError> {
         let call = Call::Drain {
             site: site.clone(),
             release: release.clone(),
+            backends,
             deadline_ms: crate::millis::of(deadline),
         };
         match self.call(call, deadline.saturating_add(CALL)).await? {

@@ -3,6 +3,8 @@
 //! `listeners` and `stop` keep their form in every version, so that a newer supervisor can
 //! always take the sockets from an older edge and end it.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,6 +102,9 @@ pub(crate) enum Call {
     Drain {
         site: SiteId,
         release: ReleaseName,
+        /// Only these backends of it; none named: all of it.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        backends: BTreeSet<SocketAddr>,
         deadline_ms: u64,
     },
 }

@@ -12,7 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use crate::access_log::{Answered, Asked};
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
-use crate::flight::{Busy, Connection, Flight};
+use crate::flight::{Busy, Connection, Flight, InFlight};
 use crate::headers::{self, Origin};
 use crate::metrics::Failure;
 use crate::replies::{Reason, prefers_json, reply};
@@ -153,7 +153,7 @@ async fn pass(
     let spare = asset.then(|| head.clone());
     let upload = Upload::new(body, flight.state());
 
-    let sent = send(worker, &choice, head, upload);
+    let sent = send(worker, flight.state(), &choice, head, upload);
     let sent = flight.state().stop.or(sent).await;
     let (response, lease) = match sent {
         Ok(Ok(answer)) => answer,
@@ -179,7 +179,13 @@ async fn pass(
 
 /// Sends a request to the first backend that takes it. It is repeated only when it did not
 /// leave, or when it has no body and its method promises that repeating it does no harm.
-async fn send(worker: &Rc<Worker>, choice: &Choice, head: Parts, body: Upload) -> Result<Answer, Failure> {
+async fn send(
+    worker: &Rc<Worker>,
+    flight: &InFlight,
+    choice: &Choice,
+    head: Parts,
+    body: Upload,
+) -> Result<Answer, Failure> {
     let limits = worker.limits();
     let empty = hyper::body::Body::is_end_stream(&body);
     let repeatable = empty && headers::is_repeatable(&head.method);
@@ -188,6 +194,7 @@ async fn send(worker: &Rc<Worker>, choice: &Choice, head: Parts, body: Upload) -
     let mut unsent = Some(Request::from_parts(head, body));
     let mut failure = Failure::Unreachable;
     for backend in choice.backends.in_turn() {
+        flight.backend.set(Some(backend));
         let mut may_reuse = true;
         while let Some(request) = unsent.take().or_else(again) {
             let pooled =
@@ -250,7 +257,7 @@ async fn bridge(
             flight.whole();
             continue;
         }
-        let sent = send(worker, &choice, head.clone(), Upload::empty());
+        let sent = send(worker, flight.state(), &choice, head.clone(), Upload::empty());
         match flight.state().stop.or(sent).await {
             Ok(Ok((response, lease))) => {
                 flight.answered(response.status().as_u16());

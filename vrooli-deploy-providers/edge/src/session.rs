@@ -127,11 +127,15 @@ impl Session {
             };
             while waiting.try_join_next().is_some() {}
             match call {
-                Call::Drain { site, release, deadline_ms } => {
+                Call::Drain { site, release, backends, deadline_ms } => {
                     let (control, writer) = (self.control.clone(), self.writer.clone());
                     waiting.spawn_local(async move {
                         let deadline = Duration::from_millis(deadline_ms);
-                        let drained = control.drain(site, release, deadline).await;
+                        let drained = if backends.is_empty() {
+                            control.drain(site, release, deadline).await
+                        } else {
+                            control.drain_backends(site, release, backends, deadline).await
+                        };
                         reply(&writer, id, drained.map(Answer::Drained)).await;
                     });
                 }

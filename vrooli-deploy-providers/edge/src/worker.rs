@@ -1,7 +1,7 @@
 //! One core of the edge: a thread with its own runtime, connections and routes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -76,14 +76,36 @@ impl Shared {
     }
 }
 
+/// Which requests and tunnels.
+#[derive(Debug, Clone)]
+pub(crate) enum Flights {
+    All,
+    /// Those of one release.
+    Of(Arc<ReleaseStats>),
+    /// Those that one of these backends answers.
+    At(Arc<BTreeSet<SocketAddr>>),
+}
+
+impl Flights {
+    fn has(&self, flight: &InFlight) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(release) => Arc::ptr_eq(release, &flight.stats),
+            Self::At(backends) => flight.backend.get().is_some_and(|at| backends.contains(&at)),
+        }
+    }
+}
+
 /// What the control asks of a worker.
 pub(crate) enum Command {
     AddListener(ListenerId, std::net::TcpListener, oneshot::Sender<io::Result<()>>),
     RemoveListener(ListenerId, oneshot::Sender<()>),
-    /// Ends what is under way for one release, or for all; `at_once` with its connections.
-    /// Answers how many there were.
+    /// How much is under way of some.
+    Busy(Flights, oneshot::Sender<u64>),
+    /// Ends what is under way of some; `at_once` with its connections. Answers how many there
+    /// were.
     Cut {
-        release: Option<Arc<ReleaseStats>>,
+        which: Flights,
         stop: Stop,
         at_once: bool,
         done: oneshot::Sender<u64>,
@@ -262,10 +284,14 @@ impl Worker {
                     let _ = done.send(());
                 });
             }
-            Command::Cut { release, stop, at_once, done } => {
+            Command::Busy(which, done) => {
+                let busy = self.flights.members().into_iter().filter(|flight| which.has(flight)).count();
+                let _ = done.send(busy as u64);
+            }
+            Command::Cut { which, stop, at_once, done } => {
                 let mut cut = 0;
                 for flight in self.flights.members() {
-                    if release.as_ref().is_none_or(|release| Arc::ptr_eq(release, &flight.stats)) {
+                    if which.has(&flight) {
                         flight.cut(stop, at_once);
                         cut += 1;
                     }

@@ -1,5 +1,5 @@
 //! The door through which the embedding program becomes one of its own hidden subcommands:
-//! supervisor, shim, launcher or edge. It must be passed first in `main`, before threads
+//! supervisor, shim, launcher, watch or edge. It must be passed first in `main`, before threads
 //! are made and arguments are read.
 
 use std::path::Path;
@@ -18,6 +18,7 @@ pub(crate) const SUPERVISOR: &str = "supervisor";
 pub(crate) const SHIM: &str = "shim";
 pub(crate) const LAUNCHER: &str = "launcher";
 pub(crate) const EDGE: &str = "edge";
+pub(crate) const WATCH: &str = "watch";
 const BUILD_STEP: &str = "build-step";
 
 /// Build steps run under a hidden subcommand of the program, which ends them when we end.
@@ -74,6 +75,10 @@ pub fn run_if_child(hooks: ChildHooks) {
             Some(root) => supervise(Path::new(&root), hooks),
             None => 64,
         },
+        Some(WATCH) => match (arguments.next(), arguments.next(), arguments.next()) {
+            (Some(root), Some(app), Some(environment)) => crate::watch::run(root.into(), &app, &environment),
+            _ => 64,
+        },
         Some(EDGE) => match (arguments.next(), arguments.next()) {
             (Some(state), Some(sockets)) => crate::process::run_edge(state.into(), sockets.into()),
             _ => 64,
@@ -88,9 +93,11 @@ fn supervise(root: &Path, hooks: ChildHooks) -> u8 {
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 
-/// Was this process started as a hidden subcommand?
+/// Was this process started as a hidden subcommand? A watch is none in this sense: it is the
+/// program itself, going on where a command left off, and may have to start a supervisor.
 pub(crate) fn is_child() -> bool {
-    std::env::args_os().nth(1).is_some_and(|first| first == MARKER)
+    let mut arguments = std::env::args_os().skip(1);
+    arguments.next().is_some_and(|first| first == MARKER) && arguments.next().is_none_or(|role| role != WATCH)
 }
 
 /// Is the process a shim of ours (or of another workspace)?

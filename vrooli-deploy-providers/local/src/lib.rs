@@ -35,6 +35,8 @@ pub mod process;
 mod programs;
 #[cfg(feature = "native")]
 mod tool;
+#[cfg(feature = "native")]
+pub mod watch;
 
 #[cfg(feature = "native")]
 pub use factory::LocalFactory;

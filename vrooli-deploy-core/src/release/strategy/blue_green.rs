@@ -26,6 +26,7 @@ impl Strategy for BlueGreen {
             .shift(Routing::all_to(situation.next.number))
             .smoke(true)
             .watch()
+            .hold()
             .hand_over()
             .commit()
             .retire()
@@ -100,7 +101,7 @@ mod tests {
         let situation = Situation {
             next,
             current,
-            routing: &Routing::default(),
+            routing: &current.map(|r| Routing::all_to(r.number)).unwrap_or_default(),
             units: &[],
             fleet: &fleet,
             config: &Default::default(),

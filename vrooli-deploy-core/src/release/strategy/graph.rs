@@ -1,3 +1,5 @@
+mod waves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -6,6 +8,8 @@ use crate::manifest::Overlap;
 use crate::names::{ReleaseNumber, ServiceName, UnitId};
 use crate::plan::{ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo};
 use crate::provider::{Routing, UnitState};
+
+pub(super) use waves::Exchange;
 
 /// How long requests in flight may take after the switch when the manifest does not say.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
@@ -18,13 +22,24 @@ pub struct StepGraph<'a> {
     steps: Vec<Step>,
     frontier: BTreeSet<StepId>,
     stage: Stage,
+    /// Traffic as the last shift left it.
+    routed: Option<Routing>,
+    /// Old units that have ended before the commit.
+    ended: BTreeSet<(ReleaseNumber, UnitId)>,
 }
 
 impl<'a> StepGraph<'a> {
     /// No steps yet.
     #[must_use]
     pub fn new(situation: &'a Situation<'a>) -> Self {
-        Self { situation, steps: Vec::new(), frontier: BTreeSet::new(), stage: Stage::Release }
+        Self {
+            situation,
+            steps: Vec::new(),
+            frontier: BTreeSet::new(),
+            stage: Stage::Release,
+            routed: None,
+            ended: BTreeSet::new(),
+        }
     }
 
     fn number(&self) -> ReleaseNumber {
@@ -90,7 +105,19 @@ impl<'a> StepGraph<'a> {
 
     /// Starts and probes all units of services with that overlap, in the order of `needs`.
     #[must_use]
-    pub fn start(mut self, which: Overlap) -> Self {
+    pub fn start(self, which: Overlap) -> Self {
+        let situation = self.situation;
+        let units = situation
+            .services()
+            .iter()
+            .filter(|(_, config)| overlap(config) == which)
+            .flat_map(|(service, config)| units(service, config))
+            .collect();
+        self.start_units(&units)
+    }
+
+    /// Starts and probes these units, in the order of their services' `needs`.
+    pub(super) fn start_units(mut self, which: &BTreeSet<UnitId>) -> Self {
         let number = self.number();
         let situation = self.situation;
         let base = self.frontier.clone();
@@ -98,14 +125,11 @@ impl<'a> StepGraph<'a> {
         let mut ends = BTreeSet::new();
         for service in in_order_of_needs(situation) {
             let Some(config) = situation.services().get(&service) else { continue };
-            if overlap(config) != which {
-                continue;
-            }
             let mut after = base.clone();
             for need in &config.needs {
                 after.extend(probes.get(need).into_iter().flatten().cloned());
             }
-            for unit in units(&service, config) {
+            for unit in which.iter().filter(|unit| unit.service == service) {
                 let started = self.add(
                     &format!("start:{number}/{unit}"),
                     ReleaseAction::Start { unit: unit.clone() },
@@ -115,7 +139,7 @@ impl<'a> StepGraph<'a> {
                 );
                 let probed = self.add(
                     &format!("probe:{number}/{unit}"),
-                    ReleaseAction::Probe { unit },
+                    ReleaseAction::Probe { unit: unit.clone() },
                     Undo::Nothing,
                     BTreeSet::from([started]),
                     "traffic moves only to what is well".to_owned(),
@@ -146,30 +170,63 @@ impl<'a> StepGraph<'a> {
         self
     }
 
-    /// Moves traffic.
+    /// Moves traffic. Where the fleet can, it goes back by itself to the release that serves
+    /// now if nobody goes on: for as long as all units of that one run.
     #[must_use]
-    pub fn shift(mut self, routing: Routing) -> Self {
+    pub fn shift(self, routing: Routing) -> Self {
         let number = self.number();
         let share: Vec<String> = routing.weights.iter().map(|(r, w)| format!("{r}={w}")).collect();
-        self.next(
-            &format!("shift:{number}/{}", share.join(",")),
-            ReleaseAction::Shift { routing },
-            Undo::Unshift,
-            "traffic",
-        );
+        self.shift_as(&format!("shift:{number}/{}", share.join(",")), routing, "traffic")
+    }
+
+    pub(super) fn shift_as(mut self, name: &str, mut routing: Routing, reason: &str) -> Self {
+        if let Some(old) = self.situation.serving()
+            && self.situation.fleet.reverts
+            && self.ended.is_empty()
+            && routing.revert_to.is_empty()
+        {
+            routing.revert_to = Routing::all_to(old.number).weights;
+        }
+        self.routed = Some(routing.clone());
+        self.next(name, ReleaseAction::Shift { routing }, Undo::Unshift, reason);
         self
     }
 
     /// Watches new against old, if the manifest says how long.
     #[must_use]
-    pub fn watch(mut self) -> Self {
-        if let Some(window) = self.situation.config.watch {
+    pub fn watch(self) -> Self {
+        let number = self.number();
+        self.watch_as(&format!("watch:{number}"))
+    }
+
+    pub(super) fn watch_as(mut self, name: &str) -> Self {
+        let config = self.situation.config;
+        if let Some(window) = config.watch_window() {
+            let old = self.situation.serving().map(|release| release.number);
+            self.next(
+                name,
+                ReleaseAction::Watch { window, old, rules: config.watch_rules(window) },
+                Undo::Nothing,
+                if self.ended.is_empty() {
+                    "the old release stays warm meanwhile"
+                } else {
+                    "to go back, the old release has to be started again"
+                },
+            );
+        }
+        self
+    }
+
+    /// Holds until a person decides, if the manifest says so and there is something to go back to.
+    #[must_use]
+    pub fn hold(mut self) -> Self {
+        if self.situation.config.hold && self.situation.serving().is_some() {
             let number = self.number();
             self.next(
-                &format!("watch:{number}"),
-                ReleaseAction::Watch { window },
+                &format!("hold:{number}"),
+                ReleaseAction::Hold,
                 Undo::Nothing,
-                "the old release stays warm meanwhile",
+                "`promote` goes on, `abort` goes back",
             );
         }
         self
@@ -214,6 +271,16 @@ impl<'a> StepGraph<'a> {
             "from here on nobody reverts",
         );
         self.stage = Stage::Contract;
+        // What would go back by itself is told that nobody goes back any more.
+        if let Some(routing) = self.routed.take().filter(|routing| !routing.revert_to.is_empty()) {
+            let routing = Routing { weights: routing.weights, ..Routing::default() };
+            self.next(
+                &format!("settle:{number}"),
+                ReleaseAction::Shift { routing },
+                Undo::Nothing,
+                "it does not go back by itself any more",
+            );
+        }
         self
     }
 
@@ -230,6 +297,12 @@ impl<'a> StepGraph<'a> {
             others.entry(seen.release).or_default().insert(seen.unit.clone());
         }
         others.remove(&number);
+        for (old, unit) in &self.ended {
+            if let Some(units) = others.get_mut(old) {
+                units.remove(unit);
+            }
+        }
+        others.retain(|_, units| !units.is_empty());
         // Those that were handed over have ended already.
         if let Some(current) = situation.current
             && let Some(units) = others.get_mut(&current.number)
@@ -244,7 +317,7 @@ impl<'a> StepGraph<'a> {
         for (old, units) in others {
             let drained = self.add(
                 &format!("drain:{old}"),
-                ReleaseAction::Drain { old, deadline },
+                ReleaseAction::Drain { old, units: BTreeSet::new(), deadline },
                 Undo::Nothing,
                 committed.clone(),
                 "requests in flight finish first".to_owned(),

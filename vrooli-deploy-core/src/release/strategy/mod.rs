@@ -2,7 +2,9 @@
 //! steps, run by the same journalled engine as everything else.
 
 mod blue_green;
+mod canary;
 mod graph;
+mod rolling;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,7 +16,9 @@ use crate::provider::{FleetCapabilities, Routing, UnitObserved};
 use crate::release::Release;
 
 pub use blue_green::BlueGreen;
+pub use canary::Canary;
 pub use graph::StepGraph;
+pub use rolling::Rolling;
 
 /// How one release follows another.
 pub trait Strategy: Debug + Send + Sync {
@@ -25,6 +29,30 @@ pub trait Strategy: Debug + Send + Sync {
     /// # Errors
     /// When the fleet cannot do what the strategy needs.
     fn steps(&self, situation: &Situation<'_>) -> Result<Vec<Step>, StrategyError>;
+    /// What a person should know of these steps: pauses, and how long the way back takes. Pure.
+    fn notes(&self, situation: &Situation<'_>) -> Vec<String> {
+        pauses(situation)
+    }
+}
+
+/// Services that cannot run twice pause while they are handed over.
+fn pauses(situation: &Situation<'_>) -> Vec<String> {
+    let Some(current) = situation.serving() else { return Vec::new() };
+    let paused: Vec<String> = situation
+        .services()
+        .iter()
+        .filter(|(service, config)| {
+            overlap(config) == Overlap::Exclusive && current.bundle.services.contains_key(*service)
+        })
+        .map(|(service, _)| format!("`{service}`"))
+        .collect();
+    if paused.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "{} must not run twice: the old one stops before the new one starts, and pauses until that is well",
+        paused.join(", ")
+    )]
 }
 
 /// What a strategy starts from.
@@ -74,6 +102,16 @@ impl Situation<'_> {
         }
     }
 
+    /// The current release, if it gets requests now: a stopped one, or one that nothing is
+    /// routed to, has nothing to lose and nothing to go back to.
+    #[must_use]
+    pub fn serving(&self) -> Option<&Release> {
+        self.current.filter(|current| {
+            current.number != self.next.number
+                && self.routing.weights.get(&current.number).is_some_and(|weight| *weight > 0)
+        })
+    }
+
     /// Units of the release that serves now.
     pub fn old_units(&self) -> impl Iterator<Item = (ReleaseNumber, UnitId)> {
         self.current.into_iter().flat_map(|release| {
@@ -121,7 +159,7 @@ pub struct Strategies(Vec<Box<dyn Strategy>>);
 
 impl Default for Strategies {
     fn default() -> Self {
-        Self(vec![Box::new(BlueGreen)])
+        Self(vec![Box::new(BlueGreen), Box::new(Rolling), Box::new(Canary)])
     }
 }
 
@@ -159,5 +197,11 @@ impl StrategyKind {
             Self::Rolling => "rolling",
             Self::Canary => "canary",
         }
+    }
+
+    /// The kind of that name; none for a strategy of a program's own.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::BlueGreen, Self::Rolling, Self::Canary].into_iter().find(|kind| kind.name() == name)
     }
 }

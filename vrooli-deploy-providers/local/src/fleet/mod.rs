@@ -5,6 +5,7 @@ mod health;
 mod http;
 mod logs;
 mod probe;
+mod samples;
 mod smoke;
 mod stage;
 
@@ -12,10 +13,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{
     Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
-    MigrationReport, OpCtx, ProbeReport, Result, Routing, SmokeReport, UnitObserved, UnitState,
+    MigrationReport, OpCtx, ProbeReport, Reading, Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::Release;
 
@@ -121,6 +123,9 @@ impl Fleet for LocalFleet {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = true;
         capabilities.weights = true;
+        capabilities.reverts = true;
+        capabilities.keeps_watch = true;
+        capabilities.measures = true;
         capabilities
     }
 
@@ -201,11 +206,25 @@ impl Fleet for LocalFleet {
         Ok(())
     }
 
-    async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
+    async fn drain(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+        units: &BTreeSet<UnitId>,
+        deadline: Duration,
+    ) -> Result<DrainReport> {
         match self.running_supervisor().await? {
-            Some(supervisor) => supervisor.drain(cx, release, deadline).await,
+            Some(supervisor) => supervisor.drain(cx, release, units, deadline).await,
             None => Ok(DrainReport::default()),
         }
+    }
+
+    async fn samples(&self, cx: &OpCtx, _since: Option<Timestamp>) -> Result<Vec<Reading>> {
+        self.read_samples(cx).await
+    }
+
+    async fn keep_watch(&self, cx: &OpCtx) -> Result<()> {
+        self.supervisor().await?.keep_watch(cx).await
     }
 
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {

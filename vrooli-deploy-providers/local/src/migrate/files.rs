@@ -35,6 +35,9 @@ pub fn migrations(root: &Path, resources: &[ResourceRequirement]) -> Result<Chec
                     resource: requirement.name.to_string(),
                     file,
                     digest: Digest::of(&content),
+                    irreversible: vrooli_deploy_core::release::migration::irreversible(
+                        &String::from_utf8_lossy(&content),
+                    ),
                 });
             }
         }

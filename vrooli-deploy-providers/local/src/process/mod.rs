@@ -51,7 +51,8 @@ pub use table::MARKER;
 pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;
 pub(crate) use shim::run as run_shim;
-pub(crate) use supervise::{run as run_supervisor, run_edge};
+pub(crate) use supervise::{edge_folder, run as run_supervisor, run_edge};
+pub(crate) use table::memory;
 
 /// Finds the value of a secret. The supervisor calls it when it starts a process.
 pub type SecretResolver = dyn Fn(&SecretRef) -> Result<Secret<String>, SecretError> + Send + Sync;

@@ -1,6 +1,7 @@
 //! What is said between a client and the supervisor: lines of JSON, a version first, and
 //! never a command, a path or a variable. Requests name what is already in the state folder.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use serde::de::DeserializeOwned;
@@ -51,7 +52,14 @@ pub(crate) enum Request {
     Drain {
         stack: StackId,
         release: ReleaseNumber,
+        /// None named: all.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        units: BTreeSet<UnitId>,
         deadline_ms: u64,
+    },
+    /// Go on with the open watch of a stack.
+    KeepWatch {
+        stack: StackId,
     },
     OpenPort {
         stack: StackId,
@@ -103,6 +111,7 @@ impl Request {
             | Self::Stop { .. }
             | Self::Route { .. }
             | Self::Drain { .. }
+            | Self::KeepWatch { .. }
             | Self::OpenPort { .. }
             | Self::ClosePort { .. }
             | Self::Remove { .. }

@@ -45,6 +45,26 @@ impl Stat {
     }
 }
 
+/// Memory of processes with all their descendants, in bytes, by whatever they are for.
+pub(crate) fn memory<K: Ord + Copy>(of: &BTreeMap<K, Vec<u32>>) -> BTreeMap<K, u64> {
+    let Ok(table) = Table::read() else { return BTreeMap::new() };
+    let resident = |pid: u32| -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: Option<u64> = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        kib.unwrap_or_default() * 1024
+    };
+    of.iter()
+        .map(|(key, pids)| {
+            let mut all: BTreeSet<u32> = pids.iter().copied().collect();
+            for pid in pids {
+                all.extend(table.descendants(*pid));
+            }
+            (*key, all.into_iter().map(resident).sum())
+        })
+        .collect()
+}
+
 /// Reads what the kernel says about a process.
 pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
     let text = std::fs::read(format!("/proc/{pid}/stat"))?;

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -102,14 +102,17 @@ fn traffic_moves_from_release_to_release() {
     let (world, port, one, two) = serving();
     let client = world.client();
     assert_eq!(world.wait(client.urls(&cx(1))).unwrap(), [format!("http://127.0.0.1:{port}/")]);
-    let busy = world.wait(client.drain(&cx(1), one, Duration::from_secs(1))).unwrap_err();
+    let busy = world.wait(client.drain(&cx(1), one, &BTreeSet::new(), Duration::from_secs(1))).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Conflict, "{busy}");
 
     let before = world.wait(client.route(&cx(1), &Routing::all_to(two))).unwrap();
     assert_eq!(before, Routing::all_to(one));
     assert_eq!(get(port, "/").unwrap(), "two");
     assert_eq!(world.wait(client.routing(&cx(1))).unwrap(), Routing::all_to(two));
-    assert_eq!(world.wait(client.drain(&cx(1), one, Duration::from_secs(5))).unwrap().cut, 0);
+    assert_eq!(
+        world.wait(client.drain(&cx(1), one, &BTreeSet::new(), Duration::from_secs(5))).unwrap().cut,
+        0
+    );
     world.stop(one, "app.0");
     assert_eq!(get(port, "/").unwrap(), "two");
 
@@ -277,6 +280,7 @@ fn routing_goes_back_when_nobody_renews_it() {
         weights: BTreeMap::from([(two, 100)]),
         revert_at: Some(jiff::Timestamp::now() + Duration::from_millis(1500)),
         revert_to: BTreeMap::from([(one, 100)]),
+        ..Routing::default()
     };
     world.wait(world.client().route(&cx(1), &routing)).unwrap();
     assert_eq!(world.wait(world.client().routing(&cx(1))).unwrap(), routing);

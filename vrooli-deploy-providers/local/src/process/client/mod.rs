@@ -2,6 +2,7 @@
 
 mod connection;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
@@ -121,17 +122,32 @@ impl SupervisorClient {
         }
     }
 
-    /// Waits until the release has no request in flight, `deadline` at most; then what is left
-    /// is cut.
+    /// Waits until the release, or those units of it, have no request in flight, `deadline` at
+    /// most; then what is left is cut.
     ///
     /// # Errors
-    /// `Conflict` when the release still gets traffic.
-    pub async fn drain(&self, cx: &OpCtx, release: ReleaseNumber, deadline: Duration) -> Result<DrainReport> {
+    /// `Conflict` when they still get traffic.
+    pub async fn drain(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+        units: &BTreeSet<UnitId>,
+        deadline: Duration,
+    ) -> Result<DrainReport> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        match self.call(cx, Request::Drain { stack: cx.stack.clone(), release, deadline_ms }).await? {
+        let request = Request::Drain { stack: cx.stack.clone(), release, units: units.clone(), deadline_ms };
+        match self.call(cx, request).await? {
             Answer::Drained(report) => Ok(report),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Goes on with the open watch of the stack, whose lease is free.
+    ///
+    /// # Errors
+    /// When the supervisor cannot be asked.
+    pub async fn keep_watch(&self, cx: &OpCtx) -> Result<()> {
+        self.done(cx, Request::KeepWatch { stack: cx.stack.clone() }).await
     }
 
     /// Listens at the address and port that the stack's `port.json` names.

@@ -1,7 +1,7 @@
 //! The listening sockets, and the edge that they are lent to. The sockets are ours: an edge
 //! that dies is replaced within a second, and meanwhile the kernel keeps connections waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ impl Front {
         supervisor: &Supervisor,
         state: &mut State,
     ) -> std::result::Result<bool, edge::EdgeError> {
-        let Ok(folder) = socket_folder(supervisor.layout()) else {
+        let Ok(folder) = edge_folder(supervisor.layout()) else {
             return Ok(false);
         };
         let Some(mut link) = EdgeLink::reattach(&folder).await? else {
@@ -200,11 +200,12 @@ impl Front {
         Ok(())
     }
 
-    /// Waits until nothing of a release is in flight.
+    /// Waits until nothing of a release, or of some backends of it, is in flight.
     pub(super) async fn drain(
         &self,
         stack: &StackId,
         release: ReleaseNumber,
+        backends: BTreeSet<SocketAddr>,
         deadline: Duration,
     ) -> Result<DrainReport> {
         let link = self.state.lock().await.link.clone();
@@ -213,7 +214,7 @@ impl Front {
         };
         let name = edge::ReleaseName::new(release.to_string())
             .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?;
-        match link.drain(&site(stack)?, &name, deadline).await {
+        match link.drain_backends(&site(stack)?, &name, backends, deadline).await {
             Ok(report) => Ok(DrainReport { cut: u32::try_from(report.cut).unwrap_or(u32::MAX) }),
             // What was in flight went with it.
             Err(edge::EdgeError::Closed) => Ok(DrainReport::default()),
@@ -340,7 +341,7 @@ fn copy(id: &edge::ListenerId, socket: &TcpListener) -> Result<OwnedFd> {
 }
 
 /// The edge's sockets lie beside ours.
-fn socket_folder(layout: &Layout) -> Result<PathBuf> {
+pub(crate) fn edge_folder(layout: &Layout) -> Result<PathBuf> {
     socket::folder(layout).map_err(at("read", &layout.socket_record()))
 }
 
@@ -361,7 +362,7 @@ async fn in_process(
 /// How the edge is run: where its state is, and where its sockets.
 fn command(supervisor: &Supervisor) -> Result<Command> {
     let named = supervisor.named()?;
-    let arguments = [named.edge_record().into_os_string(), socket_folder(&named)?.into_os_string()];
+    let arguments = [named.edge_record().into_os_string(), edge_folder(&named)?.into_os_string()];
     let mut command = supervisor.program.command(crate::child::EDGE, arguments);
     command.current_dir("/").stdout(Stdio::null());
     Ok(command)

@@ -12,6 +12,7 @@ mod succession;
 pub(crate) use stack::check_fence;
 pub use stack::last_routing;
 mod unit;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -45,7 +46,7 @@ use crate::failure::{self, at};
 use crate::layout::Layout;
 
 use front::Front;
-pub(crate) use front::run_edge;
+pub(crate) use front::{edge_folder, run_edge};
 use stack::Stack;
 use unit::UnitKey;
 
@@ -391,6 +392,7 @@ impl Supervisor {
             }
             for stack in self.all_stacks() {
                 stack.revert_if_due(self).await;
+                stack.see_to_watch(self);
             }
             if let Some(Err(e)) = self.leash.as_ref().map(|leash| leash.check()) {
                 self.note(&format!("what ends the apps with this program cannot be started again: {e}"));

@@ -34,6 +34,7 @@ pub(super) fn table(
     let named: BTreeSet<ReleaseNumber> =
         routing.weights.keys().chain(routing.revert_to.keys()).copied().chain(stack.releases()).collect();
     let mut rules: BTreeMap<(Option<String>, String), edge::ServiceName> = BTreeMap::new();
+    let nobody = BTreeSet::new();
     let nothing_serves = routing.weights.values().all(|w| *w == 0);
     // The newest first: where two releases route the same differently, it decides.
     for number in named.into_iter().rev() {
@@ -45,10 +46,21 @@ pub(super) fn table(
         };
         let ports = ports::read(supervisor.layout(), &stack.id, number)?;
         let routes = routes(&release);
-        let backends = backends(&release, &ports, &stack.wanted(number), &routes)?;
+        let resting = routing.resting.get(&number).unwrap_or(&nobody);
+        let mut serves = stack.wanted(number);
+        serves.retain(|unit| !resting.contains(unit));
+        let backends = backends(&release, &ports, &serves, &routes)?;
         if weight > 0 {
+            // Who lets all units of a service rest knows that nothing of it serves.
+            let rests = |backend: &edge::ServiceName| {
+                routes
+                    .iter()
+                    .filter(|route| route.backend == *backend)
+                    .any(|route| resting.iter().any(|unit| unit.service == route.service))
+            };
             if absent == Absent::Refused
-                && let Some((service, _)) = backends.iter().find(|(_, addresses)| addresses.is_empty())
+                && let Some((service, _)) =
+                    backends.iter().find(|(backend, addresses)| addresses.is_empty() && !rests(backend))
             {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,

@@ -201,9 +201,10 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             Answer::Routing(stack.route(supervisor, routing, fence).await?)
         }
         Request::Routing { stack } => Answer::Routing(supervisor.stack(&stack)?.routing().await),
-        Request::Drain { stack, release, deadline_ms } => {
+        Request::Drain { stack, release, units, deadline_ms } => {
             let stack = supervisor.stack(&stack)?;
-            Answer::Drained(stack.drain(supervisor, release, Duration::from_millis(deadline_ms)).await?)
+            let deadline = Duration::from_millis(deadline_ms);
+            Answer::Drained(stack.drain(supervisor, release, &units, deadline).await?)
         }
         Request::OpenPort { stack, fence } => {
             supervisor.stack(&stack)?.open_port(supervisor, fence).await?;
@@ -213,6 +214,13 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             let stack = supervisor.stack(&stack)?;
             if stack.is_known(supervisor) {
                 stack.close_port(supervisor, fence).await?;
+            }
+            Answer::Done
+        }
+        Request::KeepWatch { stack } => {
+            let stack = supervisor.stack(&stack)?;
+            if stack.is_known(supervisor) {
+                stack.keep_watch(supervisor);
             }
             Answer::Done
         }

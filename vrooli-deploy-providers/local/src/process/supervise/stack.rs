@@ -1,7 +1,8 @@
 //! One stack: its units, who may change it, and what of it is served.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,13 @@ use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result
 use super::super::files::{
     Durability, create_dir, read_json, remove_file, remove_tree, sweep_drafts, write_json,
 };
-use super::super::ports;
 use super::super::table::Mark;
+use super::super::{ports, sockets};
 use super::Supervisor;
 use super::instance::end_leftovers;
 use super::route::{self, Absent};
 use super::unit::{UnitHandle, UnitKey};
+use super::watcher::Watcher;
 use crate::failure::{at, real};
 
 /// `serving.json`: what is served of a stack.
@@ -71,6 +73,7 @@ pub(super) struct Stack {
     /// Held while what is served changes: two changes never cross.
     serving: tokio::sync::Mutex<Serving>,
     units: Mutex<BTreeMap<(ReleaseNumber, UnitId), UnitHandle>>,
+    watcher: Mutex<Watcher>,
 }
 
 impl Stack {
@@ -78,7 +81,12 @@ impl Stack {
     pub(super) fn load(supervisor: &Supervisor, id: StackId) -> Result<Self> {
         let path = supervisor.layout().serving(&id);
         let serving = read_json(&path).map_err(at("read", &path))?.unwrap_or_default();
-        Ok(Self { id, serving: tokio::sync::Mutex::new(serving), units: Mutex::default() })
+        Ok(Self {
+            id,
+            serving: tokio::sync::Mutex::new(serving),
+            units: Mutex::default(),
+            watcher: Mutex::new(Watcher::new()),
+        })
     }
 
     /// Makes a task for each unit that is on disk.
@@ -186,7 +194,25 @@ impl Stack {
             self.save(supervisor, &serving)?;
             return Err(error);
         }
+        self.watcher().told();
         Ok(std::mem::replace(&mut *serving, next).routing)
+    }
+
+    fn watcher(&self) -> MutexGuard<'_, Watcher> {
+        self.watcher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody gave up the lease while a release is being watched: goes on with it.
+    pub(super) fn keep_watch(&self, supervisor: &Supervisor) {
+        self.watcher().ask();
+        self.see_to_watch(supervisor);
+    }
+
+    /// Starts somebody who goes on with a watch whose traffic nobody renews any more.
+    pub(super) fn see_to_watch(&self, supervisor: &Supervisor) {
+        // Who holds the lock is about to change it: looked at again at the next tick.
+        let Ok(serving) = self.serving.try_lock() else { return };
+        self.watcher().see_to(supervisor, &self.id, serving.routing.revert_at);
     }
 
     pub(super) async fn routing(&self) -> Routing {
@@ -254,9 +280,20 @@ impl Stack {
         &self,
         supervisor: &Supervisor,
         release: ReleaseNumber,
+        units: &BTreeSet<UnitId>,
         deadline: Duration,
     ) -> Result<DrainReport> {
-        supervisor.front.drain(&self.id, release, deadline).await
+        let mut backends = BTreeSet::new();
+        if !units.is_empty() {
+            let ports = ports::read(supervisor.layout(), &self.id, release)?;
+            let numbers = units.iter().filter_map(|unit| ports.of(unit)).flat_map(BTreeMap::values);
+            backends.extend(numbers.map(|port| SocketAddr::new(sockets::loopback(*port), *port)));
+            if backends.is_empty() {
+                // They listen nowhere.
+                return Ok(DrainReport::default());
+            }
+        }
+        supervisor.front.drain(&self.id, release, backends, deadline).await
     }
 
     pub(super) async fn open_port(&self, supervisor: &Supervisor, fence: u64) -> Result<()> {

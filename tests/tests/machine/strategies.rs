@@ -1,0 +1,215 @@
+//! Strategies on this machine: no request is lost, and whoever is killed, a watch ends.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, PATIENCE, get, replace};
+
+/// The app with two instances, deployed, with that strategy for what follows.
+fn replicas(bench: &Bench, strategy: &str) -> (PathBuf, String) {
+    let app = bench.app("replicas");
+    let url = bench.run(&["deploy", app.to_str().unwrap()]).expect(0)["urls"][0].as_str().unwrap().to_owned();
+    replace(&app, "env:\n", &format!("strategy: {strategy}\nenv:\n"));
+    (app, url)
+}
+
+/// Asks all the time until it is told to stop. What was not answered with 200, and who answered.
+struct Load {
+    stop: Arc<AtomicBool>,
+    asking: std::thread::JoinHandle<(u32, Vec<String>, BTreeSet<String>)>,
+}
+
+impl Load {
+    fn on(url: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, url) = (Arc::clone(&stop), url.trim_end_matches('/').to_owned());
+        let asking = std::thread::spawn(move || {
+            let (mut count, mut bad, mut versions) = (0, Vec::new(), BTreeSet::new());
+            while !stopped.load(Ordering::SeqCst) {
+                let path = if count % 5 == 0 { "/slow/150" } else { "/" };
+                match get(&url, path) {
+                    Ok((200, body)) if path == "/" => drop(versions.insert(version(&body))),
+                    Ok((200, _)) => {}
+                    other => bad.push(format!("{count} {path}: {other:?}")),
+                }
+                count += 1;
+            }
+            (count, bad, versions)
+        });
+        Self { stop, asking }
+    }
+
+    fn end(self) -> BTreeSet<String> {
+        self.stop.store(true, Ordering::SeqCst);
+        let (count, bad, versions) = self.asking.join().unwrap();
+        assert_eq!(bad, Vec::<String>::new(), "of {count} requests");
+        assert!(count > 10, "only {count} requests");
+        versions
+    }
+}
+
+fn version(body: &str) -> String {
+    let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    answer["version"].as_str().unwrap_or_default().to_owned()
+}
+
+fn answered_by(bench: &Bench, url: &str) -> BTreeSet<String> {
+    (0..40).map(|_| version(&bench.get(url, "/").unwrap().1)).collect()
+}
+
+fn only(version: &str) -> BTreeSet<String> {
+    BTreeSet::from([version.to_owned()])
+}
+
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn deploy_under_load(strategy: &str) {
+    let bench = Bench::new();
+    let (app, url) = replicas(&bench, strategy);
+    bench.set_version(&app, "two");
+    let load = Load::on(&url);
+    bench.run(&["deploy", app.to_str().unwrap()]).expect(0);
+    let seen = load.end();
+    assert!(seen.contains("two"), "{seen:?}");
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
+#[test]
+fn rolling_with_room_loses_nothing() {
+    deploy_under_load("{ type: rolling, batch: 1 }");
+}
+
+#[test]
+fn rolling_in_place_loses_nothing() {
+    deploy_under_load("{ type: rolling, surge: 0 }");
+}
+
+#[test]
+fn a_canary_loses_nothing() {
+    deploy_under_load("{ type: canary, steps: [30, 70], watch: 2s, min_requests: 3 }");
+}
+
+#[test]
+fn a_hold_is_promoted_or_given_up() {
+    let bench = Bench::new();
+    let (app, url) = replicas(&bench, "{ type: canary, canary_percent: 50, watch: 1s, hold: true }");
+    let path = app.to_str().unwrap();
+    bench.set_version(&app, "two");
+    assert_eq!(bench.run(&["deploy", path]).expect(8)["kind"], "on_hold");
+    assert_eq!(bench.run(&["status", "replicas"]).expect(0)["health"], "on_hold");
+    let both = BTreeSet::from(["1".to_owned(), "two".to_owned()]);
+    assert_eq!(answered_by(&bench, &url), both);
+    assert_eq!(bench.run(&["resume", "replicas"]).expect(8)["kind"], "on_hold");
+    assert_eq!(bench.run(&["promote", "replicas"]).expect(0)["release"], "r2");
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    bench.run(&["promote", "replicas"]).expect(1);
+
+    replace(&app, "APP_VERSION: \"two\"", "APP_VERSION: \"three\"");
+    bench.run(&["deploy", path]).expect(8);
+    assert_eq!(bench.run(&["abort", "replicas"]).expect(0)["release"], "r2");
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    // A hold keeps nobody out: what comes ends it.
+    bench.run(&["deploy", path]).expect(8);
+    bench.run(&["rollback", "replicas"]).expect(0);
+    assert_eq!(answered_by(&bench, &url), only("1"));
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
+#[test]
+fn a_watch_that_nobody_waits_for_is_ended_by_the_supervisor() {
+    let bench = Bench::new();
+    let (app, url) = replicas(&bench, "{ watch: 3s, min_requests: 1 }");
+    let path = app.to_str().unwrap();
+    bench.set_version(&app, "two");
+    bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    eventually("the supervisor commits", || {
+        let status = bench.run(&["status", "replicas"]).expect(0);
+        status["release"] == "r2" && status["health"] == "running"
+    });
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    // Its instances answer 503 to whoever asks for their health after a while.
+    replace(&app, "run: [./server]", "run: [./server, --then, \"1500:unhealthy\"]");
+    replace(&app, "APP_VERSION: \"two\"", "APP_VERSION: \"three\"");
+    replace(&app, "min_requests: 1", "min_requests: 100000");
+    bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    eventually("the supervisor goes back", || {
+        let status = bench.run(&["status", "replicas"]).expect(0);
+        status["last_outcome"]["kind"] == "rolled_back" && status["health"] == "running"
+    });
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
+/// Begins a deployment and kills the command once it watches.
+fn killed_in_its_watch(bench: &Bench, app: &Path) {
+    let mut child = bench
+        .command(&["deploy", app.to_str().unwrap()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("it watches", || {
+        let status = bench.run(&["status", "replicas"]).expect(0);
+        status["notes"].as_array().is_some_and(|notes| {
+            notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("being watched")))
+        })
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_watch_whose_command_is_killed_is_ended_by_the_supervisor() {
+    let bench = Bench::new();
+    let (app, url) = replicas(&bench, "{ watch: 20s, min_requests: 1 }");
+    bench.set_version(&app, "two");
+    killed_in_its_watch(&bench, &app);
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    eventually("the supervisor commits", || {
+        let status = bench.run(&["status", "replicas"]).expect(0);
+        status["release"] == "r2" && status["health"] == "running"
+    });
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
+#[test]
+fn with_command_and_supervisor_killed_the_edge_goes_back_by_itself() {
+    let bench = Bench::new();
+    let (app, url) = replicas(&bench, "{ watch: 10m }");
+    bench.set_version(&app, "two");
+    killed_in_its_watch(&bench, &app);
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    let supervisors: Vec<Pid> = bench
+        .processes()
+        .iter()
+        .filter(|line| line.split_whitespace().nth(3) == Some("supervisor"))
+        .filter_map(|line| Pid::from_raw(line.split_whitespace().next()?.parse().ok()?))
+        .collect();
+    assert_eq!(supervisors.len(), 1);
+    kill_process(supervisors[0], Signal::KILL).unwrap();
+    eventually("the edge goes back", || answered_by(&bench, &url) == only("1"));
+    // Nobody was there to write it down; the next command does.
+    let report = bench.run(&["resume", "replicas"]);
+    assert_eq!(report.code, Some(3), "{}\n{}", report.value, report.events);
+    assert_eq!(answered_by(&bench, &url), only("1"));
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}

@@ -1,0 +1,94 @@
+//! What becomes of a release that waits: promoted, given up, or watched to its end.
+
+use super::error::never_deployed;
+use super::session::{Interrupted, Session};
+use super::{OperationError, Report, Run, Workspace};
+use crate::engine::{ApplyOptions, Decision, OpenPlan, Outcome, OutcomeKind, codes};
+use crate::names::StackId;
+
+impl Workspace {
+    /// Takes the release that is on hold, or being watched, for good: the rest of its
+    /// deployment follows.
+    ///
+    /// # Errors
+    /// When nothing waits, or someone else holds the lease.
+    pub async fn promote(&self, stack: &StackId, run: &Run) -> Result<Report, OperationError> {
+        self.decide(stack, Decision::Promote, run).await
+    }
+
+    /// Gives up the release that is on hold, or being watched: the one before it serves as
+    /// before. The report's outcome is `Applied`, because that is what was asked for; the
+    /// journal says that the deployment was rolled back.
+    ///
+    /// # Errors
+    /// When nothing waits, or someone else holds the lease.
+    pub async fn abort(&self, stack: &StackId, run: &Run) -> Result<Report, OperationError> {
+        let mut report = self.decide(stack, Decision::Abort, run).await?;
+        let aborted =
+            report.outcome.cause.as_ref().is_some_and(|(_, failure)| failure.code == codes::ABORTED);
+        if aborted && report.outcome.kind == OutcomeKind::RolledBack {
+            report.outcome.kind = OutcomeKind::Applied;
+            report.outcome.cause = None;
+        }
+        Ok(report)
+    }
+
+    /// Goes on with an open watch until it commits or goes back. What waits for a person is
+    /// left alone (outcome `OnHold`).
+    ///
+    /// # Errors
+    /// When nothing waits, or someone else holds the lease.
+    pub async fn watch(&self, stack: &StackId, run: &Run) -> Result<Report, OperationError> {
+        self.decide(stack, Decision::Watch, run).await
+    }
+
+    async fn decide(&self, stack: &StackId, decision: Decision, run: &Run) -> Result<Report, OperationError> {
+        let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
+        let command = match decision {
+            Decision::Promote => "promote",
+            Decision::Abort => "abort",
+            Decision::Watch => "watch",
+        };
+        // Asked before the lease is taken: nobody is kept out for nothing.
+        let waiting = |open: &Option<OpenPlan>| open.as_ref().is_some_and(|open| open.waiting().is_some());
+        if !waiting(&self.0.store.load(stack).await?.open) {
+            return Err(nothing_waits(stack));
+        }
+        let session = self.session(stack, &source.provider, run, command, Interrupted::Decide).await?;
+        if !waiting(&session.state.open) {
+            return Err(nothing_waits(stack));
+        }
+        session.revive().await?;
+        session.decide(decision).await
+    }
+}
+
+impl Session {
+    /// Goes on with the plan that waits.
+    pub(super) async fn decide(mut self, decision: Decision) -> Result<Report, OperationError> {
+        let plan = self.state.open.as_ref().map(|open| (open.plan.digest.clone(), open.plan.steps.len()));
+        let engine = self.engine()?;
+        let options = ApplyOptions { cancellation: self.run.cancellation.clone(), ..ApplyOptions::default() };
+        let outcome: Outcome =
+            engine.proceed(&*self.lease, &mut self.state, decision, options, &self.run.events).await?;
+        let urls = self.fleet()?.urls(&self.context()).await.unwrap_or_default();
+        let (digest, steps) = plan.unwrap_or_else(|| (crate::names::Digest::of(&[]), 0));
+        let report = Report {
+            app: self.stack.app.clone(),
+            environment: self.stack.environment.clone(),
+            urls: if self.state.current.is_some() { urls } else { Vec::new() },
+            outcome,
+            steps,
+            plan: digest,
+        };
+        self.end().await?;
+        Ok(report)
+    }
+}
+
+fn nothing_waits(stack: &StackId) -> OperationError {
+    OperationError::Nothing {
+        message: format!("no release of `{stack}` is on hold or being watched"),
+        help: format!("`vrooli-deploy status {}` shows how it is", stack.app),
+    }
+}
