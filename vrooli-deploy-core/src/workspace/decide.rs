@@ -67,7 +67,7 @@ impl Session {
     /// Goes on with the plan that waits.
     pub(super) async fn decide(mut self, decision: Decision) -> Result<Report, OperationError> {
         let plan = self.state.open.as_ref().map(|open| (open.plan.digest.clone(), open.plan.steps.len()));
-        let engine = self.engine()?;
+        let engine = self.engine().await?;
         let options = ApplyOptions { cancellation: self.run.cancellation.clone(), ..ApplyOptions::default() };
         let outcome: Outcome =
             engine.proceed(&*self.lease, &mut self.state, decision, options, &self.run.events).await?;

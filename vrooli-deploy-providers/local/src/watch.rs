@@ -10,16 +10,22 @@ use vrooli_deploy_core::provider::Registry;
 use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::workspace::{OperationError, Report, Run, Workspace, WorkspaceOptions, key_folder};
 
-use crate::factory::{KEY_VARIABLE, LocalFactory};
+use crate::factory::LocalFactory;
+use crate::process::given_key;
 
 /// Takes the lease of a stack of this workspace and goes on with its open watch until it
-/// commits or goes back. What waits for a person is left alone.
+/// commits or goes back. What waits for a person is left alone. `key` is that of the secret
+/// store, where it lies in no file.
 ///
 /// # Errors
 /// When nothing waits, someone else holds the lease, or the workspace cannot be used.
-pub async fn resume(root: &Path, stack: &StackId) -> Result<Report, OperationError> {
+pub async fn resume(
+    root: &Path,
+    stack: &StackId,
+    key: Option<Secret<String>>,
+) -> Result<Report, OperationError> {
     let mut options = WorkspaceOptions::new(root);
-    options.key = std::env::var(KEY_VARIABLE).ok().map(Secret::new);
+    options.key = key;
     options.key_dir = key_folder(root);
     let workspace = Workspace::open(options, Registry::new().with(LocalFactory::new())).await?;
     workspace.watch(stack, &Run::new()).await
@@ -40,7 +46,14 @@ pub(crate) fn run(root: PathBuf, app: &OsStr, environment: &OsStr) -> u8 {
             return 1;
         }
     };
-    match runtime.block_on(resume(&root, &stack)) {
+    let key = match given_key(std::io::stdin().lock()) {
+        Ok(key) => key,
+        Err(e) => {
+            note(&format!("{stack}: cannot read the key of the secret store: {e}"));
+            return 1;
+        }
+    };
+    match runtime.block_on(resume(&root, &stack, key)) {
         Ok(report) => {
             let cause = report
                 .outcome

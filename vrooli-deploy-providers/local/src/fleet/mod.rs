@@ -23,7 +23,7 @@ use vrooli_deploy_core::release::Release;
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
-use crate::process::{SupervisorClient, check_fence, last_routing, observe};
+use crate::process::{Supervision, SupervisorClient, check_fence, last_routing, observe};
 use crate::{failure, files, migrate};
 
 /// Carries releases on this machine.
@@ -124,7 +124,8 @@ impl Fleet for LocalFleet {
         capabilities.keeps_old = true;
         capabilities.weights = true;
         capabilities.reverts = true;
-        capabilities.keeps_watch = true;
+        // Where all ends with the program, nothing of ours is left to go on with a watch.
+        capabilities.keeps_watch = matches!(self.machine.supervision, Supervision::Detached(_));
         capabilities.measures = true;
         capabilities
     }
@@ -224,7 +225,7 @@ impl Fleet for LocalFleet {
     }
 
     async fn keep_watch(&self, cx: &OpCtx) -> Result<()> {
-        self.supervisor().await?.keep_watch(cx).await
+        self.supervisor(cx).await?.keep_watch(cx).await
     }
 
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {

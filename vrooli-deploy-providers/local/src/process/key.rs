@@ -114,6 +114,11 @@ impl Legacy {
     }
 }
 
+/// The key in what a parent of ours wrote to the end of its pipe, if it had one.
+pub(crate) fn given_key(from: impl Read) -> io::Result<Option<Secret<String>>> {
+    Ok(Legacy::read_from(from)?.key.map(|key| key.0))
+}
+
 fn buffer(length: usize) -> io::Result<Vec<u8>> {
     if length == 0 || length > LIMIT { Err(broken()) } else { Ok(vec![0; length]) }
 }

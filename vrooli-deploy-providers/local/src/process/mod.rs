@@ -43,6 +43,7 @@ pub use in_process::InProcess;
 pub use paths::UnitLayout;
 pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
 pub use sockets::listeners;
+pub(crate) use key::given_key;
 pub(crate) use supervise::{OpenSecrets, check_fence};
 pub use supervise::{SupervisorOptions, last_routing};
 pub use supervision::Supervision;

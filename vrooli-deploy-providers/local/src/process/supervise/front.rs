@@ -351,7 +351,7 @@ async fn in_process(
     listeners: Vec<(edge::ListenerId, OwnedFd)>,
 ) -> Result<EdgeLink> {
     let named = supervisor.named()?;
-    let options = edge::EdgeOptions::new(named.edge_record(), socket_folder(&named)?);
+    let options = edge::EdgeOptions::new(named.edge_record(), edge_folder(&named)?);
     let link = edge::Edge::in_process(options).await.map_err(|e| failed(&e))?;
     for (id, socket) in listeners {
         link.add_listener(id, socket).await.map_err(|e| failed(&e))?;

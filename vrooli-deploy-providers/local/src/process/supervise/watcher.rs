@@ -10,6 +10,7 @@ use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::Result;
 
 use super::Supervisor;
+use super::super::key::Legacy;
 use crate::failure::at;
 
 /// Between two tries.
@@ -59,6 +60,11 @@ impl Watcher {
             self.child = None;
             self.not_before = Instant::now() + AGAIN;
         }
+        // In a program that embeds us there is nobody to start: the program itself goes on, and
+        // without it the edge goes back.
+        if supervisor.leash.is_some() {
+            return;
+        }
         let wanted = self.asked || self.is_abandoned(revert_at, Timestamp::now());
         if !wanted || Instant::now() < self.not_before {
             return;
@@ -80,9 +86,15 @@ fn spawn(supervisor: &Supervisor, stack: &StackId) -> Result<Child> {
     let arguments =
         [root.clone().into_os_string(), stack.app.as_str().into(), stack.environment.as_str().into()];
     let mut command = supervisor.program.command(crate::child::WATCH, arguments);
-    // What we were given to find the key of the secret store.
-    command.envs(std::env::vars_os()).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-    command.spawn().map_err(at("run a watch of", &root))
+    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().map_err(at("run a watch of", &root))?;
+    // The key of the secret store, if we were given one; the end of the pipe says that it is all.
+    let given = Legacy { key: supervisor.key().clone(), replaces: false };
+    let told = child.stdin.take().map_or(Ok(()), |to| given.write_to(to));
+    if let Err(error) = told {
+        supervisor.note(&format!("{stack}: the watch does not take what it needs: {error}"));
+    }
+    Ok(child)
 }
 
 #[cfg(test)]
