@@ -599,8 +599,8 @@ pub struct VaultSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub version: Option<u32>,
-    /// Where the token is. Default: `VAULT_TOKEN`, else the secret that `vrooli-deploy configure
-    /// vault_token` stored, else `~/.vault-token`.
+    /// Where the token is. Default: the secret that `vrooli-deploy configure vault_token` stored,
+    /// else `VAULT_TOKEN`, else `~/.vault-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<VaultToken>,
     /// A file with the certificates (PEM) of the authority that signed Vault's. Default:

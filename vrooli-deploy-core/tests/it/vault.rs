@@ -405,12 +405,13 @@ async fn the_token_is_found_where_it_is_said_and_in_the_usual_places() {
     assert_eq!(used(Some(own.clone()), &[("OWN", "from-own"), ("VAULT_TOKEN", "x")]).await, "from-own");
     assert!(used(Some(own), &[("VAULT_TOKEN", "x")]).await.starts_with("VD0825"));
     assert_eq!(used(None, &[("HOME", &home)]).await, "from-home");
+    assert_eq!(used(None, &[("HOME", &home), ("VAULT_TOKEN", "from-env")]).await, "from-env");
     assert!(used(None, &[]).await.starts_with("VD0825"));
     place.store.put(VAULT_TOKEN_PATH, &Secret::new("from-store".to_owned())).unwrap();
-    assert_eq!(used(None, &[("HOME", &home)]).await, "from-store");
-    assert_eq!(used(None, &[("HOME", &home), ("VAULT_TOKEN", "from-env")]).await, "from-env");
+    assert_eq!(used(None, &[("HOME", &home), ("VAULT_TOKEN", "from-env")]).await, "from-store");
     // One that would break out of its header.
-    assert!(used(None, &[("VAULT_TOKEN", "a\r\nX-Evil: 1")]).await.starts_with("VD0825"));
+    place.store.put(VAULT_TOKEN_PATH, &Secret::new("a\r\nX-Evil: 1".to_owned())).unwrap();
+    assert!(used(None, &[]).await.starts_with("VD0825"));
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::diagnostics::{Diagnostic, rules};
 use crate::manifest::{SecretSource, VaultSource, VaultToken};
 
 /// Path in the secret store under which `configure vault_token` keeps the token.
-pub const VAULT_TOKEN_PATH: &str = "configuration/vault_token";
+pub const VAULT_TOKEN_PATH: &str = "config/vault_token";
 
 /// Most bytes of a file that is read as a secret.
 const LARGEST_FILE: u64 = 64 * 1024;
@@ -228,7 +228,7 @@ impl Sources {
                 .ok_or_else(|| missing(format!("the secret store has nothing at `{path}`")))?,
             None => self.usual_token()?.ok_or_else(|| {
                 missing(
-                    "`VAULT_TOKEN` is not set, none is configured, and there is no `~/.vault-token`"
+                    "none is configured, `VAULT_TOKEN` is not set, and there is no `~/.vault-token`"
                         .to_owned(),
                 )
             })?,
@@ -241,12 +241,13 @@ impl Sources {
         Ok(token)
     }
 
+    /// What was configured comes before the environment, as with every other credential.
     fn usual_token(&self) -> Result<Option<Secret<String>>, FetchError> {
-        if let Some(token) = self.options.variable("VAULT_TOKEN") {
-            return Ok(Some(Secret::new(token)));
-        }
         if let Some(token) = self.stored(VAULT_TOKEN_PATH)? {
             return Ok(Some(token));
+        }
+        if let Some(token) = self.options.variable("VAULT_TOKEN") {
+            return Ok(Some(Secret::new(token)));
         }
         let home = self.options.variable("HOME").map(|home| Path::new(&home).join(".vault-token"));
         Ok(home.filter(|path| path.is_file()).and_then(|path| self.file(&path).ok()))
