@@ -63,7 +63,7 @@ impl Amount {
     pub fn words(self) -> String {
         let mut words = Vec::new();
         if self.memory_mib > 0 {
-            words.push(if self.memory_mib % 1024 == 0 {
+            words.push(if self.memory_mib.is_multiple_of(1024) {
                 format!("{} GiB of memory", self.memory_mib / 1024)
             } else {
                 format!("{} MiB of memory", self.memory_mib)

@@ -271,6 +271,24 @@ pub struct Defaults {
     pub log_days: u32,
     /// How many images are kept.
     pub images_kept: u32,
+    /// A connection of a load balancer on which nothing happens for so long is closed.
+    pub idle_timeout_seconds: u32,
+    /// Between two questions whether a unit is well.
+    pub health_interval_seconds: u32,
+    /// How long a unit that is taken out may finish what it is doing.
+    pub drain_seconds: u32,
+    /// Use of CPU that a scaler aims at.
+    pub target_cpu_percent: u32,
+    /// How long old versions of stored objects are kept.
+    pub old_versions_days: u32,
+    /// How long a deleted secret can be brought back.
+    pub secret_recovery_days: u32,
+    /// How long others may keep a name.
+    pub record_ttl_seconds: u32,
+    /// Content networks.
+    pub cdn: CdnDefaults,
+    /// Policies of AWS that roles get.
+    pub policies: Policies,
     /// For all but production.
     pub small: Scale,
     /// For production.
@@ -294,6 +312,26 @@ pub struct AlarmDefault {
     pub threshold: String,
     /// For so many minutes.
     pub minutes: u32,
+}
+
+/// Content networks.
+#[derive(Debug, Default, Deserialize)]
+pub struct CdnDefaults {
+    /// Which places are used.
+    pub price_class: String,
+    /// The zone of their names, for alias records.
+    pub zone: String,
+}
+
+/// Policies of AWS that roles get, by ARN.
+#[derive(Debug, Default, Deserialize)]
+pub struct Policies {
+    /// Tasks on Fargate.
+    pub tasks: Vec<String>,
+    /// Machines.
+    pub machines: Vec<String>,
+    /// What makes snapshots.
+    pub snapshots: Vec<String>,
 }
 
 /// Compute types.

@@ -62,9 +62,7 @@ pub struct Droplets {
     pub source: String,
     /// As of when.
     pub as_of: String,
-    /// Images that are known.
-    pub images: Vec<String>,
-    /// The one that is taken.
+    /// The image that droplets are made from.
     pub image: String,
     /// All sizes, the cheapest first.
     pub sizes: Vec<DropletSize>,
@@ -422,7 +420,7 @@ mod tests {
     fn what_is_chosen_is_known() {
         let known = catalogue();
         assert!(known.region(&known.regions.default).is_some_and(|region| region.databases && region.spaces));
-        assert!(known.droplets.images.contains(&known.droplets.image));
+        assert!(!known.droplets.image.is_empty());
         assert!(known.registry(&known.defaults.registry).is_some());
         assert!(
             known.droplets.sizes.iter().filter(|size| size.preferred).all(|size| size.amount().is_some())

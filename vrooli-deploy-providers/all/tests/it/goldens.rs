@@ -57,3 +57,13 @@ fn picker_wheel_everywhere() {
     compare("picker-wheel-droplet", "digitalocean", &with_compute(named, "droplet"), "default");
     compare("picker-wheel-app-platform", "digitalocean", &with_compute(picker, "app-platform"), "default");
 }
+
+/// A worker, a cache, buckets, and something that no cloud offers.
+#[test]
+fn social_media_scheduler_on_both() {
+    let Some((_, social)) = scenarios().into_iter().find(|(name, _)| name == "social-media-scheduler") else {
+        return;
+    };
+    compare("social-media-scheduler-fargate", "aws", &with_compute(social.clone(), "fargate"), "default");
+    compare("social-media-scheduler-droplet", "digitalocean", &with_compute(social, "droplet"), "default");
+}

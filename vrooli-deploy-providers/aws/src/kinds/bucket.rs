@@ -59,7 +59,19 @@ impl ResourceKindDef for Bucket {
         super::kind_name("aws.bucket")
     }
     fn output_names(&self) -> &'static [&'static str] {
-        &["id", "bucket", "endpoint", "region", "url", "host", "port", "access_key", "secret_key"]
+        &[
+            "id",
+            "bucket",
+            "arn",
+            "objects_arn",
+            "endpoint",
+            "region",
+            "url",
+            "host",
+            "port",
+            "access_key",
+            "secret_key",
+        ]
     }
     fn diff(&self, want: &BucketSpec, have: &BucketObserved) -> Change {
         // How many there are says nothing about this one.
@@ -126,6 +138,8 @@ impl ResourceKindDef for Bucket {
         super::outputs([
             ("id", id.0.clone().into()),
             ("bucket", have.name.clone().into()),
+            ("arn", format!("arn:aws:s3:::{}", have.name).into()),
+            ("objects_arn", format!("arn:aws:s3:::{}/*", have.name).into()),
             ("endpoint", have.endpoint.clone().into()),
             ("region", have.region.clone().into()),
             ("url", have.endpoint.clone().into()),

@@ -10,7 +10,6 @@ use vrooli_deploy_core::provider::sizing::{Amount, Need};
 use vrooli_deploy_core::stack::Input;
 
 use super::Site;
-use super::data::WantedData;
 use super::front::Front;
 use super::network::{Network, ids};
 use crate::kinds::alarm::{Alarm, AlarmSpec};
@@ -43,6 +42,13 @@ pub(super) struct Compute {
     /// Services that listen nowhere.
     workers: Vec<(ServiceName, ServiceConfig)>,
     size: Size,
+}
+
+/// Keys of what the app keeps data in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Data<'a> {
+    pub(super) databases: &'a [ResourceKey],
+    pub(super) stores: &'a [ResourceKey],
 }
 
 /// A service's first port, as containers and machines know it.
@@ -219,7 +225,7 @@ pub(super) fn lower(
     compute: &Compute,
     network: &Network,
     front: &Front,
-    data: &WantedData<'_>,
+    data: Data<'_>,
 ) {
     let region = &site.region.name;
     let stack = lowering.stack();
@@ -253,12 +259,7 @@ pub(super) fn lower(
 }
 
 /// What the app itself may do: write logs, read its secrets, use its buckets.
-fn app_role(
-    lowering: &mut Lowering<'_>,
-    site: Site<'_>,
-    compute: &Compute,
-    data: &WantedData<'_>,
-) -> ResourceKey {
+fn app_role(lowering: &mut Lowering<'_>, site: Site<'_>, compute: &Compute, data: Data<'_>) -> ResourceKey {
     let stack = lowering.stack();
     let mut statements: Vec<Statement<Wanted>> = Vec::new();
     let secrets: Vec<Input<String>> = vec![Input::Value(format!(
@@ -267,31 +268,23 @@ fn app_role(
     ))];
     statements
         .push(Statement { actions: vec!["secretsmanager:GetSecretValue".to_owned()], resources: secrets });
-    if data.has_stores() {
-        let name = object_name(stack, "", 40);
-        let resources = vec![Input::Value(format!("arn:aws:s3:::{name}*"))];
+    if !data.stores.is_empty() {
+        let names = ["arn", "objects_arn"];
+        let resources = data.stores.iter().flat_map(|store| names.map(|name| output(store, name))).collect();
         let actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"];
         statements.push(Statement { actions: actions.map(str::to_owned).to_vec(), resources });
     }
+    let known = &site.known.defaults.policies;
     let (service, policies) = if compute.fargate {
-        (
-            "ecs-tasks.amazonaws.com",
-            vec!["arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"],
-        )
+        ("ecs-tasks.amazonaws.com", &known.tasks)
     } else {
-        (
-            "ec2.amazonaws.com",
-            vec![
-                "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
-                "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy",
-            ],
-        )
+        ("ec2.amazonaws.com", &known.machines)
     };
     let key = resource_key("compute/role");
     let spec = IamRoleSpec {
         name: object_name(stack, &format!("app-{}", site.region.name), 64),
         service: service.to_owned(),
-        policies: policies.into_iter().map(str::to_owned).collect(),
+        policies: policies.clone(),
         statements,
         instance_profile: !compute.fargate,
     };
@@ -347,7 +340,7 @@ fn tasks(
             service: Input::Value(object_name(stack, "app", 255)),
             min: compute.count,
             max: compute.most,
-            target_cpu_percent: 70,
+            target_cpu_percent: site.known.defaults.target_cpu_percent,
         };
         let key = resource_key("compute/app/scaling");
         lowering.add(&key, &ServiceScaling, &spec, false);
@@ -443,7 +436,7 @@ fn data_disk(lowering: &mut Lowering<'_>, site: Site<'_>, app: &ResourceKey) {
     let spec = IamRoleSpec {
         name: object_name(stack, &format!("snapshots-{region}"), 64),
         service: "dlm.amazonaws.com".to_owned(),
-        policies: vec!["arn:aws:iam::aws:policy/service-role/AWSDataLifecycleManagerServiceRole".to_owned()],
+        policies: site.known.defaults.policies.snapshots.clone(),
         statements: Vec::new(),
         instance_profile: false,
     };
@@ -470,12 +463,12 @@ fn alarms(
     site: Site<'_>,
     service: Option<&ResourceKey>,
     front: &Front,
-    data: &WantedData<'_>,
+    data: Data<'_>,
 ) {
     let stack = lowering.stack();
     for alarm in &site.known.defaults.alarms {
         let subjects: Vec<(&ResourceKey, &'static str)> = match alarm.on.as_str() {
-            "database" => data.databases().map(|key| (key, "id")).collect(),
+            "database" => data.databases.iter().map(|key| (key, "id")).collect(),
             "service" => service.map(|key| (key, "id")).into_iter().collect(),
             "balancer" => front.balancer.as_ref().map(|key| (key, "id")).into_iter().collect(),
             _ => Vec::new(),

@@ -54,11 +54,6 @@ impl<'a> WantedData<'a> {
     pub(super) fn databases(&self) -> impl Iterator<Item = &ResourceKey> {
         self.of(PartGroup::Database).map(|part| &part.key)
     }
-
-    /// Is there object storage?
-    pub(super) fn has_stores(&self) -> bool {
-        self.of(PartGroup::Storage).next().is_some()
-    }
 }
 
 /// What is to be made, from the app's needs and from what the manifest names beside them.
@@ -103,7 +98,7 @@ fn password(lowering: &mut Lowering<'_>, site: Site<'_>, of: &ResourceKey) -> Re
         region: site.region.name.clone(),
         name: format!("{}/{}/{of}/password", stack.app, stack.environment),
         description: format!("password of {of}"),
-        recovery_days: 7,
+        recovery_days: site.known.defaults.secret_recovery_days,
     };
     lowering.add(&key, &Secret, &spec, false);
     key
@@ -162,8 +157,9 @@ fn database(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part
     let spec = DbSubnetGroupSpec { region: region.clone(), name: name.clone(), subnets: ids(&network.data) };
     lowering.add(&subnets, &DbSubnetGroup, &spec, false);
     let parameters = resource_key(&format!("{}/parameters", part.key));
-    let major =
-        if part.engine == "postgres" { version.split('.').next().unwrap_or(&version) } else { &version };
+    // Groups are made for a major version: the first number of PostgreSQL's, the first two of MySQL's.
+    let numbers = if part.engine == "postgres" { 1 } else { 2 };
+    let major = version.split('.').take(numbers).collect::<Vec<_>>().join(".");
     let force_tls = if part.engine == "postgres" {
         ("rds.force_ssl".to_owned(), "1".to_owned())
     } else {
@@ -201,16 +197,14 @@ fn database(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part
 }
 
 fn say_connections(lowering: &mut Lowering<'_>, site: Site<'_>, engine: &str, class: &str) {
-    if let Some(most) = site.known.connections(engine, class) {
-        lowering.say(
-            rules::CONNECTIONS
-                .diagnostic(format!("{class} allows {most} connections"))
-                .help(format!(
-                    "an instance opens up to {} unless `POSTGRES_POOL_SIZE` says otherwise, and two releases overlap while one takes over",
-                    database_pool()
-                )),
-        );
-    }
+    let Some(most) = site.known.connections(engine, class) else { return };
+    let pool = if engine == "postgres" {
+        format!("an instance opens up to {} unless `POSTGRES_POOL_SIZE` says otherwise; ", database_pool())
+    } else {
+        String::new()
+    };
+    let diagnostic = rules::CONNECTIONS.diagnostic(format!("{class} allows {most} connections"));
+    lowering.say(diagnostic.help(format!("{pool}two releases hold theirs at once while one takes over")));
 }
 
 fn cache(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part: &Part<'_>) {
@@ -256,7 +250,12 @@ fn cache(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part: &
 }
 
 /// Buckets. The first of a store has the store's key; further ones are beside it.
-pub(super) fn stores(lowering: &mut Lowering<'_>, site: Site<'_>, wanted: &WantedData<'_>) {
+pub(super) fn stores(
+    lowering: &mut Lowering<'_>,
+    site: Site<'_>,
+    wanted: &WantedData<'_>,
+) -> Vec<ResourceKey> {
+    let mut keys = Vec::new();
     let names = |part: &Part<'_>| -> Vec<String> {
         let declared = part.requirement.map(|requirement| requirement.buckets.clone()).unwrap_or_default();
         if declared.is_empty() { vec!["files".to_owned()] } else { declared }
@@ -301,10 +300,12 @@ pub(super) fn stores(lowering: &mut Lowering<'_>, site: Site<'_>, wanted: &Wante
                 // Room for what makes the name unique in the world.
                 name: object_name(lowering.stack(), bucket, 48),
                 versioning: true,
-                expire_days: Some(90),
+                expire_days: Some(site.known.defaults.old_versions_days),
                 of,
             };
             lowering.add(&key, &Bucket, &spec, true);
+            keys.push(key);
         }
     }
+    keys
 }

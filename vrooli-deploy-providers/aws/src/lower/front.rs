@@ -114,7 +114,7 @@ pub(super) fn lower(
                 alias: None,
                 alias_zone: None,
                 values: vec![output(address, "address")],
-                ttl_seconds: Some(60),
+                ttl_seconds: Some(site.known.defaults.record_ttl_seconds),
             };
             lowering.add(&resource_key("dns/app"), &DnsRecord, &spec, false);
         }
@@ -144,11 +144,10 @@ pub(super) fn lower(
             aliases: domain.iter().filter(|_| certificate.is_some()).cloned().collect(),
             certificate: certificate.as_ref().map(|key| output(key, "id")),
             origin: output(&balancer, "dns_name"),
-            price_class: "PriceClass_100".to_owned(),
+            price_class: site.known.defaults.cdn.price_class.clone(),
         };
         lowering.add(&cdn, &Distribution, &spec, false);
-        // The zone of every distribution, by its documentation.
-        target = (cdn, "domain_name", Some(Input::Value("Z2FDTNDATAQYW2".to_owned())));
+        target = (cdn, "domain_name", Some(Input::Value(site.known.defaults.cdn.zone.clone())));
     }
     if let (Some(domain), Some(zone)) = (&domain, &zone) {
         let spec = DnsRecordSpec {
@@ -202,7 +201,7 @@ fn balancer(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network) -> R
         name: object_name(lowering.stack(), "", 32),
         subnets: ids(&network.public),
         security_groups: network.balancer_group.iter().map(|group| output(group, "id")).collect(),
-        idle_timeout_seconds: 60,
+        idle_timeout_seconds: site.known.defaults.idle_timeout_seconds,
         deletion_protection: site.scale.deletion_protection,
     };
     lowering.add(&key, &LoadBalancer, &spec, false);
@@ -306,8 +305,8 @@ fn pair(
             port,
             targets: if compute.fargate { TargetKind::Ip } else { TargetKind::Instance },
             health_path: health.to_owned(),
-            interval_seconds: 10,
-            drain_seconds: 30,
+            interval_seconds: site.known.defaults.health_interval_seconds,
+            drain_seconds: site.known.defaults.drain_seconds,
         };
         lowering.add(&key, &TargetGroup, &spec, false);
         key

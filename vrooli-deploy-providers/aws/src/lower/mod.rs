@@ -47,10 +47,12 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
     if let Some(network) = &network {
         data::lower(&mut lowering, site, network, &wanted);
     }
-    data::stores(&mut lowering, site, &wanted);
+    let stores = data::stores(&mut lowering, site, &wanted);
     if let (Some(compute), Some(network)) = (&compute, &network) {
         let front = front::lower(&mut lowering, site, compute, network, &front);
-        compute::lower(&mut lowering, site, compute, network, &front, &wanted);
+        let databases: Vec<_> = wanted.databases().cloned().collect();
+        let data = compute::Data { databases: &databases, stores: &stores };
+        compute::lower(&mut lowering, site, compute, network, &front, data);
     }
     let mut checked = lowering.finish();
     say_what_has_no_price(&mut checked, region);

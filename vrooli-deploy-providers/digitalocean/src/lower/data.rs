@@ -162,12 +162,11 @@ fn cluster(
         );
     }
     if let Some(most) = site.known.connections(part.engine, &chosen) {
-        lowering.say(
-            rules::CONNECTIONS.diagnostic(format!("{chosen} allows {most} connections")).help(format!(
-                "an instance opens up to {} unless `POSTGRES_POOL_SIZE` says otherwise, and two releases overlap while one takes over",
-                database_pool()
-            )),
-        );
+        let diagnostic = rules::CONNECTIONS.diagnostic(format!("{chosen} allows {most} connections"));
+        lowering.say(diagnostic.help(format!(
+            "an instance opens up to {} unless `POSTGRES_POOL_SIZE` says otherwise; two releases hold theirs at once while one takes over",
+            database_pool()
+        )));
     }
     let included = node.disk_gib;
     let storage = u32::try_from(need.recommended.disk_gib).unwrap_or(u32::MAX);
