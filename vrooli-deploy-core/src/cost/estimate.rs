@@ -432,7 +432,8 @@ impl<'a> Making<'a> {
             high: take(&mut left.high, caused.high),
         };
         let all = self.included.get(pool).copied().unwrap_or_default();
-        notes.push(format!("{} of it are included in other prices ({pool})", all.normalize()));
+        let unit = &found.price.unit;
+        notes.push(format!("{} {unit} are included in other prices ({pool})", all.normalize()));
         Ok(rest)
     }
 
