@@ -186,15 +186,21 @@ fn side_by_side(paint: Paint, columns: &[Column], level: Level) -> String {
             text.push_str(&paint.dim(&format!("\n      {provider}: {what}")));
         }
     }
-    for column in columns {
-        for unknown in column.estimate.iter().flat_map(|estimate| &estimate.unknown) {
-            text.push_str(&format!(
-                "\n  {} {}: {} is not known",
-                paint.yellow("?"),
-                column.provider,
-                harmless(&unknown.what)
-            ));
+    // What holds for another provider alone; the rest follows below.
+    let ours = columns.iter().flat_map(|c| &c.estimate).next().map(|e| e.notes(level)).unwrap_or_default();
+    for column in columns.iter().skip(1) {
+        for note in column.estimate.iter().flat_map(|estimate| estimate.notes(level)) {
+            if !ours.contains(&note) {
+                text.push_str(&format!(
+                    "\n  {} {}: {}",
+                    paint.yellow("note:"),
+                    column.provider,
+                    harmless(&note)
+                ));
+            }
         }
+    }
+    for column in columns {
         if column.estimate.is_none() {
             for diagnostic in &column.diagnostics {
                 text.push_str(&format!(

@@ -32,7 +32,7 @@ enum Edit {
 
 impl<'a> ManifestAlternatives<'a> {
     pub(super) fn new(request: &'a Request<'a>, provider: &'a ProviderName, bill: &Bill) -> Self {
-        let asked = request.manifest_for(provider);
+        let (asked, _) = request.manifest_for(provider);
         let manifest = &asked;
         let mut changes = Vec::new();
         let mut add = |part: &str, what: String, edit: Edit| {

@@ -8,8 +8,9 @@ use super::book::PriceBook;
 use super::budget::{Judgement, judge};
 use super::difference::{Difference, differences};
 use super::equivalents::elsewhere;
-use super::estimate::{Bill, Estimate, Server, estimate};
+use super::estimate::{Bill, Estimate, Server};
 use super::prices::Prices;
+use super::reckon::estimate;
 use super::usage::{Level, UsageProfile};
 use super::{Decimal, Line, Money};
 use crate::diagnostics::{Checked, Diagnostic, Severity, Span, rules};
@@ -161,6 +162,10 @@ fn keep<T>(checked: Checked<T>, diagnostics: &mut Vec<Diagnostic>) -> Option<T> 
     checked.value.filter(|_| !failed)
 }
 
+fn is_error(diagnostic: &Diagnostic) -> bool {
+    diagnostic.severity == Severity::Error
+}
+
 /// One question: an app of this manifest, on some provider.
 pub(super) struct Request<'a> {
     registry: &'a Registry,
@@ -179,16 +184,39 @@ impl Request<'_> {
     }
 
     fn bill(&self, provider: &ProviderName) -> Checked<Bill> {
-        self.bill_of(&self.manifest_for(provider), provider)
+        let (manifest, notes) = self.manifest_for(provider);
+        let mut billed = self.bill_of(&manifest, provider);
+        if let Some(bill) = billed.value.as_mut().filter(|_| !billed.diagnostics.iter().any(is_error)) {
+            bill.notes.extend(notes);
+            return billed;
+        }
+        if notes.is_empty() {
+            return billed;
+        }
+        // Sizes that were found for it are a proposal: if it does not take them, it chooses itself.
+        let mut unsized_manifest = manifest;
+        let infrastructure = &mut unsized_manifest.infrastructure;
+        if let Some(compute) = &mut infrastructure.compute {
+            compute.size = None;
+        }
+        for part in [&mut infrastructure.database, &mut infrastructure.cache].into_iter().flatten() {
+            part.size = None;
+        }
+        let chosen = self.bill_of(&unsized_manifest, provider);
+        if chosen.value.is_some() && !chosen.has_errors() { chosen } else { billed }
     }
 
-    /// What is asked of a provider: what the manifest says, in that provider's words.
-    pub(super) fn manifest_for(&self, provider: &ProviderName) -> DeploymentManifest {
+    /// What is asked of a provider: what the manifest says, in that provider's words, and what
+    /// to say about the translation.
+    pub(super) fn manifest_for(&self, provider: &ProviderName) -> (DeploymentManifest, Vec<String>) {
         let mut manifest = self.loaded.manifest.clone();
-        if *provider != manifest.provider {
-            manifest.infrastructure = elsewhere(&manifest.infrastructure, provider.as_str());
+        if *provider == manifest.provider {
+            return (manifest, Vec::new());
         }
-        manifest
+        let (infrastructure, notes) =
+            elsewhere(&manifest.infrastructure, manifest.provider.as_str(), provider.as_str());
+        manifest.infrastructure = infrastructure;
+        (manifest, notes)
     }
 
     /// Where the manifest's own file says something. Pointers of another dialect mean other things.

@@ -40,7 +40,13 @@ pub fn differences(here: &Estimate, there: &Estimate, book: &PriceBook, level: L
         let theirs = there.sum(line, level);
         if ours != theirs {
             let pairs = parts(here, line).zip(parts(there, line));
-            let why = pairs.flat_map(|(ours, theirs)| reasons(ours, theirs, level)).collect();
+            let mut why: Vec<String> = Vec::new();
+            for reason in pairs.flat_map(|(ours, theirs)| reasons(ours, theirs, level)) {
+                // Two machines of one size differ in the same way.
+                if !why.contains(&reason) {
+                    why.push(reason);
+                }
+            }
             found.push(Difference { line, here: ours, there: Some(theirs), why });
         }
     }

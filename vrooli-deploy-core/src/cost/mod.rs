@@ -17,18 +17,20 @@ mod estimate;
 mod money;
 mod number;
 mod prices;
+mod reckon;
 mod refresh;
 mod usage;
+mod usage_file;
 
 pub use assess::{AssessOptions, Assessment, Column, assess, bill};
 pub use bill::{Allowance, BillItem, Line, Metric, PriceKey, Quantity};
 pub use book::{Grade, PriceBook};
 pub use budget::{Alternatives, Change, Judgement, Proposal, Verdict, judge};
 pub use difference::{Difference, differences};
-pub use estimate::{Bill, BookUsed, Estimate, EstimateLine, PriceStep, Server, UnknownCost, estimate};
+pub use estimate::{Bill, BookUsed, Estimate, EstimateLine, PriceStep, Server, UnknownCost};
 pub use money::{Currency, Decimal, Money};
 pub use prices::Prices;
+pub use reckon::estimate;
 pub use refresh::{PriceApi, PriceReply, RefreshError, refresh_digitalocean};
-pub use usage::{
-    DEFAULT_USAGE, Figure, Level, Levels, USAGE_SCHEMA, UsageProfile, UsageValue, read_usage, read_usage_file,
-};
+pub use usage::{DEFAULT_USAGE, Figure, Level, Levels, UsageProfile, UsageValue};
+pub use usage_file::{USAGE_SCHEMA, read_usage, read_usage_file};

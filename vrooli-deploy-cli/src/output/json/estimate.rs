@@ -200,6 +200,8 @@ pub(crate) struct ColumnLine {
     pub(crate) complete: bool,
     /// What is billed there.
     pub(crate) what: Vec<String>,
+    /// What was assumed there, which sizes stand for which, what is free, approximate or unknown.
+    pub(crate) notes: Vec<String>,
     /// Why it cannot be said, and what else was noticed.
     pub(crate) diagnostics: Vec<DiagnosticLine>,
 }
@@ -404,6 +406,7 @@ impl ColumnLine {
             monthly_estimate: estimate.map(|estimate| MonthlyLine::new(estimate, level)),
             complete: estimate.is_some_and(Estimate::complete),
             what: estimate.map_or_else(Vec::new, |e| e.lines.iter().map(|part| part.what.clone()).collect()),
+            notes: estimate.map_or_else(Vec::new, |estimate| estimate.notes(level)),
             diagnostics: column.diagnostics.iter().map(Into::into).collect(),
         }
     }

@@ -213,7 +213,7 @@ fn several_providers_stand_side_by_side() {
         columns,
         [
             ("digitalocean", Some(("90.45".to_owned(), true))),
-            // 2 × t3.medium: the count goes along, the size does not
+            // 2 × t3.medium, which is as large
             ("aws", Some(("60.74".to_owned(), true))),
             ("bare-metal", Some(("40.00".to_owned(), false))),
             ("local", None),

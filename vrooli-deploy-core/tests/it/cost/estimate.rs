@@ -94,7 +94,7 @@ fn the_document_s_own_book_gives_the_document_s_figures() {
                 Some("10.00".to_owned()),
                 vec![
                     "bandwidth droplet-egress-overage: 0.01 a GiB here (grade A, do-docs, 2025-11-20 (page dates 2025-01-17..2025-09-30)), 0.02 there (grade D, saas-workflow)".to_owned(),
-                    "bandwidth droplet-egress-overage: 0 GiB billed here, 500 there: 8000 of it are included in other prices (droplet-transfer)".to_owned(),
+                    "bandwidth droplet-egress-overage: 0 GiB billed here, 500 there: 8000 GiB are included in other prices (droplet-transfer)".to_owned(),
                 ],
             ),
         ];
