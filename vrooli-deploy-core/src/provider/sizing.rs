@@ -101,28 +101,26 @@ impl Need {
     /// What a resource takes, as far as that is known.
     #[must_use]
     pub fn of_resource(requirement: &ResourceRequirement) -> Self {
-        Self::of_known(&requirement.resource)
+        // Models and declared metadata may make it more than the catalogue says.
+        requirement.size.as_ref().map_or_else(|| Self::of_known(&requirement.resource), Self::of_footprint)
     }
 
     /// What the catalogue says that a resource of this name takes.
     #[must_use]
-    #[allow(clippy::useless_conversion, reason = "a figure may be one that is not known")]
     pub fn of_known(resource: &str) -> Self {
-        let known = catalogue().find(resource);
+        let known = catalogue().find(resource).and_then(|known| known.footprint.as_ref());
+        known.map_or_else(Self::default, |footprint| Self::of_footprint(&footprint.size))
+    }
+
+    fn of_footprint(footprint: &crate::requirements::Footprint) -> Self {
         let amount = |size: crate::requirements::Size| {
-            let memory: Option<u64> = size.ram_mb.into();
-            let cpu: Option<f64> = size.cpu_cores.into();
-            let disk: Option<u64> = size.disk_mb.into();
             Amount {
-                memory_mib: memory.unwrap_or_default(),
-                cpu: cpu.unwrap_or_default(),
-                disk_gib: disk.unwrap_or_default().div_ceil(1024),
+                memory_mib: size.ram_mb.unwrap_or_default(),
+                cpu: size.cpu_cores.unwrap_or_default(),
+                disk_gib: size.disk_mb.unwrap_or_default().div_ceil(1024),
             }
         };
-        known.and_then(|known| known.footprint.as_ref()).map_or_else(Self::default, |footprint| Self {
-            minimum: amount(footprint.size.minimum),
-            recommended: amount(footprint.size.recommended),
-        })
+        Self { minimum: amount(footprint.minimum), recommended: amount(footprint.recommended) }
     }
 
     /// This and another together.

@@ -15,7 +15,7 @@ use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
 use crate::engine::StackState;
 use crate::manifest::yaml::SpanIndex;
-use crate::manifest::{DeploymentManifest, Dialect, StrategyConfig, StrategyKind};
+use crate::manifest::{DeploymentManifest, Dialect, StrategyConfig, StrategyKind, Tier};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
@@ -160,6 +160,8 @@ impl Workspace {
         let settings = chosen.map(|profile| profile.settings.clone()).unwrap_or_default();
         let derive = DeriveOptions {
             include_optional: options.include_optional || settings.include_optional.unwrap_or(false),
+            // What this machine may leave out with a warning, a cloud may not.
+            tier: (manifest.target == Tier::Local && provider.as_str() != "local").then_some(Tier::Saas),
             ..DeriveOptions::default()
         };
         let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;

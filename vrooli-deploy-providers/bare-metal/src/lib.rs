@@ -9,7 +9,3 @@ pub mod kinds;
 pub mod lower;
 
 pub use factory::BareMetalFactory;
-
-/// The provider's price book, in the form of the others: a server costs so many dollars as the
-/// manifest says, at one dollar each.
-pub const PRICES: &str = include_str!("../data/prices-bare-metal.json");

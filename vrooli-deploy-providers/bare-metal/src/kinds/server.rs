@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vrooli_deploy_core::cost::{BillItem, Decimal, Line, PriceKey, Quantity};
+use vrooli_deploy_core::cost::{BillItem, Decimal};
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
@@ -64,29 +64,10 @@ impl ResourceKindDef for Server {
             .update("resources", *resources != have.resources)
             .done()
     }
-    fn bill(&self, want: &ServerSpec) -> Vec<BillItem> {
-        // The price is the user's own figure: so many dollars, at one dollar each. Without one
-        // the book is asked for the host by name, does not know it, and an estimate says so.
-        let (sku, quantity) = match want.monthly_usd {
-            Some(amount) => ("usd-a-month", Quantity::Amount(amount)),
-            None => (want.host.as_str(), Quantity::Running(Decimal::ONE)),
-        };
-        let price = PriceKey {
-            provider: "bare-metal".to_owned(),
-            service: "server".to_owned(),
-            sku: sku.to_owned(),
-            region: "all".to_owned(),
-            attributes: BTreeMap::new(),
-        };
-        let what = format!("server {} ({})", want.host, want.role);
-        vec![BillItem {
-            line: Line::Servers,
-            what,
-            price,
-            quantity,
-            includes: Vec::new(),
-            per_release: false,
-        }]
+    fn bill(&self, _: &ServerSpec) -> Vec<BillItem> {
+        // Nobody's price book knows a server of one's own: what it costs stands in the manifest,
+        // and an estimate reads it there.
+        Vec::new()
     }
     fn permissions(&self, op: Op, want: &ServerSpec) -> Vec<Permission> {
         let of = |action: &str| Permission { action: action.to_owned(), resource: want.host.clone() };
@@ -126,14 +107,5 @@ mod tests {
         assert_eq!(diff("host", json!("b")), Change::Replace(vec!["host".to_owned()]));
         assert_eq!(diff("runs_app", json!(false)), Change::InPlace(vec!["runs_app".to_owned()]));
         assert_eq!(diff("resources", json!([])), Change::InPlace(vec!["resources".to_owned()]));
-    }
-
-    #[test]
-    fn the_price_is_what_the_user_says() {
-        let bill = |usd| AnyKind::bill(&Server, &spec(usd)).unwrap().remove(0);
-        let said = bill(Some("12.50"));
-        assert_eq!(said.price.sku, "usd-a-month");
-        assert_eq!(said.quantity, Quantity::Amount(Decimal::new(1250, 2)));
-        assert_eq!(bill(None).price.sku, "a.example.com", "an estimate names what has no price");
     }
 }
