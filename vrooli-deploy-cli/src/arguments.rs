@@ -1,11 +1,11 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
 pub(crate) mod configure;
+mod estimate_cost;
+mod fitness;
+mod prices;
 pub(crate) mod profile;
 mod secrets;
-mod estimate_cost;
-mod prices;
-mod fitness;
 mod strategy;
 
 use std::net::IpAddr;
@@ -19,10 +19,10 @@ use vrooli_deploy_core::names::{
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
-pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 pub(crate) use estimate_cost::EstimateCost;
-pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
+pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
+pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -113,12 +113,10 @@ impl Need {
     }
 
     fn of_footprint(footprint: &crate::requirements::Footprint) -> Self {
-        let amount = |size: crate::requirements::Size| {
-            Amount {
-                memory_mib: size.ram_mb.unwrap_or_default(),
-                cpu: size.cpu_cores.unwrap_or_default(),
-                disk_gib: size.disk_mb.unwrap_or_default().div_ceil(1024),
-            }
+        let amount = |size: crate::requirements::Size| Amount {
+            memory_mib: size.ram_mb.unwrap_or_default(),
+            cpu: size.cpu_cores.unwrap_or_default(),
+            disk_gib: size.disk_mb.unwrap_or_default().div_ceil(1024),
         };
         Self { minimum: amount(footprint.minimum), recommended: amount(footprint.recommended) }
     }

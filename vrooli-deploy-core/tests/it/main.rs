@@ -9,8 +9,8 @@
 )]
 
 mod corpus;
-mod fitness;
 mod cost;
+mod fitness;
 mod fitness_properties;
 mod manifest;
 mod overlays;

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::Result;
 
-use super::Supervisor;
 use super::super::key::Legacy;
+use super::Supervisor;
 use crate::failure::at;
 
 /// Between two tries.

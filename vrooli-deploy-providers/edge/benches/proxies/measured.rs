@@ -1,0 +1,69 @@
+//! Figures of several rounds, and the table of them.
+
+use super::load::Done;
+use super::peers::Proxy;
+
+pub(crate) struct Once {
+    pub(crate) processor: f64,
+    pub(crate) resident_mb: f64,
+    pub(crate) done: Done,
+}
+
+#[derive(Default)]
+pub(crate) struct Figures {
+    rate: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    /// Processor seconds for 100,000 requests.
+    processor: Vec<f64>,
+    resident: Vec<f64>,
+    failed: u64,
+    requests: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, one: Once) {
+        let requests = one.done.requests.max(1) as f64;
+        self.rate.push(requests / one.done.seconds);
+        self.p50.push(one.done.p50_us as f64 / 1_000.0);
+        self.p99.push(one.done.p99_us as f64 / 1_000.0);
+        self.processor.push(one.processor * 100_000.0 / requests);
+        self.resident.push(one.resident_mb);
+        self.failed += one.done.failed;
+        self.requests += one.done.requests;
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn spread(values: &[f64], digits: usize) -> String {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    format!("{:.digits$} ({least:.digits$}–{most:.digits$})", median(values))
+}
+
+pub(crate) fn table(name: &str, proxies: &[Proxy], figures: &[Figures]) {
+    println!("| {name} | requests/s | p50 ms | p99 ms | CPU-s per 100,000 | resident MB | failed |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for (proxy, one) in proxies.iter().zip(figures) {
+        if one.rate.is_empty() {
+            continue;
+        }
+        println!(
+            "| {} | {} | {:.2} | {:.2} | {} | {:.0} | {} of {} |",
+            proxy.name,
+            spread(&one.rate, 0),
+            median(&one.p50),
+            median(&one.p99),
+            spread(&one.processor, 2),
+            median(&one.resident),
+            one.failed,
+            one.requests,
+        );
+    }
+    println!();
+}
