@@ -2,7 +2,8 @@
 //! thresholds as canary tools use them. Prints markdown. `bench-verdict [RUNS] [SEED]`.
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
-use vrooli_deploy_core::release::comparison::{Comparison, Finding, Limits, Look};
+use vrooli_deploy_core::release::comparison::{Comparison, Finding, Limits};
+use vrooli_deploy_core::release::sequential::Counts;
 
 /// Watch windows as the table has them: a look each 5 s for 5 minutes, three times that at most.
 const WINDOW: u32 = 60;
@@ -24,13 +25,15 @@ impl Random {
         high / 9_007_199_254_740_992.0
     }
 
-    fn look(&mut self, release: Release, requests: u32) -> Look {
-        let mut look = Look { requests: requests.into(), ..Look::default() };
+    /// Failed and slow ones among so many requests.
+    fn look(&mut self, release: Release, requests: u32) -> (Counts, Counts) {
+        let mut failed = Counts { total: requests.into(), bad: 0 };
+        let mut slow = failed;
         for _ in 0..requests {
-            look.failed += u64::from(self.next() < release.fails);
-            look.slow += u64::from(self.next() < release.slow);
+            failed.bad += u64::from(self.next() < release.fails);
+            slow.bad += u64::from(self.next() < release.slow);
         }
-        look
+        (failed, slow)
     }
 }
 
@@ -62,7 +65,9 @@ struct Tally {
 fn ours(random: &mut Random, case: &Case, tally: &mut Tally) {
     let mut comparison = Comparison::new(Limits::default());
     for look in 1..=DEADLINE {
-        comparison.look(random.look(case.old, case.requests.0), random.look(case.new, case.requests.1));
+        let (old, new) = (random.look(case.old, case.requests.0), random.look(case.new, case.requests.1));
+        comparison.look_at_errors(old.0, new.0);
+        comparison.look_at_latency(old.1, new.1);
         match comparison.finding() {
             Finding::FailsMore | Finding::Slower => {
                 tally.failed += 1;
@@ -84,8 +89,8 @@ fn threshold(random: &mut Random, case: &Case, least: f64, bad_minutes: u32, tal
     let mut bad = 0;
     let mut minute = (0_u64, 0_u64);
     for look in 1..=WINDOW {
-        let seen = random.look(case.new, case.requests.1);
-        minute = (minute.0 + seen.requests, minute.1 + seen.failed);
+        let (seen, _) = random.look(case.new, case.requests.1);
+        minute = (minute.0 + seen.total, minute.1 + seen.bad);
         if look % INTERVAL == 0 {
             #[expect(clippy::cast_precision_loss, reason = "small counts")]
             let success = 1.0 - minute.1 as f64 / minute.0.max(1) as f64;

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::hooks::EngineHooks;
 use crate::provider::Cancellation;
-use crate::release::verdict::{GroupSequential, Judge};
+use crate::release::verdict::{Judge, Sequential};
 
 /// The knobs of an engine.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Default for EngineOptions {
             concurrency: 16,
             deadlines: Deadlines::default(),
             retry: RetryOptions::default(),
-            judge: Arc::new(GroupSequential::default()),
+            judge: Arc::new(Sequential::default()),
             revert_after: Duration::from_secs(30),
         }
     }

@@ -24,8 +24,6 @@ pub struct Limits {
     /// One look weighs no more than so many requests of each release: requests that fail
     /// together are not independent.
     pub look_at_most: u64,
-    /// Nothing is found before each release has answered so many requests.
-    pub samples_at_least: u64,
 }
 
 /// Differences of proportions, 0 to 1.
@@ -54,20 +52,7 @@ const STRICT: Limits = Limits {
     miss: 0.0,
     slow_quantile: 0.0,
     look_at_most: 0,
-    samples_at_least: u64::MAX,
 };
-
-/// What one release answered between two looks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Look {
-    /// Requests answered.
-    pub requests: u64,
-    /// Of these, failed: a 5xx of the app, or no answer.
-    pub failed: u64,
-    /// Of these, slower than the threshold. The threshold must have been fixed before the
-    /// look began: see [`Limits::slow_quantile`].
-    pub slow: u64,
-}
 
 /// What the comparison has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,25 +91,27 @@ impl Comparison {
         }
     }
 
-    /// Adds what both answered since the last look.
-    pub fn look(&mut self, old: Look, new: Look) {
-        let weigh = |look: Look, bad: u64| {
-            Counts { total: look.requests, bad: bad.min(look.requests) }.at_most(self.limits.look_at_most)
-        };
-        let (old_failed, new_failed) = (weigh(old, old.failed), weigh(new, new.failed));
-        self.fails_more.look(old_failed, new_failed);
-        self.fails_no_more.look(old_failed, new_failed);
-        let (old_slow, new_slow) = (weigh(old, old.slow), weigh(new, new.slow));
-        self.slower.look(old_slow, new_slow);
-        self.no_slower.look(old_slow, new_slow);
+    /// Adds requests that both ended since the last look, and how many of them failed.
+    pub fn look_at_errors(&mut self, old: Counts, new: Counts) {
+        let weigh = |counts: Counts| counts.at_most(self.limits.look_at_most);
+        self.fails_more.look(weigh(old), weigh(new));
+        self.fails_no_more.look(weigh(old), weigh(new));
+    }
+
+    /// Adds requests that both answered since the last look, and how many of them were slower
+    /// than a threshold. It must have been fixed before the look began: see
+    /// [`Limits::slow_quantile`].
+    pub fn look_at_latency(&mut self, old: Counts, new: Counts) {
+        let weigh = |counts: Counts| counts.at_most(self.limits.look_at_most);
+        self.slower.look(weigh(old), weigh(new));
+        self.no_slower.look(weigh(old), weigh(new));
     }
 
     /// What it has come to. May be asked after every look: the error rates hold for all of
     /// them together.
     #[must_use]
     pub fn finding(&self) -> Finding {
-        let seen = self.fails_more.old().total.min(self.fails_more.new_release().total);
-        if seen < self.limits.samples_at_least {
+        if self.fails_more.old().total.min(self.fails_more.new_release().total) == 0 {
             return Finding::Open;
         }
         // Two ways to be worse share the one rate; to be fine both must hold.
@@ -159,16 +146,15 @@ impl Comparison {
 mod tests {
     use super::*;
 
-    fn run(old: Look, new: Look, looks: usize) -> Finding {
+    /// Failed and slow ones of 50 requests, or of none.
+    fn run(old: Option<(u64, u64)>, new: (u64, u64), looks: usize) -> Finding {
+        let of = |bad| Counts { total: 50, bad };
         let mut comparison = Comparison::new(Limits::default());
         for _ in 0..looks {
-            comparison.look(old, new);
+            comparison.look_at_errors(old.map_or_else(Counts::default, |old| of(old.0)), of(new.0));
+            comparison.look_at_latency(old.map_or_else(Counts::default, |old| of(old.1)), of(new.1));
         }
         comparison.finding()
-    }
-
-    const fn look(requests: u64, failed: u64, slow: u64) -> Look {
-        Look { requests, failed, slow }
     }
 
     #[test]
@@ -178,22 +164,22 @@ mod tests {
         assert!(limits.slow.worse_by < limits.slow.fine_within);
         assert!(limits.false_abort > 0.0 && limits.miss > 0.0);
         assert!((0.5..1.0).contains(&limits.slow_quantile));
-        assert!(limits.look_at_most > 0 && limits.samples_at_least > 0);
+        assert!(limits.look_at_most > 0);
     }
 
     #[test]
     fn each_finding_is_reached() {
-        assert_eq!(run(look(50, 0, 2), look(50, 0, 2), 60), Finding::Fine);
-        assert_eq!(run(look(50, 0, 2), look(50, 10, 2), 60), Finding::FailsMore);
-        assert_eq!(run(look(50, 0, 2), look(50, 0, 30), 60), Finding::Slower);
-        assert_eq!(run(look(0, 0, 0), look(50, 50, 0), 60), Finding::Open);
-        assert_eq!(run(look(50, 0, 2), look(50, 0, 2), 0), Finding::Open);
+        assert_eq!(run(Some((0, 2)), (0, 2), 60), Finding::Fine);
+        assert_eq!(run(Some((0, 2)), (10, 2), 60), Finding::FailsMore);
+        assert_eq!(run(Some((0, 2)), (0, 30), 60), Finding::Slower);
+        assert_eq!(run(None, (50, 0), 60), Finding::Open);
+        assert_eq!(run(Some((0, 2)), (0, 2), 0), Finding::Open);
     }
 
     #[test]
     fn a_broken_old_release_does_not_block_its_fix() {
-        assert_eq!(run(look(50, 50, 50), look(50, 0, 0), 60), Finding::Fine);
+        assert_eq!(run(Some((50, 50)), (0, 0), 60), Finding::Fine);
         // Nor is it a reason to call a new one worse that is just as broken.
-        assert_ne!(run(look(50, 50, 50), look(50, 50, 50), 60), Finding::FailsMore);
+        assert_ne!(run(Some((50, 50)), (50, 50), 60), Finding::FailsMore);
     }
 }

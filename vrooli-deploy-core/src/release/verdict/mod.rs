@@ -1,9 +1,8 @@
 //! Is the new release as good as the old one? A pure function of what was measured of both
 //! over the same time; it may be asked again and again while more comes in.
 
-mod exact;
-mod group_sequential;
 mod samples;
+mod sequential_judge;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use group_sequential::GroupSequential;
 pub use samples::{Sample, Samples};
+pub use sequential_judge::Sequential;
 
 /// What is thought of a new release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
