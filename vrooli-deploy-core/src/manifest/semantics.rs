@@ -104,7 +104,7 @@ impl Check<'_> {
             self.report(
                 rules::METADATA_ORPHAN,
                 &child("/metadata/dependencies", name.as_str()),
-                format!("`metadata` speaks of `{name}`, but the app does not declare it"),
+                crate::requirements::orphan(&name),
                 "declare it under `dependencies`, or remove what is said of it",
             );
         }

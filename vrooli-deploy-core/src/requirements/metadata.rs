@@ -40,6 +40,11 @@ pub(super) fn footprint(manifest: &DeploymentManifest, resource: &ResourceRequir
     Some(Footprint::of(said.or(known)))
 }
 
+/// What is to be said of such a name, in whatever file it stands.
+pub(crate) fn orphan(name: &DependencyName) -> String {
+    format!("something is said of `{name}`, but the app does not declare it")
+}
+
 /// Names of dependencies that the app's metadata speaks of, but that it does not declare,
 /// under whatever alias.
 #[must_use]

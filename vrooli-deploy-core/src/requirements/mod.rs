@@ -16,6 +16,7 @@ pub use catalogue::{
     ResourceForm, SecretClass, Support, TierSupport, catalogue,
 };
 pub use derive::{DeriveOptions, derive};
+pub(crate) use metadata::orphan;
 pub use metadata::orphans;
 pub use models::model_memory;
 pub use runtimes::{Runtime, runtime};

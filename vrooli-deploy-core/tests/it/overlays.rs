@@ -97,6 +97,11 @@ fn scenario(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let scenario = folder.path().join(name);
     write(&scenario, ".vrooli/service.json", text);
+    // The corpus has no other files; those that are declared are there.
+    for missing in load(&scenario).diagnostics.iter().filter(|d| d.code.0 == 219) {
+        let path = missing.message.split('`').nth(1).unwrap();
+        write(&scenario, path, "");
+    }
     (folder, scenario)
 }
 

@@ -158,7 +158,7 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
         reader.note(
             rules::METADATA_ORPHAN,
             &at,
-            format!("`deployment` speaks of `{name}`, but the app does not declare it"),
+            crate::requirements::orphan(&name),
             "declare it under `dependencies`, or remove what is said of it",
         );
     }
