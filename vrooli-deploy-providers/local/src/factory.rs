@@ -13,6 +13,7 @@ use crate::fleet::LocalFleet;
 use crate::kinds::{Machine, Port, Postgres, Redis, Volume};
 use crate::layout::Layout;
 use crate::process::Program;
+use crate::servers::ServerOptions;
 
 /// The variable that may hold the key of the secret store, base64 of 32 bytes.
 pub const KEY_VARIABLE: &str = "VROOLI_DEPLOY_KEY";
@@ -21,6 +22,7 @@ pub const KEY_VARIABLE: &str = "VROOLI_DEPLOY_KEY";
 #[derive(Debug, Clone)]
 pub struct LocalFactory {
     program: Program,
+    servers: Option<ServerOptions>,
 }
 
 impl Default for LocalFactory {
@@ -35,13 +37,20 @@ impl LocalFactory {
     #[must_use]
     pub fn new() -> Self {
         // Where the key of the secret store is found: the supervisor opens the store itself.
-        Self { program: Program::default().passing("XDG_CONFIG_HOME").passing(KEY_VARIABLE) }
+        Self::with_program(Program::default().passing("XDG_CONFIG_HOME").passing(KEY_VARIABLE))
     }
 
     /// Runs them as hidden subcommands of another program.
     #[must_use]
     pub fn with_program(program: Program) -> Self {
-        Self { program }
+        Self { program, servers: None }
+    }
+
+    /// Says how private servers are run, whatever the environment says; see
+    /// [`ServerOptions::from_environment`].
+    #[must_use]
+    pub fn with_servers(self, servers: ServerOptions) -> Self {
+        Self { servers: Some(servers), ..self }
     }
 }
 
@@ -74,7 +83,12 @@ impl ProviderFactory for LocalFactory {
             )
             .with_help("use it inside WSL, or deploy to another provider"));
         }
-        let machine = Machine { layout: Layout::new(&context.dir), secrets: Arc::clone(&context.secrets) };
+        let servers = match &self.servers {
+            Some(servers) => servers.clone(),
+            None => ServerOptions::from_environment()?,
+        };
+        let machine =
+            Machine { layout: Layout::new(&context.dir), secrets: Arc::clone(&context.secrets), servers };
         let client = Arc::new(machine.clone());
         Ok(Arc::new(
             ProviderSet::new(self.name())

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, OpToken, ProviderError, Result};
 
+use crate::layout::Layout;
 use crate::{failure, files};
 
 const FORMAT: u32 = 1;
@@ -59,6 +60,23 @@ impl<T: Serialize + DeserializeOwned> Marker<T> {
             progress: Progress::Creating,
             made,
         }
+    }
+
+    /// Is it that state's: the one that asks, or the one whose folder this is?
+    pub(crate) fn is_owned(&self, layout: &Layout, owner: Uuid) -> bool {
+        self.owner == owner || layout.known_id() == Some(self.owner)
+    }
+
+    /// Itself, unless it is another state's.
+    pub(crate) fn owned(self, layout: &Layout, owner: Uuid) -> Result<Self> {
+        if self.is_owned(layout, owner) {
+            return Ok(self);
+        }
+        Err(ProviderError::new(
+            ErrorKind::Conflict,
+            format!("`{}` of {} belongs to another state ({})", self.key, self.stack, self.owner),
+        )
+        .with_help("use the state folder that it was made from; nothing was changed"))
     }
 
     fn path(folder: &Path) -> PathBuf {

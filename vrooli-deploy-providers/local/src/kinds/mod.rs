@@ -11,7 +11,10 @@ pub mod postgres;
 pub mod redis;
 #[cfg(feature = "native")]
 mod resident;
+#[cfg(feature = "native")]
+pub(crate) mod vessel;
 pub mod volume;
+mod way;
 
 use vrooli_deploy_core::names::{OutputName, ResourceKind};
 use vrooli_deploy_core::provider::AnyKind;
@@ -20,6 +23,7 @@ pub use port::Port;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use volume::Volume;
+pub use way::Way;
 
 /// Every kind of this provider, pure halves.
 #[must_use]
@@ -35,6 +39,8 @@ pub struct Machine {
     pub layout: crate::layout::Layout,
     /// Where passwords are kept.
     pub secrets: std::sync::Arc<dyn vrooli_deploy_core::secrets::SecretStore>,
+    /// How private servers are run.
+    pub servers: crate::servers::ServerOptions,
 }
 
 /// The path under which a secret of a resource is kept: `<app>/<environment>/<key>/<name>`.
