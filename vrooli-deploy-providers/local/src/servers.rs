@@ -122,6 +122,12 @@ pub(crate) fn stays(cx: &OpCtx, options: &ServerOptions, way: Way, what: &str) {
     }
 }
 
+/// Did it certainly not happen, and not because somebody wanted no more of it? Then what
+/// was begun is of no use to anybody.
+pub(crate) fn is_final(error: &ProviderError) -> bool {
+    !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Timeout | ErrorKind::Ambiguous)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -419,6 +419,16 @@ pub(crate) async fn remove_twin(machine: &Machine, cx: &OpCtx, key: &ResourceKey
     Ok(())
 }
 
+/// Is there data with the marks of a resource?
+pub(crate) async fn has_marked(
+    machine: &Machine,
+    cx: &OpCtx,
+    kind: &'static str,
+    key: &ResourceKey,
+) -> Result<bool> {
+    Ok(marked(machine, cx, &cx.stack).await?.iter().any(|one| one.kind == kind && one.key == *key))
+}
+
 /// Removes what bears the marks of a resource that no record tells of.
 pub(crate) async fn remove_marked(
     machine: &Machine,
@@ -426,8 +436,7 @@ pub(crate) async fn remove_marked(
     kind: &'static str,
     key: &ResourceKey,
 ) -> Result<()> {
-    let all = marked(machine, cx, &cx.stack).await?;
-    if !all.iter().any(|one| one.kind == kind && one.key == *key) {
+    if !has_marked(machine, cx, kind, key).await? {
         return Ok(());
     }
     let whose = Owned { kind, stack: &cx.stack, key, owner: cx.owner, token: None };
@@ -437,6 +446,18 @@ pub(crate) async fn remove_marked(
         let host = format!("unix://{}", contained.engine.display());
         if let Ok(engine) = docker::find(cx, Some(&host), None).await? {
             Vessel::new(machine, engine, &whose, &contained)?.remove(machine, cx, &whose).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Stops every server of a stack whose state folder was deleted; what they hold stays.
+pub(crate) async fn stop_all(cx: &OpCtx, workspace: Uuid, sockets: &[PathBuf]) -> Result<()> {
+    for socket in sockets {
+        let host = format!("unix://{}", socket.display());
+        let Ok(engine) = docker::find(cx, Some(&host), None).await? else { continue };
+        for container in engine.containers(cx, &filters(workspace, &cx.stack, None)).await? {
+            engine.stop_container(cx, &container, STOP_GRACE).await?;
         }
     }
     Ok(())

@@ -53,8 +53,8 @@ make "$postgres" postgresql-15,gosu \
     --customize-hook='rm -rf "$1"/var/lib/postgresql/15 "$1"/etc/postgresql/15' \
     --customize-hook='upload postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh' \
     --customize-hook='chmod 755 "$1/usr/local/bin/docker-entrypoint.sh"' \
-    --customize-hook='chroot "$1" install -d -o postgres -g postgres -m 1777 /var/lib/postgresql/data' \
-    --customize-hook='chroot "$1" install -d -o postgres -g postgres -m 3777 /var/run/postgresql' <<'END'
+    --customize-hook='chroot "$1" install -d -o postgres -g postgres -m 1777 /var/lib/postgresql/data' <<'END'
+RUN install -d -o postgres -g postgres -m 3777 /var/run/postgresql
 ENV PG_MAJOR=15 PGDATA=/var/lib/postgresql/data
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin
 VOLUME /var/lib/postgresql/data

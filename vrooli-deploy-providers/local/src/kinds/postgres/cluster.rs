@@ -18,11 +18,11 @@ use super::binaries::{self, Binaries, KNOWN};
 use super::home::{self, Home};
 use super::choice::Chosen;
 use super::psql::{Through, identifier, literal};
-use super::{Login, PostgresObserved, PostgresSpec, Session, SqlName};
-use crate::kinds::marker::{Marker, Progress};
-use crate::kinds::vessel::Contained;
+use super::{KIND, Login, PostgresObserved, PostgresSpec, Session, SqlName};
+use crate::kinds::marker::{self, Marker, Progress};
+use crate::kinds::vessel::{self, Contained};
 use crate::kinds::{Machine, Way, folder_name, numbers, password};
-use crate::servers::stays;
+use crate::servers::{is_final, stays};
 use crate::tool::ToolOutput;
 use crate::{failure, files};
 
@@ -114,6 +114,23 @@ pub async fn stop(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<()
     }
 }
 
+/// Stops all servers of a stack.
+///
+/// # Errors
+/// When one does not stop.
+pub(crate) async fn stop_all(machine: &Machine, cx: &OpCtx) -> Result<()> {
+    for parent in home::parents(&machine.layout, &cx.stack)? {
+        for folder in marker::folders(&parent)? {
+            if let Some(record) = Record::read(&folder)?
+                && record.is_owned(&machine.layout, cx.owner)
+            {
+                stop(machine, cx, &record.key).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Was that server made, by us?
 pub(crate) fn exists(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<bool> {
     Ok(Record::read(&home_of(machine, &cx.stack, key)?.folder)?.is_some())
@@ -189,20 +206,30 @@ impl<'a> Server<'a> {
         password::kept(self.machine, &self.stack, &self.key, "password")
     }
 
-    /// Makes it, or goes on where a kill left it, up to `Ready`.
+    /// Makes it, or goes on where a kill left it, up to `Ready`. One that was begun here and
+    /// cannot be made leaves nothing.
     pub(super) async fn make(&mut self, cx: &OpCtx, want: &PostgresSpec) -> Result<Record> {
         if let Some(record) = self.record()?
             && record.progress == Progress::Deleting
         {
             self.remove(cx).await?;
         }
-        let mut record = match self.record()? {
-            Some(record) => {
-                stays(cx, &self.machine.servers, record.made.way(), &self.name());
-                record
+        if let Some(record) = self.record()? {
+            stays(cx, &self.machine.servers, record.made.way(), &self.name());
+            return self.make_from(cx, record, want).await;
+        }
+        let had_data = vessel::has_marked(self.machine, cx, KIND, &self.key).await?;
+        let record = self.begin(cx, want).await?;
+        match self.make_from(cx, record, want).await {
+            Err(error) if !had_data && is_final(&error) => {
+                self.remove(cx).await?;
+                Err(error)
             }
-            None => self.begin(cx, want).await?,
-        };
+            other => other,
+        }
+    }
+
+    async fn make_from(&self, cx: &OpCtx, mut record: Record, want: &PostgresSpec) -> Result<Record> {
         if record.progress == Progress::Creating {
             record = match record.made.contained {
                 Some(_) => self.initialise_contained(cx, record, want).await?,

@@ -42,7 +42,7 @@ mod wire;
 use psql::Login;
 
 #[cfg(feature = "native")]
-pub(crate) use cluster::{add_extensions, exists, refused, sessions};
+pub(crate) use cluster::{add_extensions, exists, refused, sessions, stop_all};
 #[cfg(feature = "native")]
 pub use cluster::{ensure_running, stop};
 #[cfg(feature = "native")]

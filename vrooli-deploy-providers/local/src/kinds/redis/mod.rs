@@ -26,6 +26,8 @@ mod server;
 mod wire;
 
 #[cfg(feature = "native")]
+pub(crate) use server::stop_all;
+#[cfg(feature = "native")]
 pub use server::{ensure_running, stop};
 
 const KIND: &str = "local.redis";

@@ -14,14 +14,14 @@ use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
-use super::RedisObserved;
+use super::{KIND, RedisObserved};
 use super::installed::program;
 use crate::docker;
-use crate::kinds::marker::{Marker, Progress};
+use crate::kinds::marker::{self, Marker, Progress};
 use crate::kinds::numbers::PortRange;
 use crate::kinds::vessel::{self, Contained};
 use crate::kinds::{Machine, Way, folder_name, numbers, password};
-use crate::servers::{self, stays};
+use crate::servers::{self, is_final, stays};
 use crate::{failure, files};
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +117,21 @@ pub async fn stop(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<()
     }
 }
 
+/// Stops all servers of a stack.
+///
+/// # Errors
+/// When one does not stop.
+pub(crate) async fn stop_all(machine: &Machine, cx: &OpCtx) -> Result<()> {
+    for folder in marker::folders(&parent(machine, &cx.stack))? {
+        if let Some(record) = Record::read(&folder)?
+            && record.is_owned(&machine.layout, cx.owner)
+        {
+            stop(machine, cx, &record.key).await?;
+        }
+    }
+    Ok(())
+}
+
 impl<'a> Server<'a> {
     pub(super) async fn open(machine: &'a Machine, cx: &OpCtx, key: &ResourceKey) -> Result<Self> {
         let path = machine.layout.locks(&cx.stack).join(format!("{SORT}-{}", folder_name(key)));
@@ -146,13 +161,23 @@ impl<'a> Server<'a> {
         if self.record()?.is_some_and(|record| record.progress == Progress::Deleting) {
             self.remove(cx).await?;
         }
-        let mut record = match self.record()? {
-            Some(record) => {
-                stays(cx, &self.machine.servers, record.made.way(), &self.name());
-                record
+        if let Some(record) = self.record()? {
+            stays(cx, &self.machine.servers, record.made.way(), &self.name());
+            return self.make_from(cx, record).await;
+        }
+        let had_data = vessel::has_marked(self.machine, cx, KIND, &self.key).await?;
+        let record = self.begin(cx).await?;
+        match self.make_from(cx, record).await {
+            // One that was begun here and cannot be made leaves nothing.
+            Err(error) if !had_data && is_final(&error) => {
+                self.remove(cx).await?;
+                Err(error)
             }
-            None => self.begin(cx).await?,
-        };
+            other => other,
+        }
+    }
+
+    async fn make_from(&self, cx: &OpCtx, mut record: Record) -> Result<Record> {
         self.run_first(cx, &mut record).await?;
         if record.progress != Progress::Ready {
             record.progress = Progress::Ready;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
-use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitState};
+use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, ProviderError, Result, UnitState};
 use vrooli_deploy_core::secrets::SecretError;
 
 use super::SecretResolver;
@@ -38,6 +38,7 @@ use super::protocol::Failure;
 use super::socket::Sockets;
 use super::table::Mark;
 use crate::failure::{self, at};
+use crate::kinds::vessel;
 use crate::layout::Layout;
 
 use front::Front;
@@ -97,6 +98,9 @@ struct SupervisorRecord<'a> {
 /// The version of this supervisor.
 pub(crate) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
+/// How long servers in containers may take to end when the state folder was deleted.
+const ABANDON_SERVERS: Duration = Duration::from_secs(60);
+
 /// Why it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -123,6 +127,8 @@ pub(crate) struct Supervisor {
     allocating: Mutex<()>,
     clients: AtomicUsize,
     busy: Mutex<Instant>,
+    /// The container engines that hold something of the workspace.
+    engines: Mutex<Vec<PathBuf>>,
     ending: Mutex<Option<End>>,
     ended: Notify,
 }
@@ -208,6 +214,7 @@ impl Supervisor {
             allocating: Mutex::default(),
             clients: AtomicUsize::new(0),
             busy: Mutex::new(Instant::now()),
+            engines: Mutex::default(),
             ending: Mutex::default(),
             ended: Notify::new(),
             pinned,
@@ -290,6 +297,7 @@ impl Supervisor {
             if let Some(end) = *self.ending.lock().unwrap_or_else(PoisonError::into_inner) {
                 return end;
             }
+            self.note_engines();
             for stack in self.all_stacks() {
                 stack.revert_if_due(self).await;
             }
@@ -309,6 +317,23 @@ impl Supervisor {
             if let Err(e) = result {
                 self.note(e.message());
             }
+        }
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for stack in self.all_stacks() {
+            let until = Instant::now() + ABANDON_SERVERS;
+            let cx = OpCtx::new(stack.id.clone(), self.workspace, u64::MAX, until, Cancellation::new());
+            if let Err(e) = vessel::stop_all(&cx, self.workspace, &engines).await {
+                self.note(e.message());
+            }
+        }
+    }
+
+    /// Remembers which container engines hold something of the workspace: when its folder is
+    /// deleted it no longer says so.
+    fn note_engines(&self) {
+        let now = vessel::engines(self.layout());
+        if !now.is_empty() {
+            *self.engines.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
     }
 
