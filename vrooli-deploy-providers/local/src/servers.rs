@@ -109,6 +109,15 @@ pub(crate) fn no_engine(what_for: &str, engine: &NoEngine, elsewhere: &str) -> P
     ))
 }
 
+/// The image is not there and cannot be had: what else there is to do.
+pub(crate) fn no_image(error: ProviderError, install: &str, elsewhere: &str) -> ProviderError {
+    if error.kind() != ErrorKind::Missing {
+        return error;
+    }
+    let help = error.help().unwrap_or_default().to_owned();
+    error.with_help(format!("{help}; or let it run without Docker: {install}; {elsewhere}"))
+}
+
 /// Says so when a server is run otherwise than the user wants new ones to be.
 pub(crate) fn stays(cx: &OpCtx, options: &ServerOptions, way: Way, what: &str) {
     let (here, there) = match way {
@@ -136,6 +145,23 @@ mod tests {
         ServerOptions::read(|name| {
             pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         })
+    }
+
+    #[test]
+    fn both_ways_and_what_else_there_is_are_named() {
+        let programs = ProviderError::new(ErrorKind::Missing, "`database/main` needs a server, and none is installed here")
+            .with_help("install it: `apt-get install postgresql`");
+        let engine = NoEngine(vec!["`/var/run/docker.sock`: nobody listens there".to_owned()]);
+        let error = no_way(&programs, &engine, "or do without: `--drop postgres`");
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Missing, Some("VD0748")));
+        let help = error.help().unwrap();
+        for wanted in ["apt-get install postgresql", "start Docker", "--drop postgres"] {
+            assert!(help.contains(wanted), "{help}");
+        }
+        assert!(error.message().contains("none is installed") && error.message().contains("nobody listens"), "{error}");
+        let error = no_engine("`cache/redis`", &NoEngine(Vec::new()), "or do without: `--drop redis`");
+        assert!(error.message().contains(WAY_VARIABLE), "{error}");
+        assert!(error.help().unwrap().contains("--drop redis"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 
 use super::Engine;
-use super::call::{encoded, within};
+use super::call::{Reply, encoded, within};
 
 /// What an image says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,7 +133,12 @@ impl Engine {
         let (name, tag) = parts(reference);
         let path = format!("/images/create?fromImage={}&tag={}", encoded(name), encoded(tag));
         let response = self.open(&format!("pull `{reference}`"), "POST", &path, None).await?;
-        let refused = !response.status().is_success();
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            let reply = Reply { status: status.as_u16(), body: body.unwrap_or_default() };
+            return Err(self.not_pulled(reference, &reply.message()));
+        }
         let mut body = response.into_body();
         let (mut left, mut progress) = (Vec::new(), Progress::default());
         let mut failed = None;
@@ -148,11 +153,6 @@ impl Engine {
                 }
                 failed = failed.or(line.error);
             }
-        }
-        if refused {
-            let said = serde_json::from_slice::<serde_json::Value>(&left).ok();
-            let said = said.and_then(|body| body.get("message")?.as_str().map(str::to_owned));
-            failed = said.or(failed).or_else(|| Some(String::from_utf8_lossy(&left).trim().to_owned()));
         }
         match failed {
             Some(why) => Err(self.not_pulled(reference, &why)),

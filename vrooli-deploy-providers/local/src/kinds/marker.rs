@@ -62,21 +62,18 @@ impl<T: Serialize + DeserializeOwned> Marker<T> {
         }
     }
 
-    /// Is it that state's: the one that asks, or the one whose folder this is?
-    pub(crate) fn is_owned(&self, layout: &Layout, owner: Uuid) -> bool {
-        self.owner == owner || layout.known_id() == Some(self.owner)
+    /// Is it that state's?
+    pub(crate) fn is_owned(&self, layout: &Layout, asking: Uuid) -> bool {
+        super::is_owned(layout, asking, self.owner)
     }
 
     /// Itself, unless it is another state's.
-    pub(crate) fn owned(self, layout: &Layout, owner: Uuid) -> Result<Self> {
-        if self.is_owned(layout, owner) {
-            return Ok(self);
+    pub(crate) fn owned(self, layout: &Layout, asking: Uuid) -> Result<Self> {
+        if self.is_owned(layout, asking) {
+            Ok(self)
+        } else {
+            Err(super::anothers(&self.stack, &self.key, self.owner))
         }
-        Err(ProviderError::new(
-            ErrorKind::Conflict,
-            format!("`{}` of {} belongs to another state ({})", self.key, self.stack, self.owner),
-        )
-        .with_help("use the state folder that it was made from; nothing was changed"))
     }
 
     fn path(folder: &Path) -> PathBuf {

@@ -63,6 +63,25 @@ pub(crate) fn physical_id(
     vrooli_deploy_core::provider::PhysicalId(format!("{stack}/{key}"))
 }
 
+/// Is something owned by the state that asks, or by the one whose folder this is? A folder
+/// whose state was lost and made anew keeps its own id.
+#[cfg(feature = "native")]
+pub(crate) fn is_owned(layout: &crate::layout::Layout, asking: uuid::Uuid, owner: uuid::Uuid) -> bool {
+    owner == asking || layout.known_id() == Some(owner)
+}
+
+/// What another state owns is not touched.
+#[cfg(feature = "native")]
+pub(crate) fn anothers(
+    stack: &vrooli_deploy_core::names::StackId,
+    key: &vrooli_deploy_core::names::ResourceKey,
+    owner: uuid::Uuid,
+) -> vrooli_deploy_core::provider::ProviderError {
+    use vrooli_deploy_core::provider::{ErrorKind, ProviderError};
+    ProviderError::new(ErrorKind::Conflict, format!("`{key}` of {stack} belongs to another state ({owner})"))
+        .with_help("use the state folder that it was made from; nothing was changed")
+}
+
 /// A kind's name, which is a literal of ours and valid; see the test.
 pub(crate) fn kind_name(name: &'static str) -> ResourceKind {
     match ResourceKind::new(name) {

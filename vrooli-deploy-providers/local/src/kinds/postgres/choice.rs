@@ -11,6 +11,7 @@ use super::version::VersionWish;
 use crate::docker::{self, Engine};
 use crate::kinds::Way;
 use crate::kinds::vessel::{self, Contained};
+use crate::programs;
 use crate::servers::{self, POSTGRES_IMAGE_VARIABLE};
 
 /// What to do without a server of our own.
@@ -74,7 +75,9 @@ impl Server<'_> {
             (Some(image), _) | (None, Some(image)) => image,
             (None, None) => image_for(wish, &self.name())?,
         };
-        let seen = engine.ensure_image(cx, &image).await?;
+        let seen = engine.ensure_image(cx, &image).await.map_err(|error| {
+            servers::no_image(error, &programs::install("postgres"), ELSEWHERE)
+        })?;
         place_of(&image, &seen)?;
         let major = major_of(&seen);
         if let Some(major) = major

@@ -98,6 +98,7 @@ pub(super) fn url(have: &PostgresObserved, password: &Secret<String>) -> Secret<
 pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<PostgresObserved> {
     let server = Server::open(machine, cx, key).await?;
     let record = server.made()?;
+    stays(cx, &machine.servers, record.made.way(), &server.name());
     server.run(cx, &record).await?;
     Ok(observed(&record, &server.home.folder))
 }

@@ -114,6 +114,7 @@ impl Server<'_> {
             "Entrypoint": ["/bin/sh", "-ec"],
             "Cmd": command,
             "User": docker::KNOWN.postgres.user,
+            "Healthcheck": { "Test": ["NONE"] },
             "OpenStdin": true, "StdinOnce": true,
             "AttachStdin": true, "AttachStdout": true, "AttachStderr": true,
             "HostConfig": {

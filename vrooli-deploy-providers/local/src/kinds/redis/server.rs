@@ -22,7 +22,7 @@ use crate::kinds::numbers::PortRange;
 use crate::kinds::vessel::{self, Contained};
 use crate::kinds::{Machine, Way, folder_name, numbers, password};
 use crate::servers::{self, is_final, stays};
-use crate::{failure, files};
+use crate::{failure, files, programs};
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Known {
@@ -97,6 +97,7 @@ pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) ->
     let server = Server::open(machine, cx, key).await?;
     match server.record()? {
         Some(record) if record.progress == Progress::Ready => {
+            stays(cx, &machine.servers, record.made.way(), &server.name());
             server.run(cx, &record).await?;
             Ok(observed(&record))
         }
@@ -219,7 +220,9 @@ impl<'a> Server<'a> {
             }
         };
         let image = options.redis_image.clone().unwrap_or_else(|| docker::KNOWN.redis.image.clone());
-        engine.ensure_image(cx, &image).await?;
+        engine.ensure_image(cx, &image).await.map_err(|error| {
+            servers::no_image(error, &programs::install("redis-server"), ELSEWHERE)
+        })?;
         cx.output.line(&format!("{name} runs in a container of `{image}`"));
         let name = vessel::name_of(self.machine, &self.stack, &self.key)?;
         Ok(Some(Contained { engine: engine.socket, image, name }))
