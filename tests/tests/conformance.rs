@@ -1,5 +1,6 @@
-//! The conformance suite on the fake cloud and on the real `local` provider. The latter starts
-//! this program again as its supervisor, edge and shims.
+//! The conformance suite on the fake cloud and on the real `local` provider, its servers run
+//! from installed programs and in containers. The latter starts this program again as its
+//! supervisor, edge and shims.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,8 +9,11 @@ use vrooli_deploy_tests::conformance::{FakeCloudFixture, LocalFixture, ProviderF
 
 fn main() -> ExitCode {
     vrooli_deploy_providers::run_if_child(&vrooli_deploy_providers::registry());
-    let fixtures: [(&str, Arc<dyn ProviderFixture>); 2] =
-        [("fakecloud", Arc::new(FakeCloudFixture)), ("local", Arc::new(LocalFixture::new()))];
+    let fixtures: [(&str, Arc<dyn ProviderFixture>); 3] = [
+        ("fakecloud", Arc::new(FakeCloudFixture)),
+        ("local", Arc::new(LocalFixture::new())),
+        ("local-containers", Arc::new(LocalFixture::in_containers())),
+    ];
     let all = fixtures
         .iter()
         .flat_map(|(name, fixture)| trials(fixture).into_iter().map(|trial| trial.with_kind(*name)))

@@ -18,6 +18,10 @@ use vrooli_deploy_core::secrets::{FileStore, KeySource};
 use vrooli_deploy_providers::local::LocalFactory;
 use vrooli_deploy_providers::local::layout::Layout;
 
+use vrooli_deploy_providers::local::kinds::Way;
+use vrooli_deploy_providers::local::servers::ServerOptions;
+
+use super::ground::OWNER;
 use super::{Break, Place, ProviderFixture, Running, Sample};
 
 /// Where servers of root lie, as PostgreSQL refuses to run as root: the one place outside of
@@ -31,7 +35,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct LocalFixture {
     samples: Vec<Sample>,
+    servers: ServerOptions,
+    fleet: bool,
 }
+
+/// What `local/tests/images/build.sh` makes: images that promise what the official ones do.
+const IMAGES: [&str; 2] = ["vrooli-deploy-test/postgres:15", "vrooli-deploy-test/redis:7"];
 
 impl Default for LocalFixture {
     fn default() -> Self {
@@ -64,8 +73,37 @@ impl LocalFixture {
         } else {
             left_out("local.redis", "neither redis-server nor valkey-server is installed");
         }
-        Self { samples }
+        Self { samples, servers: with_way(Way::Programs), fleet: true }
     }
+
+    /// The kinds that can be run in containers, in them; none, and why, where no engine has the
+    /// images. The fleet is the same as without.
+    #[must_use]
+    pub fn in_containers() -> Self {
+        let seen = std::process::Command::new("docker").args(["image", "inspect"]).args(IMAGES).output();
+        let mut samples = Vec::new();
+        if seen.is_ok_and(|seen| seen.status.success()) {
+            let database = |name: &str| json!({ "database": name });
+            samples.push(
+                sample("local.postgres", "database/postgres", database("app"))
+                    .changed(database("other"))
+                    .another(database("app")),
+            );
+            samples.push(sample("local.redis", "cache/redis", json!({})).another(json!({})));
+        } else {
+            left_out("containers", "no Docker engine answers that has the images of local/tests/images/build.sh");
+        }
+        Self { samples, servers: with_way(Way::Docker), fleet: false }
+    }
+}
+
+fn with_way(way: Way) -> ServerOptions {
+    let mut options = ServerOptions::default();
+    options.way = Some(way);
+    let [postgres, redis] = IMAGES.map(str::to_owned);
+    options.postgres_image = Some(postgres);
+    options.redis_image = Some(redis);
+    options
 }
 
 #[expect(clippy::expect_used, reason = "literals")]
@@ -127,7 +165,7 @@ impl ProviderFixture for LocalFixture {
             stack: stack("conformance"),
             secrets: Arc::new(secrets),
         };
-        let provider = LocalFactory::new().open(&context).expect("the local provider");
+        let provider = LocalFactory::new().with_servers(self.servers.clone()).open(&context).expect("the local provider");
         Box::new(LocalPlace { folder, layout, id, provider })
     }
 
@@ -137,6 +175,9 @@ impl ProviderFixture for LocalFixture {
 
     #[expect(clippy::expect_used, reason = "literals")]
     fn release(&self) -> Option<(BuildRequest, Draft)> {
+        if !self.fleet {
+            return None;
+        }
         if !cfg!(target_os = "linux") {
             left_out("fleet", "processes are supervised on Linux only");
             return None;
@@ -212,6 +253,7 @@ impl Place for LocalPlace {
         }
         let mut left: Vec<String> =
             self.processes().into_iter().map(|(pid, line)| format!("process {pid}: {line}")).collect();
+        left.extend(self.contained());
         // The folder of all apps stays with the workspace; that of this one goes.
         let app = self.layout.apps().join(stack("conformance").app.as_str());
         let folders = [app, self.for_root()];
@@ -229,7 +271,8 @@ impl LocalPlace {
     /// Takes everything away through the provider, on the authority of the last lease of all.
     async fn empty(&self) -> Result<(), String> {
         let id = stack("conformance");
-        let cx = OpCtx::new(id.clone(), self.id, u64::MAX, Instant::now() + PATIENCE, Cancellation::new());
+        // The owner that the suite makes everything with.
+        let cx = OpCtx::new(id.clone(), OWNER, u64::MAX, Instant::now() + PATIENCE, Cancellation::new());
         let told = |error: vrooli_deploy_core::provider::ProviderError| format!("cannot clean up: {error}");
         let fleet = self.provider.fleet().ok_or("the local provider has no fleet")?;
         // Nothing is started to take away what is not there.
@@ -247,6 +290,18 @@ impl LocalPlace {
             self.provider.delete(&cx, &kind, &found.key, &found.id).await.map_err(told)?;
         }
         fleet.forget(&cx, true).await.map_err(told)
+    }
+
+    /// Containers and volumes of this place.
+    fn contained(&self) -> Vec<String> {
+        let label = format!("label=vrooli-deploy.workspace={}", self.id);
+        let list = |words: &[&str]| {
+            let said = std::process::Command::new("docker").args(words).args(["--filter", &label]).output();
+            let said = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default();
+            said.lines().map(|line| format!("{} {line}", words.concat())).collect::<Vec<_>>()
+        };
+        // Without a `docker` there are none.
+        [list(&["ps", "-aq"]), list(&["volume", "ls", "-q"])].concat()
     }
 
     /// Processes that work in our folders or have them among their arguments.
