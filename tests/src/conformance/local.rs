@@ -91,7 +91,10 @@ impl LocalFixture {
             );
             samples.push(sample("local.redis", "cache/redis", json!({})).another(json!({})));
         } else {
-            left_out("containers", "no Docker engine answers that has the images of local/tests/images/build.sh");
+            left_out(
+                "containers",
+                "no Docker engine answers that has the images of local/tests/images/build.sh",
+            );
         }
         Self { samples, servers: with_way(Way::Docker), fleet: false }
     }
@@ -165,7 +168,10 @@ impl ProviderFixture for LocalFixture {
             stack: stack("conformance"),
             secrets: Arc::new(secrets),
         };
-        let provider = LocalFactory::new().with_servers(self.servers.clone()).open(&context).expect("the local provider");
+        let provider = LocalFactory::new()
+            .with_servers(self.servers.clone())
+            .open(&context)
+            .expect("the local provider");
         Box::new(LocalPlace { folder, layout, id, provider })
     }
 
@@ -297,7 +303,8 @@ impl LocalPlace {
         let label = format!("label=vrooli-deploy.workspace={}", self.id);
         let list = |words: &[&str]| {
             let said = std::process::Command::new("docker").args(words).args(["--filter", &label]).output();
-            let said = said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default();
+            let said =
+                said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default();
             said.lines().map(|line| format!("{} {line}", words.concat())).collect::<Vec<_>>()
         };
         // Without a `docker` there are none.

@@ -11,6 +11,7 @@
 
 mod behaviour;
 mod bench;
+mod containers;
 mod crash;
 mod main_job;
 mod vrooli;

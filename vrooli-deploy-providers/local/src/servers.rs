@@ -149,8 +149,11 @@ mod tests {
 
     #[test]
     fn both_ways_and_what_else_there_is_are_named() {
-        let programs = ProviderError::new(ErrorKind::Missing, "`database/main` needs a server, and none is installed here")
-            .with_help("install it: `apt-get install postgresql`");
+        let programs = ProviderError::new(
+            ErrorKind::Missing,
+            "`database/main` needs a server, and none is installed here",
+        )
+        .with_help("install it: `apt-get install postgresql`");
         let engine = NoEngine(vec!["`/var/run/docker.sock`: nobody listens there".to_owned()]);
         let error = no_way(&programs, &engine, "or do without: `--drop postgres`");
         assert_eq!((error.kind(), error.code()), (ErrorKind::Missing, Some("VD0748")));
@@ -158,7 +161,10 @@ mod tests {
         for wanted in ["apt-get install postgresql", "start Docker", "--drop postgres"] {
             assert!(help.contains(wanted), "{help}");
         }
-        assert!(error.message().contains("none is installed") && error.message().contains("nobody listens"), "{error}");
+        assert!(
+            error.message().contains("none is installed") && error.message().contains("nobody listens"),
+            "{error}"
+        );
         let error = no_engine("`cache/redis`", &NoEngine(Vec::new()), "or do without: `--drop redis`");
         assert!(error.message().contains(WAY_VARIABLE), "{error}");
         assert!(error.help().unwrap().contains("--drop redis"), "{error}");
@@ -168,8 +174,7 @@ mod tests {
     fn what_is_said_is_taken_and_nonsense_refused() {
         assert_eq!(read(&[]).unwrap(), ServerOptions::default());
         assert_eq!(read(&[(WAY_VARIABLE, "auto"), (HOST_VARIABLE, "")]).unwrap(), ServerOptions::default());
-        let options =
-            read(&[(WAY_VARIABLE, "docker"), (POSTGRES_IMAGE_VARIABLE, " postgres:16 ")]).unwrap();
+        let options = read(&[(WAY_VARIABLE, "docker"), (POSTGRES_IMAGE_VARIABLE, " postgres:16 ")]).unwrap();
         assert_eq!(options.way, Some(Way::Docker));
         assert_eq!(options.postgres_image.as_deref(), Some("postgres:16"));
         let error = read(&[(WAY_VARIABLE, "podman")]).unwrap_err();

@@ -57,7 +57,11 @@ impl Reply {
             _ => ErrorKind::Unexpected,
         };
         let error = ProviderError::new(kind, format!("cannot {action}: {said}"));
-        if full { error.with_help("free some space on the engine's disk (`docker system df`)") } else { error }
+        if full {
+            error.with_help("free some space on the engine's disk (`docker system df`)")
+        } else {
+            error
+        }
     }
 
     /// The body as a value.
@@ -117,7 +121,8 @@ enum Failed {
 fn reach(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => {
-            "this user may not use it (add them to its group, `usermod -aG docker $USER`, and log in again)".to_owned()
+            "this user may not use it (add them to its group, `usermod -aG docker $USER`, and log in again)"
+                .to_owned()
         }
         std::io::ErrorKind::NotFound => "there is no such socket".to_owned(),
         std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
@@ -196,7 +201,8 @@ impl Engine {
         within(cx, what, async {
             let response = self.open(what, method, path, body).await?;
             let status = response.status().as_u16();
-            let body = collect(response.into_body()).await.map_err(|why| self.failed(what, Failed::Perhaps(why)))?;
+            let body =
+                collect(response.into_body()).await.map_err(|why| self.failed(what, Failed::Perhaps(why)))?;
             Ok(Reply { status, body })
         })
         .await
@@ -217,7 +223,12 @@ impl Engine {
 
     /// A call after which the connection belongs to a process's streams. The caller minds
     /// the deadline.
-    pub(super) async fn hijack(&self, what: &str, path: &str, body: Option<&Value>) -> Result<TokioIo<Upgraded>> {
+    pub(super) async fn hijack(
+        &self,
+        what: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<TokioIo<Upgraded>> {
         let response = send(&self.socket, "POST", &self.path(path), body, true)
             .await
             .map_err(|failed| self.failed(what, failed))?;
@@ -266,7 +277,10 @@ mod tests {
     fn the_engine_is_quoted() {
         let reply = |status, body: &'static str| Reply { status, body: Bytes::from_static(body.as_bytes()) };
         let error = reply(404, r#"{"message":"No such container: x"}"#).done("start `x`").unwrap_err();
-        assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "cannot start `x`: No such container: x"));
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::NotFound, "cannot start `x`: No such container: x")
+        );
         assert_eq!(reply(500, "").done("stop it").unwrap_err().message(), "cannot stop it: status 500");
         let full = reply(500, r#"{"message":"write /x: no space left on device"}"#).done("pull").unwrap_err();
         assert_eq!(full.kind(), ErrorKind::Quota);

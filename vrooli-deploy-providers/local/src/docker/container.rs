@@ -79,8 +79,9 @@ fn phase(status: &str) -> Phase {
 impl Engine {
     /// A container, if there is one of that name.
     pub(crate) async fn container(&self, cx: &OpCtx, name: &str) -> Result<Option<Container>> {
-        let reply =
-            self.call(cx, &format!("looking at `{name}`"), "GET", &format!("/containers/{name}/json"), None).await?;
+        let reply = self
+            .call(cx, &format!("looking at `{name}`"), "GET", &format!("/containers/{name}/json"), None)
+            .await?;
         if reply.status == 404 {
             return Ok(None);
         }
@@ -132,8 +133,14 @@ impl Engine {
 
     /// Starts it; running already is `Ok`. The reply tells why it does not start.
     pub(crate) async fn start_container(&self, cx: &OpCtx, name: &str) -> Result<Reply> {
-        self.call(cx, &format!("starting the container `{name}`"), "POST", &format!("/containers/{name}/start"), None)
-            .await
+        self.call(
+            cx,
+            &format!("starting the container `{name}`"),
+            "POST",
+            &format!("/containers/{name}/start"),
+            None,
+        )
+        .await
     }
 
     /// Lets frozen processes go on.
@@ -188,7 +195,12 @@ impl Engine {
 
     /// Starts a container that was made with an open standard input, and gives it its input.
     /// The reply is that of the start.
-    pub(crate) async fn start_with_input(&self, cx: &OpCtx, name: &str, input: &Secret<String>) -> Result<Reply> {
+    pub(crate) async fn start_with_input(
+        &self,
+        cx: &OpCtx,
+        name: &str,
+        input: &Secret<String>,
+    ) -> Result<Reply> {
         let what = format!("starting the container `{name}`");
         within(cx, &what, async {
             let path = format!("/containers/{name}/attach?stream=1&stdin=1");

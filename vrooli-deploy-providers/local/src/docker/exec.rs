@@ -57,7 +57,8 @@ impl Engine {
         let program = command.first().copied().unwrap_or_default();
         let what = format!("running `{program}` in the container `{container}`");
         within(cx, &what, async {
-            let variables: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let variables: Vec<String> =
+                variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let wanted = json!({
                 "AttachStdin": true, "AttachStdout": true, "AttachStderr": true, "Tty": false,
                 "User": user, "Env": variables, "Cmd": command,
@@ -70,7 +71,11 @@ impl Engine {
                 .read("a process")?;
             let start = json!({ "Detach": false, "Tty": false });
             let stream = self
-                .hijack(&format!("run `{program}` in `{container}`"), &format!("/exec/{}/start", made.id), Some(&start))
+                .hijack(
+                    &format!("run `{program}` in `{container}`"),
+                    &format!("/exec/{}/start", made.id),
+                    Some(&start),
+                )
                 .await?;
             let (mut reader, mut writer) = tokio::io::split(stream);
             let give = async {
@@ -100,9 +105,6 @@ impl Engine {
                 _ => tokio::time::sleep(Duration::from_millis(25)).await,
             }
         }
-        Err(ProviderError::new(
-            ErrorKind::Ambiguous,
-            format!("the engine does not say how it ended: {what}"),
-        ))
+        Err(ProviderError::new(ErrorKind::Ambiguous, format!("the engine does not say how it ended: {what}")))
     }
 }

@@ -130,8 +130,9 @@ fn speak(newest: &str, oldest: &str, ours: &str) -> std::result::Result<String, 
 
 /// The engine that holds something of ours does not answer.
 pub(super) fn unavailable(what: &str, why: &NoEngine) -> ProviderError {
-    ProviderError::new(ErrorKind::Unavailable, format!("{what} runs in a container, and {why}"))
-        .with_help("start the engine (`systemctl start docker`, or Docker Desktop) and run the same command again")
+    ProviderError::new(ErrorKind::Unavailable, format!("{what} runs in a container, and {why}")).with_help(
+        "start the engine (`systemctl start docker`, or Docker Desktop) and run the same command again",
+    )
 }
 
 impl NoEngine {
@@ -148,7 +149,9 @@ mod tests {
     #[test]
     fn a_host_must_be_on_this_machine() {
         assert_eq!(socket_of("unix:///run/d.sock"), Ok(PathBuf::from("/run/d.sock")));
-        for remote in ["tcp://10.0.0.1:2375", "ssh://me@host", "npipe:////./pipe/docker_engine", "unix://d.sock"] {
+        for remote in
+            ["tcp://10.0.0.1:2375", "ssh://me@host", "npipe:////./pipe/docker_engine", "unix://d.sock"]
+        {
             assert!(socket_of(remote).unwrap_err().contains("of this machine"), "{remote}");
         }
     }

@@ -126,7 +126,9 @@ impl Engine {
         cx.output.line(&format!("pulling the image `{reference}`, which is not here yet"));
         within(cx, &format!("pulling the image `{reference}`"), self.pull(cx, reference)).await?;
         cx.output.line(&format!("pulled `{reference}`"));
-        self.image(cx, reference).await?.ok_or_else(|| self.not_pulled(reference, "it is not there after the pull"))
+        self.image(cx, reference)
+            .await?
+            .ok_or_else(|| self.not_pulled(reference, "it is not there after the pull"))
     }
 
     async fn pull(&self, cx: &OpCtx, reference: &str) -> Result<()> {

@@ -26,7 +26,9 @@ struct Listed {
 }
 
 /// `null` is how engines write that there is none.
-fn or_nothing<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> std::result::Result<T, D::Error> {
+fn or_nothing<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> std::result::Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
@@ -71,7 +73,11 @@ impl Engine {
     pub(crate) async fn remove_volume(&self, cx: &OpCtx, name: &str) -> Result<()> {
         let what = format!("removing the volume `{name}`");
         let reply = self.call(cx, &what, "DELETE", &format!("/volumes/{name}"), None).await?;
-        if reply.status == 404 { Ok(()) } else { reply.done(&format!("remove the volume `{name}`")).map(drop) }
+        if reply.status == 404 {
+            Ok(())
+        } else {
+            reply.done(&format!("remove the volume `{name}`")).map(drop)
+        }
     }
 }
 

@@ -86,8 +86,7 @@ impl LocalFleet {
 
     /// Lets servers whose data is kept end; where their engine does not answer they do not run.
     async fn stop_servers(&self, cx: &OpCtx) -> Result<()> {
-        for stopped in
-            [postgres::stop_all(&self.machine, cx).await, redis::stop_all(&self.machine, cx).await]
+        for stopped in [postgres::stop_all(&self.machine, cx).await, redis::stop_all(&self.machine, cx).await]
         {
             match stopped {
                 Err(error) if error.kind() == ErrorKind::Unavailable => {

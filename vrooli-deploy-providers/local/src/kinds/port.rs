@@ -163,7 +163,12 @@ mod native {
 
     /// One record a stack, whatever the key: a second public port is refused, and so is one
     /// of another state.
-    fn own(machine: &Machine, cx: &OpCtx, record: Option<Record>, key: &ResourceKey) -> Result<Option<Record>> {
+    fn own(
+        machine: &Machine,
+        cx: &OpCtx,
+        record: Option<Record>,
+        key: &ResourceKey,
+    ) -> Result<Option<Record>> {
         match record {
             Some(record) if !is_owned(&machine.layout, cx.owner, record.owner) => {
                 Err(anothers(&cx.stack, &record.key, record.owner))
@@ -234,7 +239,10 @@ mod native {
         async fn list(&self, machine: &Machine, cx: &OpCtx, scope: &Scope) -> Result<Page<PortObserved>> {
             let record = record(&machine.layout.port_file(&scope.stack))?;
             let ours = record.filter(|record| is_owned(&machine.layout, cx.owner, record.owner));
-            Ok(Page { items: ours.map(|record| found(&scope.stack, record)).into_iter().collect(), next: None })
+            Ok(Page {
+                items: ours.map(|record| found(&scope.stack, record)).into_iter().collect(),
+                next: None,
+            })
         }
         async fn create(
             &self,

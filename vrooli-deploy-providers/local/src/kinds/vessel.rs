@@ -215,13 +215,19 @@ impl Vessel {
             ErrorKind::Conflict,
             format!("there is a {what} `{}` already, and it does not bear our marks", self.name),
         )
-        .with_help(format!("look at it (`{} {what} inspect {}`) and remove or rename it", self.engine.program(), self.name))
+        .with_help(format!(
+            "look at it (`{} {what} inspect {}`) and remove or rename it",
+            self.engine.program(),
+            self.name
+        ))
     }
 
     /// The container, as it is.
     pub(crate) async fn container(&self, cx: &OpCtx) -> Result<Option<Container>> {
         match self.engine.container(cx, &self.name).await? {
-            Some(seen) if seen.name == self.name && !self.is_ours(&seen.labels) => Err(self.stranger("container")),
+            Some(seen) if seen.name == self.name && !self.is_ours(&seen.labels) => {
+                Err(self.stranger("container"))
+            }
             other => Ok(other),
         }
     }
@@ -406,7 +412,12 @@ pub(crate) fn twin_in(id: &PhysicalId) -> Option<&str> {
 }
 
 /// Removes one volume that bears the marks of a resource and is not the server's own.
-pub(crate) async fn remove_twin(machine: &Machine, cx: &OpCtx, key: &ResourceKey, volume: &str) -> Result<()> {
+pub(crate) async fn remove_twin(
+    machine: &Machine,
+    cx: &OpCtx,
+    key: &ResourceKey,
+    volume: &str,
+) -> Result<()> {
     let labels = filters(workspace(&machine.layout)?, &cx.stack, Some(key));
     for socket in engines(&machine.layout) {
         let host = format!("unix://{}", socket.display());

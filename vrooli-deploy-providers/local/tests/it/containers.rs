@@ -216,8 +216,14 @@ fn no_way() {
     let place = Place::of(How::Programs);
     let machine = machine_with(&place.state(), options);
     for (refused, swap) in [
-        (wait(Postgres.create(&machine, &place.cx(), &key(DATABASE), &spec())).unwrap_err(), "--drop postgres"),
-        (wait(Redis.create(&machine, &place.cx(), &key(CACHE), &RedisSpec::default())).unwrap_err(), "--drop redis"),
+        (
+            wait(Postgres.create(&machine, &place.cx(), &key(DATABASE), &spec())).unwrap_err(),
+            "--drop postgres",
+        ),
+        (
+            wait(Redis.create(&machine, &place.cx(), &key(CACHE), &RedisSpec::default())).unwrap_err(),
+            "--drop redis",
+        ),
     ] {
         assert_eq!((refused.kind(), refused.code()), (ErrorKind::Missing, Some("VD0748")));
         assert!(refused.message().contains("/nonexistent/docker.sock"), "{refused}");

@@ -117,8 +117,12 @@ fn killed(how: How) {
         assert!(have.finished);
         assert_eq!(say(have.port, &[&format!("AUTH {password}"), "PING"]), ["+OK", "+PONG"]);
         match how {
-            How::Programs => assert_eq!(processes_in(&place.state().join("apps")).len(), 1, "after {delay} ms"),
-            How::Docker => assert_eq!((place.marked("container").len(), place.marked("volume").len()), (1, 1)),
+            How::Programs => {
+                assert_eq!(processes_in(&place.state().join("apps")).len(), 1, "after {delay} ms")
+            }
+            How::Docker => {
+                assert_eq!((place.marked("container").len(), place.marked("volume").len()), (1, 1))
+            }
         }
     }
 }

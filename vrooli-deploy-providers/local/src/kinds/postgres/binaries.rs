@@ -124,7 +124,11 @@ pub(super) fn choose(wish: VersionWish, what_for: &str) -> Result<Binaries> {
     installed.into_iter().rev().find(|b| wish.takes(b.major)).ok_or_else(|| {
         ProviderError::new(
             ErrorKind::Missing,
-            format!("{what_for} asks for PostgreSQL {}, and installed is {}", wish.in_words(), majors.join(", ")),
+            format!(
+                "{what_for} asks for PostgreSQL {}, and installed is {}",
+                wish.in_words(),
+                majors.join(", ")
+            ),
         )
         .with_help("install that version, or change `version` of the dependency")
     })

@@ -75,9 +75,10 @@ impl Server<'_> {
             (Some(image), _) | (None, Some(image)) => image,
             (None, None) => image_for(wish, &self.name())?,
         };
-        let seen = engine.ensure_image(cx, &image).await.map_err(|error| {
-            servers::no_image(error, &programs::install("postgres"), ELSEWHERE)
-        })?;
+        let seen = engine
+            .ensure_image(cx, &image)
+            .await
+            .map_err(|error| servers::no_image(error, &programs::install("postgres"), ELSEWHERE))?;
         place_of(&image, &seen)?;
         let major = major_of(&seen);
         if let Some(major) = major

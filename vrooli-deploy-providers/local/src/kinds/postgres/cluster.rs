@@ -15,8 +15,8 @@ use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::{self, Binaries, KNOWN};
-use super::home::{self, Home};
 use super::choice::Chosen;
+use super::home::{self, Home};
 use super::psql::{Through, identifier, literal};
 use super::{KIND, Login, PostgresObserved, PostgresSpec, Session, SqlName};
 use crate::kinds::marker::{self, Marker, Progress};

@@ -70,7 +70,10 @@ pub(super) fn major_of(image: &Image) -> Option<u32> {
 pub(super) fn extension_missing(name: &str, major: u32, what_for: &str) -> ProviderError {
     let advice = match docker::KNOWN.postgres.extension_images.get(name) {
         Some(image) => {
-            format!("use one that has it: {POSTGRES_IMAGE_VARIABLE}={}", image.replace("{major}", &major.to_string()))
+            format!(
+                "use one that has it: {POSTGRES_IMAGE_VARIABLE}={}",
+                image.replace("{major}", &major.to_string())
+            )
         }
         None => format!("name an image of PostgreSQL {major} that has it with {POSTGRES_IMAGE_VARIABLE}"),
     };
@@ -187,12 +190,17 @@ impl Server<'_> {
         if !had_data && !VersionWish::read(want.version.as_deref()).takes(major) {
             return Err(ProviderError::new(
                 ErrorKind::Missing,
-                format!("`{}` holds PostgreSQL {major}, which {} cannot do with", contained.image, self.name()),
+                format!(
+                    "`{}` holds PostgreSQL {major}, which {} cannot do with",
+                    contained.image,
+                    self.name()
+                ),
             ));
         }
         if major_of(&image).is_some_and(|of_image| of_image != major) {
             // Data of a lost record, older than the image that was chosen.
-            contained.image = image_of_major(major).ok_or_else(|| wrong_image(&self.name(), major, &contained.image))?;
+            contained.image =
+                image_of_major(major).ok_or_else(|| wrong_image(&self.name(), major, &contained.image))?;
         }
         record.made.major = major;
         record.made.contained = Some(contained);
@@ -210,11 +218,16 @@ impl Server<'_> {
         record: &Record,
         contained: &Contained,
     ) -> Result<(String, Image)> {
-        if let Some(given) = self.machine.servers.postgres_image.as_ref().filter(|given| **given != contained.image) {
+        if let Some(given) =
+            self.machine.servers.postgres_image.as_ref().filter(|given| **given != contained.image)
+        {
             let image = vessel.engine.ensure_image(cx, given).await?;
             return match major_of(&image) {
                 Some(major) if major == record.made.major => {
-                    cx.output.line(&format!("{} runs from `{given}`, as {POSTGRES_IMAGE_VARIABLE} says", self.name()));
+                    cx.output.line(&format!(
+                        "{} runs from `{given}`, as {POSTGRES_IMAGE_VARIABLE} says",
+                        self.name()
+                    ));
                     Ok((given.clone(), image))
                 }
                 _ => Err(wrong_image(&self.name(), record.made.major, given)),
@@ -224,7 +237,12 @@ impl Server<'_> {
     }
 
     /// Starts it unless it runs.
-    pub(super) async fn run_contained(&self, cx: &OpCtx, record: &Record, contained: &Contained) -> Result<()> {
+    pub(super) async fn run_contained(
+        &self,
+        cx: &OpCtx,
+        record: &Record,
+        contained: &Contained,
+    ) -> Result<()> {
         let vessel = self.vessel(cx, record, contained).await?;
         let port = record.made.port;
         let mut started = false;
@@ -331,7 +349,8 @@ mod tests {
 
     fn image(data: &str, volumes: &[&str]) -> Image {
         Image {
-            variables: [("PGDATA".to_owned(), data.to_owned()), ("PG_MAJOR".to_owned(), "18".to_owned())].into(),
+            variables: [("PGDATA".to_owned(), data.to_owned()), ("PG_MAJOR".to_owned(), "18".to_owned())]
+                .into(),
             volumes: volumes.iter().map(|volume| (*volume).to_owned()).collect(),
         }
     }
@@ -353,7 +372,12 @@ mod tests {
     fn settings_are_those_of_every_server_but_where_it_listens() {
         let words = arguments();
         assert_eq!(words[0], "postgres");
-        for wanted in ["listen_addresses=*", "port=5432", "password_encryption=scram-sha-256", "log_line_prefix=%m [%p] "] {
+        for wanted in [
+            "listen_addresses=*",
+            "port=5432",
+            "password_encryption=scram-sha-256",
+            "log_line_prefix=%m [%p] ",
+        ] {
             assert!(words.iter().any(|word| word == wanted), "{wanted}: {words:?}");
         }
         assert!(!words.iter().any(|word| word.contains("@PORT@") || word.contains("socket")), "{words:?}");

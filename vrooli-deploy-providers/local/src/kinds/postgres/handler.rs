@@ -10,8 +10,8 @@ use vrooli_deploy_core::provider::{
     Scope,
 };
 
-use super::cluster::{Record, Server, observed, url};
 use super::binaries::KNOWN;
+use super::cluster::{Record, Server, observed, url};
 use super::{KIND, Postgres, PostgresObserved, PostgresSpec, SqlName, home};
 use crate::failure;
 use crate::kinds::vessel::{self, Marked};
@@ -57,7 +57,8 @@ async fn all(machine: &Machine, cx: &OpCtx, stack: &StackId) -> Result<Vec<Found
 
 /// Data whose record is lost: what it is, the next making of it finds out.
 fn unfinished(marked: &Marked) -> Result<PostgresObserved> {
-    let database = SqlName::new("postgres").map_err(|rule| ProviderError::new(ErrorKind::Unexpected, rule))?;
+    let database =
+        SqlName::new("postgres").map_err(|rule| ProviderError::new(ErrorKind::Unexpected, rule))?;
     Ok(PostgresObserved {
         major: 0,
         port: 0,

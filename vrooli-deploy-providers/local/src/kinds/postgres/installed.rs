@@ -31,7 +31,6 @@ enum Running {
     Ready,
 }
 
-
 impl Server<'_> {
     /// Makes the data folder. What is there was never finished: the record says so.
     pub(super) async fn initialise_installed(&self, cx: &OpCtx, mut record: Record) -> Result<Record> {
@@ -162,8 +161,7 @@ impl Server<'_> {
 
     async fn start(&self, cx: &OpCtx, binaries: &Binaries, record: &Record) -> Result<()> {
         let settings = self.home.folder.join("server.conf");
-        let text =
-            super::SETTINGS.replace("@PORT@", &record.made.port.to_string());
+        let text = super::SETTINGS.replace("@PORT@", &record.made.port.to_string());
         files::write_atomic(&settings, text.as_bytes()).map_err(failure::at("write", &settings))?;
         let log = self.home.log();
         // What it says while it starts is what `did_not_start` reads: the log begins anew,
@@ -270,11 +268,7 @@ impl Server<'_> {
     }
 
     /// The store was lost and the data was not: who owns the data may set the password.
-    pub(super) async fn reset_installed(
-        &self,
-        cx: &OpCtx,
-        record: &Record,
-    ) -> Result<Secret<String>> {
+    pub(super) async fn reset_installed(&self, cx: &OpCtx, record: &Record) -> Result<Secret<String>> {
         let binaries = binaries::for_data(record.made.major, &self.name())?;
         self.halt_installed(cx).await?;
         let password = password::kept(self.machine, &self.stack, &self.key, "superuser")?;

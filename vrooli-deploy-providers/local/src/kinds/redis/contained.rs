@@ -45,7 +45,12 @@ impl Server<'_> {
     }
 
     /// Starts it unless it runs.
-    pub(super) async fn run_contained(&self, cx: &OpCtx, record: &Record, contained: &Contained) -> Result<()> {
+    pub(super) async fn run_contained(
+        &self,
+        cx: &OpCtx,
+        record: &Record,
+        contained: &Contained,
+    ) -> Result<()> {
         let vessel = self.vessel(cx, record, contained).await?;
         let (port, password) = (record.made.port, self.password()?);
         let mut started = false;
@@ -79,11 +84,13 @@ impl Server<'_> {
                         }
                         vessel.ensure_volume(self.machine, cx).await?;
                     }
-                    let given = self.machine.servers.redis_image.as_ref().filter(|given| **given != contained.image);
+                    let given =
+                        self.machine.servers.redis_image.as_ref().filter(|given| **given != contained.image);
                     let image = given.unwrap_or(&contained.image);
                     if given.is_some() {
                         let name = self.name();
-                        cx.output.line(&format!("{name} runs from `{image}`, as {REDIS_IMAGE_VARIABLE} says"));
+                        cx.output
+                            .line(&format!("{name} runs from `{image}`, as {REDIS_IMAGE_VARIABLE} says"));
                     }
                     let config = Self::serving(&vessel, image, port);
                     if !seen.is_some_and(|seen| Vessel::fits(&seen, &config)) {

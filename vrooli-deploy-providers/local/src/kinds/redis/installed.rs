@@ -31,7 +31,8 @@ impl Server<'_> {
                 // Ours with another password: the store was lost. It gets the new one.
                 (Answer::Stranger, Some(_)) => self.halt_installed(cx).await?,
                 (Answer::Stranger, None) => return Err(self.taken(port)),
-                (Answer::Silent | Answer::Busy | Answer::Nobody, Some(_)) | (Answer::Busy | Answer::Silent, None) => {}
+                (Answer::Silent | Answer::Busy | Answer::Nobody, Some(_))
+                | (Answer::Busy | Answer::Silent, None) => {}
                 (Answer::Nobody, None) => match started {
                     None => {
                         started = Some(Instant::now());

@@ -14,8 +14,8 @@ use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
-use super::{KIND, RedisObserved};
 use super::installed::program;
+use super::{KIND, RedisObserved};
 use crate::docker;
 use crate::kinds::marker::{self, Marker, Progress};
 use crate::kinds::numbers::PortRange;
@@ -220,9 +220,10 @@ impl<'a> Server<'a> {
             }
         };
         let image = options.redis_image.clone().unwrap_or_else(|| docker::KNOWN.redis.image.clone());
-        engine.ensure_image(cx, &image).await.map_err(|error| {
-            servers::no_image(error, &programs::install("redis-server"), ELSEWHERE)
-        })?;
+        engine
+            .ensure_image(cx, &image)
+            .await
+            .map_err(|error| servers::no_image(error, &programs::install("redis-server"), ELSEWHERE))?;
         cx.output.line(&format!("{name} runs in a container of `{image}`"));
         let name = vessel::name_of(self.machine, &self.stack, &self.key)?;
         Ok(Some(Contained { engine: engine.socket, image, name }))
