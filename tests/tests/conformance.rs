@@ -1,5 +1,6 @@
-//! The conformance suite on the fake cloud and on the real `local` provider, once with processes
-//! that outlive the program (they are this program, started again), once inside it.
+//! The conformance suite on the fake cloud and on the real `local` provider: with processes
+//! that outlive the program (they are this program, started again), inside it, and with its
+//! servers in containers.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,10 +9,11 @@ use vrooli_deploy_tests::conformance::{FakeCloudFixture, LocalFixture, ProviderF
 
 fn main() -> ExitCode {
     vrooli_deploy_providers::run_if_child(&vrooli_deploy_providers::registry());
-    let fixtures: [(&str, Arc<dyn ProviderFixture>); 3] = [
+    let fixtures: [(&str, Arc<dyn ProviderFixture>); 4] = [
         ("fakecloud", Arc::new(FakeCloudFixture)),
         ("local", Arc::new(LocalFixture::new())),
         ("local in process", Arc::new(LocalFixture::in_process())),
+        ("local in containers", Arc::new(LocalFixture::in_containers())),
     ];
     let all = fixtures
         .iter()

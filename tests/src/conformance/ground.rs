@@ -16,6 +16,9 @@ use vrooli_deploy_core::secrets::SecretStore as _;
 use super::{Place, Sample, ensure};
 use crate::fakecloud::MemorySecrets;
 
+/// Who owns what the suite makes.
+pub(super) const OWNER: Uuid = Uuid::from_u128(1);
+
 /// What a trial stands on: an empty place, and what the trial has made in it.
 pub(super) struct Ground {
     pub(super) place: Box<dyn Place>,
@@ -62,7 +65,7 @@ impl Ground {
 
     pub(super) fn cx_of(&self, stack: StackId, fence: u64) -> OpCtx {
         let deadline = (Instant::now() + Duration::from_secs(1800)).into_std();
-        OpCtx::new(stack, Uuid::from_u128(1), fence, deadline, Cancellation::new())
+        OpCtx::new(stack, OWNER, fence, deadline, Cancellation::new())
     }
 
     pub(super) fn token(&self, key: &ResourceKey) -> OpToken {

@@ -19,6 +19,10 @@ use vrooli_deploy_core::secrets::{FileStore, KeySource};
 use vrooli_deploy_providers::local::LocalFactory;
 use vrooli_deploy_providers::local::layout::Layout;
 
+use vrooli_deploy_providers::local::kinds::Way;
+use vrooli_deploy_providers::local::servers::ServerOptions;
+
+use super::ground::OWNER;
 use super::{Break, Place, ProviderFixture, Running, Sample};
 
 /// Where servers of root lie, as PostgreSQL refuses to run as root: the one place outside of
@@ -33,7 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct LocalFixture {
     samples: Vec<Sample>,
     in_process: bool,
+    servers: ServerOptions,
+    fleet: bool,
 }
+
+/// What `local/tests/images/build.sh` makes: images that promise what the official ones do.
+const IMAGES: [&str; 2] = ["vrooli-deploy-test/postgres:15", "vrooli-deploy-test/redis:7"];
 
 impl Default for LocalFixture {
     fn default() -> Self {
@@ -66,7 +75,7 @@ impl LocalFixture {
         } else {
             left_out("local.redis", "neither redis-server nor valkey-server is installed");
         }
-        Self { samples, in_process: false }
+        Self { samples, servers: with_way(Way::Programs), fleet: true, in_process: false }
     }
 
     /// The same with everything inside the test binary: nothing of it is started again.
@@ -74,6 +83,38 @@ impl LocalFixture {
     pub fn in_process() -> Self {
         Self { in_process: true, ..Self::new() }
     }
+
+    /// The kinds that can be run in containers, in them; none, and why, where no engine has the
+    /// images. The fleet is the same as without.
+    #[must_use]
+    pub fn in_containers() -> Self {
+        let seen = std::process::Command::new("docker").args(["image", "inspect"]).args(IMAGES).output();
+        let mut samples = Vec::new();
+        if seen.is_ok_and(|seen| seen.status.success()) {
+            let database = |name: &str| json!({ "database": name });
+            samples.push(
+                sample("local.postgres", "database/postgres", database("app"))
+                    .changed(database("other"))
+                    .another(database("app")),
+            );
+            samples.push(sample("local.redis", "cache/redis", json!({})).another(json!({})));
+        } else {
+            left_out(
+                "containers",
+                "no Docker engine answers that has the images of local/tests/images/build.sh",
+            );
+        }
+        Self { samples, servers: with_way(Way::Docker), fleet: false, in_process: false }
+    }
+}
+
+fn with_way(way: Way) -> ServerOptions {
+    let mut options = ServerOptions::default();
+    options.way = Some(way);
+    let [postgres, redis] = IMAGES.map(str::to_owned);
+    options.postgres_image = Some(postgres);
+    options.redis_image = Some(redis);
+    options
 }
 
 #[expect(clippy::expect_used, reason = "literals")]
@@ -137,7 +178,7 @@ impl ProviderFixture for LocalFixture {
             secrets: Arc::new(secrets),
             configuration: Configuration::default(),
         };
-        let factory = LocalFactory::new();
+        let factory = LocalFactory::new().with_servers(self.servers.clone());
         let factory = if self.in_process { factory.in_process() } else { factory };
         let provider = factory.open(&context).expect("the local provider");
         Box::new(LocalPlace { folder, layout, id, factory, provider })
@@ -149,6 +190,9 @@ impl ProviderFixture for LocalFixture {
 
     #[expect(clippy::expect_used, reason = "literals")]
     fn release(&self) -> Option<(BuildRequest, Draft)> {
+        if !self.fleet {
+            return None;
+        }
         if !cfg!(target_os = "linux") {
             left_out("fleet", "processes are supervised on Linux only");
             return None;
@@ -225,6 +269,7 @@ impl Place for LocalPlace {
         }
         let mut left: Vec<String> =
             self.processes().into_iter().map(|(pid, line)| format!("process {pid}: {line}")).collect();
+        left.extend(self.contained());
         // The folder of all apps stays with the workspace; that of this one goes.
         let app = self.layout.apps().join(stack("conformance").app.as_str());
         let folders = [app, self.for_root()];
@@ -242,7 +287,8 @@ impl LocalPlace {
     /// Takes everything away through the provider, on the authority of the last lease of all.
     async fn empty(&self) -> Result<(), String> {
         let id = stack("conformance");
-        let cx = OpCtx::new(id.clone(), self.id, u64::MAX, Instant::now() + PATIENCE, Cancellation::new());
+        // The owner that the suite makes everything with.
+        let cx = OpCtx::new(id.clone(), OWNER, u64::MAX, Instant::now() + PATIENCE, Cancellation::new());
         let told = |error: vrooli_deploy_core::provider::ProviderError| format!("cannot clean up: {error}");
         let fleet = self.provider.fleet().ok_or("the local provider has no fleet")?;
         // Nothing is started to take away what is not there.
@@ -260,6 +306,19 @@ impl LocalPlace {
             self.provider.delete(&cx, &kind, &found.key, &found.id).await.map_err(told)?;
         }
         fleet.forget(&cx, true).await.map_err(told)
+    }
+
+    /// Containers and volumes of this place.
+    fn contained(&self) -> Vec<String> {
+        let label = format!("label=vrooli-deploy.workspace={}", self.id);
+        let list = |words: &[&str]| {
+            let said = std::process::Command::new("docker").args(words).args(["--filter", &label]).output();
+            let said =
+                said.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default();
+            said.lines().map(|line| format!("{} {line}", words.concat())).collect::<Vec<_>>()
+        };
+        // Without a `docker` there are none.
+        [list(&["ps", "-aq"]), list(&["volume", "ls", "-q"])].concat()
     }
 
     /// Processes that work in our folders or have them among their arguments.

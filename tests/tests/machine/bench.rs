@@ -12,6 +12,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A state folder, and copies of fixtures to deploy from.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 /// What a command came to.
@@ -32,7 +33,12 @@ impl Ran {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self::with(&[])
+    }
+
+    /// With these variables for every command.
+    pub(crate) fn with(variables: &[(&'static str, &'static str)]) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), variables: variables.to_vec() }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -63,6 +69,7 @@ impl Bench {
             .arg(self.state())
             .args(words)
             .env("XDG_CONFIG_HOME", self.folder.path().join("config"))
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null());
         command
     }
@@ -103,6 +110,7 @@ impl Drop for Bench {
     fn drop(&mut self) {
         let needle = self.folder.path().to_string_lossy().into_owned();
         let id = std::fs::read_to_string(self.state().join("id")).unwrap_or_default();
+        let in_containers = self.state().join("docker.json").exists();
         // Without its folder the supervisor stops everything; what is deaf to that is killed.
         let _ = std::fs::remove_dir_all(self.folder.path());
         let end = Instant::now() + Duration::from_secs(10);
@@ -114,6 +122,22 @@ impl Drop for Bench {
                 line.split(' ').next().and_then(|p| p.parse().ok()).and_then(rustix::process::Pid::from_raw)
             {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        if in_containers {
+            let label = format!("label=vrooli-deploy.workspace={}", id.trim());
+            for (list, remove) in [("container", &["rm", "-f", "-v"][..]), ("volume", &["volume", "rm"])] {
+                let all: &[&str] = if list == "container" { &["-a"] } else { &[] };
+                let found =
+                    Command::new("docker").args([list, "ls", "-q", "--filter", &label]).args(all).output();
+                for name in
+                    found.iter().flat_map(|o| o.stdout.split(|b| *b == b'\n')).filter(|n| !n.is_empty())
+                {
+                    let _ = Command::new("docker")
+                        .args(remove)
+                        .arg(String::from_utf8_lossy(name).as_ref())
+                        .output();
+                }
             }
         }
     }

@@ -11,6 +11,7 @@
 
 mod behaviour;
 mod bench;
+mod containers;
 mod crash;
 mod in_process;
 mod key;

@@ -240,6 +240,8 @@ rules! {
     APPLIED_FILE_MISSING "0745" "initialization-file-missing" Warning;
     STATEMENTS_LEFT_OUT "0746" "statements-left-out" Info;
     DATABASE_NOT_OURS "0747" "database-not-ours" Warning;
+    NO_WAY_TO_RUN "0748" "no-programs-and-no-engine" Error;
+    SERVER_STAYS "0749" "server-stays-as-it-was-made" Info;
 
     // 076x-078x: clouds and servers
     RESOURCE_NOT_IN_CLOUD "0760" "resource-not-in-cloud" Error;

@@ -87,13 +87,18 @@ impl Workspace {
     }
 }
 
-/// Where a kept resource lies, as a person would look for it: its folder where it has one.
+/// Where a kept resource lies, as a person would look for it: its folder or its volume,
+/// where it has one.
 fn place(inventory: &Inventory, key: &ResourceKey, id: &PhysicalId) -> String {
     inventory
         .objects(key)
         .iter()
         .find(|(_, found)| found.id == *id)
-        .and_then(|(_, found)| found.observed.get("path")?.as_str().map(ToOwned::to_owned))
+        .and_then(|(_, found)| {
+            let field = |name: &str| found.observed.get(name)?.as_str();
+            let path = field("path").map(ToOwned::to_owned);
+            path.or_else(|| field("volume").map(|volume| format!("the container engine's volume `{volume}`")))
+        })
         .unwrap_or_else(|| id.to_string())
 }
 

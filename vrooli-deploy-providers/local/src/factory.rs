@@ -15,6 +15,7 @@ use crate::fleet::LocalFleet;
 use crate::kinds::{Machine, Port, Postgres, Redis, Volume};
 use crate::layout::Layout;
 use crate::process::{InProcess, Program, Supervision, SupervisorConfig, resolver};
+use crate::servers::ServerOptions;
 
 /// Makes the `local` provider: this machine.
 ///
@@ -24,6 +25,7 @@ use crate::process::{InProcess, Program, Supervision, SupervisorConfig, resolver
 #[derive(Debug, Clone)]
 pub struct LocalFactory {
     place: Place,
+    servers: Option<ServerOptions>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +60,14 @@ impl LocalFactory {
     /// Runs them as hidden subcommands of another program.
     #[must_use]
     pub fn with_program(program: Program) -> Self {
-        Self { place: Place::Detached(program) }
+        Self { place: Place::Detached(program), servers: None }
+    }
+
+    /// Says how private servers are run, whatever the environment says; see
+    /// [`ServerOptions::from_environment`].
+    #[must_use]
+    pub fn with_servers(self, servers: ServerOptions) -> Self {
+        Self { servers: Some(servers), ..self }
     }
 
     /// Runs supervisor and edge on threads of this program, and apps as its children. The
@@ -70,6 +79,11 @@ impl LocalFactory {
     /// What is wanted is kept: the next program that deploys, starts or resumes an app of the
     /// workspace brings all its apps back. Call [`shutdown`](Self::shutdown) before the program
     /// ends, so that apps are stopped one by one and their exit is written down.
+    ///
+    /// A server in a container is a process of its engine and not of ours: `shutdown` stops all
+    /// that the workspace has, and so does letting go of the last handle while the program goes
+    /// on. When the program is killed they run on; the next one that opens the workspace takes
+    /// them over as they are, and stops them with its own `shutdown`.
     ///
     /// A workspace is served in one way at a time: while a supervisor process serves it, every
     /// change from here is refused with who that is, and the other way round.
@@ -85,11 +99,11 @@ impl LocalFactory {
     /// The same with other numbers for the supervisor.
     #[must_use]
     pub fn in_process_with(self, config: SupervisorConfig) -> Self {
-        Self { place: Place::InProcess(Arc::new(Inside { config, open: Mutex::default() })) }
+        Self { place: Place::InProcess(Arc::new(Inside { config, open: Mutex::default() })), ..self }
     }
 
     /// Ends what this program runs in itself by this factory or a clone of it: apps by their
-    /// own grace, then their servers. Returns when nothing is left. Nothing to do otherwise.
+    /// own grace, then their servers, also those in containers. Returns when nothing is left. Nothing to do otherwise.
     pub async fn shutdown(&self) {
         let Place::InProcess(inside) = &self.place else { return };
         let open = std::mem::take(&mut *inside.open());
@@ -151,8 +165,12 @@ impl ProviderFactory for LocalFactory {
             .with_help("use it inside WSL, or deploy to another provider"));
         }
         let layout = Layout::new(&context.dir);
+        let servers = match &self.servers {
+            Some(servers) => servers.clone(),
+            None => ServerOptions::from_environment()?,
+        };
         let supervision = self.supervision(&layout, &context.secrets);
-        let machine = Machine { layout, secrets: Arc::clone(&context.secrets), supervision };
+        let machine = Machine { layout, secrets: Arc::clone(&context.secrets), supervision, servers };
         let client = Arc::new(machine.clone());
         Ok(Arc::new(
             ProviderSet::new(self.name())

@@ -109,6 +109,12 @@ impl Layout {
         self.stack(stack).join(sort)
     }
 
+    /// The id of the workspace, if it has one that can be read.
+    pub(crate) fn known_id(&self) -> Option<Uuid> {
+        let text = fs::read_to_string(self.root.join("id")).ok()?;
+        Uuid::parse_str(text.trim()).ok()
+    }
+
     /// The id of the workspace: random, made at first use, and moved with the folder.
     ///
     /// # Errors

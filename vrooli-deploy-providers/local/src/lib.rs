@@ -16,6 +16,8 @@ pub mod build;
 #[cfg(feature = "native")]
 pub mod child;
 #[cfg(feature = "native")]
+mod docker;
+#[cfg(feature = "native")]
 pub mod environment;
 #[cfg(feature = "native")]
 mod factory;
@@ -33,6 +35,8 @@ pub mod migrate;
 pub mod process;
 #[cfg(feature = "native")]
 mod programs;
+#[cfg(feature = "native")]
+pub mod servers;
 #[cfg(feature = "native")]
 mod tool;
 #[cfg(feature = "native")]

@@ -98,6 +98,34 @@ impl LocalFleet {
         Ok(port::read(&self.machine.layout, stack)?.map(|record| record.port))
     }
 
+    /// Brings back the servers of what is served. One that cannot be is no reason not to
+    /// change the app: the change may be just what does without it.
+    async fn revive_servers(&self, cx: &OpCtx) -> Result<()> {
+        let routed = last_routing(&self.machine.layout, &cx.stack)?.weights;
+        for release in self.staged_releases(&cx.stack)? {
+            if routed.contains_key(&release.number)
+                && let Err(error) = self.ensure_servers(cx, &release).await
+            {
+                tracing::warn!(stack = %cx.stack, %error, "a server of the running release does not run");
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets servers whose data is kept end; where their engine does not answer they do not run.
+    async fn stop_servers(&self, cx: &OpCtx) -> Result<()> {
+        for stopped in [postgres::stop_all(&self.machine, cx).await, redis::stop_all(&self.machine, cx).await]
+        {
+            match stopped {
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tracing::warn!(stack = %cx.stack, %error, "a server could not be stopped");
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
     /// Sees to it that the release's own servers run: after a reboot nothing else does.
     async fn ensure_servers(&self, cx: &OpCtx, release: &Release) -> Result<()> {
         for requirement in &release.bundle.resources {
@@ -192,6 +220,7 @@ impl Fleet for LocalFleet {
     async fn revive(&self, cx: &OpCtx) -> Result<()> {
         // Every change comes by here first: one that cannot be made is refused before it begins.
         self.machine.supervision.admit(&self.machine.layout).await?;
+        self.revive_servers(cx).await?;
         if self.running_supervisor().await?.is_some() {
             if self.machine.secrets.given_key().is_some() {
                 // It may have been started by somebody who did not have the key.
@@ -276,6 +305,7 @@ impl Fleet for LocalFleet {
             let _ = supervisor.shutdown().await;
         }
         let (layout, stack) = (&self.machine.layout, &cx.stack);
+        self.stop_servers(cx).await?;
         let folder = layout.stack(stack);
         let kept = [layout.data(stack), layout.servers(stack, "postgres"), layout.servers(stack, "redis")];
         let entries = match std::fs::read_dir(&folder) {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, OpToken, ProviderError, Result};
 
+use crate::layout::Layout;
 use crate::{failure, files};
 
 const FORMAT: u32 = 1;
@@ -58,6 +59,20 @@ impl<T: Serialize + DeserializeOwned> Marker<T> {
             token: cx.token,
             progress: Progress::Creating,
             made,
+        }
+    }
+
+    /// Is it that state's?
+    pub(crate) fn is_owned(&self, layout: &Layout, asking: Uuid) -> bool {
+        super::is_owned(layout, asking, self.owner)
+    }
+
+    /// Itself, unless it is another state's.
+    pub(crate) fn owned(self, layout: &Layout, asking: Uuid) -> Result<Self> {
+        if self.is_owned(layout, asking) {
+            Ok(self)
+        } else {
+            Err(super::anothers(&self.stack, &self.key, self.owner))
         }
     }
 

@@ -11,7 +11,10 @@ pub mod postgres;
 pub mod redis;
 #[cfg(feature = "native")]
 mod resident;
+#[cfg(feature = "native")]
+pub(crate) mod vessel;
 pub mod volume;
+mod way;
 
 use vrooli_deploy_core::names::{OutputName, ResourceKind};
 use vrooli_deploy_core::provider::AnyKind;
@@ -20,6 +23,7 @@ pub use port::Port;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use volume::Volume;
+pub use way::Way;
 
 /// Every kind of this provider, pure halves.
 #[must_use]
@@ -37,6 +41,8 @@ pub struct Machine {
     pub secrets: std::sync::Arc<dyn vrooli_deploy_core::secrets::SecretStore>,
     /// Whether what runs outlives this program.
     pub supervision: crate::process::Supervision,
+    /// How private servers are run.
+    pub servers: crate::servers::ServerOptions,
 }
 
 /// The path under which a secret of a resource is kept: `<app>/<environment>/<key>/<name>`.
@@ -57,6 +63,25 @@ pub(crate) fn physical_id(
     key: &vrooli_deploy_core::names::ResourceKey,
 ) -> vrooli_deploy_core::provider::PhysicalId {
     vrooli_deploy_core::provider::PhysicalId(format!("{stack}/{key}"))
+}
+
+/// Is something owned by the state that asks, or by the one whose folder this is? A folder
+/// whose state was lost and made anew keeps its own id.
+#[cfg(feature = "native")]
+pub(crate) fn is_owned(layout: &crate::layout::Layout, asking: uuid::Uuid, owner: uuid::Uuid) -> bool {
+    owner == asking || layout.known_id() == Some(owner)
+}
+
+/// What another state owns is not touched.
+#[cfg(feature = "native")]
+pub(crate) fn anothers(
+    stack: &vrooli_deploy_core::names::StackId,
+    key: &vrooli_deploy_core::names::ResourceKey,
+    owner: uuid::Uuid,
+) -> vrooli_deploy_core::provider::ProviderError {
+    use vrooli_deploy_core::provider::{ErrorKind, ProviderError};
+    ProviderError::new(ErrorKind::Conflict, format!("`{key}` of {stack} belongs to another state ({owner})"))
+        .with_help("use the state folder that it was made from; nothing was changed")
 }
 
 /// A kind's name, which is a literal of ours and valid; see the test.

@@ -103,7 +103,7 @@ mod native {
     };
 
     use super::{BTreeMap, Deserialize, PhysicalId, Port, PortObserved, PortSpec, ResourceKey, Serialize};
-    use crate::kinds::{Machine, numbers, physical_id};
+    use crate::kinds::{Machine, anothers, is_owned, numbers, physical_id};
     use crate::layout::Layout;
     use crate::{failure, files};
 
@@ -161,9 +161,18 @@ mod native {
         }
     }
 
-    /// One record a stack, whatever the key: a second public port is refused.
-    fn own(record: Option<Record>, key: &ResourceKey) -> Result<Option<Record>> {
+    /// One record a stack, whatever the key: a second public port is refused, and so is one
+    /// of another state.
+    fn own(
+        machine: &Machine,
+        cx: &OpCtx,
+        record: Option<Record>,
+        key: &ResourceKey,
+    ) -> Result<Option<Record>> {
         match record {
+            Some(record) if !is_owned(&machine.layout, cx.owner, record.owner) => {
+                Err(anothers(&cx.stack, &record.key, record.owner))
+            }
             Some(record) if record.key != *key => Err(ProviderError::new(
                 ErrorKind::Unsupported,
                 format!("an app has one public port on this machine, and `{}` is it", record.key),
@@ -182,7 +191,7 @@ mod native {
         let path = machine.layout.port_file(&cx.stack);
         files::make_private(machine.layout.root()).map_err(failure::at("make", machine.layout.root()))?;
         let _lock = numbers::lock(cx, &machine.layout).await?;
-        let before = own(record(&path)?, key)?;
+        let before = own(machine, cx, record(&path)?, key)?;
         let kept = before.as_ref().map(|record| record.port);
         let port = match (want.port, kept) {
             (Some(wanted), kept) => {
@@ -222,15 +231,16 @@ mod native {
         ) -> Result<Vec<Found<PortObserved>>> {
             let record = record(&machine.layout.port_file(&cx.stack))?;
             Ok(record
-                .filter(|record| record.key == *key)
+                .filter(|record| record.key == *key && is_owned(&machine.layout, cx.owner, record.owner))
                 .map(|record| found(&cx.stack, record))
                 .into_iter()
                 .collect())
         }
-        async fn list(&self, machine: &Machine, _: &OpCtx, scope: &Scope) -> Result<Page<PortObserved>> {
+        async fn list(&self, machine: &Machine, cx: &OpCtx, scope: &Scope) -> Result<Page<PortObserved>> {
             let record = record(&machine.layout.port_file(&scope.stack))?;
+            let ours = record.filter(|record| is_owned(&machine.layout, cx.owner, record.owner));
             Ok(Page {
-                items: record.map(|record| found(&scope.stack, record)).into_iter().collect(),
+                items: ours.map(|record| found(&scope.stack, record)).into_iter().collect(),
                 next: None,
             })
         }
@@ -263,7 +273,7 @@ mod native {
         ) -> Result<()> {
             failure::may_begin(cx, "giving up the port")?;
             let path = machine.layout.port_file(&cx.stack);
-            if own(record(&path)?, key)?.is_none() {
+            if own(machine, cx, record(&path)?, key)?.is_none() {
                 return Ok(());
             }
             files::absent_is_ok(fs::remove_file(&path)).map_err(failure::at("remove", &path))

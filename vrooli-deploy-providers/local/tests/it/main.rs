@@ -17,6 +17,7 @@ mod trials;
 #[cfg(target_os = "linux")]
 mod app;
 mod building;
+mod containers;
 mod migrating;
 mod place;
 mod postgres;
@@ -60,6 +61,7 @@ fn main() -> std::process::ExitCode {
     trials.extend(building::trials());
     trials.extend(postgres::trials());
     trials.extend(redis::trials());
+    trials.extend(containers::trials());
     trials.extend(migrating::trials());
     #[cfg(target_os = "linux")]
     trials.extend(process::trials());

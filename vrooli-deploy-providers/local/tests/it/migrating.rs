@@ -11,17 +11,22 @@ use vrooli_deploy_core::requirements::ResourceRequirement;
 use vrooli_deploy_provider_local::kinds::Postgres;
 use vrooli_deploy_provider_local::migrate::{self, FILE_CHANGED, FILE_SKIPPED, Migrated};
 
-use crate::place::{Place, context, key, kill_after, machine_at, stack, trial, wait};
-use crate::postgres::{ask, spec};
+use crate::place::{How, Place, context, key, kill_after, machine_at, stack, trial, wait};
+use crate::postgres::{ask, spec, ways};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial("migrate_applies_each_file_once", &["postgres"], once),
-        trial("migrate_says_file_and_line_and_leaves_nothing_of_a_refused_file", &["postgres"], refused),
-        trial("migrate_takes_files_as_scenarios_write_them", &["postgres"], as_written),
-        trial("migrate_two_at_once_apply_once", &["postgres"], two_at_once),
-        trial("migrate_killed_at_any_moment_applies_once", &["postgres"], killed),
-    ]
+    let mut trials = Vec::new();
+    for (how, suffix, needs) in ways() {
+        let mut add = |name: &str, run: fn(How)| {
+            trials.push(trial(&format!("migrate_{name}{suffix}"), needs, move || run(how)));
+        };
+        add("applies_each_file_once", once);
+        add("says_file_and_line_and_leaves_nothing_of_a_refused_file", refused);
+        add("takes_files_as_scenarios_write_them", as_written);
+        add("two_at_once_apply_once", two_at_once);
+        add("killed_at_any_moment_applies_once", killed);
+    }
+    trials
 }
 
 struct App {
@@ -44,8 +49,8 @@ fn resources() -> Vec<ResourceRequirement> {
 }
 
 impl App {
-    fn new() -> Self {
-        let place = Place::new();
+    fn new(how: How) -> Self {
+        let place = Place::of(how);
         let root = place.path().join("app");
         fs::create_dir_all(root.join("initialization/migrations")).unwrap();
         let created =
@@ -86,8 +91,8 @@ fn level(root: &Path) -> Vec<Migration> {
 /// Not idempotent, as most are: a second run fails or doubles its rows.
 const SCHEMA: &str = "-- 🎡 wheels\nCREATE TABLE wheels (id uuid DEFAULT gen_random_uuid(), name text);\nCREATE INDEX names ON wheels(name);\nINSERT INTO wheels (name) VALUES ('yes or no'), ('it''s; 🎉');\n";
 
-fn once() {
-    let app = App::new();
+fn once(how: How) {
+    let app = App::new(how);
     app.write("schema.sql", SCHEMA);
     app.write("migrations/001_colour.sql", "ALTER TABLE wheels ADD colour text;");
     app.write("migrations/002_spins.sql", "CREATE TABLE spins (id int)");
@@ -115,8 +120,8 @@ fn once() {
     assert_eq!(app.missing(), ["\"more\""]);
 }
 
-fn refused() {
-    let app = App::new();
+fn refused(how: How) {
+    let app = App::new(how);
     app.write("schema.sql", SCHEMA);
     app.write("seed.sql", "INSERT INTO wheels (name) VALUES ('one');\n\nINSERT INTO nowhere VALUES (1);\n");
     let error = app.apply().unwrap_err();
@@ -141,8 +146,8 @@ fn refused() {
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
-fn as_written() {
-    let app = App::new();
+fn as_written(how: How) {
+    let app = App::new(how);
     app.write(
         "schema.sql",
         "\u{feff}SELECT 'CREATE DATABASE picker' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'picker') \\gexec\n\
@@ -167,8 +172,8 @@ fn as_written() {
     assert!(app.apply().unwrap().report.applied.is_empty());
 }
 
-fn two_at_once() {
-    let app = App::new();
+fn two_at_once(how: How) {
+    let app = App::new(how);
     app.write("schema.sql", &format!("SELECT pg_sleep(0.3);\n{SCHEMA}"));
     let (machine, cx, resources, level) = (&app.place.machine, app.place.cx(), resources(), app.level());
     let (one, two) = wait(async {
@@ -189,10 +194,10 @@ pub(crate) fn child(rest: &[String]) -> i32 {
     i32::from(wait(migrate::apply(&machine, &context(&stack()), root, &resources(), &level(root))).is_err())
 }
 
-fn killed() {
-    let app = App::new();
+fn killed(how: How) {
+    let app = App::new(how);
     let mut expected = 0;
-    for (round, delay) in [0, 10, 25, 40, 60, 80, 100, 130, 160, 200, 300].into_iter().enumerate() {
+    for (round, delay) in [0, 10, 25, 40, 60, 80, 100, 130, 160, 200, 300, 450, 700].into_iter().enumerate() {
         // Long enough to be met in the middle of the file.
         let name = format!("t{round}");
         let rows: String = (0..20)

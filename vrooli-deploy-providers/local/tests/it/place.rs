@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -12,9 +12,12 @@ use uuid::Uuid;
 use vrooli_deploy_core::names::{AppName, EnvironmentName, ResourceKey, StackId};
 use vrooli_deploy_core::provider::{Cancellation, OpCtx, PhysicalId, ResourceHandler};
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
-use vrooli_deploy_provider_local::kinds::{Machine, Postgres, Redis};
+use vrooli_deploy_provider_local::kinds::{Machine, Postgres, Redis, Way};
 use vrooli_deploy_provider_local::layout::Layout;
 use vrooli_deploy_provider_local::process::Supervision;
+use vrooli_deploy_provider_local::servers::{
+    POSTGRES_IMAGE_VARIABLE, REDIS_IMAGE_VARIABLE, ServerOptions, WAY_VARIABLE,
+};
 
 /// A test that says why it does nothing where a tool is absent.
 pub(crate) fn trial(
@@ -25,7 +28,11 @@ pub(crate) fn trial(
     let shown = name.to_owned();
     Trial::test(name, move || {
         if let Some(absent) = needs.iter().find(|tool| !is_there(tool)) {
-            println!("skipped: {shown}: `{absent}` is not installed");
+            let why = match *absent {
+                "docker" => "no Docker engine answers that has the images which tests/images/build.sh makes",
+                _ => "it is not installed",
+            };
+            println!("skipped: {shown}: `{absent}`: {why}");
             return Ok(());
         }
         run();
@@ -34,11 +41,56 @@ pub(crate) fn trial(
 }
 
 fn is_there(tool: &str) -> bool {
+    if tool == "docker" {
+        return images_are_here();
+    }
+    if tool == "psql" {
+        return is_there("postgres") || on_path("psql");
+    }
     if tool == "postgres" {
         let debian = fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut versions| versions.next().is_some());
         return debian || on_path("postgres");
     }
     on_path(tool)
+}
+
+/// How the servers of a test are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Programs,
+    Docker,
+}
+
+/// What tests/images/build.sh makes.
+pub(crate) const POSTGRES_IMAGE: &str = "vrooli-deploy-test/postgres:15";
+pub(crate) const REDIS_IMAGE: &str = "vrooli-deploy-test/redis:7";
+
+impl How {
+    pub(crate) fn options(self) -> ServerOptions {
+        let mut options = ServerOptions::default();
+        options.way = Some(match self {
+            Self::Programs => Way::Programs,
+            Self::Docker => Way::Docker,
+        });
+        options.postgres_image = Some(POSTGRES_IMAGE.to_owned());
+        options.redis_image = Some(REDIS_IMAGE.to_owned());
+        options
+    }
+}
+
+fn images_are_here() -> bool {
+    static HERE: LazyLock<bool> = LazyLock::new(|| {
+        let seen = Command::new("docker").args(["image", "inspect", POSTGRES_IMAGE, REDIS_IMAGE]).output();
+        seen.is_ok_and(|seen| seen.status.success())
+    });
+    *HERE
+}
+
+/// What the `docker` program says.
+pub(crate) fn docker(words: &[&str]) -> String {
+    let answer = Command::new("docker").args(words).output().unwrap();
+    assert!(answer.status.success(), "{words:?}: {}", String::from_utf8_lossy(&answer.stderr));
+    String::from_utf8(answer.stdout).unwrap().trim().to_owned()
 }
 
 fn on_path(tool: &str) -> bool {
@@ -68,13 +120,36 @@ pub(crate) struct Place {
     folder: tempfile::TempDir,
     pub(crate) machine: Arc<Machine>,
     pub(crate) stack: StackId,
+    how: How,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
+        Self::of(How::Programs)
+    }
+
+    pub(crate) fn of(how: How) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let machine = Arc::new(machine_at(&folder.path().join("state")));
-        Self { folder, machine, stack: stack() }
+        let machine = Arc::new(machine_with(&folder.path().join("state"), how.options()));
+        Self { folder, machine, stack: stack(), how }
+    }
+
+    /// Containers of this place's workspace, or its volumes.
+    pub(crate) fn marked(&self, sort: &str) -> Vec<String> {
+        let id = self.machine.layout.workspace_id().unwrap();
+        let label = format!("label=vrooli-deploy.workspace={id}");
+        let (all, name) = match sort {
+            "volume" => ("--quiet", "{{.Name}}"),
+            _ => ("--all", "{{.Names}}"),
+        };
+        docker(&[sort, "ls", all, "--filter", &label, "--format", name]).lines().map(str::to_owned).collect()
+    }
+
+    /// Its one container.
+    pub(crate) fn container(&self) -> String {
+        let all = self.marked("container");
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.into_iter().next().unwrap()
     }
 
     pub(crate) fn cx(&self) -> OpCtx {
@@ -91,10 +166,17 @@ impl Place {
 
     /// This program again, as a child that may be killed.
     pub(crate) fn child(&self, mode: &str, rest: &[&str]) -> Child {
+        let way = match self.how {
+            How::Programs => "programs",
+            How::Docker => "docker",
+        };
         Command::new(std::env::current_exe().unwrap())
             .args([super::CHILD, mode])
             .arg(self.state())
             .args(rest)
+            .env(WAY_VARIABLE, way)
+            .env(POSTGRES_IMAGE_VARIABLE, POSTGRES_IMAGE)
+            .env(REDIS_IMAGE_VARIABLE, REDIS_IMAGE)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -114,6 +196,11 @@ impl Drop for Place {
         {
             panic!("the place cannot be cleaned: {error}");
         }
+        if self.how == How::Docker && !std::thread::panicking() {
+            for sort in ["container", "volume"] {
+                assert_eq!(self.marked(sort), [""; 0], "left behind: {sort}s");
+            }
+        }
     }
 }
 
@@ -121,12 +208,18 @@ pub(crate) fn stack() -> StackId {
     StackId { app: AppName::new("wheel").unwrap(), environment: EnvironmentName::new("default").unwrap() }
 }
 
+/// For a child: how servers are run is in its environment.
 pub(crate) fn machine_at(state: &Path) -> Machine {
+    machine_with(state, ServerOptions::from_environment().unwrap())
+}
+
+pub(crate) fn machine_with(state: &Path, servers: ServerOptions) -> Machine {
     fs::create_dir_all(state).unwrap();
     Machine {
         layout: Layout::new(state),
         secrets: Arc::new(FileStore::new(state.join("secrets.json"))),
         supervision: Supervision::default(),
+        servers,
     }
 }
 

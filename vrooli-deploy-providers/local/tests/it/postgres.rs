@@ -12,7 +12,8 @@ use vrooli_deploy_provider_local::kinds::Postgres;
 use vrooli_deploy_provider_local::kinds::postgres::{self, PostgresObserved, PostgresSpec, SqlName};
 
 use crate::place::{
-    Place, context, files_with, key, kill_after, machine_at, processes_in, stack, trial, until, wait,
+    How, Place, context, docker, files_with, key, kill_after, machine_at, processes_in, stack, trial, until,
+    wait,
 };
 
 const KEY: &str = "database/postgres";
@@ -26,13 +27,23 @@ pub(crate) fn spec() -> PostgresSpec {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial("postgres_is_made_kept_changed_and_removed", &["postgres"], lifecycle),
-        trial("postgres_made_again_after_a_kill_at_any_moment", &["postgres"], killed),
-        trial("postgres_whose_password_was_lost_gets_a_new_one", &["postgres"], store_lost),
-        trial("postgres_of_an_unknown_version_is_refused", &["postgres"], wrong_version),
-        trial("postgres_two_at_once_get_two_ports", &["postgres"], two_at_once),
-    ]
+    let mut trials = Vec::new();
+    for (how, suffix, needs) in ways() {
+        let mut add = |name: &str, run: fn(How)| {
+            trials.push(trial(&format!("postgres_{name}{suffix}"), needs, move || run(how)));
+        };
+        add("is_made_kept_changed_and_removed", lifecycle);
+        add("made_again_after_a_kill_at_any_moment", killed);
+        add("whose_password_was_lost_gets_a_new_one", store_lost);
+        add("of_an_unknown_version_is_refused", wrong_version);
+        add("two_at_once_get_two_ports", two_at_once);
+    }
+    trials
+}
+
+/// The ways to run a server, and what a test of each needs.
+pub(crate) fn ways() -> [(How, &'static str, &'static [&'static str]); 2] {
+    [(How::Programs, "", &["postgres"]), (How::Docker, "_in_a_container", &["docker", "psql"])]
 }
 
 fn read(created: Created<PostgresObserved>) -> (PostgresObserved, String, String) {
@@ -58,8 +69,8 @@ pub(crate) fn ask(url: &str, statement: &str) -> String {
     String::from_utf8(answer.stdout).unwrap().trim().to_owned()
 }
 
-fn lifecycle() {
-    let place = Place::new();
+fn lifecycle(how: How) {
+    let place = Place::of(how);
     let (machine, cx) = (&place.machine, place.cx());
     wait(async {
         let key = key(KEY);
@@ -119,6 +130,10 @@ fn lifecycle() {
         let mut places = files_with(&place.state(), &password);
         places.extend(files_with(Path::new("/var/lib/vrooli-deploy"), &password));
         assert_eq!(places, [place.state().join("secrets.json")]);
+        if how == How::Docker {
+            let shown = docker(&["container", "inspect", &place.container()]);
+            assert!(!shown.contains(&password), "{shown}");
+        }
 
         Postgres.delete(machine, &cx, &key, &id).await.unwrap();
         Postgres.delete(machine, &cx, &key, &PhysicalId("anything".to_owned())).await.unwrap();
@@ -137,10 +152,10 @@ pub(crate) fn child(rest: &[String]) -> i32 {
     i32::from(wait(Postgres.create(&machine, &context(&stack()), &key(KEY), &spec())).is_err())
 }
 
-fn killed() {
+fn killed(how: How) {
     // From before the first byte to after the last; a create takes one to three seconds.
-    for delay in [0, 60, 300, 700, 1100, 1500, 2000] {
-        let place = Place::new();
+    for delay in [0, 60, 300, 700, 1100, 1500, 2000, 2600] {
+        let place = Place::of(how);
         let machine = &place.machine;
         kill_after(place.child("create-postgres", &[]), Duration::from_millis(delay));
         let (have, _, url) = read(wait(Postgres.create(machine, &place.cx(), &key(KEY), &spec())).unwrap());
@@ -151,6 +166,10 @@ fn killed() {
             1,
             "after {delay} ms"
         );
+        if how == How::Docker {
+            assert_eq!((place.marked("container").len(), place.marked("volume").len()), (1, 1));
+            continue;
+        }
         let id = machine.layout.workspace_id().unwrap().to_string();
         // One server; and the tools of the killed one are gone.
         let home =
@@ -171,8 +190,8 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
 
-fn store_lost() {
-    let place = Place::new();
+fn store_lost(how: How) {
+    let place = Place::of(how);
     let (machine, cx) = (&place.machine, place.cx());
     wait(async {
         let (_, password, url) = read(Postgres.create(machine, &cx, &key(KEY), &spec()).await.unwrap());
@@ -184,8 +203,8 @@ fn store_lost() {
     });
 }
 
-fn wrong_version() {
-    let place = Place::new();
+fn wrong_version(how: How) {
+    let place = Place::of(how);
     let want = PostgresSpec { version: Some(">=99".to_owned()), ..spec() };
     let error = wait(Postgres.create(&place.machine, &place.cx(), &key(KEY), &want)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
@@ -193,8 +212,8 @@ fn wrong_version() {
     assert!(wait(Postgres.find(&place.machine, &place.cx(), &key(KEY), None)).unwrap().is_empty());
 }
 
-fn two_at_once() {
-    let place = Place::new();
+fn two_at_once(how: How) {
+    let place = Place::of(how);
     let (machine, cx) = (&place.machine, place.cx());
     let other = {
         let mut other = stack();

@@ -12,16 +12,23 @@ use vrooli_deploy_provider_local::kinds::Redis;
 use vrooli_deploy_provider_local::kinds::redis::{self, RedisObserved, RedisSpec};
 
 use crate::place::{
-    Place, context, files_with, key, kill_after, machine_at, processes_in, stack, trial, wait,
+    How, Place, context, docker, files_with, key, kill_after, machine_at, processes_in, stack, trial, wait,
 };
 
 const KEY: &str = "cache/redis";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial("redis_is_made_kept_and_removed", &["redis-server"], lifecycle),
-        trial("redis_made_again_after_a_kill_at_any_moment", &["redis-server"], killed),
-    ]
+    let ways: [(How, &str, &'static [&'static str]); 2] =
+        [(How::Programs, "", &["redis-server"]), (How::Docker, "_in_a_container", &["docker"])];
+    let mut trials = Vec::new();
+    for (how, suffix, needs) in ways {
+        let mut add = |name: &str, run: fn(How)| {
+            trials.push(trial(&format!("redis_{name}{suffix}"), needs, move || run(how)));
+        };
+        add("is_made_kept_and_removed", lifecycle);
+        add("made_again_after_a_kill_at_any_moment", killed);
+    }
+    trials
 }
 
 fn read(created: Created<RedisObserved>) -> (RedisObserved, String) {
@@ -52,8 +59,8 @@ fn say(port: u16, lines: &[&str]) -> Vec<String> {
     found
 }
 
-fn lifecycle() {
-    let place = Place::new();
+fn lifecycle(how: How) {
+    let place = Place::of(how);
     let (machine, cx) = (&place.machine, place.cx());
     wait(async {
         let key = key(KEY);
@@ -72,6 +79,11 @@ fn lifecycle() {
         redis::ensure_running(machine, &cx, &key).await.unwrap();
         assert_eq!(say(have.port, &[&auth, "GET kept"])[1], "yes");
         assert_eq!(files_with(&place.state(), &password), [place.state().join("secrets.json")]);
+        if how == How::Docker {
+            let container = place.container();
+            let shown = docker(&["container", "inspect", &container]) + &docker(&["logs", &container]);
+            assert!(!shown.contains(&password), "{shown}");
+        }
 
         // A lost store: the server gets the new password.
         std::fs::remove_file(place.state().join("secrets.json")).unwrap();
@@ -92,14 +104,25 @@ pub(crate) fn child(rest: &[String]) -> i32 {
     i32::from(wait(Redis.create(&machine, &context(&stack()), &key(KEY), &RedisSpec::default())).is_err())
 }
 
-fn killed() {
-    for delay in [0, 2, 5, 10, 15, 20, 30, 40, 60] {
-        let place = Place::new();
+fn killed(how: How) {
+    let delays: &[u64] = match how {
+        How::Programs => &[0, 2, 5, 10, 15, 20, 30, 40, 60],
+        How::Docker => &[0, 20, 50, 100, 150, 200, 300, 400, 600, 900],
+    };
+    for delay in delays.iter().copied() {
+        let place = Place::of(how);
         kill_after(place.child("create-redis", &[]), Duration::from_millis(delay));
         let (have, password) =
             read(wait(Redis.create(&place.machine, &place.cx(), &key(KEY), &RedisSpec::default())).unwrap());
         assert!(have.finished);
         assert_eq!(say(have.port, &[&format!("AUTH {password}"), "PING"]), ["+OK", "+PONG"]);
-        assert_eq!(processes_in(&place.state().join("apps")).len(), 1, "after {delay} ms");
+        match how {
+            How::Programs => {
+                assert_eq!(processes_in(&place.state().join("apps")).len(), 1, "after {delay} ms")
+            }
+            How::Docker => {
+                assert_eq!((place.marked("container").len(), place.marked("volume").len()), (1, 1))
+            }
+        }
     }
 }

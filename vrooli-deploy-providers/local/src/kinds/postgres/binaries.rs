@@ -122,14 +122,13 @@ pub(super) fn choose(wish: VersionWish, what_for: &str) -> Result<Binaries> {
     }
     let majors: Vec<String> = installed.iter().map(|b| b.major.to_string()).collect();
     installed.into_iter().rev().find(|b| wish.takes(b.major)).ok_or_else(|| {
-        let wanted = if wish.highest == u32::MAX {
-            format!("{} or newer", wish.lowest)
-        } else {
-            wish.highest.to_string()
-        };
         ProviderError::new(
             ErrorKind::Missing,
-            format!("{what_for} asks for PostgreSQL {wanted}, and installed is {}", majors.join(", ")),
+            format!(
+                "{what_for} asks for PostgreSQL {}, and installed is {}",
+                wish.in_words(),
+                majors.join(", ")
+            ),
         )
         .with_help("install that version, or change `version` of the dependency")
     })
@@ -155,10 +154,8 @@ pub(super) fn for_data(major: u32, what_for: &str) -> Result<Binaries> {
 }
 
 fn missing(what_for: &str) -> ProviderError {
-    ProviderError::new(ErrorKind::Missing, format!("{what_for} needs a PostgreSQL server, and none is installed here")).with_help(format!(
-        "{}; or use a server that runs elsewhere, in a container too: set `POSTGRES_URL` under `secrets` in the manifest; or do without: `--drop postgres`",
-        programs::install("postgres")
-    ))
+    let message = format!("{what_for} needs a PostgreSQL server, and none is installed here");
+    ProviderError::new(ErrorKind::Missing, message).with_help(programs::install("postgres"))
 }
 
 /// An extension that this server does not have: says which package brings it.

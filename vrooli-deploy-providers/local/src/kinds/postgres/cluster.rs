@@ -1,28 +1,29 @@
 //! One private server: made, started, stopped and removed, each resumable from wherever a
-//! kill left it. Everything here is done with the server's lock held; tools that make or
-//! start it inherit the lock, so that a successor waits for what they still do.
+//! kill left it. Everything here is done with the server's lock held. How it is run is
+//! decided when it is made, and kept in its record.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::{self, Binaries, KNOWN};
+use super::choice::Chosen;
 use super::home::{self, Home};
-use super::psql::{identifier, literal};
-use super::version::VersionWish;
-use super::{Login, PostgresObserved, PostgresSpec, Session, SqlName};
-use crate::kinds::marker::{Marker, Progress};
-use crate::kinds::{Machine, folder_name, numbers, password, resident};
-use crate::tool::{Tool, ToolOutput, whole_input};
+use super::psql::{Through, identifier, literal};
+use super::{KIND, Login, PostgresObserved, PostgresSpec, Session, SqlName};
+use crate::kinds::marker::{self, Marker, Progress};
+use crate::kinds::vessel::{self, Contained};
+use crate::kinds::{Machine, Way, folder_name, numbers, password};
+use crate::servers::{is_final, stays};
+use crate::tool::ToolOutput;
 use crate::{failure, files};
 
 /// What the record of a server says.
@@ -32,36 +33,49 @@ pub(super) struct Made {
     pub(super) port: u16,
     pub(super) database: SqlName,
     pub(super) extensions: BTreeSet<SqlName>,
+    /// Where it is run in a container; else it is run from installed programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) contained: Option<Contained>,
+}
+
+impl Made {
+    pub(super) fn way(&self) -> Way {
+        if self.contained.is_some() { Way::Docker } else { Way::Programs }
+    }
 }
 
 pub(super) type Record = Marker<Made>;
 
 /// Loopback: nobody else has business with it.
-const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Between looks at a server that starts or stops.
 const POLL: Duration = Duration::from_millis(25);
-/// How long a server may take over a fast shutdown before it is ended at once.
-const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// A server whose lock we hold.
 #[derive(Debug)]
 pub(super) struct Server<'a> {
-    machine: &'a Machine,
-    stack: StackId,
-    key: ResourceKey,
+    pub(super) machine: &'a Machine,
+    pub(super) stack: StackId,
+    pub(super) key: ResourceKey,
     pub(super) home: Home,
-    lock: File,
+    pub(super) lock: File,
+    /// The state that asks.
+    pub(super) owner: Uuid,
 }
 
-/// What the record says, as it is observed.
-pub(super) fn observed(record: &Record) -> PostgresObserved {
+/// What the record in a folder says, as it is observed.
+pub(super) fn observed(record: &Record, folder: &Path) -> PostgresObserved {
+    let made = &record.made;
     PostgresObserved {
-        major: record.made.major,
-        port: record.made.port,
-        database: record.made.database.clone(),
+        major: made.major,
+        port: made.port,
+        database: made.database.clone(),
         user: KNOWN.role.clone(),
-        extensions: record.made.extensions.clone(),
+        extensions: made.extensions.clone(),
         finished: record.progress == Progress::Ready,
+        way: made.way(),
+        path: made.contained.is_none().then(|| folder.join("data")),
+        volume: made.contained.as_ref().map(|contained| contained.name.clone()),
     }
 }
 
@@ -84,8 +98,9 @@ pub(super) fn url(have: &PostgresObserved, password: &Secret<String>) -> Secret<
 pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<PostgresObserved> {
     let server = Server::open(machine, cx, key).await?;
     let record = server.made()?;
+    stays(cx, &machine.servers, record.made.way(), &server.name());
     server.run(cx, &record).await?;
-    Ok(observed(&record))
+    Ok(observed(&record, &server.home.folder))
 }
 
 /// Stops a server; its data stays. Not running, or never made, is `Ok`.
@@ -94,16 +109,41 @@ pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) ->
 /// When it does not stop.
 pub async fn stop(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<()> {
     let server = Server::open(machine, cx, key).await?;
-    if Record::read(&server.home.folder)?.is_some() {
-        server.halt(cx).await?;
+    match server.record()? {
+        Some(record) => server.halt(cx, &record).await,
+        None => Ok(()),
+    }
+}
+
+/// Stops all servers of a stack.
+///
+/// # Errors
+/// When one does not stop.
+pub(crate) async fn stop_all(machine: &Machine, cx: &OpCtx) -> Result<()> {
+    for parent in home::parents(&machine.layout, &cx.stack)? {
+        for folder in marker::folders(&parent)? {
+            if let Some(record) = Record::read(&folder)?
+                && record.is_owned(&machine.layout, cx.owner)
+            {
+                stop(machine, cx, &record.key).await?;
+            }
+        }
     }
     Ok(())
 }
 
 /// Was that server made, by us?
 pub(crate) fn exists(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<bool> {
-    let home = home::of(&machine.layout, &cx.stack, key)?;
-    Ok(Record::read(&home.folder)?.is_some())
+    Ok(Record::read(&home_of(machine, &cx.stack, key)?.folder)?.is_some())
+}
+
+/// Where a server is, or would be made from programs.
+fn home_of(machine: &Machine, stack: &StackId, key: &ResourceKey) -> Result<Home> {
+    let inside = home::of_contained(&machine.layout, stack, key);
+    match Record::read(&inside.folder)? {
+        Some(record) if record.made.contained.is_some() => Ok(inside),
+        _ => home::of(&machine.layout, stack, key),
+    }
 }
 
 /// Ways to give statements to a running server: as the app's role, and as its superuser.
@@ -137,16 +177,20 @@ impl<'a> Server<'a> {
         let path = machine.layout.locks(&cx.stack).join(format!("postgres-{}", folder_name(key)));
         let what = format!("the PostgreSQL server of {}", cx.stack);
         let lock = files::lock(cx, &path, &what).await?;
-        let home = home::of(&machine.layout, &cx.stack, key)?;
-        Ok(Self { machine, stack: cx.stack.clone(), key: key.clone(), home, lock })
+        let home = home_of(machine, &cx.stack, key)?;
+        Ok(Self { machine, stack: cx.stack.clone(), key: key.clone(), home, lock, owner: cx.owner })
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("`{}` of {}", self.key, self.stack)
     }
 
+    /// Its record, unless it is another state's: then it is not touched.
     pub(super) fn record(&self) -> Result<Option<Record>> {
-        Record::read(&self.home.folder)
+        match Record::read(&self.home.folder)? {
+            Some(record) => record.owned(&self.machine.layout, self.owner).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The record of a server whose data is there.
@@ -163,19 +207,35 @@ impl<'a> Server<'a> {
         password::kept(self.machine, &self.stack, &self.key, "password")
     }
 
-    /// Makes it, or goes on where a kill left it, up to `Ready`.
-    pub(super) async fn make(&self, cx: &OpCtx, want: &PostgresSpec) -> Result<Record> {
+    /// Makes it, or goes on where a kill left it, up to `Ready`. One that was begun here and
+    /// cannot be made leaves nothing.
+    pub(super) async fn make(&mut self, cx: &OpCtx, want: &PostgresSpec) -> Result<Record> {
         if let Some(record) = self.record()?
             && record.progress == Progress::Deleting
         {
             self.remove(cx).await?;
         }
-        let mut record = match self.record()? {
-            Some(record) => record,
-            None => self.begin(cx, want).await?,
-        };
+        if let Some(record) = self.record()? {
+            stays(cx, &self.machine.servers, record.made.way(), &self.name());
+            return self.make_from(cx, record, want).await;
+        }
+        let had_data = vessel::has_marked(self.machine, cx, KIND, &self.key).await?;
+        let record = self.begin(cx, want).await?;
+        match self.make_from(cx, record, want).await {
+            Err(error) if !had_data && is_final(&error) => {
+                self.remove(cx).await?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    async fn make_from(&self, cx: &OpCtx, mut record: Record, want: &PostgresSpec) -> Result<Record> {
         if record.progress == Progress::Creating {
-            record = self.initialise(cx, record).await?;
+            record = match record.made.contained {
+                Some(_) => self.initialise_contained(cx, record, want).await?,
+                None => self.initialise_installed(cx, record).await?,
+            };
         }
         self.run_first(cx, &mut record).await?;
         self.prepare(cx, &record, want).await?;
@@ -186,9 +246,20 @@ impl<'a> Server<'a> {
         Ok(record)
     }
 
-    /// Chooses version and port and writes the record: from here on it can be found.
-    async fn begin(&self, cx: &OpCtx, want: &PostgresSpec) -> Result<Record> {
-        let binaries = binaries::choose(VersionWish::read(want.version.as_deref()), &self.name())?;
+    /// Decides how it is run.
+    async fn begin(&mut self, cx: &OpCtx, want: &PostgresSpec) -> Result<Record> {
+        match self.choose(cx, want).await? {
+            Chosen::Installed(binaries) => self.begin_installed(cx, &binaries, want).await,
+            Chosen::Contained(contained, major) => {
+                self.home = home::of_contained(&self.machine.layout, &self.stack, &self.key);
+                cx.output.line(&format!("{} runs in a container of `{}`", self.name(), contained.image));
+                self.note(cx, major, Some(contained), want).await
+            }
+        }
+    }
+
+    /// With installed programs.
+    async fn begin_installed(&self, cx: &OpCtx, binaries: &Binaries, want: &PostgresSpec) -> Result<Record> {
         let data = self.home.data();
         if data.join("PG_VERSION").exists() {
             return Err(ProviderError::new(
@@ -199,116 +270,44 @@ impl<'a> Server<'a> {
                 "move it away, or bring back the `resource.json` that lay beside it; nothing was changed",
             ));
         }
+        self.note(cx, binaries.major, None, want).await
+    }
+
+    /// Chooses a port and writes the record: from here on it can be found.
+    async fn note(
+        &self,
+        cx: &OpCtx,
+        major: u32,
+        contained: Option<Contained>,
+        want: &PostgresSpec,
+    ) -> Result<Record> {
         self.home.make()?;
         files::remove_temporary(&self.home.folder).map_err(failure::at("clean", &self.home.folder))?;
         let _numbers = numbers::lock(cx, &self.machine.layout).await?;
         let port = numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
-        let made = Made {
-            major: binaries.major,
-            port,
-            database: want.database.clone(),
-            extensions: BTreeSet::new(),
-        };
+        let made =
+            Made { major, port, database: want.database.clone(), extensions: BTreeSet::new(), contained };
         let record = Record::new(cx, &self.key, made);
         record.write(&self.home.folder)?;
         Ok(record)
     }
 
-    /// Makes the data folder. What is there was never finished: the record says so.
-    async fn initialise(&self, cx: &OpCtx, mut record: Record) -> Result<Record> {
-        let binaries = binaries::for_data(record.made.major, &self.name())
-            // Nothing was made with that version yet.
-            .or_else(|_| binaries::choose(VersionWish::read(None), &self.name()))?;
-        record.made.major = binaries.major;
-        self.home.make()?;
-        files::remove_temporary(&self.home.folder).map_err(failure::at("clean", &self.home.folder))?;
-        // Kept before it is used: whatever happens next, nobody is locked out.
-        let superuser = password::kept(self.machine, &self.stack, &self.key, "superuser")?;
-        self.password()?;
-        let data = self.home.data();
-        let mut said = String::new();
-        for locale in &KNOWN.locales {
-            files::remove_tree(&data).map_err(failure::at("remove", &data))?;
-            match self.initdb(cx, &binaries, &data, locale, &superuser).await? {
-                None => {
-                    said.clear();
-                    break;
-                }
-                Some(failed) => {
-                    said = failed;
-                    if !said.contains("locale") {
-                        break;
-                    }
-                }
-            }
+    /// Starts it unless it runs, and sees to it that it ends with us where all does.
+    async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
+        // What a program left that ended is about to be ended, and no server to rely on.
+        self.machine.supervision.admit(&self.machine.layout).await?;
+        match &record.made.contained {
+            Some(contained) => self.run_contained(cx, record, contained).await,
+            None => self.run_installed(cx, record).await,
         }
-        if !said.is_empty() {
-            let kind = if said.contains("No space left") { ErrorKind::Quota } else { ErrorKind::Unexpected };
-            let line = said
-                .lines()
-                .find(|line| line.contains("error:"))
-                .unwrap_or("initdb failed")
-                .trim()
-                .to_owned();
-            return Err(ProviderError::new(kind, format!("cannot make {}: {line}", self.name()))
-                .with_context("initdb", said));
-        }
-        self.configure(&data)?;
-        record.progress = Progress::Initialized;
-        record.write(&self.home.folder)?;
-        Ok(record)
     }
 
-    /// Runs initdb; `Some` with what it said when it failed.
-    async fn initdb(
-        &self,
-        cx: &OpCtx,
-        binaries: &Binaries,
-        data: &Path,
-        locale: &str,
-        superuser: &Secret<String>,
-    ) -> Result<Option<String>> {
-        let pipe = |error: io::Error| failure::io("make a pipe for", data, &error);
-        // Through a pipe: a file with the password could outlive us.
-        let (reader, mut writer) = io::pipe().map_err(pipe)?;
-        writeln!(writer, "{}", superuser.expose()).map_err(pipe)?;
-        drop(writer);
-        if let Some(account) = &self.home.account {
-            // `/dev/stdin` is opened anew, by that account.
-            std::os::unix::fs::fchown(&reader, Some(account.uid), Some(account.gid)).map_err(pipe)?;
+    /// Stops it if it runs: clients are cut off, transactions rolled back.
+    async fn halt(&self, cx: &OpCtx, record: &Record) -> Result<()> {
+        match &record.made.contained {
+            Some(contained) => self.vessel(cx, record, contained).await?.halt(cx).await,
+            None => self.halt_installed(cx).await,
         }
-        self.lock.set_len(0).map_err(pipe)?;
-        (&self.lock).rewind().map_err(pipe)?;
-        let answer = Tool::new(&binaries.program("initdb"), &self.home.folder, self.home.account.as_ref())
-            .arg("-D")
-            .arg(data)
-            .arg("-U")
-            .arg(&KNOWN.superuser)
-            .args(["--pwfile=/dev/stdin", "--auth=scram-sha-256", "--encoding=UTF8"])
-            .arg(format!("--locale={locale}"))
-            .stdin(reader)
-            // The lock is its standard output: while it works nobody else does.
-            .output_to(&self.lock)
-            .map_err(pipe)?
-            .run(cx)
-            .await?;
-        if answer.status.success() {
-            return Ok(None);
-        }
-        let path =
-            self.machine.layout.locks(&self.stack).join(format!("postgres-{}", folder_name(&self.key)));
-        Ok(Some(fs::read_to_string(path).unwrap_or_else(|_| "initdb failed".to_owned())))
-    }
-
-    /// Has the server read our settings after its own.
-    fn configure(&self, data: &Path) -> Result<()> {
-        let path = data.join("postgresql.conf");
-        let append = || -> io::Result<()> {
-            let mut file = File::options().append(true).open(&path)?;
-            file.write_all(b"\ninclude_if_exists = '../server.conf'\n")?;
-            file.sync_all()
-        };
-        append().map_err(failure::at("write", &path))
     }
 
     /// Starts it; while nobody was told of its port yet, one that somebody took meanwhile
@@ -329,202 +328,29 @@ impl<'a> Server<'a> {
         self.run(cx, record).await
     }
 
-    /// Starts it unless it runs, and sees to it that it ends with us where all does.
-    pub(super) async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
-        // What a program left that ended is about to be ended, and no server to rely on.
-        self.machine.supervision.admit(&self.machine.layout).await?;
-        self.run_unkept(cx, record).await?;
-        self.machine.supervision.keep_server(self.pid()).await
-    }
-
-    async fn run_unkept(&self, cx: &OpCtx, record: &Record) -> Result<()> {
-        if self.running() == Running::Ready {
-            return Ok(());
-        }
-        let binaries = binaries::for_data(self.major_of_data(record)?, &self.name())?;
-        let mut started = false;
-        loop {
-            match self.running() {
-                Running::Ready => return Ok(()),
-                Running::Busy(_) => {}
-                // A start that lost against another's is looked at again, once.
-                Running::No if started => return Err(self.did_not_start(record)),
-                Running::No => {
-                    started = true;
-                    self.start(cx, &binaries, record).await?;
-                    continue;
-                }
-            }
-            wait(cx, &self.name()).await?;
-        }
-    }
-
-    /// The version of the data as the data itself says it.
-    fn major_of_data(&self, record: &Record) -> Result<u32> {
-        let path = self.home.data().join("PG_VERSION");
-        let text = fs::read_to_string(&path).map_err(failure::at("read", &path))?;
-        Ok(text.trim().split('.').next().and_then(|major| major.parse().ok()).unwrap_or(record.made.major))
-    }
-
-    async fn start(&self, cx: &OpCtx, binaries: &Binaries, record: &Record) -> Result<()> {
-        let settings = self.home.folder.join("server.conf");
-        let text =
-            include_str!("../../../data/postgres.conf").replace("@PORT@", &record.made.port.to_string());
-        files::write_atomic(&settings, text.as_bytes()).map_err(failure::at("write", &settings))?;
-        let log = self.home.log();
-        // What it says while it starts is what `did_not_start` reads: the log begins anew,
-        // and the one before is kept beside it.
-        files::absent_is_ok(fs::rename(&log, self.home.folder.join("server.1.log")))
-            .map_err(failure::at("rename", &log))?;
-        if let Some(account) = &self.home.account {
-            std::os::unix::fs::chown(&settings, Some(account.uid), Some(account.gid))
-                .map_err(failure::at("give away", &settings))?;
-        }
-        let left = cx.deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
-        let lock = self.lock.try_clone().map_err(failure::at("keep the lock of", &self.home.folder))?;
-        // It detaches the server from us: another session, its output to the log.
-        let tool = Tool::new(&binaries.program("pg_ctl"), &self.home.folder, self.home.account.as_ref());
-        let mark = self.machine.supervision.server_mark().await?;
-        tool.envs(mark)
-            .args(["start", "-s", "-w", "-t"])
-            .arg(left.to_string())
-            .arg("-D")
-            .arg(self.home.data())
-            .arg("-l")
-            .arg(&log)
-            .stdin(lock)
-            .run(cx)
-            .await
-            .map(drop)
-    }
-
-    fn did_not_start(&self, record: &Record) -> ProviderError {
-        let lines = files::last_lines(&self.home.log(), 20);
-        if lines.iter().any(|line| line.contains("Address already in use")) {
-            return numbers::taken(LISTEN, record.made.port).with_help(format!(
-                "{} has that port; stop the process and run the same command again",
-                self.name()
-            ));
-        }
-        let full = lines.iter().any(|line| line.contains("No space left"));
-        let kind = if full { ErrorKind::Quota } else { ErrorKind::Unavailable };
-        ProviderError::new(kind, format!("{} did not start", self.name()))
-            .with_context("log", lines.join("\n"))
-            .with_help(format!("its log is `{}`", self.home.log().display()))
-    }
-
-    /// Is it running? By its own record of its process, checked against the process.
-    fn running(&self) -> Running {
-        let data = self.home.data();
-        let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else {
-            return Running::No;
-        };
-        let mut lines = text.lines();
-        let Some(pid) = lines.next().and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw) else {
-            return Running::No;
-        };
-        if !resident::works_in(pid, &data) {
-            // After a crash or a reboot the number may be anybody's, and the server would
-            // refuse to start while that process lives.
-            if Path::new("/proc/self").exists() {
-                let _ = fs::remove_file(data.join("postmaster.pid"));
-            }
-            return Running::No;
-        }
-        match lines.nth(6).map(str::trim) {
-            Some("ready") => Running::Ready,
-            _ => Running::Busy(pid),
-        }
-    }
-
-    /// Stops it if it runs: clients are cut off, transactions rolled back.
-    pub(super) async fn halt(&self, cx: &OpCtx) -> Result<()> {
-        let give_up = Instant::now() + STOP_GRACE;
-        let (mut asked, mut forced) = (false, false);
-        loop {
-            let pid = match self.running() {
-                Running::No => return Ok(()),
-                Running::Ready => match self.pid() {
-                    Some(pid) => pid,
-                    None => continue,
-                },
-                Running::Busy(pid) => pid,
-            };
-            let signal = if !asked {
-                asked = true;
-                Some(Signal::INT)
-            } else if !forced && Instant::now() > give_up {
-                forced = true;
-                Some(Signal::QUIT)
-            } else {
-                None
-            };
-            if let Some(signal) = signal
-                && let Err(error) = rustix::process::kill_process(pid, signal)
-                && error != rustix::io::Errno::SRCH
-            {
-                return Err(ProviderError::new(
-                    ErrorKind::Permission,
-                    format!("cannot stop {} (process {}): {error}", self.name(), pid.as_raw_nonzero()),
-                ));
-            }
-            wait(cx, &self.name()).await?;
-        }
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.home.data().join("postmaster.pid")).ok()?;
-        Pid::from_raw(text.lines().next()?.trim().parse().ok()?)
-    }
-
     /// A session as the superuser; sets its password anew when the store has lost it.
     async fn superuser(&self, cx: &OpCtx, record: &Record, database: &str) -> Result<Session> {
-        let binaries = binaries::for_data(record.made.major, &self.name())?;
-        let known = password::find(self.machine, &self.stack, &self.key, "superuser")?;
-        let password = match known {
-            Some(password) => password,
-            None => self.reset_superuser(cx, &binaries, record).await?,
-        };
-        Ok(Session {
-            program: binaries.psql()?,
-            folder: self.home.folder.clone(),
-            major: record.made.major,
-            login: Login {
-                port: record.made.port,
-                user: KNOWN.superuser.clone(),
-                database: database.to_owned(),
-                password,
+        let through = match &record.made.contained {
+            Some(contained) => self.through_container(cx, record, contained).await?,
+            None => Through::Program {
+                program: binaries::for_data(record.made.major, &self.name())?.psql()?,
+                folder: self.home.folder.clone(),
             },
-        })
-    }
-
-    /// The store was lost and the data was not: who owns the data may set the password.
-    async fn reset_superuser(
-        &self,
-        cx: &OpCtx,
-        binaries: &Binaries,
-        record: &Record,
-    ) -> Result<Secret<String>> {
-        self.halt(cx).await?;
-        let password = password::kept(self.machine, &self.stack, &self.key, "superuser")?;
-        let statement =
-            format!("ALTER ROLE {} PASSWORD {}\n", identifier(&KNOWN.superuser), literal(password.expose()));
-        let answer = Tool::new(&binaries.program("postgres"), &self.home.folder, self.home.account.as_ref())
-            .args(["--single", "-c", "log_min_error_statement=panic", "-D"])
-            .arg(self.home.data())
-            .arg("postgres")
-            .stdin(whole_input(statement.as_bytes(), &self.home.folder)?)
-            .run(cx)
-            .await?;
-        if !answer.status.success() || answer.stderr.contains("ERROR:") {
-            return Err(ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("cannot set the password of {} anew", self.name()),
-            )
-            .with_context("postgres", answer.stderr));
-        }
-        self.run(cx, record).await?;
-        Ok(password)
+        };
+        let password = match password::find(self.machine, &self.stack, &self.key, "superuser")? {
+            Some(password) => password,
+            None => match &record.made.contained {
+                Some(contained) => self.reset_contained(cx, record, contained).await?,
+                None => self.reset_installed(cx, record).await?,
+            },
+        };
+        let login = Login {
+            port: record.made.port,
+            user: KNOWN.superuser.clone(),
+            database: database.to_owned(),
+            password,
+        };
+        Ok(Session { through, major: record.made.major, login })
     }
 
     /// Role, database and extensions: each only where it is not there yet.
@@ -558,7 +384,8 @@ impl<'a> Server<'a> {
     pub(super) async fn remove(&self, cx: &OpCtx) -> Result<()> {
         let folder = &self.home.folder;
         let Some(mut record) = self.record()? else {
-            // Nothing of ours, or what a finished removal left.
+            // Nothing of ours, or what a finished removal left; or data whose record is lost.
+            self.remove_marked(cx).await?;
             files::remove_temporary(folder).map_err(failure::at("clean", folder))?;
             let _ = fs::remove_dir(folder);
             home::remove_empty_parents(&self.home);
@@ -566,7 +393,10 @@ impl<'a> Server<'a> {
         };
         record.progress = Progress::Deleting;
         record.write(folder)?;
-        self.halt(cx).await?;
+        match &record.made.contained {
+            Some(contained) => self.remove_contained(cx, &record, contained).await?,
+            None => self.halt_installed(cx).await?,
+        }
         let mut entries: Vec<PathBuf> = Vec::new();
         for entry in fs::read_dir(folder).map_err(failure::at("read", folder))? {
             let entry = entry.map_err(failure::at("read", folder))?;
@@ -600,7 +430,7 @@ pub(crate) async fn add_extensions<'a>(
         .await?;
     let available: BTreeSet<&str> = rows.iter().filter_map(|row| row.first()).map(String::as_str).collect();
     if let Some(missing) = names.iter().find(|name| !available.contains(*name)) {
-        return Err(binaries::extension_missing(missing, superuser.major, what_for));
+        return Err(superuser.extension_missing(missing, what_for));
     }
     let script: String =
         names.iter().map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", identifier(name))).collect();
@@ -608,16 +438,7 @@ pub(crate) async fn add_extensions<'a>(
     if answer.status.success() { Ok(()) } else { Err(refused(&answer)) }
 }
 
-/// How a server is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Running {
-    No,
-    /// Starting or stopping.
-    Busy(Pid),
-    Ready,
-}
-
-async fn wait(cx: &OpCtx, what: &str) -> Result<()> {
+pub(super) async fn wait(cx: &OpCtx, what: &str) -> Result<()> {
     if cx.cancellation.is_cancelled() {
         return Err(failure::cancelled(what));
     }

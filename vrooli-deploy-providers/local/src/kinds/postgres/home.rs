@@ -2,7 +2,8 @@
 //!
 //! `initdb` refuses root, and a server of another account must reach its data: so as root
 //! the data lies under `/var/lib`, in a folder of the workspace's id, and the server runs
-//! as the distribution's own account. Otherwise all is in the state folder.
+//! as the distribution's own account. Otherwise all is in the state folder; of a server in a
+//! container only the record is.
 
 use std::fs;
 use std::io;
@@ -21,14 +22,37 @@ use crate::layout::Layout;
 const FOR_ROOT: &str = "/var/lib/vrooli-deploy";
 const SORT: &str = "postgres";
 
-/// A server's folder and the account that it runs as (`None`: our own).
+/// A server's folder and the account that it runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
     pub(super) folder: PathBuf,
-    pub(super) account: Option<Account>,
+    runs_as: RunsAs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum RunsAs {
+    /// As ourselves.
+    Us,
+    /// We are root, and it must not be.
+    Account(Account),
+    /// The same, and there is no such account.
+    Nobody,
 }
 
 impl Home {
+    /// The account that the server's programs run as; `None`: our own.
+    pub(super) fn account(&self) -> Result<Option<&Account>> {
+        match &self.runs_as {
+            RunsAs::Us => Ok(None),
+            RunsAs::Account(account) => Ok(Some(account)),
+            RunsAs::Nobody => Err(ProviderError::new(
+                ErrorKind::Missing,
+                "PostgreSQL refuses to run as root, and this machine has no account `postgres` to run it as",
+            )
+            .with_help("run as an ordinary user, or make the account: `useradd --system postgres`")),
+        }
+    }
+
     pub(super) fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -42,7 +66,7 @@ impl Home {
         if let Some(parent) = self.folder.parent() {
             // As root the way down to the data must be open to the server's account; the
             // folder itself is not open to anybody else.
-            let mode = if self.account.is_some() { 0o711 } else { 0o700 };
+            let mode = if self.runs_as == RunsAs::Us { 0o700 } else { 0o711 };
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(mode)
@@ -54,7 +78,7 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failure::io("make", &self.folder, &error)),
         }
-        match &self.account {
+        match self.account()? {
             Some(account) => std::os::unix::fs::chown(&self.folder, Some(account.uid), Some(account.gid))
                 .map_err(failure::at("give away", &self.folder)),
             None => Ok(()),
@@ -81,17 +105,22 @@ pub(super) fn parents(layout: &Layout, stack: &StackId) -> Result<Vec<PathBuf>> 
     Ok(parents)
 }
 
-/// A server's home that is there, or where it would be made.
+/// The home of a server in a container: its record, in the state folder.
+pub(super) fn of_contained(layout: &Layout, stack: &StackId, key: &ResourceKey) -> Home {
+    Home { folder: layout.servers(stack, SORT).join(folder_name(key)), runs_as: RunsAs::Us }
+}
+
+/// The home of a server that is run from programs: where it is, or would be made.
 pub(super) fn of(layout: &Layout, stack: &StackId, key: &ResourceKey) -> Result<Home> {
     let inside = layout.servers(stack, SORT).join(folder_name(key));
     if !account::is_root() {
-        return Ok(Home { folder: inside, account: None });
+        return Ok(Home { folder: inside, runs_as: RunsAs::Us });
     }
     // Made by an ordinary user and now used by root: it goes on where it is.
     if let Ok(meta) = fs::metadata(&inside) {
         let owner = account::look_up(&meta.uid().to_string()).filter(|owner| owner.uid != 0);
         if let Some(owner) = owner {
-            return Ok(Home { folder: inside, account: Some(owner) });
+            return Ok(Home { folder: inside, runs_as: RunsAs::Account(owner) });
         }
     }
     let id = layout.workspace_id().map_err(failure::at("read the id of", layout.root()))?;
@@ -101,14 +130,8 @@ pub(super) fn of(layout: &Layout, stack: &StackId, key: &ResourceKey) -> Result<
         .join(stack.environment.as_str())
         .join(SORT)
         .join(folder_name(key));
-    let account = KNOWN.accounts.iter().find_map(|name| account::look_up(name)).ok_or_else(|| {
-        ProviderError::new(
-            ErrorKind::Missing,
-            "PostgreSQL refuses to run as root, and this machine has no account `postgres` to run it as",
-        )
-        .with_help("run as an ordinary user, or make the account: `useradd --system postgres`")
-    })?;
-    Ok(Home { folder, account: Some(account) })
+    let account = KNOWN.accounts.iter().find_map(|name| account::look_up(name));
+    Ok(Home { folder, runs_as: account.map_or(RunsAs::Nobody, RunsAs::Account) })
 }
 
 /// Removes what is left above a home when it was the last one.

@@ -1,9 +1,10 @@
-//! `local.postgres`: a private PostgreSQL server with one database, made from what the
-//! distribution installed. The pure half and the handler are here; the server itself, its
-//! programs and its folders have files of their own.
+//! `local.postgres`: a private PostgreSQL server with one database, run from what the
+//! distribution installed or in a container. The pure half is here; the server itself, each
+//! way to run it and its folders have files of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,30 +15,46 @@ use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
 };
 
+use super::Way;
+
 #[cfg(feature = "native")]
 mod binaries;
 #[cfg(feature = "native")]
+mod choice;
+#[cfg(feature = "native")]
 mod cluster;
+#[cfg(feature = "native")]
+mod contained;
 #[cfg(feature = "native")]
 mod handler;
 #[cfg(feature = "native")]
 mod home;
 #[cfg(feature = "native")]
+mod installed;
+#[cfg(feature = "native")]
 mod psql;
 #[cfg(feature = "native")]
 mod version;
+#[cfg(feature = "native")]
+mod wire;
 
 #[cfg(feature = "native")]
 use psql::Login;
 
 #[cfg(feature = "native")]
-pub(crate) use cluster::{add_extensions, exists, refused, sessions};
+pub(crate) use cluster::{add_extensions, exists, refused, sessions, stop_all};
 #[cfg(feature = "native")]
 pub use cluster::{ensure_running, stop};
 #[cfg(feature = "native")]
 pub(crate) use home::folder_for_root;
 #[cfg(feature = "native")]
 pub(crate) use psql::{Session, identifier, literal};
+
+/// Settings of a server that is made here.
+#[cfg(feature = "native")]
+const SETTINGS: &str = include_str!("../../../data/postgres.conf");
+
+const KIND: &str = "local.postgres";
 
 /// The kind `local.postgres`.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +139,15 @@ pub struct PostgresObserved {
     pub extensions: BTreeSet<SqlName>,
     /// Was its making finished?
     pub finished: bool,
+    /// How it is run.
+    #[serde(default, skip_serializing_if = "Way::is_programs")]
+    pub way: Way,
+    /// The folder of its data, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The container engine's volume that holds its data, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
 }
 
 impl ResourceKindDef for Postgres {
@@ -129,7 +155,7 @@ impl ResourceKindDef for Postgres {
     type Observed = PostgresObserved;
 
     fn kind(&self) -> ResourceKind {
-        super::kind_name("local.postgres")
+        super::kind_name(KIND)
     }
     fn output_names(&self) -> &'static [&'static str] {
         &["host", "port", "user", "database", "sslmode", "password", "url"]
@@ -189,6 +215,9 @@ mod tests {
             user: "vrooli".to_owned(),
             extensions: [name("pgcrypto")].into(),
             finished: true,
+            way: Way::Programs,
+            path: None,
+            volume: None,
         };
         let mut want = PostgresSpec {
             database: name("a"),

@@ -30,6 +30,11 @@ impl VersionWish {
         }
     }
 
+    /// `16`, `15 or newer`.
+    pub(super) fn in_words(self) -> String {
+        if self.highest == u32::MAX { format!("{} or newer", self.lowest) } else { self.highest.to_string() }
+    }
+
     pub(super) fn takes(self, major: u32) -> bool {
         (self.lowest..=self.highest).contains(&major)
     }

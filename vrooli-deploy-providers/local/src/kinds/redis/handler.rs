@@ -1,6 +1,6 @@
 //! The native half of `local.redis`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vrooli_deploy_core::names::{OutputName, ResourceKey, StackId};
@@ -9,9 +9,10 @@ use vrooli_deploy_core::provider::{
 };
 
 use super::server::{Record, Server, observed, parent, url};
-use super::{Redis, RedisObserved, RedisSpec};
+use super::{KIND, Redis, RedisObserved, RedisSpec};
 use crate::failure;
-use crate::kinds::{Machine, marker, physical_id};
+use crate::kinds::vessel;
+use crate::kinds::{Machine, Way, marker, physical_id};
 
 fn found(stack: &StackId, record: &Record) -> Found<RedisObserved> {
     Found {
@@ -22,12 +23,33 @@ fn found(stack: &StackId, record: &Record) -> Found<RedisObserved> {
     }
 }
 
-fn all(machine: &Machine, stack: &StackId) -> Result<Vec<Found<RedisObserved>>> {
+/// What records tell of, and what only marks in an engine do.
+async fn all(machine: &Machine, cx: &OpCtx, stack: &StackId) -> Result<Vec<Found<RedisObserved>>> {
     let mut items = Vec::new();
+    let mut volumes = BTreeSet::new();
     for folder in marker::folders(&parent(machine, stack))? {
-        if let Some(record) = Record::read(&folder)? {
+        if let Some(record) = Record::read(&folder)?
+            && record.is_owned(&machine.layout, cx.owner)
+        {
+            volumes.extend(record.made.contained.as_ref().map(|contained| contained.name.clone()));
             items.push(found(stack, &record));
         }
+    }
+    for marked in vessel::marked(machine, cx, stack).await? {
+        if marked.kind != KIND || !volumes.insert(marked.name.clone()) {
+            continue;
+        }
+        items.push(Found {
+            id: vessel::marked_id(machine, stack, &marked)?,
+            token: marked.token,
+            observed: RedisObserved {
+                port: 0,
+                finished: false,
+                way: Way::Docker,
+                volume: Some(marked.name.clone()),
+            },
+            key: marked.key,
+        });
     }
     Ok(items)
 }
@@ -62,10 +84,10 @@ impl ResourceHandler for Redis {
         key: &ResourceKey,
         _: Option<&PhysicalId>,
     ) -> Result<Vec<Found<RedisObserved>>> {
-        Ok(all(machine, &cx.stack)?.into_iter().filter(|found| found.key == *key).collect())
+        Ok(all(machine, cx, &cx.stack).await?.into_iter().filter(|found| found.key == *key).collect())
     }
-    async fn list(&self, machine: &Machine, _: &OpCtx, scope: &Scope) -> Result<Page<RedisObserved>> {
-        Ok(Page { items: all(machine, &scope.stack)?, next: None })
+    async fn list(&self, machine: &Machine, cx: &OpCtx, scope: &Scope) -> Result<Page<RedisObserved>> {
+        Ok(Page { items: all(machine, cx, &scope.stack).await?, next: None })
     }
     async fn create(
         &self,
@@ -87,8 +109,11 @@ impl ResourceHandler for Redis {
     ) -> Result<Created<RedisObserved>> {
         make(machine, cx, key).await
     }
-    async fn delete(&self, machine: &Machine, cx: &OpCtx, key: &ResourceKey, _: &PhysicalId) -> Result<()> {
+    async fn delete(&self, machine: &Machine, cx: &OpCtx, key: &ResourceKey, id: &PhysicalId) -> Result<()> {
         failure::may_begin(cx, "removing a Redis server")?;
+        if let Some(volume) = vessel::twin_in(id) {
+            return vessel::remove_twin(machine, cx, key, volume).await;
+        }
         Server::open(machine, cx, key).await?.remove(cx).await
     }
 }

@@ -1,5 +1,5 @@
-//! `local.redis`: a private Redis (or Valkey) server, made from what the distribution
-//! installed. The pure half is here, the native half beside it.
+//! `local.redis`: a private Redis (or Valkey) server, run from what the distribution
+//! installed or in a container. The pure half is here, the native half beside it.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,25 @@ use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
 };
 
+use super::Way;
+
+#[cfg(feature = "native")]
+mod contained;
 #[cfg(feature = "native")]
 mod handler;
+#[cfg(feature = "native")]
+mod installed;
 #[cfg(feature = "native")]
 mod server;
 #[cfg(feature = "native")]
 mod wire;
 
 #[cfg(feature = "native")]
+pub(crate) use server::stop_all;
+#[cfg(feature = "native")]
 pub use server::{ensure_running, stop};
+
+const KIND: &str = "local.redis";
 
 /// The kind `local.redis`.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +52,12 @@ pub struct RedisObserved {
     pub port: u16,
     /// Was its making finished?
     pub finished: bool,
+    /// How it is run.
+    #[serde(default, skip_serializing_if = "Way::is_programs")]
+    pub way: Way,
+    /// The container engine's volume that holds its data, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
 }
 
 impl ResourceKindDef for Redis {
@@ -49,7 +65,7 @@ impl ResourceKindDef for Redis {
     type Observed = RedisObserved;
 
     fn kind(&self) -> ResourceKind {
-        super::kind_name("local.redis")
+        super::kind_name(KIND)
     }
     fn output_names(&self) -> &'static [&'static str] {
         &["host", "port", "database", "password", "url"]

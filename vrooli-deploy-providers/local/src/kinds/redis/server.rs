@@ -1,67 +1,82 @@
 //! One private server: made, started, stopped and removed, each resumable from wherever a
 //! kill left it. Its settings, password included, reach it on standard input: no file
-//! holds them.
+//! holds them. How it is run is decided when it is made, and kept in its record.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
-use super::RedisObserved;
-use super::wire::{Answer, ask};
-use crate::kinds::marker::{Marker, Progress};
+use super::installed::program;
+use super::{KIND, RedisObserved};
+use crate::docker;
+use crate::kinds::marker::{self, Marker, Progress};
 use crate::kinds::numbers::PortRange;
-use crate::kinds::{Machine, folder_name, numbers, password, resident};
-use crate::tool::Tool;
-use crate::{environment, failure, files, programs};
+use crate::kinds::vessel::{self, Contained};
+use crate::kinds::{Machine, Way, folder_name, numbers, password};
+use crate::servers::{self, is_final, stays};
+use crate::{failure, files, programs};
 
 #[derive(Debug, Default, Deserialize)]
-struct Known {
-    programs: Vec<String>,
-    folders: Vec<String>,
+pub(super) struct Known {
+    pub(super) programs: Vec<String>,
+    pub(super) folders: Vec<String>,
     ports: PortRange,
 }
 
-static KNOWN: LazyLock<Known> =
+pub(super) static KNOWN: LazyLock<Known> =
     LazyLock::new(|| crate::knowledge(include_str!("../../../data/redis.json"), "redis.json"));
 
 /// What the record of a server says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Made {
-    port: u16,
+    pub(super) port: u16,
+    /// Where it is run in a container; else it is run from an installed program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) contained: Option<Contained>,
+}
+
+impl Made {
+    fn way(&self) -> Way {
+        if self.contained.is_some() { Way::Docker } else { Way::Programs }
+    }
 }
 
 pub(super) type Record = Marker<Made>;
 
 const SORT: &str = "redis";
-const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(super) const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const POLL: Duration = Duration::from_millis(25);
-/// How long a server may take to write its data before it is ended by force.
-const STOP_GRACE: Duration = Duration::from_secs(30);
-/// How long a server may take from letting go of us to its first sign of life.
-const START_GRACE: Duration = Duration::from_secs(20);
+/// What to do without a server of our own.
+const ELSEWHERE: &str = "or use a server that runs elsewhere: set `REDIS_URL` under `secrets` in the manifest; or do without: `--drop redis`";
 
 /// A server whose lock we hold.
 #[derive(Debug)]
 pub(super) struct Server<'a> {
-    machine: &'a Machine,
-    stack: StackId,
-    key: ResourceKey,
-    folder: PathBuf,
-    lock: File,
+    pub(super) machine: &'a Machine,
+    pub(super) stack: StackId,
+    pub(super) key: ResourceKey,
+    pub(super) folder: PathBuf,
+    pub(super) lock: File,
+    /// The state that asks.
+    owner: Uuid,
 }
 
 /// What the record says, as it is observed.
 pub(super) fn observed(record: &Record) -> RedisObserved {
-    RedisObserved { port: record.made.port, finished: record.progress == Progress::Ready }
+    RedisObserved {
+        port: record.made.port,
+        finished: record.progress == Progress::Ready,
+        way: record.made.way(),
+        volume: record.made.contained.as_ref().map(|contained| contained.name.clone()),
+    }
 }
 
 /// The URL with the password in it.
@@ -82,6 +97,7 @@ pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) ->
     let server = Server::open(machine, cx, key).await?;
     match server.record()? {
         Some(record) if record.progress == Progress::Ready => {
+            stays(cx, &machine.servers, record.made.way(), &server.name());
             server.run(cx, &record).await?;
             Ok(observed(&record))
         }
@@ -95,7 +111,26 @@ pub async fn ensure_running(machine: &Machine, cx: &OpCtx, key: &ResourceKey) ->
 /// # Errors
 /// When it does not stop.
 pub async fn stop(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<()> {
-    Server::open(machine, cx, key).await?.halt(cx).await
+    let server = Server::open(machine, cx, key).await?;
+    match server.record()? {
+        Some(record) => server.halt(cx, &record).await,
+        None => Ok(()),
+    }
+}
+
+/// Stops all servers of a stack.
+///
+/// # Errors
+/// When one does not stop.
+pub(crate) async fn stop_all(machine: &Machine, cx: &OpCtx) -> Result<()> {
+    for folder in marker::folders(&parent(machine, &cx.stack))? {
+        if let Some(record) = Record::read(&folder)?
+            && record.is_owned(&machine.layout, cx.owner)
+        {
+            stop(machine, cx, &record.key).await?;
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Server<'a> {
@@ -103,15 +138,19 @@ impl<'a> Server<'a> {
         let path = machine.layout.locks(&cx.stack).join(format!("{SORT}-{}", folder_name(key)));
         let lock = files::lock(cx, &path, &format!("the Redis server of {}", cx.stack)).await?;
         let folder = parent(machine, &cx.stack).join(folder_name(key));
-        Ok(Self { machine, stack: cx.stack.clone(), key: key.clone(), folder, lock })
+        Ok(Self { machine, stack: cx.stack.clone(), key: key.clone(), folder, lock, owner: cx.owner })
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("`{}` of {}", self.key, self.stack)
     }
 
+    /// Its record, unless it is another state's: then it is not touched.
     fn record(&self) -> Result<Option<Record>> {
-        Record::read(&self.folder)
+        match Record::read(&self.folder)? {
+            Some(record) => record.owned(&self.machine.layout, self.owner).map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn password(&self) -> Result<Secret<String>> {
@@ -123,10 +162,23 @@ impl<'a> Server<'a> {
         if self.record()?.is_some_and(|record| record.progress == Progress::Deleting) {
             self.remove(cx).await?;
         }
-        let mut record = match self.record()? {
-            Some(record) => record,
-            None => self.begin(cx).await?,
-        };
+        if let Some(record) = self.record()? {
+            stays(cx, &self.machine.servers, record.made.way(), &self.name());
+            return self.make_from(cx, record).await;
+        }
+        let had_data = vessel::has_marked(self.machine, cx, KIND, &self.key).await?;
+        let record = self.begin(cx).await?;
+        match self.make_from(cx, record).await {
+            // One that was begun here and cannot be made leaves nothing.
+            Err(error) if !had_data && is_final(&error) => {
+                self.remove(cx).await?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    async fn make_from(&self, cx: &OpCtx, mut record: Record) -> Result<Record> {
         self.run_first(cx, &mut record).await?;
         if record.progress != Progress::Ready {
             record.progress = Progress::Ready;
@@ -136,14 +188,45 @@ impl<'a> Server<'a> {
     }
 
     async fn begin(&self, cx: &OpCtx) -> Result<Record> {
-        program(&self.name())?;
+        let contained = self.choose(cx).await?;
         files::make_private(&self.folder).map_err(failure::at("make", &self.folder))?;
         files::remove_temporary(&self.folder).map_err(failure::at("clean", &self.folder))?;
         let _numbers = numbers::lock(cx, &self.machine.layout).await?;
         let port = numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
-        let record = Record::new(cx, &self.key, Made { port });
+        let record = Record::new(cx, &self.key, Made { port, contained });
         record.write(&self.folder)?;
         Ok(record)
+    }
+
+    /// How a new server is run: from an installed program, else in a container, where an
+    /// engine answers; or as the user says. Nothing is made but, where it is not there, the image.
+    async fn choose(&self, cx: &OpCtx) -> Result<Option<Contained>> {
+        let (name, options) = (self.name(), &self.machine.servers);
+        let engine = match (options.way, program(&name)) {
+            (None | Some(Way::Programs), Ok(_)) => return Ok(None),
+            (Some(Way::Programs), Err(error)) => {
+                let help = format!("{}; {ELSEWHERE}", error.help().unwrap_or_default());
+                return Err(error.with_help(help));
+            }
+            (Some(Way::Docker), _) => {
+                let found = options.find_engine(cx).await?;
+                found.map_err(|why| servers::no_engine(&name, &why, ELSEWHERE))?
+            }
+            (None, Err(error)) => {
+                let found = options.find_engine(cx).await?;
+                let engine = found.map_err(|why| servers::no_way(&error, &why, ELSEWHERE))?;
+                cx.output.line(&format!("{}: Docker is used instead", error.message()));
+                engine
+            }
+        };
+        let image = options.redis_image.clone().unwrap_or_else(|| docker::KNOWN.redis.image.clone());
+        engine
+            .ensure_image(cx, &image)
+            .await
+            .map_err(|error| servers::no_image(error, &programs::install("redis-server"), ELSEWHERE))?;
+        cx.output.line(&format!("{name} runs in a container of `{image}`"));
+        let name = vessel::name_of(self.machine, &self.stack, &self.key)?;
+        Ok(Some(Contained { engine: engine.socket, image, name }))
     }
 
     /// Starts it; while nobody was told of its port yet, one that somebody took meanwhile
@@ -168,141 +251,33 @@ impl<'a> Server<'a> {
     async fn run(&self, cx: &OpCtx, record: &Record) -> Result<()> {
         // What a program left that ended is about to be ended, and no server to rely on.
         self.machine.supervision.admit(&self.machine.layout).await?;
-        self.run_unkept(cx, record).await?;
-        self.machine.supervision.keep_server(self.pid()).await
-    }
-
-    async fn run_unkept(&self, cx: &OpCtx, record: &Record) -> Result<()> {
-        let password = self.password()?;
-        let port = record.made.port;
-        let mut started: Option<Instant> = None;
-        loop {
-            match (ask(port, &password).await, self.pid()) {
-                (Answer::Ready, _) => return Ok(()),
-                // Ours with another password: the store was lost. It gets the new one.
-                (Answer::Stranger, Some(_)) => self.halt(cx).await?,
-                (Answer::Stranger, None) => return Err(self.taken(port)),
-                (Answer::Busy | Answer::Nobody, Some(_)) | (Answer::Busy, None) => {}
-                (Answer::Nobody, None) => match started {
-                    None => {
-                        started = Some(Instant::now());
-                        self.start(cx, port, &password).await?;
-                        continue;
-                    }
-                    // It lets go of us before it listens and before it says its number.
-                    Some(at) if at.elapsed() < START_GRACE && !self.gave_up() => {}
-                    Some(_) => return Err(self.did_not_start(port)),
-                },
-            }
-            wait(cx, &self.name()).await?;
+        match &record.made.contained {
+            Some(contained) => self.run_contained(cx, record, contained).await,
+            None => self.run_installed(cx, record).await,
         }
     }
 
-    fn log(&self) -> Vec<String> {
-        files::last_lines(&self.folder.join("server.log"), 20)
-    }
-
-    /// Does the log of this start say that it ended?
-    fn gave_up(&self) -> bool {
-        let ends = ["aborting", "Fatal error", "FATAL CONFIG", "Address already in use", "No space left"];
-        self.log().iter().any(|line| ends.iter().any(|end| line.contains(end)))
-    }
-
-    fn taken(&self, port: u16) -> ProviderError {
-        numbers::taken(LISTEN, port).with_help(format!(
-            "{} has that port; stop the process and run the same command again",
-            self.name()
-        ))
-    }
-
-    async fn start(&self, cx: &OpCtx, port: u16, password: &Secret<String>) -> Result<()> {
-        let program = program(&self.name())?;
-        let log = self.folder.join("server.log");
-        // What it says while it starts is what is read if it does not; the log before is
-        // kept beside it.
-        files::absent_is_ok(fs::rename(&log, self.folder.join("server.1.log")))
-            .map_err(failure::at("rename", &log))?;
-        let settings = Secret::new(format!(
-            "bind 127.0.0.1\nprotected-mode yes\nport {port}\nrequirepass {}\ndaemonize yes\nsupervised no\n\
-             dir {}\nlogfile {}\npidfile {}\nappendonly yes\n",
-            password.expose(),
-            quoted(&self.folder),
-            quoted(&log),
-            quoted(&self.folder.join("redis.pid")),
-        ));
-        let pipe = |error: io::Error| failure::io("make a pipe for", &self.folder, &error);
-        let (reader, mut writer) = io::pipe().map_err(pipe)?;
-        writer.write_all(settings.expose().as_bytes()).map_err(pipe)?;
-        drop(writer);
-        self.lock.set_len(0).map_err(pipe)?;
-        // It detaches itself from us and lets go of the lock, which is its standard output.
-        let mark = self.machine.supervision.server_mark().await?;
-        let answer = Tool::new(&program, &self.folder, None)
-            .envs(mark)
-            .arg("-")
-            .stdin(reader)
-            .output_to(&self.lock)
-            .map_err(pipe)?
-            .run(cx)
-            .await?;
-        if answer.status.success() { Ok(()) } else { Err(self.did_not_start(port)) }
-    }
-
-    fn did_not_start(&self, port: u16) -> ProviderError {
-        let lines = self.log();
-        if lines.iter().any(|line| line.contains("Address already in use")) {
-            return self.taken(port);
+    async fn halt(&self, cx: &OpCtx, record: &Record) -> Result<()> {
+        match &record.made.contained {
+            Some(contained) => self.vessel(cx, record, contained).await?.halt(cx).await,
+            None => self.halt_installed(cx).await,
         }
-        let log = self.folder.join("server.log");
-        ProviderError::new(ErrorKind::Unavailable, format!("{} did not start", self.name()))
-            .with_context("log", lines.join("\n"))
-            .with_help(format!("its log is `{}`", log.display()))
-    }
-
-    /// The process of our server, if it runs.
-    fn pid(&self) -> Option<Pid> {
-        let text = fs::read_to_string(self.folder.join("redis.pid")).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
-        resident::works_in(pid, &self.folder).then_some(pid)
-    }
-
-    pub(super) async fn halt(&self, cx: &OpCtx) -> Result<()> {
-        let give_up = Instant::now() + STOP_GRACE;
-        let (mut asked, mut forced) = (false, false);
-        while let Some(pid) = self.pid() {
-            let signal = if !asked {
-                asked = true;
-                Some(Signal::TERM)
-            } else if !forced && Instant::now() > give_up {
-                forced = true;
-                Some(Signal::KILL)
-            } else {
-                None
-            };
-            if let Some(signal) = signal
-                && let Err(error) = rustix::process::kill_process(pid, signal)
-                && error != rustix::io::Errno::SRCH
-            {
-                return Err(ProviderError::new(
-                    ErrorKind::Permission,
-                    format!("cannot stop {} (process {}): {error}", self.name(), pid.as_raw_nonzero()),
-                ));
-            }
-            wait(cx, &self.name()).await?;
-        }
-        Ok(())
     }
 
     /// Stops it and removes everything, the record last.
     pub(super) async fn remove(&self, cx: &OpCtx) -> Result<()> {
         let Some(mut record) = self.record()? else {
+            self.remove_marked(cx).await?;
             files::remove_temporary(&self.folder).map_err(failure::at("clean", &self.folder))?;
             let _ = fs::remove_dir(&self.folder);
             return Ok(());
         };
         record.progress = Progress::Deleting;
         record.write(&self.folder)?;
-        self.halt(cx).await?;
+        match &record.made.contained {
+            Some(contained) => self.remove_contained(cx, &record, contained).await?,
+            None => self.halt_installed(cx).await?,
+        }
         for entry in fs::read_dir(&self.folder).map_err(failure::at("read", &self.folder))? {
             let entry = entry.map_err(failure::at("read", &self.folder))?;
             if entry.file_name() != "resource.json" {
@@ -315,49 +290,7 @@ impl<'a> Server<'a> {
     }
 }
 
-/// The installed server.
-fn program(what_for: &str) -> Result<PathBuf> {
-    let variables = environment::of_this_process(&[]);
-    let path = environment::get(&variables, "PATH");
-    let on_path = KNOWN.programs.iter().find_map(|name| programs::find(name, path));
-    let elsewhere = || {
-        KNOWN
-            .folders
-            .iter()
-            .flat_map(|folder| KNOWN.programs.iter().map(move |name| Path::new(folder).join(name)))
-            .find(|file| programs::is_program(file))
-    };
-    on_path.or_else(elsewhere).ok_or_else(|| {
-        ProviderError::new(ErrorKind::Missing, format!("{what_for} needs a Redis server, and none is installed here")).with_help(format!(
-            "{}; or use a server that runs elsewhere, in a container too: set `REDIS_URL` under `secrets` in the manifest; or do without: `--drop redis`",
-            programs::install("redis-server")
-        ))
-    })
-}
-
-/// A path as a quoted string of Redis's settings.
-fn quoted(path: &Path) -> String {
-    use std::fmt::Write as _;
-    use std::os::unix::ffi::OsStrExt;
-    let mut text = String::from("\"");
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'"' | b'\\' => {
-                text.push('\\');
-                text.push(char::from(*byte));
-            }
-            0x20..=0x7e => text.push(char::from(*byte)),
-            // Writing to a String cannot fail.
-            other => {
-                let _ = write!(text, "\\x{other:02x}");
-            }
-        }
-    }
-    text.push('"');
-    text
-}
-
-async fn wait(cx: &OpCtx, what: &str) -> Result<()> {
+pub(super) async fn wait(cx: &OpCtx, what: &str) -> Result<()> {
     if cx.cancellation.is_cancelled() {
         return Err(failure::cancelled(what));
     }
@@ -375,10 +308,5 @@ mod tests {
     #[test]
     fn the_data_file_can_be_read() {
         crate::check_knowledge::<Known>(include_str!("../../../data/redis.json"));
-    }
-
-    #[test]
-    fn a_path_cannot_end_its_setting() {
-        assert_eq!(quoted(Path::new("/a b/\"c\"\nrequirepass x")), "\"/a b/\\\"c\\\"\\x0arequirepass x\"");
     }
 }

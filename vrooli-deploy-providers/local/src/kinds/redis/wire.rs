@@ -18,8 +18,10 @@ pub(super) enum Answer {
     Nobody,
     /// Ours, and ready.
     Ready,
-    /// Reads its data, or does not answer yet.
+    /// Reads its data.
     Busy,
+    /// Does not answer, or hangs up.
+    Silent,
     /// Somebody who does not know our password.
     Stranger,
 }
@@ -29,7 +31,7 @@ pub(super) async fn ask(port: u16, password: &Secret<String>) -> Answer {
     match tokio::time::timeout(PATIENCE, converse(port, password)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Answer::Nobody,
-        Ok(Err(_)) | Err(_) => Answer::Busy,
+        Ok(Err(_)) | Err(_) => Answer::Silent,
     }
 }
 
@@ -42,7 +44,7 @@ async fn converse(port: u16, password: &Secret<String>) -> io::Result<Answer> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;
     if line.is_empty() {
-        return Ok(Answer::Busy);
+        return Ok(Answer::Silent);
     }
     if !line.starts_with("+OK") {
         return Ok(if line.starts_with("-LOADING") { Answer::Busy } else { Answer::Stranger });

@@ -24,6 +24,7 @@ use super::identity::ProcessIdentity;
 use super::lock;
 use super::supervise::{self, Birth, SupervisorOptions};
 use crate::failure::at;
+use crate::kinds::vessel;
 use crate::layout::Layout;
 
 /// How long whatever a program left may take to end: its apps' grace, its servers' grace, and
@@ -194,16 +195,25 @@ impl InProcess {
             let mut state = self.0.state();
             (state.thread.take(), state.leash.take())
         };
-        let ended = tokio::task::spawn_blocking(move || {
-            if let Some(Thread { done, handle }) = thread {
-                drop(done);
-                let _ = handle.join();
-            }
-            if let Some(leash) = leash {
-                leash.end();
-            }
-        });
-        let _ = ended.await;
+        if let Some(Thread { done, handle }) = thread {
+            drop(done);
+            let _ = tokio::task::spawn_blocking(move || handle.join()).await;
+        }
+        if let Some(leash) = leash {
+            // While the workspace is ours. The supervisor stops them too, where one ran.
+            self.stop_contained().await;
+            let _ = tokio::task::spawn_blocking(move || leash.end()).await;
+        }
+    }
+
+    /// Stops all servers in containers that the workspace has: those that were started here,
+    /// and those that a killed program left to us.
+    async fn stop_contained(&self) {
+        let layout = &self.0.layout;
+        let (engines, Some(workspace)) = (vessel::engines(layout), layout.known_id()) else { return };
+        for failed in vessel::stop_all(workspace, layout.stacks().unwrap_or_default(), &engines).await {
+            tracing::warn!(workspace = %workspace, "a server could not be stopped: {failed}");
+        }
     }
 }
 

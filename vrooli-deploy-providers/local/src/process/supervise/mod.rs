@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ use super::protocol::Failure;
 use super::socket::Sockets;
 use super::table::Mark;
 use crate::failure::{self, at};
+use crate::kinds::vessel;
 use crate::layout::Layout;
 
 use front::Front;
@@ -153,6 +154,8 @@ pub(crate) struct Supervisor {
     allocating: Mutex<()>,
     clients: AtomicUsize,
     busy: Mutex<Instant>,
+    /// The container engines that hold something of the workspace.
+    engines: Mutex<Vec<PathBuf>>,
     ending: Mutex<Option<End>>,
     ended: Notify,
 }
@@ -292,6 +295,7 @@ impl Supervisor {
             allocating: Mutex::default(),
             clients: AtomicUsize::new(0),
             busy: Mutex::new(Instant::now()),
+            engines: Mutex::default(),
             ending: Mutex::default(),
             ended: Notify::new(),
             pinned,
@@ -323,11 +327,14 @@ impl Supervisor {
                 server.abort();
                 self.front.end(self, EDGE_GRACE).await;
                 self.each_unit(unit::UnitHandle::leave).await;
+                self.note_engines();
+                self.stop_contained(self.layout().stacks().unwrap_or_default()).await;
             }
             End::Deleted => {
                 self.front.end(self, Duration::ZERO).await;
                 // The processes of a workspace that is no more.
                 self.each_unit(unit::UnitHandle::abandon).await;
+                self.stop_contained(self.all_stacks().iter().map(|stack| stack.id.clone()).collect()).await;
             }
         }
         server.abort();
@@ -390,6 +397,7 @@ impl Supervisor {
             if let Some(end) = *self.ending.lock().unwrap_or_else(PoisonError::into_inner) {
                 return end;
             }
+            self.note_engines();
             for stack in self.all_stacks() {
                 stack.revert_if_due(self).await;
                 stack.see_to_watch(self);
@@ -413,6 +421,23 @@ impl Supervisor {
             if let Err(e) = result {
                 self.note(e.message());
             }
+        }
+    }
+
+    /// Stops servers in containers, which no end of ours ends.
+    async fn stop_contained(&self, stacks: Vec<StackId>) {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for failed in vessel::stop_all(self.workspace, stacks, &engines).await {
+            self.note(&failed);
+        }
+    }
+
+    /// Remembers which container engines hold something of the workspace: when its folder is
+    /// deleted it no longer says so.
+    fn note_engines(&self) {
+        let now = vessel::engines(self.layout());
+        if !now.is_empty() {
+            *self.engines.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
     }
 
