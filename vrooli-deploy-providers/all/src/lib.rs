@@ -1,10 +1,15 @@
 #![doc = include_str!("../../../README.md")]
-#![cfg_attr(not(feature = "local"), expect(unused_imports, reason = "no provider is compiled in"))]
 
 pub mod prices;
 
 use vrooli_deploy_core::provider::Registry;
 
+#[cfg(feature = "aws")]
+pub use vrooli_deploy_provider_aws as aws;
+#[cfg(feature = "bare-metal")]
+pub use vrooli_deploy_provider_bare_metal as bare_metal;
+#[cfg(feature = "digitalocean")]
+pub use vrooli_deploy_provider_digitalocean as digitalocean;
 #[cfg(feature = "local")]
 pub use vrooli_deploy_provider_local as local;
 
@@ -14,6 +19,12 @@ pub fn registry() -> Registry {
     let registry = Registry::new();
     #[cfg(feature = "local")]
     let registry = registry.with(local::LocalFactory::new());
+    #[cfg(feature = "aws")]
+    let registry = registry.with(aws::AwsFactory);
+    #[cfg(feature = "digitalocean")]
+    let registry = registry.with(digitalocean::DigitalOceanFactory);
+    #[cfg(feature = "bare-metal")]
+    let registry = registry.with(bare_metal::BareMetalFactory);
     registry
 }
 

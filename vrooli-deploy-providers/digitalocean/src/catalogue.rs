@@ -310,8 +310,13 @@ impl Catalogue {
     /// How large an environment is built.
     #[must_use]
     pub fn scale(&self, environment: &str) -> Scale {
-        let production = self.defaults.production_environments.iter().any(|name| name == environment);
-        if production { self.defaults.production } else { self.defaults.small }
+        if self.is_production(environment) { self.defaults.production } else { self.defaults.small }
+    }
+
+    /// Is it built as production?
+    #[must_use]
+    pub fn is_production(&self, environment: &str) -> bool {
+        self.defaults.production_environments.iter().any(|name| name == environment)
     }
 
     /// A region by its name.

@@ -1,0 +1,10 @@
+//! What the pure halves of all providers promise: every scenario lowers or says why not, and
+//! every price that is asked for is in the book. Files that lie beside the checkout are read
+//! in place; tests say what they skip where those are absent.
+
+mod corpus;
+mod example;
+mod goldens;
+mod lowered;
+mod prices;
+mod refusals;

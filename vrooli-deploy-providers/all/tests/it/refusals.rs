@@ -1,0 +1,252 @@
+//! What cannot be had is refused at its place, with the nearest thing that can.
+
+use serde_json::{Value, json};
+use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity, rules};
+use vrooli_deploy_core::names::StackId;
+use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
+
+use super::lowered::{check_diagnostic, check_stack, factory, lower, lower_plain, manifest};
+
+fn app(infrastructure: Value) -> Value {
+    json!({
+        "schema_version": "v0.1", "target": "saas", "provider": "aws",
+        "app": { "name": "shop" },
+        "infrastructure": infrastructure,
+        "services": {
+            "api": { "run": "./api", "ports": { "api": {} }, "routes": [{ "path": "/api" }] },
+            "ui": { "run": "node server.js", "ports": { "ui": {} }, "routes": [{ "path": "/" }] }
+        },
+        "dependencies": { "resources": { "postgres": { "extensions": ["pgcrypto"] } } }
+    })
+}
+
+fn said(provider: &str, document: &Value) -> Vec<Diagnostic> {
+    let loaded = manifest(document);
+    let checked = lower(&loaded.manifest, &loaded.spans, provider, "default");
+    checked.diagnostics.iter().for_each(check_diagnostic);
+    checked.diagnostics
+}
+
+fn find(provider: &str, document: &Value, code: Code) -> Diagnostic {
+    let all = said(provider, document);
+    all.iter().find(|one| one.code == code).unwrap_or_else(|| panic!("{code} is said: {all:?}")).clone()
+}
+
+#[test]
+fn unknown_names_get_the_nearest_known_one_and_a_place() {
+    let cases = [
+        ("aws", json!({ "region": "us-east1" }), rules::UNKNOWN_REGION, "`us-east-1`"),
+        ("aws", json!({ "compute": { "type": "fargat" } }), rules::COMPUTE_TYPE, "`fargate`"),
+        (
+            "aws",
+            json!({ "compute": { "type": "fargate", "size": "512/1025" } }),
+            rules::UNKNOWN_SIZE,
+            "`512/1024`",
+        ),
+        (
+            "aws",
+            json!({ "compute": { "type": "ec2", "size": "t3.smal" } }),
+            rules::UNKNOWN_SIZE,
+            "`t3.small`",
+        ),
+        (
+            "aws",
+            json!({ "database": { "type": "managed-postgres", "size": "db.t4.micro" } }),
+            rules::UNKNOWN_SIZE,
+            "db.t4g.micro",
+        ),
+        ("aws", json!({ "database": { "type": "managed-mysql" } }), rules::PART_TYPE, "managed-postgres"),
+        ("aws", json!({ "storage": { "type": "spaces" } }), rules::PART_TYPE, "s3"),
+        ("digitalocean", json!({ "region": "nyc9" }), rules::UNKNOWN_REGION, "nyc"),
+        (
+            "digitalocean",
+            json!({ "compute": { "type": "droplet", "size": "s-2vcpu-4g" } }),
+            rules::UNKNOWN_SIZE,
+            "`s-2vcpu-4gb`",
+        ),
+        ("digitalocean", json!({ "cache": { "type": "memcached" } }), rules::PART_TYPE, "managed-redis"),
+        (
+            "digitalocean",
+            json!({ "database": { "type": "managed-pg", "version": "9.6" } }),
+            rules::ENGINE_VERSION,
+            "default",
+        ),
+        (
+            "digitalocean",
+            json!({ "storage": { "type": "spaces", "region": "nyc1" } }),
+            rules::UNKNOWN_REGION,
+            "nyc3",
+        ),
+    ];
+    for (provider, infrastructure, code, near) in cases {
+        let found = find(provider, &app(infrastructure.clone()), code);
+        assert_eq!(found.severity, Severity::Error, "{found}");
+        assert!(found.help.as_deref().unwrap().contains(near), "{infrastructure}: {:?}", found.help);
+        assert!(found.to_string().starts_with("deployment.json:"), "{found} has a place");
+    }
+}
+
+#[test]
+fn counts_are_held_against_what_a_size_can() {
+    let infrastructure =
+        json!({ "compute": { "type": "app-platform", "size": "apps-s-1vcpu-0.5gb", "count": 2 } });
+    let found = find("digitalocean", &app(infrastructure), rules::COUNT);
+    assert!(found.help.unwrap().contains("apps-s-1vcpu-1gb"));
+    // Without a size one is chosen that can.
+    let mut document = app(json!({ "compute": { "type": "app-platform", "count": 2 } }));
+    let loaded = manifest(&document);
+    let stack = lower_plain(&loaded.manifest, "digitalocean", "default").into_result().unwrap().0;
+    let component = &stack.resources[&"compute/app".parse().unwrap()].spec["components"][0];
+    assert_eq!(
+        (component["size"].as_str(), component["count"].as_u64()),
+        (Some("apps-s-1vcpu-1gb"), Some(2))
+    );
+    // One that follows the load has processors of its own.
+    document["services"]["api"]["scaling"] = json!({ "min": 2, "max": 5 });
+    let loaded = manifest(&document);
+    let stack = lower_plain(&loaded.manifest, "digitalocean", "default").into_result().unwrap().0;
+    let component = &stack.resources[&"compute/app".parse().unwrap()].spec["components"][0];
+    assert!(
+        component["size"].as_str().unwrap().starts_with("apps-d-") && component["most"] == 5,
+        "{component}"
+    );
+    // A stand-by needs a size that can have one.
+    let infrastructure = json!({ "database": { "type": "managed-pg", "size": "db-s-1vcpu-1gb" } });
+    let loaded = manifest(&app(infrastructure));
+    let checked = lower_plain(&loaded.manifest, "digitalocean", "production");
+    assert!(
+        checked.diagnostics.iter().any(|one| one.code == rules::COUNT && one.severity == Severity::Warning)
+    );
+}
+
+#[test]
+fn a_size_is_chosen_by_what_is_needed_and_that_is_said() {
+    let all = said("digitalocean", &app(json!({})));
+    let sizes: Vec<&str> =
+        all.iter().filter(|one| one.code == rules::SIZE_CHOSEN).map(|one| one.message.as_str()).collect();
+    assert!(sizes.iter().any(|said| said.contains("db-s-2vcpu-4gb") && said.contains("4 GiB")), "{sizes:?}");
+    assert!(sizes.iter().any(|said| said.contains("s-1vcpu-2gb")), "{sizes:?}");
+    let all = said("aws", &app(json!({})));
+    assert!(all.iter().any(|one| one.message.contains("db.t4g.medium")), "{all:?}");
+    assert!(all.iter().any(|one| one.code == rules::CONNECTIONS && one.message.contains("450")), "{all:?}");
+}
+
+#[test]
+fn extensions_are_held_against_the_lists() {
+    let mut document = app(json!({}));
+    document["dependencies"]["resources"]["postgres"]["extensions"] =
+        json!(["timescaledb", "vector", "my_own"]);
+    for (provider, errors) in [("aws", 1), ("digitalocean", 0)] {
+        let all = said(provider, &document);
+        let found: Vec<_> = all.iter().filter(|one| one.code == rules::EXTENSION).collect();
+        assert_eq!(found.iter().filter(|one| one.severity == Severity::Error).count(), errors, "{found:?}");
+        assert!(found.iter().any(|one| one.severity == Severity::Warning && one.message.contains("my_own")));
+        assert!(!found.iter().any(|one| one.message.contains("vector")));
+    }
+}
+
+#[test]
+fn certificates_content_networks_and_balancers_are_honoured() {
+    let mut document = app(json!({}));
+    document["networking"] = json!({ "ssl": "letsencrypt", "cdn": true });
+    let tls = find("aws", &document, rules::TLS);
+    assert!(
+        tls.severity == Severity::Info && tls.message.contains("ACM") || tls.message.contains("domain"),
+        "{tls}"
+    );
+    assert!(
+        said("aws", &document).iter().any(|one| one.code == rules::TLS && one.message.contains("app.domain"))
+    );
+    let cdn = find("digitalocean", &document, rules::CDN);
+    assert!(cdn.message.contains("Spaces"), "{cdn}");
+    document["networking"]["ssl"] = json!("none");
+    document["app"]["domain"] = json!("shop.example.com");
+    let loaded = manifest(&document);
+    let stack = lower_plain(&loaded.manifest, "aws", "default").into_result().unwrap().0;
+    assert!(!stack.resources.keys().any(|key| key.as_str().contains("certificate")), "none was asked for");
+    document["networking"]["ssl"] = json!("managed");
+    let loaded = manifest(&document);
+    let stack = lower_plain(&loaded.manifest, "aws", "default").into_result().unwrap().0;
+    for key in ["front/certificate", "front/listener-https", "front/cdn", "dns/zone", "dns/app"] {
+        assert!(stack.resources.contains_key(&key.parse().unwrap()), "{key}");
+    }
+    document["networking"]["ssl"] = json!("zerossl");
+    assert_eq!(find("digitalocean", &document, rules::TLS).severity, Severity::Error);
+}
+
+#[test]
+fn the_parts_that_a_stack_needs_stand_in_one_region() {
+    let infrastructure =
+        json!({ "region": "us-east-1", "database": { "type": "rds", "region": "eu-west-1" } });
+    let found = find("aws", &app(infrastructure), rules::REGION_MISMATCH);
+    assert_eq!(found.severity, Severity::Error);
+    let infrastructure = json!({ "region": "us-east-1", "storage": { "type": "s3", "region": "eu-west-1" } });
+    let found = find("aws", &app(infrastructure), rules::REGION_MISMATCH);
+    assert_eq!(found.severity, Severity::Warning);
+}
+
+#[test]
+fn production_is_built_larger() {
+    let loaded = manifest(&app(json!({})));
+    let lowered = |environment| {
+        let stack = lower_plain(&loaded.manifest, "aws", environment).into_result().unwrap().0;
+        check_stack("aws", &stack);
+        stack
+    };
+    let (small, production) = (lowered("staging"), lowered("production"));
+    let spec = |stack: &vrooli_deploy_core::stack::Stack, key: &str| {
+        stack.resources[&key.parse().unwrap()].spec.clone()
+    };
+    assert_eq!(spec(&small, "database/postgres")["multi_az"], false);
+    assert_eq!(spec(&production, "database/postgres")["multi_az"], true);
+    assert_eq!(spec(&production, "database/postgres")["deletion_protection"], true);
+    assert_eq!(spec(&small, "compute/app")["public_address"], true);
+    assert_eq!(spec(&production, "compute/app")["public_address"], false);
+    let nats = |stack: &vrooli_deploy_core::stack::Stack| {
+        stack.resources.values().filter(|one| one.kind.as_str() == "aws.nat-gateway").count()
+    };
+    assert_eq!((nats(&small), nats(&production)), (0, 3));
+}
+
+#[test]
+fn opening_says_that_the_native_half_is_missing() {
+    use std::sync::Arc;
+    use vrooli_deploy_core::provider::{ErrorKind, OpenContext};
+
+    let context = OpenContext {
+        dir: std::path::PathBuf::new(),
+        owner: uuid::Uuid::nil(),
+        stack: StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() },
+        secrets: Arc::new(NoSecrets),
+    };
+    for provider in ["aws", "digitalocean", "bare-metal"] {
+        let error = factory(provider).open(&context).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, Some("VD0778")), "{provider}");
+        assert!(error.to_string().contains(provider), "{error}");
+    }
+}
+
+/// Opening a provider without a native half reads no secret.
+#[derive(Debug)]
+struct NoSecrets;
+
+impl SecretStore for NoSecrets {
+    fn name(&self) -> &str {
+        "none"
+    }
+    fn put(&self, _: &str, _: &Secret<String>) -> Result<SecretRef, SecretError> {
+        panic!("nothing is stored")
+    }
+    fn get(&self, _: &SecretRef) -> Result<Secret<String>, SecretError> {
+        panic!("nothing is read")
+    }
+    fn latest(&self, _: &str) -> Result<Option<SecretRef>, SecretError> {
+        panic!("nothing is read")
+    }
+    fn list(&self, _: &str) -> Result<Vec<SecretRef>, SecretError> {
+        panic!("nothing is read")
+    }
+    fn remove(&self, _: &[SecretRef]) -> Result<(), SecretError> {
+        panic!("nothing is removed")
+    }
+}

@@ -1,0 +1,139 @@
+//! `bare-metal.server`: a machine that is there already, and what it is for.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::{BillItem, Decimal, Line, PriceKey, Quantity};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
+};
+
+/// The kind `bare-metal.server`.
+#[derive(Debug, Clone, Copy)]
+pub struct Server;
+
+/// What is wanted of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSpec {
+    /// Host name or address.
+    pub host: String,
+    /// `app`, `database` or `cache`.
+    pub role: String,
+    /// Does it run the app?
+    pub runs_app: bool,
+    /// Resources of the app that it runs, `postgres`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// What it costs a month in US dollars, as the user says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub monthly_usd: Option<Decimal>,
+}
+
+/// What is seen of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServerObserved {
+    /// Host name or address.
+    pub host: String,
+    /// Is it prepared to run the app?
+    pub runs_app: bool,
+    /// Resources of the app that it runs.
+    pub resources: Vec<String>,
+}
+
+impl ResourceKindDef for Server {
+    type Spec<F: Form> = ServerSpec;
+    type Observed = ServerObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("bare-metal.server")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["host"]
+    }
+    fn diff(&self, want: &ServerSpec, have: &ServerObserved) -> Change {
+        // What a server is called and costs changes nothing on it.
+        let ServerSpec { host, role: _, runs_app, resources, monthly_usd: _ } = want;
+        Diff::new()
+            .replace("host", *host != have.host)
+            .update("runs_app", *runs_app != have.runs_app)
+            .update("resources", *resources != have.resources)
+            .done()
+    }
+    fn bill(&self, want: &ServerSpec) -> Vec<BillItem> {
+        // The price is the user's own figure: so many dollars, at one dollar each. Without one
+        // the book is asked for the host by name, does not know it, and an estimate says so.
+        let (sku, quantity) = match want.monthly_usd {
+            Some(amount) => ("usd-a-month", Quantity::Amount(amount)),
+            None => (want.host.as_str(), Quantity::Running(Decimal::ONE)),
+        };
+        let price = PriceKey {
+            provider: "bare-metal".to_owned(),
+            service: "server".to_owned(),
+            sku: sku.to_owned(),
+            region: "all".to_owned(),
+            attributes: BTreeMap::new(),
+        };
+        let what = format!("server {} ({})", want.host, want.role);
+        vec![BillItem {
+            line: Line::Servers,
+            what,
+            price,
+            quantity,
+            includes: Vec::new(),
+            per_release: false,
+        }]
+    }
+    fn permissions(&self, op: Op, want: &ServerSpec) -> Vec<Permission> {
+        let of = |action: &str| Permission { action: action.to_owned(), resource: want.host.clone() };
+        match op {
+            Op::Find | Op::List => vec![of("ssh:login")],
+            Op::Create | Op::Update | Op::Delete => vec![of("ssh:login"), of("sudo:root")],
+        }
+    }
+    fn ownership(&self, _: &ResourceKey, _: &ServerSpec) -> Ownership {
+        Ownership::HostLedger
+    }
+    fn outputs(&self, _: &PhysicalId, have: &ServerObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("host", have.host.clone().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use vrooli_deploy_core::provider::AnyKind;
+
+    use super::*;
+
+    fn spec(monthly_usd: Option<&str>) -> Value {
+        json!({ "host": "a.example.com", "role": "app", "runs_app": true, "resources": ["postgres"], "monthly_usd": monthly_usd })
+    }
+
+    #[test]
+    fn differences_are_answered() {
+        let have = json!({ "host": "a.example.com", "runs_app": true, "resources": ["postgres"] });
+        let diff = |field: &str, value: Value| {
+            let mut have = have.clone();
+            have[field] = value;
+            AnyKind::diff(&Server, &spec(None), &have).unwrap()
+        };
+        assert_eq!(AnyKind::diff(&Server, &spec(None), &have).unwrap(), Change::None);
+        assert_eq!(diff("host", json!("b")), Change::Replace(vec!["host".to_owned()]));
+        assert_eq!(diff("runs_app", json!(false)), Change::InPlace(vec!["runs_app".to_owned()]));
+        assert_eq!(diff("resources", json!([])), Change::InPlace(vec!["resources".to_owned()]));
+    }
+
+    #[test]
+    fn the_price_is_what_the_user_says() {
+        let bill = |usd| AnyKind::bill(&Server, &spec(usd)).unwrap().remove(0);
+        let said = bill(Some("12.50"));
+        assert_eq!(said.price.sku, "usd-a-month");
+        assert_eq!(said.quantity, Quantity::Amount(Decimal::new(1250, 2)));
+        assert_eq!(bill(None).price.sku, "a.example.com", "an estimate names what has no price");
+    }
+}

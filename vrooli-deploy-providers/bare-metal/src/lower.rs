@@ -1,0 +1,215 @@
+//! From what an app needs to what its servers are for. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use vrooli_deploy_core::cost::Decimal;
+use vrooli_deploy_core::diagnostics::{Checked, rules};
+use vrooli_deploy_core::manifest::ServerConfig;
+use vrooli_deploy_core::names::{ResourceKey, StackId};
+use vrooli_deploy_core::provider::LowerOptions;
+use vrooli_deploy_core::provider::lowering::{Lowering, unknown};
+use vrooli_deploy_core::requirements::Requirements;
+use vrooli_deploy_core::stack::Stack;
+
+use crate::kinds::server::{Server, ServerSpec};
+
+#[derive(Debug, Default, Deserialize)]
+struct Roles {
+    roles: BTreeMap<String, Vec<String>>,
+    resources: BTreeMap<String, Vec<String>>,
+}
+
+static ROLES: LazyLock<Roles> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../data/roles.json")).unwrap_or_default());
+
+/// The stack of an app on servers that are there, keyed `server/<host>`.
+pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
+    let mut lowering = Lowering::new(stack, options);
+    let mut servers = servers(&mut lowering);
+    let runs = !requirements.services.is_empty();
+    if servers.is_empty() || (runs && !servers.iter().any(|(_, server)| server.runs_app)) {
+        let what =
+            if servers.is_empty() { "no server is named" } else { "no server is there to run the app" };
+        lowering.say_at(
+            "/infrastructure/servers",
+            rules::NO_SERVERS
+                .diagnostic(what)
+                .help("name one: `infrastructure.servers: [{host: server1.example.com, role: app}]`"),
+        );
+        return finish(lowering, servers);
+    }
+    for requirement in &requirements.resources {
+        if lowering.pointed_elsewhere(requirement) {
+            continue;
+        }
+        let Some(roles) = ROLES.resources.get(&requirement.resource) else {
+            lowering.not_made(requirement, "a server of yours", "server");
+            continue;
+        };
+        let place = roles.iter().find_map(|role| servers.iter().position(|(_, server)| server.role == *role));
+        if place.is_none() {
+            let first = roles.first().map_or("", String::as_str);
+            let message =
+                format!("`{}` runs beside the app: no server has the role `{first}`", requirement.name);
+            lowering.say(rules::ADDED.diagnostic(message).help("name one with that role to keep them apart"));
+        }
+        let place =
+            place.or_else(|| servers.iter().position(|(_, server)| server.runs_app)).unwrap_or_default();
+        if let Some((_, server)) = servers.get_mut(place) {
+            server.resources.push(requirement.resource.clone());
+        }
+    }
+    finish(lowering, servers)
+}
+
+fn finish(mut lowering: Lowering<'_>, servers: Vec<(ResourceKey, ServerSpec)>) -> Checked<Stack> {
+    for (key, mut server) in servers {
+        server.resources.sort();
+        server.resources.dedup();
+        lowering.add(&key, &Server, &server, !server.resources.is_empty());
+    }
+    lowering.finish()
+}
+
+/// The servers of the manifest, those that cannot be used left out.
+fn servers(lowering: &mut Lowering<'_>) -> Vec<(ResourceKey, ServerSpec)> {
+    let mut servers = Vec::new();
+    for (index, config) in lowering.options().infrastructure.servers.iter().enumerate() {
+        let pointer = format!("/infrastructure/servers/{index}");
+        servers.extend(server(lowering, &pointer, config));
+    }
+    servers
+}
+
+fn server(
+    lowering: &mut Lowering<'_>,
+    pointer: &str,
+    config: &ServerConfig,
+) -> Option<(ResourceKey, ServerSpec)> {
+    let host = &config.host;
+    let valid = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
+    // Addresses of IPv6 have colons, which keys have not.
+    let key = ResourceKey::new(format!("server/{}", host.to_ascii_lowercase().replace(':', "-")));
+    let (true, Ok(key)) = (valid, key) else {
+        let message = format!("`{host}` is no host name and no address");
+        let diagnostic = rules::RESOURCE_UNUSABLE.diagnostic(message).help("letters, digits, `.`, `-`, `:`");
+        lowering.say_at(&format!("{pointer}/host"), diagnostic);
+        return None;
+    };
+    let word = config.role.to_ascii_lowercase();
+    let role = ROLES.roles.iter().find(|(name, also)| **name == word || also.contains(&word));
+    let Some((role, _)) = role else {
+        let known = ROLES.roles.keys().map(String::as_str);
+        let diagnostic = unknown(rules::SERVER_ROLE, "role of a server", &config.role, known);
+        lowering.say_at(&format!("{pointer}/role"), diagnostic);
+        return None;
+    };
+    let monthly_usd = match config.monthly_usd.as_deref().map(str::trim) {
+        None => {
+            lowering.say_at(
+                pointer,
+                rules::SERVER_PRICE
+                    .diagnostic(format!("what {host} costs is not said"))
+                    .help("give `monthly_usd` as decimal text, `\"12.00\"`, for estimates"),
+            );
+            None
+        }
+        Some(text) => match text.parse::<Decimal>() {
+            Ok(amount) if !amount.is_sign_negative() => Some(amount),
+            _ => {
+                lowering.say_at(
+                    &format!("{pointer}/monthly_usd"),
+                    rules::INVALID_VALUE
+                        .diagnostic(format!("`{text}` is no price: `monthly_usd` of {host} is decimal text"))
+                        .help("write it like `\"12.00\"`"),
+                );
+                return None;
+            }
+        },
+    };
+    let spec = ServerSpec {
+        host: host.clone(),
+        runs_app: role == "app",
+        role: role.clone(),
+        resources: Vec::new(),
+        monthly_usd,
+    };
+    Some((key, spec))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lowered(servers: serde_json::Value, resources: serde_json::Value) -> Checked<Stack> {
+        let stack: StackId = serde_json::from_value(json!({ "app": "a", "environment": "b" })).unwrap();
+        let requirements: Requirements = serde_json::from_value(json!({
+            "app": "a", "services": { "api": { "run": "./api" } }, "resources": resources, "dropped": [],
+            "data_volume": false
+        }))
+        .unwrap();
+        let options = LowerOptions {
+            infrastructure: serde_json::from_value(json!({ "servers": servers })).unwrap(),
+            ..LowerOptions::default()
+        };
+        lower(&stack, &requirements, &options)
+    }
+
+    fn postgres() -> serde_json::Value {
+        json!([{ "name": "postgres", "resource": "postgres", "primitive": "database", "env": {} }])
+    }
+
+    #[test]
+    fn the_data_can_be_read() {
+        serde_json::from_str::<Roles>(include_str!("../data/roles.json")).unwrap();
+        let prices: serde_json::Value = serde_json::from_str(crate::PRICES).unwrap();
+        assert_eq!(prices["entries"][0]["sku"], "usd-a-month");
+    }
+
+    #[test]
+    fn the_database_goes_to_its_server_or_beside_the_app() {
+        let servers = json!([
+            { "host": "s1.example.com", "role": "app", "monthly_usd": "5.00" },
+            { "host": "db.example.com", "role": "database", "monthly_usd": "10.00" }
+        ]);
+        let (stack, said) = lowered(servers, postgres()).into_result().unwrap();
+        assert!(said.is_empty(), "{said:?}");
+        let resource = &stack.resources[&ResourceKey::new("server/db.example.com").unwrap()];
+        assert_eq!(resource.spec["resources"], json!(["postgres"]));
+        assert!(resource.holds_data);
+
+        let servers = json!([{ "host": "s1.example.com", "role": "web", "monthly_usd": "0" }]);
+        let (stack, said) = lowered(servers, postgres()).into_result().unwrap();
+        assert_eq!(said[0].code, rules::ADDED);
+        assert_eq!(stack.resources.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let codes = |servers, resources| -> Vec<_> {
+            lowered(servers, resources).diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+        };
+        assert_eq!(codes(json!([]), json!([])), [rules::NO_SERVERS]);
+        assert!(
+            codes(json!([{ "host": "a b", "role": "app" }]), json!([])).contains(&rules::RESOURCE_UNUSABLE)
+        );
+        assert!(codes(json!([{ "host": "a", "role": "appp" }]), json!([])).contains(&rules::SERVER_ROLE));
+        assert!(
+            codes(json!([{ "host": "a", "role": "app", "monthly_usd": "-1" }]), json!([]))
+                .contains(&rules::INVALID_VALUE)
+        );
+        assert!(codes(json!([{ "host": "a", "role": "app" }]), json!([])).contains(&rules::SERVER_PRICE));
+        let twice = json!([
+            { "host": "a", "role": "app", "monthly_usd": "1" }, { "host": "A", "role": "app", "monthly_usd": "1" }
+        ]);
+        assert!(codes(twice, json!([])).contains(&rules::RESOURCE_UNUSABLE));
+        let qdrant =
+            json!([{ "name": "qdrant", "resource": "qdrant", "primitive": "vector-store", "env": {} }]);
+        let servers = json!([{ "host": "a", "role": "app", "monthly_usd": "1" }]);
+        assert_eq!(codes(servers, qdrant), [rules::RESOURCE_NOT_IN_CLOUD]);
+    }
+}
