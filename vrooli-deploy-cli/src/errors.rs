@@ -5,10 +5,11 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity};
+use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity, rules};
 use vrooli_deploy_core::engine::{Outcome, StepFailure};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::provider::ProviderError;
+use vrooli_deploy_core::validate::Validation;
 use vrooli_deploy_core::workspace::OperationError;
 
 /// What went wrong. Behind a pointer: it is returned from everywhere and seldom there.
@@ -205,6 +206,21 @@ impl Failure {
     /// Stopped by the user while something was being changed.
     pub(crate) fn interrupted_change() -> Self {
         Self::new(None, 130, "interrupted; the next command on the app goes on from here")
+    }
+
+    /// Rules say that the app must not be deployed as it is, or cannot understand it.
+    pub(crate) fn invalid(validation: &Validation) -> Self {
+        let names: Vec<&str> = validation.failed().map(|check| check.name).collect();
+        let message = format!(
+            "`{}` must not be deployed as it is: {} of {} checks failed: {}",
+            validation.stack.app,
+            names.len(),
+            validation.checks.len(),
+            names.join(", ")
+        );
+        let exit = if validation.is_wrong_input() { 1 } else { 7 };
+        Self::new(Some(rules::VALIDATION_FAILED), exit, message)
+            .with_help("`--verbose` shows what caused each, where, and the steps that mend it")
     }
 
     /// The input cannot be used.

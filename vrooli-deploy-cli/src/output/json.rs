@@ -3,6 +3,7 @@
 //! change what scripts read. The schema is `schemas/cli-output.v1.json`.
 
 mod estimate;
+mod validate;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::errors::Failure;
 
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
+pub(crate) use validate::{CheckLine, FindingLine, RemediationLine};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
 pub(crate) const VERSION: u32 = 1;
@@ -161,6 +163,8 @@ pub(crate) enum Line {
     Configuration(ConfigurationLine),
     /// What an app costs (`estimate-cost`).
     Estimate(Box<EstimateLine>),
+    /// What a rule says of an app (`validate`).
+    Check(Box<CheckLine>),
     /// A price book (`prices list`).
     PriceBook(BookLine),
     /// A price (`prices show`).
