@@ -7,6 +7,8 @@ mod prices;
 pub(crate) mod profile;
 mod secrets;
 mod strategy;
+mod swaps_apply;
+mod validate;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,6 +25,8 @@ pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
+pub(crate) use swaps_apply::SwapsApply;
+pub(crate) use validate::Validate;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -131,6 +135,11 @@ pub(crate) enum Command {
     Configure(configure::Configure),
     /// Show what an app costs a month
     EstimateCost(EstimateCost),
+    /// Put resources in the place of others
+    #[command(subcommand)]
+    Swaps(Swaps),
+    /// Say whether an app may be deployed as it is: every rule, and what to mend
+    Validate(Validate),
     /// List, show or refresh price books
     #[command(subcommand)]
     Prices(Prices),
@@ -176,6 +185,8 @@ impl Command {
             Self::Profile(profile) => profile.name(),
             Self::Configure(_) => "configure",
             Self::EstimateCost(_) => "estimate-cost",
+            Self::Swaps(Swaps::Apply(_)) => "swaps apply",
+            Self::Validate(_) => "validate",
             Self::Prices(Prices::List) => "prices list",
             Self::Prices(Prices::Show(_)) => "prices show",
             Self::Prices(Prices::Refresh(_)) => "prices refresh",
@@ -194,6 +205,13 @@ impl Command {
             Self::History(_) => "history",
         }
     }
+}
+
+/// What is done about swaps.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Swaps {
+    /// Put swaps into a profile; the next deployment uses them
+    Apply(SwapsApply),
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use vrooli_deploy_core::engine::{Outcome, StepFailure};
 use vrooli_deploy_core::fitness::{Fitness, TierFitness};
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::provider::ProviderError;
+use vrooli_deploy_core::validate::Validation;
 use vrooli_deploy_core::workspace::OperationError;
 
 /// What went wrong. Behind a pointer: it is returned from everywhere and seldom there.
@@ -226,6 +227,21 @@ impl Failure {
             format!("`{}` is not fit for the tier {}: {message}", fitness.app, tier.tier),
         )
         .with_help(format!("`vrooli-deploy explain {code}` says more; `-v` shows every term"))
+    }
+
+    /// Rules say that the app must not be deployed as it is, or cannot understand it.
+    pub(crate) fn invalid(validation: &Validation) -> Self {
+        let names: Vec<&str> = validation.failed().map(|check| check.name).collect();
+        let message = format!(
+            "`{}` must not be deployed as it is: {} of {} checks failed: {}",
+            validation.stack.app,
+            names.len(),
+            validation.checks.len(),
+            names.join(", ")
+        );
+        let exit = if validation.is_wrong_input() { 1 } else { 7 };
+        Self::new(Some(rules::VALIDATION_FAILED), exit, message)
+            .with_help("`--verbose` shows what caused each, where, and the steps that mend it")
     }
 
     /// The input cannot be used.

@@ -20,8 +20,10 @@ pub mod provider;
 pub mod release;
 pub mod requirements;
 pub mod secrets;
+pub mod sql;
 pub mod stack;
 pub mod swaps;
+pub mod validate;
 
 #[cfg(feature = "engine")]
 pub mod state;

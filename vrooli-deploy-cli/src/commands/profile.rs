@@ -289,7 +289,7 @@ async fn delete(context: &Context, workspace: &Workspace, args: &ProfileDelete) 
 }
 
 /// Says what a change came to.
-fn said(context: &Context, version: &ProfileVersion, changed: bool) -> Done {
+pub(super) fn said(context: &Context, version: &ProfileVersion, changed: bool) -> Done {
     let console = &context.console;
     if let Some(line) = output::profile(version) {
         let done = if changed { version.reason.as_str() } else { "nothing to change" };

@@ -4,6 +4,7 @@
 
 mod estimate;
 mod fitness;
+mod validate;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::errors::Failure;
 
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
+pub(crate) use validate::{CheckLine, FindingLine, RemediationLine};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
 pub(crate) const VERSION: u32 = 1;
@@ -186,6 +188,8 @@ pub(crate) enum Line {
     Configuration(ConfigurationLine),
     /// What an app costs (`estimate-cost`).
     Estimate(Box<EstimateLine>),
+    /// What a rule says of an app (`validate`).
+    Check(Box<CheckLine>),
     /// A price book (`prices list`).
     PriceBook(BookLine),
     /// A price (`prices show`).

@@ -17,6 +17,7 @@ mod status;
 mod style;
 mod table;
 mod terminal;
+mod validate;
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -38,6 +39,7 @@ pub(crate) use secrets::secrets;
 pub(crate) use status::{ago, name, status};
 pub(crate) use style::{Paint, harmless};
 pub(crate) use table::table;
+pub(crate) use validate::validation;
 
 /// How to talk, decided once.
 #[derive(Debug, Clone)]

@@ -137,6 +137,21 @@ rules! {
     POLICY "0342" "unusable-policy" Error;
     OVERRIDE_NOT_USED "0343" "override-not-used" Info;
 
+    // 038x-039x: validation
+    VALIDATION_FAILED "0380" "validation-failed" Error;
+    RESOURCE_LIMITS "0381" "resource-limits" Warning;
+    DATABASE_WITHOUT_TLS "0382" "database-without-tls" Error;
+    POOL_OVER_LIMIT "0383" "pool-over-limit" Warning;
+    SQL_RUNS_ONCE "0384" "sql-runs-once" Warning;
+    SQL_MAKES_DATABASE "0385" "sql-makes-database" Error;
+    SQL_SEED_REPEATS "0386" "sql-seed-repeats" Warning;
+    NETWORK_NOT_SHARED "0387" "network-not-shared" Error;
+    HEALTH_ASKS_OTHERS "0388" "health-asks-others" Warning;
+    HEALTH_DEGRADES "0389" "health-degrades" Warning;
+    HEALTH_SAYS_LITTLE "0390" "health-says-little" Warning;
+    SQL_UNREADABLE "0391" "sql-unreadable" Warning;
+    DEPENDENCIES "0392" "dependencies" Error;
+
     // 040x: prices
     UNKNOWN_PRICE "0401" "unknown-price" Error;
     UNKNOWN_PRICE_REGION "0402" "unknown-price-region" Error;

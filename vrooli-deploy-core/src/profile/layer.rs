@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{PartSettings, Profile, parts};
 use crate::diagnostics::{Checked, rules};
-use crate::manifest::DeploymentManifest;
+use crate::manifest::{DeploymentManifest, SwapConfig};
 use crate::manifest::shape::nearest;
 
 /// The part of a manifest that a profile's choices come to, laid over `base`, which the app's
@@ -32,6 +32,7 @@ pub fn layer(profile: &Profile, base: &DeploymentManifest) -> Checked<Value> {
     }
     put_map(&mut infrastructure, "compute", compute);
     let known = &base.infrastructure;
+    let swaps = crate::swaps::joined(&base.swaps, &profile.manifest_swaps());
     for (name, chosen, there, usual) in [
         ("database", &settings.database, known.database.is_some(), &["postgres", "mysql"][..]),
         ("cache", &settings.cache, known.cache.is_some(), &["redis"]),
@@ -39,7 +40,7 @@ pub fn layer(profile: &Profile, base: &DeploymentManifest) -> Checked<Value> {
     ] {
         let mut map = part_settings(chosen);
         if !there {
-            with_kind(&mut map, usual_kind(base, provider, usual));
+            with_kind(&mut map, usual_kind(base, &swaps, provider, usual));
         }
         put_map(&mut infrastructure, name, map);
     }
@@ -87,20 +88,10 @@ pub fn layer(profile: &Profile, base: &DeploymentManifest) -> Checked<Value> {
     if !profile.drop.is_empty() {
         put(&mut part, "drop", Some(&profile.drop));
     }
-    let mut resources = Map::new();
-    for swap in profile.swaps.iter().filter(|swap| swap.holds_on(profile.tier)) {
-        if base.dependencies.resources.contains_key(&swap.from) {
-            resources.insert(swap.from.to_string(), json!({"type": swap.to}));
-        } else {
-            diagnostics.push(
-                rules::SWAP_WITHOUT_TARGET
-                    .diagnostic(format!("`{}` is to be swapped, but the app does not declare it", swap.from))
-                    .help("check the name; `profile unset PROFILE swap NAME` takes the swap back"),
-            );
-        }
-    }
-    if !resources.is_empty() {
-        part.insert("dependencies".to_owned(), json!({"resources": resources}));
+    // One list, one mechanism: what the manifest swaps comes first, then what was chosen. Whether
+    // a swap meets anything and what the tier says of it is judged where needs are derived.
+    if swaps != base.swaps {
+        put(&mut part, "swaps", Some(&swaps));
     }
     Checked { value: Some(Value::Object(part)), diagnostics }
 }
@@ -139,11 +130,15 @@ fn with_kind(map: &mut Map<String, Value>, kind: Option<&str>) {
 }
 
 /// What the provider calls the first of these that the app declares.
-fn usual_kind(base: &DeploymentManifest, provider: &str, usual: &[&str]) -> Option<&'static str> {
+fn usual_kind(
+    base: &DeploymentManifest,
+    swaps: &[SwapConfig],
+    provider: &str,
+    usual: &[&str],
+) -> Option<&'static str> {
     let declares = |wanted: &str| {
         base.dependencies.resources.iter().any(|(name, resource)| {
-            let kind = resource.kind.as_deref().unwrap_or(name.as_str());
-            crate::requirements::catalogue().find(kind).is_some_and(|known| known.name == wanted)
+            crate::swaps::effective(name, resource, swaps).kind == wanted
         })
     };
     usual

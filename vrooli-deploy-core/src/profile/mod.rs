@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{SecretConfig, ServerConfig, StrategyKind, Tier, is_default};
+use crate::manifest::{SecretConfig, ServerConfig, StrategyKind, SwapConfig, Tier, is_default};
 use crate::names::{
     AppName, DependencyName, EnvironmentName, NameError, ProfileName, ProviderName, VariableName,
 };
@@ -180,6 +180,13 @@ impl Profile {
             secrets: BTreeMap::new(),
             values: Vec::new(),
         }
+    }
+
+    /// Its swaps that hold on its tier, as a manifest has them.
+    #[must_use]
+    pub fn manifest_swaps(&self) -> Vec<SwapConfig> {
+        let holding = self.swaps.iter().filter(|swap| swap.holds_on(self.tier));
+        holding.map(|swap| SwapConfig { from: swap.from.clone(), to: swap.to.clone() }).collect()
     }
 
     /// The stack that it is for.

@@ -15,7 +15,7 @@ use crate::manifest::{InfrastructureConfig, NetworkingConfig};
 use crate::names::{ProviderName, StackId};
 use crate::requirements::Requirements;
 use crate::secrets::SecretStore;
-use crate::stack::Stack;
+use crate::stack::{Resource, Stack};
 
 /// Makes a provider for a stack, and says without any call what the stack needs there.
 pub trait ProviderFactory: Debug + Send + Sync {
@@ -28,6 +28,11 @@ pub trait ProviderFactory: Debug + Send + Sync {
     /// estimate says so.
     fn kinds(&self) -> Vec<&'static dyn AnyKind> {
         Vec::new()
+    }
+    /// How many connections a database of this stack allows at once, where that is known. Pure.
+    fn connections(&self, resource: &Resource) -> Option<u32> {
+        let _ = resource;
+        None
     }
     /// Opens it for one stack. Makes no call that changes anything.
     ///

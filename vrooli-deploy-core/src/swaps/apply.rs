@@ -11,20 +11,28 @@ use crate::requirements::catalogue;
 ///
 /// No value when a swap is refused in the tier or names something unknown.
 pub fn apply(manifest: &DeploymentManifest, swaps: &[SwapConfig], tier: Tier) -> Checked<DeploymentManifest> {
-    let mut all = manifest.swaps.clone();
-    for swap in swaps {
-        if let Some(place) = all.iter().rposition(|other| is_inverse(swap, other)) {
-            all.remove(place);
-        } else if !all.iter().any(|other| same(swap, other)) {
-            all.push(swap.clone());
-        }
-    }
+    let all = joined(&manifest.swaps, swaps);
     // What was swapped back is not there to be checked; whether it could be is.
     let mut diagnostics = check(manifest, &[&manifest.swaps, swaps].concat(), tier);
     diagnostics.dedup();
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let value = (!failed).then(|| DeploymentManifest { swaps: all, ..manifest.clone() });
     Checked { value, diagnostics }
+}
+
+/// Swaps after others: one that takes back an earlier one removes that, one that is there
+/// already is not repeated.
+#[must_use]
+pub fn joined(earlier: &[SwapConfig], later: &[SwapConfig]) -> Vec<SwapConfig> {
+    let mut all = earlier.to_vec();
+    for swap in later {
+        if let Some(place) = all.iter().rposition(|other| is_inverse(swap, other)) {
+            all.remove(place);
+        } else if !all.iter().any(|other| same(swap, other)) {
+            all.push(swap.clone());
+        }
+    }
+    all
 }
 
 fn same(a: &SwapConfig, b: &SwapConfig) -> bool {

@@ -11,7 +11,7 @@ mod cascade;
 mod known;
 
 pub use analyze::{SwapAnalysis, TierChange, analyze};
-pub use apply::{apply, check};
+pub use apply::{apply, check, joined};
 pub use cascade::{Consequence, cascade};
 pub(crate) use known::{Effective, effective};
 pub use known::{Effort, Force, ForceKind, KnownSwap, Relationship, Verdict, known, list, offers};

@@ -89,12 +89,7 @@ impl Workspace {
         target: &Target,
         options: &EstimateOptions,
     ) -> Result<EstimateReport, OperationError> {
-        let Some(loaded) = &target.manifest else {
-            return Err(OperationError::Nothing {
-                message: format!("the folder of `{}` is gone", target.stack.app),
-                help: "give the folder where it is now".to_owned(),
-            });
-        };
+        let loaded = super::fitness::usable(target)?;
         let mut prices = self.prices()?;
         if let Some(choice) = &options.prices {
             prices = prices.with(self.price_book(choice)?);
@@ -105,7 +100,7 @@ impl Workspace {
         assess_options.compare.clone_from(&options.compare);
         assess_options.level = level;
         assess_options.max_monthly = options.max_monthly;
-        assess_options.include_optional = options.include_optional;
+        assess_options.include_optional = options.include_optional || target.include_optional();
         assess_options.drop.clone_from(&options.drop);
         // A book is not held against itself.
         let chosen = prices.layers().any(|book| book.name == AGAINST);

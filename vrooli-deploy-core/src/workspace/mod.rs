@@ -11,6 +11,7 @@ mod deploy;
 mod destroy;
 mod error;
 mod estimate;
+mod fitness;
 mod options;
 mod power;
 mod profiles;
@@ -22,6 +23,7 @@ mod session;
 mod source;
 mod steps;
 mod target;
+mod validate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,8 +43,12 @@ pub use options::{
     WorkspaceOptions,
 };
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit};
+pub use fitness::{FitnessChoices, FitnessReport};
+pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
+pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
+pub use validate::ValidationReport;
 
 /// One state folder and the providers of this program. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -54,6 +54,15 @@ pub struct Target {
     pub values: Vec<PathBuf>,
 }
 
+impl Target {
+    /// Does the profile ask for optional dependencies too?
+    #[must_use]
+    pub fn include_optional(&self) -> bool {
+        let profile = self.profile.as_ref().and_then(|version| version.profile.as_ref());
+        profile.and_then(|profile| profile.settings.include_optional).unwrap_or(false)
+    }
+}
+
 /// How an argument of the command line becomes a [`Target`].
 #[derive(Debug, Clone, Default)]
 pub struct TargetOptions {

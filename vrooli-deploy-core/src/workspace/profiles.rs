@@ -5,12 +5,13 @@ use std::path::Path;
 
 use super::target::load_layered;
 use super::{OperationError, Target, TargetOptions, Workspace};
-use crate::diagnostics::{Checked, Diagnostic, rules};
+use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
 use crate::manifest::shape::nearest;
 use crate::manifest::yaml::SourceFile;
-use crate::manifest::{DeploymentManifest, Layer, Layers, Tier, folder_of};
-use crate::names::{ProfileName, StackId};
+use crate::manifest::{DeploymentManifest, Layer, Layers, SwapConfig, Tier, folder_of};
+use crate::names::{DependencyName, ProfileName, StackId};
 use crate::profile::{self, Difference, Profile, ProfileId, ProfileVersion, from_stored, to_stored};
+use crate::requirements::catalogue;
 use crate::state::{NewRevision, Revision, StateError};
 
 const PROFILES: &str = "profile";
@@ -74,6 +75,18 @@ pub struct ImportedProfile {
     /// Was a version made? No: it was so already.
     pub changed: bool,
     /// What was noticed while reading the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What swaps came to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SwappedProfile {
+    /// The profile as it is now.
+    pub version: ProfileVersion,
+    /// Was a version made? No: it was so already.
+    pub changed: bool,
+    /// What its tier says of the swaps, short of refusing them.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -274,6 +287,43 @@ impl Workspace {
         }
     }
 
+    /// Puts swaps into a profile, where the next deployment finds them. One that takes back an
+    /// earlier one removes that. The scenario is never touched.
+    ///
+    /// # Errors
+    /// When the tier refuses a swap, or a name is not known; then nothing is written. Also when
+    /// the app's manifest cannot be read: what is swapped must be there.
+    pub async fn swap_profile(
+        &self,
+        id: ProfileId,
+        edit: &ProfileEdit,
+        swaps: &[SwapConfig],
+    ) -> Result<SwappedProfile, OperationError> {
+        let (current, mut wanted) = self.current(id, edit).await?;
+        swaps.iter().for_each(|swap| swap_one(&mut wanted, swap));
+        let candidate = ProfileVersion { profile: Some(wanted), ..current.clone() };
+        let target = self.profile_target(&candidate, &TargetOptions::default()).await?;
+        let Some(loaded) = &target.manifest else {
+            return Err(OperationError::Input(target.diagnostics));
+        };
+        let manifest = &loaded.manifest;
+        let diagnostics = crate::swaps::check(manifest, &manifest.swaps, manifest.target);
+        if diagnostics.iter().any(|found| found.severity == Severity::Error) {
+            return Err(OperationError::Input(diagnostics));
+        }
+        let change = |profile: &mut Profile| {
+            for swap in swaps {
+                swap_one(profile, swap);
+            }
+            profile.swaps.sort_by(|a, b| a.from.cmp(&b.from));
+            let words: Vec<String> = swaps.iter().map(ToString::to_string).collect();
+            Ok(format!("swap {}", words.join(" ")))
+        };
+        let version = self.change_profile(id, edit, change).await?;
+        let changed = version.version != current.version;
+        Ok(SwappedProfile { version, changed, diagnostics })
+    }
+
     /// Makes a new version that is equal to an older one.
     ///
     /// # Errors
@@ -464,6 +514,23 @@ impl Workspace {
             std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
         let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
         format!("{user}@{}", self.0.host)
+    }
+}
+
+/// One swap, after those that there are.
+fn swap_one(profile: &mut Profile, swap: &SwapConfig) {
+    let canonical = |name: &DependencyName| catalogue().canonical(name.as_str()).to_owned();
+    let inverse = profile.swaps.iter().position(|known| {
+        canonical(&known.from) == canonical(&swap.to) && canonical(&known.to) == canonical(&swap.from)
+    });
+    if let Some(place) = inverse {
+        profile.swaps.remove(place);
+        return;
+    }
+    match profile.swaps.iter_mut().find(|known| known.from == swap.from) {
+        Some(known) if known.to == swap.to => {}
+        Some(known) => *known = profile::Swap::new(swap.from.clone(), swap.to.clone()),
+        None => profile.swaps.push(profile::Swap::new(swap.from.clone(), swap.to.clone())),
     }
 }
 

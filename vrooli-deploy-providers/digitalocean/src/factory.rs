@@ -6,7 +6,7 @@ use vrooli_deploy_core::provider::{
     AnyKind, ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, Result,
 };
 use vrooli_deploy_core::requirements::Requirements;
-use vrooli_deploy_core::stack::Stack;
+use vrooli_deploy_core::stack::{Resource, Stack};
 
 /// Makes the `digitalocean` provider.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +27,11 @@ impl ProviderFactory for DigitalOceanFactory {
 
     fn kinds(&self) -> Vec<&'static dyn AnyKind> {
         crate::kinds::all()
+    }
+
+    fn connections(&self, resource: &Resource) -> Option<u32> {
+        let text = |field: &str| resource.spec.get(field).and_then(|value| value.as_str());
+        crate::catalogue::catalogue().connections(text("engine")?, text("size")?)
     }
 
     fn open(&self, _: &OpenContext) -> Result<Arc<dyn Provider>> {

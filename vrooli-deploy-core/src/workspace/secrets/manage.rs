@@ -68,7 +68,8 @@ impl Workspace {
         manifest.drop.extend(options.drop.iter().cloned());
         let tier = options.tier.unwrap_or(manifest.target);
         let mut derive =
-            DeriveOptions { include_optional: options.include_optional, ..DeriveOptions::default() };
+            DeriveOptions::default();
+        derive.include_optional = options.include_optional || target.include_optional();
         derive.tier = Some(tier);
         // What is wrong with dependencies is said by `manifest validate` and `plan`.
         let Some(requirements) = requirements::derive(&manifest, &derive).value else {

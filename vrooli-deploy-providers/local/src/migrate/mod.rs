@@ -5,7 +5,6 @@
 //! lies ready before `psql` starts: a script that is cut off is never committed in part.
 
 mod files;
-mod lexer;
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
+use vrooli_deploy_core::sql::{self as lexer, Piece, PieceKind, Word};
 
-use super::lexer::{self, Piece, PieceKind, Word};
 
 #[derive(Debug, Default, Deserialize)]
 struct Known {

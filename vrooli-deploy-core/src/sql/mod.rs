@@ -5,32 +5,39 @@
 /// A piece of a script that does something. Bytes outside of pieces are comments and
 /// white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// First byte.
-    pub(super) start: usize,
+    pub start: usize,
     /// One past the last byte, terminator and inline data included.
-    pub(super) end: usize,
+    pub end: usize,
     /// Line of the first byte, from 1.
-    pub(super) line: usize,
-    pub(super) kind: PieceKind,
+    pub line: usize,
+    /// What it is.
+    pub kind: PieceKind,
 }
 
 /// What it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum PieceKind {
+pub enum PieceKind {
     /// Words of a statement, without comments.
     Statement {
+        /// The words.
         words: Vec<Word>,
         /// The backslash command that ended it instead of `;`.
         ended_by: Option<String>,
     },
     /// A backslash command with the rest of its line.
-    Command { name: String, rest: String },
+    Command {
+        /// Its name, without the backslash.
+        name: String,
+        /// The rest of its line.
+        rest: String,
+    },
 }
 
 /// A word of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// A key word or a name without quotes.
     Plain(String),
     /// A name in double quotes, without them.
@@ -43,12 +50,14 @@ pub(super) enum Word {
 
 impl Word {
     /// Is it this key word?
-    pub(super) fn is(&self, key: &str) -> bool {
+    #[must_use]
+    pub fn is(&self, key: &str) -> bool {
         matches!(self, Self::Plain(word) if word.eq_ignore_ascii_case(key))
     }
 
     /// The name, folded as the server does.
-    pub(super) fn name(&self) -> Option<String> {
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
         match self {
             Self::Plain(word) => Some(word.to_lowercase()),
             Self::Quoted(word) => Some(word.clone()),
@@ -59,13 +68,18 @@ impl Word {
 
 /// What is open at the end of a script, with the line it was opened in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unclosed {
-    pub(super) what: &'static str,
-    pub(super) line: usize,
+pub struct Unclosed {
+    /// `a text`, `a comment`, …
+    pub what: &'static str,
+    /// From 1.
+    pub line: usize,
 }
 
 /// Splits a script. `ends` are the backslash commands that end a statement.
-pub(super) fn split(script: &str, ends: &[String]) -> Result<Vec<Piece>, Unclosed> {
+///
+/// # Errors
+/// When something is still open at the end.
+pub fn split(script: &str, ends: &[String]) -> Result<Vec<Piece>, Unclosed> {
     Lexer { text: script, at: 0, line: 1, pieces: Vec::new(), open: None, ends }.run()
 }
 

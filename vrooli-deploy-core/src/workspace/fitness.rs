@@ -1,0 +1,146 @@
+//! How fit an app is, with what it costs and what becomes of its secrets taken for real.
+
+use super::{EstimateOptions, EstimateReport, OperationError, SecretsOptions, Target, Workspace};
+use crate::diagnostics::Diagnostic;
+use crate::fitness::{AssessOptions, CostGate, Fitness, assess};
+use crate::manifest::{LoadedManifest, SwapConfig};
+use crate::names::StackId;
+use crate::swaps::{self, SwapAnalysis};
+use crate::validate::readiness;
+
+/// What an app is scored with, beside what it is.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct FitnessChoices {
+    /// Tiers, drops, swaps, and how to score.
+    pub assess: AssessOptions,
+    /// What it may cost a month, and what that is said with. Without a limit nothing is estimated.
+    pub estimate: EstimateOptions,
+}
+
+/// How fit an app is, and what that was worked out from.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct FitnessReport {
+    /// The scores.
+    pub fitness: Fitness,
+    /// What it costs, where a limit was set.
+    pub estimate: Option<EstimateReport>,
+    /// What was noticed on the way.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Workspace {
+    /// Scores an app for the tiers that are asked for (default: the manifest's). Secrets count
+    /// as they stand in the store; with a limit of costs the estimate counts, too.
+    ///
+    /// # Errors
+    /// When the manifest cannot be used, or a limit is set and no estimate can be made.
+    pub async fn fitness(
+        &self,
+        target: &Target,
+        choices: &FitnessChoices,
+    ) -> Result<FitnessReport, OperationError> {
+        let loaded = usable(target)?;
+        let mut options = choices.assess.clone();
+        options.include_optional |= target.include_optional();
+        let estimate = match choices.estimate.max_monthly {
+            None => None,
+            Some(limit) => {
+                let mut asked = choices.estimate.clone();
+                asked.include_optional |= options.include_optional;
+                asked.drop.extend(options.drop.iter().cloned());
+                if asked.provider.is_none() {
+                    asked.provider.clone_from(&options.fitness.provider);
+                }
+                let swapped = with_swaps(target, &options.swaps);
+                let report = self.estimate(&swapped, &asked)?;
+                let of = &report.assessment;
+                let monthly = of.estimate.total(of.level);
+                let budget = crate::cost::Money { amount: limit, currency: monthly.currency };
+                options.fitness.cost = Some(CostGate { monthly, budget });
+                Some(report)
+            }
+        };
+        let asked = if options.tiers.is_empty() {
+            vec![loaded.manifest.target]
+        } else {
+            std::mem::take(&mut options.tiers)
+        };
+        let mut diagnostics = target.diagnostics.clone();
+        let mut whole: Option<Fitness> = None;
+        // Each tier has secrets of its own.
+        for tier in asked {
+            let mut secrets = SecretsOptions::default();
+            secrets.tier = Some(tier);
+            secrets.include_optional = options.include_optional;
+            secrets.drop.clone_from(&options.drop);
+            let plan = self.identify_secrets(&with_swaps(target, &options.swaps), &secrets).await?;
+            let mut one = options.clone();
+            one.tiers = vec![tier];
+            let stored = |secret: &crate::secrets::PlannedSecret| plan.stored.contains_key(&secret.name);
+            one.fitness.secrets = Some(readiness(&plan.plan, &stored));
+            let assessed = assess(loaded, &one);
+            for found in assessed.diagnostics {
+                let same = |d: &Diagnostic| d.code == found.code && d.message == found.message;
+                if !diagnostics.iter().any(same) {
+                    diagnostics.push(found);
+                }
+            }
+            let Some(mut fitness) = assessed.value else { continue };
+            fitness.app = target.stack.app.clone();
+            match &mut whole {
+                Some(whole) => whole.tiers.extend(fitness.tiers),
+                None => whole = Some(fitness),
+            }
+        }
+        let Some(mut fitness) = whole else { return Err(OperationError::Input(diagnostics)) };
+        fitness.tiers.sort_by_key(|fitness| fitness.tier);
+        fitness.tiers.dedup_by_key(|fitness| fitness.tier);
+        Ok(FitnessReport { fitness, estimate, diagnostics })
+    }
+
+    /// What a swap would do to an app in every tier, and what it forces.
+    ///
+    /// # Errors
+    /// When the manifest cannot be used.
+    pub fn analyze_swap(
+        &self,
+        target: &Target,
+        swap: &SwapConfig,
+        options: &AssessOptions,
+    ) -> Result<(SwapAnalysis, Vec<Diagnostic>), OperationError> {
+        let checked = swaps::analyze(usable(target)?, swap, options);
+        let mut diagnostics = target.diagnostics.clone();
+        diagnostics.extend(checked.diagnostics);
+        match checked.value {
+            Some(analysis) => Ok((analysis, diagnostics)),
+            None => Err(OperationError::Input(diagnostics)),
+        }
+    }
+}
+
+/// The manifest, or why there is none.
+pub(super) fn usable(target: &Target) -> Result<&LoadedManifest, OperationError> {
+    match &target.manifest {
+        Some(loaded) => Ok(loaded),
+        None if !target.diagnostics.is_empty() => Err(OperationError::Input(target.diagnostics.clone())),
+        None => Err(gone(&target.stack)),
+    }
+}
+
+fn gone(stack: &StackId) -> OperationError {
+    OperationError::Nothing {
+        message: format!("the folder of `{}` is gone", stack.app),
+        help: "give the folder where it is now".to_owned(),
+    }
+}
+
+/// The target with swaps beside those of its manifest.
+fn with_swaps(target: &Target, swaps: &[SwapConfig]) -> Target {
+    let mut target = target.clone();
+    if let Some(loaded) = &mut target.manifest {
+        loaded.manifest.swaps = swaps::joined(&loaded.manifest.swaps, swaps);
+    }
+    target
+}
