@@ -135,9 +135,6 @@ pub(crate) enum Command {
     Configure(configure::Configure),
     /// Show what an app costs a month
     EstimateCost(EstimateCost),
-    /// Put resources in the place of others
-    #[command(subcommand)]
-    Swaps(Swaps),
     /// Say whether an app may be deployed as it is: every rule, and what to mend
     Validate(Validate),
     /// List, show or refresh price books
@@ -145,7 +142,7 @@ pub(crate) enum Command {
     Prices(Prices),
     /// Say how fit an app is for where it is to run, and why
     Fitness(Fitness),
-    /// Show what could be put in the place of what
+    /// Show what could be put in the place of what, and do so in a profile
     #[command(subcommand)]
     Swaps(Swaps),
     /// Show, check, generate or describe a manifest
@@ -185,7 +182,6 @@ impl Command {
             Self::Profile(profile) => profile.name(),
             Self::Configure(_) => "configure",
             Self::EstimateCost(_) => "estimate-cost",
-            Self::Swaps(Swaps::Apply(_)) => "swaps apply",
             Self::Validate(_) => "validate",
             Self::Prices(Prices::List) => "prices list",
             Self::Prices(Prices::Show(_)) => "prices show",
@@ -194,6 +190,7 @@ impl Command {
             Self::Swaps(Swaps::List(_)) => "swaps list",
             Self::Swaps(Swaps::Analyze(_)) => "swaps analyze",
             Self::Swaps(Swaps::Cascade(_)) => "swaps cascade",
+            Self::Swaps(Swaps::Apply(_)) => "swaps apply",
             Self::Manifest(Manifest::Show(_)) => "manifest show",
             Self::Manifest(Manifest::Generate(_)) => "manifest generate",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
@@ -205,13 +202,6 @@ impl Command {
             Self::History(_) => "history",
         }
     }
-}
-
-/// What is done about swaps.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Swaps {
-    /// Put swaps into a profile; the next deployment uses them
-    Apply(SwapsApply),
 }
 
 #[derive(Debug, Args)]

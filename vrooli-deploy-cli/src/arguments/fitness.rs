@@ -106,6 +106,8 @@ pub(crate) enum Swaps {
     Analyze(Swap),
     /// Show what else a swap forces upon an app
     Cascade(Swap),
+    /// Put swaps into a profile; the next deployment uses them
+    Apply(super::SwapsApply),
 }
 
 #[derive(Debug, Args)]

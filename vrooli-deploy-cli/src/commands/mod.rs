@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use vrooli_deploy_core::provider::Registry;
 
-use crate::arguments::{Arguments, Command, Manifest, Swaps};
+use crate::arguments::{Arguments, Command, Manifest};
 use crate::errors::Failure;
 use crate::output::json::{Line, OutcomeWord, ResultLine, VERSION};
 use crate::output::{self, Console};
@@ -137,7 +137,6 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Manifest(Manifest::Generate(args)) => manifest::generate(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
         Command::EstimateCost(args) => estimate_cost::run(context, args).await,
-        Command::Swaps(Swaps::Apply(args)) => swaps_apply::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
         Command::Prices(args) => prices::run(context, args).await,
         Command::Fitness(args) => fitness::run(context, args).await,

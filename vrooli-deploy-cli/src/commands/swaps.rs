@@ -17,6 +17,7 @@ pub(crate) async fn run(context: &Context, args: &Swaps) -> Result<Done, Failure
         Swaps::List(args) => list(context, args).await,
         Swaps::Analyze(args) => analyze(context, args).await,
         Swaps::Cascade(args) => cascade(context, args).await,
+        Swaps::Apply(args) => super::swaps_apply::run(context, args).await,
     }
 }
 

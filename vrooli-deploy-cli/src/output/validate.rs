@@ -32,11 +32,8 @@ fn mark(paint: Paint, status: CheckStatus) -> String {
 }
 
 fn one(paint: Paint, check: &Check, width: usize, verbose: bool) -> String {
-    let told: Vec<&Finding> = check
-        .findings
-        .iter()
-        .filter(|found| verbose || found.diagnostic.severity > Severity::Info)
-        .collect();
+    let told: Vec<&Finding> =
+        check.findings.iter().filter(|found| verbose || found.diagnostic.severity > Severity::Info).collect();
     // One finding is the summary; several stand below it.
     let below = verbose || told.len() > 1;
     let counts = if below && check.status != CheckStatus::Pass {

@@ -70,10 +70,7 @@ pub(super) fn platform(facts: &Facts<'_>) -> Answer {
         .with(said(facts, |code| !SIZES.contains(&code) && !elsewhere.contains(&code)))
 }
 
-fn said<'a>(
-    facts: &'a Facts<'_>,
-    tells: impl Fn(Code) -> bool + 'a,
-) -> impl Iterator<Item = Finding> + 'a {
+fn said<'a>(facts: &'a Facts<'_>, tells: impl Fn(Code) -> bool + 'a) -> impl Iterator<Item = Finding> + 'a {
     let told = facts.lowered.iter().filter(move |found| tells(found.code));
     told.map(|found| Finding::new(found.clone(), cause(facts, found)))
 }

@@ -103,7 +103,8 @@ impl SourceText {
     pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut offset = 0;
         self.text.split_inclusive('\n').enumerate().filter_map(move |(index, raw)| {
-            let line = Line { file: self, text: raw.trim_end_matches(['\n', '\r']), offset, number: index + 1 };
+            let line =
+                Line { file: self, text: raw.trim_end_matches(['\n', '\r']), offset, number: index + 1 };
             offset += raw.len();
             let trimmed = line.text.trim_start();
             let comment = PATTERNS.comments.iter().any(|mark| trimmed.starts_with(mark.as_str()));
@@ -113,10 +114,7 @@ impl SourceText {
 }
 
 /// Lines of all files that one of the patterns meets.
-pub(super) fn found<'a>(
-    sources: &'a [SourceText],
-    patterns: &'a [Regex],
-) -> impl Iterator<Item = Line<'a>> {
+pub(super) fn found<'a>(sources: &'a [SourceText], patterns: &'a [Regex]) -> impl Iterator<Item = Line<'a>> {
     sources
         .iter()
         .flat_map(SourceText::lines)

@@ -38,13 +38,11 @@ pub use change::Change;
 pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
+pub use fitness::{FitnessChoices, FitnessReport};
 pub use options::{
     DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
     WorkspaceOptions,
 };
-pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit};
-pub use fitness::{FitnessChoices, FitnessReport};
-pub use options::{DeployOptions, DestroyOptions, Run, Target, TargetOptions, WorkspaceOptions};
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};

@@ -237,7 +237,10 @@ mod tests {
         assert_eq!(verdict(&old, &samples(vec![counters(100, 1, 1_000); 10])), Verdict::Pass);
         // As good as far as one sees, and too few to be sure.
         let few = verdict(&old, &samples(vec![counters(10, 0, 1_000); 10]));
-        assert!(matches!(&few, Verdict::Inconclusive { reason } if reason.contains("do not tell")), "{few:?}");
+        assert!(
+            matches!(&few, Verdict::Inconclusive { reason } if reason.contains("do not tell")),
+            "{few:?}"
+        );
         let worse = verdict(&old, &samples(vec![counters(10, 2, 1_000); 10]));
         assert!(matches!(&worse, Verdict::Fail { reason } if reason.contains("20.0 %")), "{worse:?}");
         let little = verdict(&old, &samples(vec![counters(1, 0, 1_000); 10]));
