@@ -144,10 +144,12 @@ impl Fleet for SimFleet {
 
     async fn probe(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport> {
         let (key, host) = ((release.number, unit.clone()), self.host_of(unit));
-        let sick = release.bundle.version.split_once("sick:").is_some_and(|(_, n)| n == unit.index.to_string());
+        let sick =
+            release.bundle.version.split_once("sick:").is_some_and(|(_, n)| n == unit.index.to_string());
         // It takes a moment to come up.
         sleep(Duration::from_millis(500)).await;
-        let runs = self.at(host, Some(cx.fence), "probe".to_owned(), move |host| host.units.contains(&key)).await?;
+        let runs =
+            self.at(host, Some(cx.fence), "probe".to_owned(), move |host| host.units.contains(&key)).await?;
         Ok(ProbeReport {
             healthy: runs && !sick,
             status: Some(if sick { 503 } else { 200 }),
@@ -183,7 +185,7 @@ impl Fleet for SimFleet {
         if same {
             return Ok(first);
         }
-        let weights = all.iter().flat_map(|r| r.weights.iter().map(|(release, _)| (*release, 1))).collect();
+        let weights = all.iter().flat_map(|r| r.weights.keys().map(|release| (*release, 1))).collect();
         Ok(Routing { weights, ..Routing::default() })
     }
 

@@ -147,7 +147,8 @@ impl SimSession {
     fn plan(&self, wanted: &Wanted, state: &StackState, seen: &Survey) -> Result<Plan, SimError> {
         let current = state.current.and_then(|n| state.releases.get(&n)).map(|record| &record.release);
         let draft = wanted.draft();
-        let same = current.is_some_and(|c| c.bundle.version == draft.version && c.bundle.services == draft.services);
+        let same =
+            current.is_some_and(|c| c.bundle.version == draft.version && c.bundle.services == draft.services);
         let (mut release, mut release_steps) = (None, Vec::new());
         let serves = current.is_some_and(|current| {
             let all: BTreeSet<_> = current

@@ -144,9 +144,8 @@ impl SimWorld {
             return;
         }
         self.changed = true;
-        let same = |table: &Routing| {
-            table.weights == host.routing.weights && table.resting == host.routing.resting
-        };
+        let same =
+            |table: &Routing| table.weights == host.routing.weights && table.resting == host.routing.resting;
         host.table = match self.tables.iter().rposition(same) {
             Some(table) => table,
             None => {
@@ -188,7 +187,7 @@ impl SimWorld {
         if !std::mem::take(&mut self.changed) {
             return;
         }
-        let committed = std::mem::replace(&mut self.looked_at, Some(self.committed));
+        let committed = self.looked_at.replace(self.committed);
         if committed != Some(self.committed) {
             self.looked.clear();
         }
@@ -246,9 +245,9 @@ impl SimWorld {
                 }
             }
             seen.extend(
-                all.into_iter()
-                    .filter(|(_, count)| *count > ceiling)
-                    .map(|(service, count)| format!("after {after}: {count} of {service} run, over {ceiling}")),
+                all.into_iter().filter(|(_, count)| *count > ceiling).map(|(service, count)| {
+                    format!("after {after}: {count} of {service} run, over {ceiling}")
+                }),
             );
         }
         let mut workers: BTreeMap<&UnitId, usize> = BTreeMap::new();

@@ -139,7 +139,10 @@ fn rolling_in_place_that_fails_its_smoke_tests() {
 
 #[test]
 fn rolling_in_place_that_is_worse() {
-    let wish = four("2-erring", json!({"type": "rolling", "surge": 0, "batch": 2, "max_unavailable": 2, "watch": "3s", "min_requests": 8}));
+    let wish = four(
+        "2-erring",
+        json!({"type": "rolling", "surge": 0, "batch": 2, "max_unavailable": 2, "watch": "3s", "min_requests": 8}),
+    );
     exchange("rolling erring", wish, OutcomeKind::RolledBack, 2);
 }
 
@@ -151,12 +154,16 @@ fn canary() {
 
 #[test]
 fn canary_that_is_worse() {
-    let wish = four("2-erring", json!({"type": "canary", "steps": [10, 50], "watch": "5s", "min_requests": 8}));
+    let wish =
+        four("2-erring", json!({"type": "canary", "steps": [10, 50], "watch": "5s", "min_requests": 8}));
     exchange("canary erring", wish, OutcomeKind::RolledBack, 4);
 }
 
 fn held(version: &str) -> Wish {
-    four(version, json!({"type": "canary", "watch": "3s", "min_requests": 8, "hold": true, "inconclusive": "extend"}))
+    four(
+        version,
+        json!({"type": "canary", "watch": "3s", "min_requests": 8, "hold": true, "inconclusive": "extend"}),
+    )
 }
 
 #[test]

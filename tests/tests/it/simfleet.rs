@@ -139,7 +139,10 @@ fn abandoned_traffic_goes_back_by_itself_on_every_host() {
         assert!(session.fleet.world().hosts.iter().all(|h| h.routing.weights.len() == 2), "it is watched");
         sleep(Duration::from_secs(60)).await;
         let world = session.fleet.world();
-        assert!(world.hosts.iter().all(|h| h.routing.weights.keys().eq([&ReleaseNumber(1)])), "all went back");
+        assert!(
+            world.hosts.iter().all(|h| h.routing.weights.keys().eq([&ReleaseNumber(1)])),
+            "all went back"
+        );
     });
 }
 

@@ -9,6 +9,7 @@ mod decide;
 mod deploy;
 mod destroy;
 mod error;
+mod live;
 mod options;
 mod power;
 mod query;
@@ -31,6 +32,7 @@ use crate::state::{SqliteStore, StateStore};
 
 pub use change::Change;
 pub use error::OperationError;
+pub use live::{Live, ReleaseTraffic, WatchStatus};
 pub use options::{
     DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
     WorkspaceOptions,
