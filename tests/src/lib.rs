@@ -5,3 +5,4 @@ pub mod conformance;
 pub mod crash;
 pub mod fakecloud;
 pub mod session;
+pub mod simfleet;

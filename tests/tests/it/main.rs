@@ -17,4 +17,5 @@ mod deploy;
 mod failure;
 mod plan;
 mod properties;
+mod simfleet;
 mod specs;

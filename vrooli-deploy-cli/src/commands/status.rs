@@ -15,14 +15,15 @@ pub(crate) async fn run(context: &Context, args: &Status) -> Result<Done, Failur
     let (workspace, target) = context.target(&args.app.app).await?;
     let console = &context.console;
     let clear = args.watch && !console.json && std::io::stdout().is_terminal();
+    let mut live = workspace.live(&target.stack);
     let mut last = None;
     loop {
-        let report = workspace.status(&target.stack).await?;
+        let report = if args.watch { live.look().await? } else { workspace.status(&target.stack).await? };
         // What does not move is said once; on a terminal "5 min ago" moves too.
         if clear || last.as_ref() != Some(&report) {
             let text = output::status(console.out, Timestamp::now(), &report);
             console.result(&if clear { format!("\u{1b}[2J\u{1b}[H{text}") } else { text });
-            console.line(&Line::Status((&report).into()));
+            console.line(&Line::Status(Box::new((&report).into())));
         }
         if !args.watch {
             return Ok(Done::read());

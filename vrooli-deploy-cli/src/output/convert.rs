@@ -11,7 +11,7 @@ use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
 
 use super::json::{
     AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, SeenLine,
-    StatusLine, StepLine, UnitLine,
+    StatusLine, StepLine, UnitLine, WatchLine,
 };
 use crate::errors::Failure;
 
@@ -211,6 +211,19 @@ impl From<&StatusReport> for StatusLine {
                 .iter()
                 .map(|r| ResourceLine { key: r.key.clone(), kind: r.kind.clone(), id: r.id.clone() })
                 .collect(),
+            releases: report
+                .traffic
+                .iter()
+                .map(|traffic| SeenLine::of(traffic.release, Some(traffic.percent), &traffic.seen))
+                .collect(),
+            watch: report.watch.as_ref().map(|watch| WatchLine {
+                release: watch.release.to_string(),
+                old: watch.old.map(|old| old.to_string()),
+                since: watch.since.to_string(),
+                window_millis: u64::try_from(watch.window.as_millis()).unwrap_or(u64::MAX),
+                verdict: watch.verdict.word().to_owned(),
+                reason: watch.verdict.reason().map(ToOwned::to_owned),
+            }),
             notes: report.notes.clone(),
         }
     }

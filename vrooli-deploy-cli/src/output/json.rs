@@ -124,7 +124,7 @@ pub(crate) enum Line {
     /// An app of the workspace (`list`).
     App(AppLine),
     /// How an app is (`status`).
-    Status(StatusLine),
+    Status(Box<StatusLine>),
     /// A release (`releases`).
     Release(ReleaseLine),
     /// A line that an app wrote (`logs`).
@@ -470,8 +470,32 @@ pub(crate) struct StatusLine {
     pub(crate) routing: BTreeMap<String, u32>,
     /// What it stands on.
     pub(crate) resources: Vec<ResourceLine>,
+    /// What each release does (`status --watch`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) releases: Vec<SeenLine>,
+    /// The open watch (`status --watch`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) watch: Option<WatchLine>,
     /// For people.
     pub(crate) notes: Vec<String>,
+}
+
+/// A watch that is open.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct WatchLine {
+    /// The new release.
+    pub(crate) release: String,
+    /// The one it is compared with.
+    pub(crate) old: Option<String>,
+    /// Since when, RFC 3339.
+    pub(crate) since: String,
+    /// How long it is to be watched, in milliseconds.
+    pub(crate) window_millis: u64,
+    /// `pass`, `fail` or `inconclusive`, so far.
+    pub(crate) verdict: String,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
 }
 
 /// An instance.

@@ -26,6 +26,16 @@ pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
+/// Microseconds, as people read them.
+struct Milliseconds(u64);
+
+impl Milliseconds {
+    #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 µs")]
+    fn value(&self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+}
+
 /// Everything about one app.
 pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> String {
     let summary = &report.summary;
@@ -55,6 +65,45 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
     }
     if let Some(routing) = &report.routing {
         text.push_str(&format!("\n  traffic: {}", shares(routing)));
+    }
+    if !report.traffic.is_empty() {
+        let latency =
+            |us: Option<u64>| us.map(|us| format!("{:.1} ms", Milliseconds(us).value())).unwrap_or_default();
+        let rows: Vec<Vec<String>> = report
+            .traffic
+            .iter()
+            .map(|traffic| {
+                let seen = &traffic.seen;
+                vec![
+                    traffic.release.to_string(),
+                    format!("{} %", traffic.percent),
+                    seen.requests.to_string(),
+                    format!("{} ({:.1} %)", seen.errors, seen.error_share() * 100.0),
+                    latency(seen.latency.quantile_us(0.5)),
+                    latency(seen.latency.quantile_us(0.99)),
+                    seen.restarts.to_string(),
+                    seen.memory.map(|bytes| format!("{} MiB", bytes >> 20)).unwrap_or_default(),
+                ]
+            })
+            .collect();
+        let head = ["RELEASE", "TRAFFIC", "REQUESTS", "ERRORS", "P50", "P99", "RESTARTS", "MEMORY"];
+        text.push_str(&format!("\n\n{}", table(paint, &head, &rows)));
+    }
+    if let Some(watch) = &report.watch {
+        let beside = watch.old.map(|old| format!(" beside {old}")).unwrap_or_default();
+        let word = watch.verdict.word();
+        let word = match word {
+            "pass" => paint.green(word),
+            "fail" => paint.red(word),
+            _ => paint.yellow(word),
+        };
+        let why = watch.verdict.reason().map(|why| format!(" ({})", harmless(why))).unwrap_or_default();
+        text.push_str(&format!(
+            "\n\n  {} is watched{beside} for {}, since {}: {word}{why}",
+            watch.release,
+            vrooli_deploy_core::duration::format(watch.window),
+            ago(now, watch.since),
+        ));
     }
     if !report.units.is_empty() {
         let rows: Vec<Vec<String>> = report

@@ -85,6 +85,20 @@ impl Terminal {
                     &format!("  could not be undone: {}", harmless(&failure.message)),
                 );
             }
+            Event::Watching { step, seen_new, seen_old, verdict, .. } => {
+                if let Some(running) = self.running.get(step) {
+                    let side = |seen: &vrooli_deploy_core::provider::Counters| {
+                        format!("{} requests, {:.1} % errors", seen.requests, seen.error_share() * 100.0)
+                    };
+                    running.bar.set_message(format!(
+                        "\n    new: {}; old: {}: {}",
+                        side(seen_new),
+                        side(seen_old),
+                        verdict.word()
+                    ));
+                }
+            }
+            Event::Held { reason, .. } => self.say(&format!("{} {}", paint.yellow("‖"), harmless(reason))),
             Event::Note { message } => self.say(&format!("{} {}", paint.cyan("i"), harmless(message))),
             Event::Finished { .. } => {
                 for running in std::mem::take(&mut self.running).into_values() {

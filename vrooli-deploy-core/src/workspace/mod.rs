@@ -12,6 +12,7 @@ mod destroy;
 mod error;
 mod estimate;
 mod fitness;
+mod live;
 mod options;
 mod power;
 mod profiles;
@@ -39,6 +40,7 @@ pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
 pub use fitness::{FitnessChoices, FitnessReport};
+pub use live::{Live, ReleaseTraffic, WatchStatus};
 pub use options::{
     DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
     WorkspaceOptions,

@@ -79,6 +79,8 @@ impl Workspace {
                 })
                 .collect(),
             last_outcome: state.last_outcome,
+            traffic: Vec::new(),
+            watch: None,
             notes,
         })
     }

@@ -1,6 +1,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::{ReleaseTraffic, WatchStatus};
 use crate::engine::{Outcome, ReleaseStatus};
 use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber};
 use crate::profile::ProfileRef;
@@ -84,6 +85,12 @@ pub struct StatusReport {
     pub resources: Vec<ResourceSummary>,
     /// What came of the last change.
     pub last_outcome: Option<Outcome>,
+    /// What each release does; only of [`Live`](super::Live).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traffic: Vec<ReleaseTraffic>,
+    /// The open watch; only of [`Live`](super::Live).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchStatus>,
     /// Notes for people: an interrupted run, a provider that does not answer.
     pub notes: Vec<String>,
 }

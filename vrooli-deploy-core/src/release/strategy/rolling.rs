@@ -36,11 +36,10 @@ impl Strategy for Rolling {
     fn notes(&self, situation: &Situation<'_>) -> Vec<String> {
         let mut notes = pauses(situation);
         let Some(old) = situation.serving() else { return notes };
-        if let Exchange::InPlace { batch, surge } = exchange(situation) {
+        if let Exchange::InPlace { batch, missing, .. } = exchange(situation) {
             notes.push(format!(
                 "in place: old instances end before the release is proved as a whole, so going back starts them again, up to {batch} of a service at a time, and takes as long as they take to start"
             ));
-            let missing = batch.saturating_sub(surge);
             let bare: Vec<String> = situation
                 .services()
                 .iter()
@@ -84,5 +83,5 @@ fn exchange(situation: &Situation<'_>) -> Exchange {
     let surge = config.surge.unwrap_or(0);
     // With no instance more, one less is what an exchange needs.
     let missing = config.max_unavailable.unwrap_or(u32::from(surge == 0));
-    Exchange::InPlace { batch: batch.min(surge.saturating_add(missing)).max(1), surge }
+    Exchange::InPlace { batch: batch.min(surge.saturating_add(missing)).max(1), surge, missing }
 }

@@ -26,12 +26,14 @@ pub struct Samples {
 
 impl Samples {
     /// The samples of a release in readings, oldest first. What was read up to `begun` came
-    /// before the watch.
+    /// before the watch; where nothing was read before it, the first reading is what the others
+    /// are counted from.
     #[must_use]
     pub fn of(readings: &[Reading], release: ReleaseNumber, begun: Timestamp) -> Self {
         let nothing = Counters::default();
         let mut samples = Self::default();
         let mut last: Option<&Reading> = None;
+        let begun = readings.first().map_or(begun, |first| first.at.max(begun));
         for reading in readings {
             let now = reading.releases.get(&release);
             if reading.at <= begun {
@@ -88,6 +90,8 @@ mod tests {
         let requests = |s: &Samples| s.slices.iter().map(|s| s.counted.requests).collect::<Vec<_>>();
         assert_eq!((requests(&old), requests(&new)), (vec![5, 3], vec![2, 1]));
         assert_eq!(old.slices[0].from, begun);
+        let late = Samples::of(&readings[2..], ReleaseNumber(1), begun);
+        assert_eq!((late.before.clone().map(|c| c.requests), requests(&late)), (Some(105), vec![3]));
         assert_eq!(new.total().requests, 3);
         assert_eq!((old.before.map(|c| c.requests), new.before), (Some(100), None));
     }

@@ -23,6 +23,8 @@ pub(in crate::release::strategy) enum Exchange {
         batch: u32,
         /// How many more than its number a service may have.
         surge: u32,
+        /// How many may be missing.
+        missing: u32,
     },
 }
 
@@ -38,9 +40,11 @@ struct Wave {
 }
 
 /// Splits instances of both releases into waves. At any time so many of a service serve as the
-/// smaller of both releases has, less what a wave may take away first. The new release has one
-/// of each of its services from the first wave on and the old one until the last: a service
-/// with fewer instances than there are waves has one more meanwhile, whatever the surge.
+/// smaller of both releases has, less those that may be missing, and no more are there than the
+/// larger one has and the surge. A release serves with all of its services or not at all, so
+/// the new one has one of each from the first wave on, and the old one until the last: a
+/// service that needs fewer waves than others has one instance more meanwhile, whatever the
+/// surge.
 fn waves(situation: &Situation<'_>, exchange: Exchange) -> Vec<Wave> {
     let mut both: BTreeMap<ServiceName, (Vec<UnitId>, Vec<UnitId>)> = BTreeMap::new();
     for (service, config) in situation.services() {
@@ -53,26 +57,66 @@ fn waves(situation: &Situation<'_>, exchange: Exchange) -> Vec<Wave> {
             both.entry(service.clone()).or_default().1.extend(units(service, config));
         }
     }
-    let (batch, surge) = match exchange {
-        Exchange::Warm { batch } => (batch, u32::MAX),
-        Exchange::InPlace { batch, surge } => (batch, surge),
-    };
-    let batch = batch.max(1) as usize;
-    let count = both.values().map(|(new, old)| new.len().max(old.len()).div_ceil(batch)).max().unwrap_or(0);
-    let mut all = vec![Wave::default(); count];
+    let most = both.values().map(|(new, old)| of_service(new, old, exchange, false).0.len()).max();
+    // Where nothing new starts, the old ones end all the same.
+    let mut all = vec![Wave::default(); most.unwrap_or(0).max(usize::from(!both.is_empty()))];
     for (new, old) in both.into_values() {
-        let (mut started, mut ended) = (0, 0);
-        for (at, wave) in (1..).zip(&mut all) {
-            // New ones rounded up, old ones down: what is there never falls below the smaller number.
-            let (start, end) = ((new.len() * at).div_ceil(count), old.len() * at / count);
-            let first = (start - started).saturating_sub(surge as usize).min(end - ended);
-            wave.start.extend(new[started..start].iter().cloned());
-            wave.before.extend(old[ended..ended + first].iter().cloned());
-            wave.after.extend(old[ended + first..end].iter().cloned());
-            (started, ended) = (start, end);
+        let (mut own, mut rest) = of_service(&new, &old, exchange, false);
+        if own.len() < all.len() {
+            (own, rest) = of_service(&new, &old, exchange, true);
+        }
+        // One that has to keep an instance may need more waves for it: they are its own.
+        if own.len() > all.len() {
+            all.resize(own.len(), Wave::default());
+        }
+        for (wave, own) in all.iter_mut().zip(own) {
+            wave.start.extend(own.start);
+            wave.before.extend(own.before);
+            wave.after.extend(own.after);
+        }
+        if let Some(last) = all.last_mut() {
+            last.after.extend(rest);
         }
     }
     all
+}
+
+/// The waves of one service, and old instances that end after all waves of all services.
+fn of_service(
+    new: &[UnitId],
+    old: &[UnitId],
+    exchange: Exchange,
+    keep_one: bool,
+) -> (Vec<Wave>, BTreeSet<UnitId>) {
+    let (batch, surge, missing) = match exchange {
+        Exchange::Warm { batch } => (batch as usize, usize::MAX / 2, 0),
+        Exchange::InPlace { batch, surge, missing } => (batch as usize, surge as usize, missing as usize),
+    };
+    let (least, most) = (new.len().min(old.len()), new.len().max(old.len()));
+    let (mut started, mut ended) = (0, 0);
+    let mut waves = Vec::new();
+    while started < new.len() {
+        let left = old.len() - ended;
+        let room = (most + surge).saturating_sub(started + left);
+        let wanted = batch.max(1).min(new.len() - started);
+        let spare = (started + left).saturating_sub(least.saturating_sub(missing));
+        let may_end = if keep_one || surge > 0 { left.saturating_sub(1) } else { left };
+        let first = wanted.saturating_sub(room).min(spare).min(may_end);
+        let start = wanted.min(room + first).max(1);
+        let mut wave = Wave {
+            start: new[started..started + start].iter().cloned().collect(),
+            before: old[ended..ended + first].iter().cloned().collect(),
+            after: BTreeSet::new(),
+        };
+        (started, ended) = (started + start, ended + first);
+        // The last one ends when all services are exchanged.
+        let left = old.len() - ended;
+        let over = (started + left).saturating_sub(least).min(left.saturating_sub(1));
+        wave.after.extend(old[ended..ended + over].iter().cloned());
+        ended += over;
+        waves.push(wave);
+    }
+    (waves, old[ended..].iter().cloned().collect())
 }
 
 /// What serves between two waves.
@@ -194,5 +238,41 @@ impl StepGraph<'_> {
             self.ended.insert((old, unit.clone()));
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn instances(count: usize) -> Vec<UnitId> {
+        (0..count).map(|n| format!("api.{n}").parse().unwrap()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_floor_and_the_ceiling_hold_at_every_moment(
+            new in 1_usize..20, old in 1_usize..20, batch in 1_u32..6, surge in 0_u32..4, missing in 0_u32..4,
+        ) {
+            let missing = if surge == 0 { missing.max(1) } else { missing };
+            let batch = batch.min(surge + missing);
+            let exchange = Exchange::InPlace { batch, surge, missing };
+            let (waves, rest) = of_service(&instances(new), &instances(old), exchange, false);
+            let floor = new.min(old).saturating_sub(missing as usize);
+            let ceiling = new.max(old) + surge as usize;
+            let (mut started, mut left) = (0, old);
+            for wave in &waves {
+                left -= wave.before.len();
+                prop_assert!(started + left >= floor, "{waves:?}");
+                prop_assert!(started + left + wave.start.len() <= ceiling, "{waves:?}");
+                prop_assert!(!wave.start.is_empty());
+                started += wave.start.len();
+                left -= wave.after.len();
+                prop_assert!(started + left >= new.min(old), "{waves:?}");
+            }
+            prop_assert_eq!((started, left), (new, rest.len()));
+        }
     }
 }
