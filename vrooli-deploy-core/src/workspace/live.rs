@@ -111,7 +111,7 @@ impl Live {
 
     async fn read(&mut self) -> Result<(), OperationError> {
         let Some(source) = self.workspace.source(&self.stack).await? else { return Ok(()) };
-        let provider = self.workspace.provider(&self.stack, &source.provider)?;
+        let provider = self.workspace.provider(&self.stack, &source.provider).await?;
         let fleet = fleet(&*provider)?;
         if !fleet.capabilities().measures {
             return Ok(());
