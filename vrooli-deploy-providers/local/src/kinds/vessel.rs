@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
-use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, OpToken, PhysicalId, ProviderError, Result};
+use vrooli_deploy_core::provider::{
+    Cancellation, ErrorKind, OpCtx, OpToken, PhysicalId, ProviderError, Result,
+};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::{Machine, folder_name, numbers, physical_id};
