@@ -8,6 +8,13 @@ use vrooli_deploy_core::names::OutputName;
 use vrooli_deploy_core::provider::{
     Change, Created, ErrorKind, OutputSink, PhysicalId, ResourceHandler, ResourceKindDef,
 };
+#[cfg(target_os = "linux")]
+use vrooli_deploy_core::{
+    configuration::Configuration,
+    provider::{OpenContext, ProviderFactory as _},
+};
+#[cfg(target_os = "linux")]
+use vrooli_deploy_provider_local::LocalFactory;
 use vrooli_deploy_provider_local::kinds::postgres::{self, PostgresObserved};
 use vrooli_deploy_provider_local::kinds::redis::{self, RedisSpec};
 use vrooli_deploy_provider_local::kinds::{Postgres, Redis, Way};
@@ -29,6 +36,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("container_whose_volume_is_gone_is_not_made_anew_in_silence", NEEDS, volume_gone),
         trial("container_is_published_on_loopback_only", NEEDS, loopback),
         trial("container_gives_up_a_port_that_was_taken_meanwhile", NEEDS, port_taken),
+        #[cfg(target_os = "linux")]
+        trial("container_ends_with_the_program_that_all_runs_in", NEEDS, in_process),
         trial("server_stays_as_it_was_made", &["docker", "postgres"], stays),
         trial("server_of_another_state_is_left_alone", NEEDS, anothers),
         trial("server_without_programs_and_engine_is_refused_with_all_ways", &[], no_way),
@@ -173,6 +182,43 @@ fn port_taken() {
     drop(somebody);
     running(&place);
     assert_eq!(ask(&url, "SELECT 1"), "1");
+}
+
+/// One server is left over, as by a program that was killed, and one is new.
+#[cfg(target_os = "linux")]
+fn in_process() {
+    let place = Place::of(How::Docker);
+    let (_, url) = made(&place);
+    ask(&url, "CREATE TABLE kept AS SELECT 1 AS a");
+    let running = || {
+        let id = place.machine.layout.workspace_id().unwrap();
+        docker(&["ps", "--quiet", "--filter", &format!("label=vrooli-deploy.workspace={id}")]).lines().count()
+    };
+    assert_eq!(running(), 1);
+    let context = OpenContext {
+        dir: place.state(),
+        owner: place.cx().owner,
+        stack: place.stack.clone(),
+        secrets: Arc::clone(&place.machine.secrets),
+        configuration: Configuration::default(),
+    };
+    wait(async {
+        let here = LocalFactory::new().in_process().with_servers(How::Docker.options());
+        let provider = here.open(&context).unwrap();
+        let cache = key(CACHE);
+        provider.create(&place.cx(), &Redis.kind(), &cache, &serde_json::json!({})).await.unwrap();
+        assert_eq!(running(), 2);
+        here.shutdown().await;
+        assert_eq!((running(), place.marked("container").len()), (0, 2));
+
+        // What is not left over is started again, and ends again.
+        let database = (key(DATABASE), serde_json::to_value(spec()).unwrap());
+        let provider = here.open(&context).unwrap();
+        provider.create(&place.cx(), &Postgres.kind(), &database.0, &database.1).await.unwrap();
+        assert_eq!((running(), ask(&url, "SELECT a FROM kept")), (1, "1".to_owned()));
+        here.shutdown().await;
+        assert_eq!(running(), 0);
+    });
 }
 
 fn stays() {
