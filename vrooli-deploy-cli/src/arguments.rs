@@ -1,10 +1,10 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
 pub(crate) mod configure;
-pub(crate) mod profile;
-mod secrets;
 mod estimate_cost;
 mod prices;
+pub(crate) mod profile;
+mod secrets;
 mod swaps_apply;
 mod validate;
 
@@ -18,9 +18,9 @@ use vrooli_deploy_core::names::{
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
-pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
+pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 pub(crate) use swaps_apply::SwapsApply;
 pub(crate) use validate::Validate;
 

@@ -5,8 +5,8 @@ use super::context::Context;
 use super::done::Done;
 use crate::arguments::Validate;
 use crate::errors::Failure;
-use crate::output::json::{CheckLine, Line};
 use crate::output;
+use crate::output::json::{CheckLine, Line};
 
 pub(crate) async fn run(context: &Context, args: &Validate) -> Result<Done, Failure> {
     let (workspace, target) = context.target_with(&args.app.app, &args.values).await?;

@@ -32,11 +32,8 @@ fn mark(paint: Paint, status: CheckStatus) -> String {
 }
 
 fn one(paint: Paint, check: &Check, width: usize, verbose: bool) -> String {
-    let told: Vec<&Finding> = check
-        .findings
-        .iter()
-        .filter(|found| verbose || found.diagnostic.severity > Severity::Info)
-        .collect();
+    let told: Vec<&Finding> =
+        check.findings.iter().filter(|found| verbose || found.diagnostic.severity > Severity::Info).collect();
     // One finding is the summary; several stand below it.
     let below = verbose || told.len() > 1;
     let counts = if below && check.status != CheckStatus::Pass {
@@ -84,8 +81,7 @@ fn finding(paint: Paint, found: &Finding, verbose: bool) -> String {
 fn tally(validation: &Validation) -> String {
     let [passed, warned, failed] =
         [CheckStatus::Pass, CheckStatus::Warn, CheckStatus::Fail].map(|status| validation.count(status));
-    let warned = if warned == 1 { "1 warns".to_owned() } else { format!("{warned} warn") };
-    format!("{} checks: {passed} passed, {warned}, {failed} failed", validation.checks.len())
+    format!("{} checks: {passed} passed, {warned} warned, {failed} failed", validation.checks.len())
 }
 
 impl CheckLine {

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{PartSettings, Profile, parts};
 use crate::diagnostics::{Checked, rules};
-use crate::manifest::{DeploymentManifest, SwapConfig};
 use crate::manifest::shape::nearest;
+use crate::manifest::{DeploymentManifest, SwapConfig};
 
 /// The part of a manifest that a profile's choices come to, laid over `base`, which the app's
 /// own manifest and the profile's values files say. Pure.
@@ -137,9 +137,10 @@ fn usual_kind(
     usual: &[&str],
 ) -> Option<&'static str> {
     let declares = |wanted: &str| {
-        base.dependencies.resources.iter().any(|(name, resource)| {
-            crate::swaps::effective(name, resource, swaps).kind == wanted
-        })
+        base.dependencies
+            .resources
+            .iter()
+            .any(|(name, resource)| crate::swaps::effective(name, resource, swaps).kind == wanted)
     };
     usual
         .iter()

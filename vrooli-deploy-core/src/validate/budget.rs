@@ -22,13 +22,15 @@ pub(super) fn within(facts: &Facts<'_>) -> Answer {
     let step = fits.map(|fits| format!("{} comes to {} USD a month", fits.changes.join("; "), fits.total));
     let diagnostic = match judgement.verdict {
         Verdict::Within => return Answer::fine(format!("{total} USD a month, and {limit} USD is allowed")),
-        Verdict::Over => rules::OVER_BUDGET
-            .diagnostic(format!("{total} USD a month is over the budget of {limit} USD")),
+        Verdict::Over => {
+            rules::OVER_BUDGET.diagnostic(format!("{total} USD a month is over the budget of {limit} USD"))
+        }
         Verdict::Unknown => rules::BUDGET_UNKNOWN.diagnostic(format!(
             "at least {total} USD a month, and what {} costs is not known",
             judgement.unknown.join(" and ")
         )),
     };
-    let diagnostic = diagnostic.help(step.unwrap_or_else(|| "allow for more with `--max-monthly`".to_owned()));
+    let diagnostic =
+        diagnostic.help(step.unwrap_or_else(|| "allow for more with `--max-monthly`".to_owned()));
     Answer::default().with([Finding::new(diagnostic, format!("--max-monthly {limit}"))])
 }

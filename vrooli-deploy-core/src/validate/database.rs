@@ -40,8 +40,7 @@ fn tls_word<'a>(name: &str, value: &'a str) -> Option<&'a str> {
 
 /// A managed server takes encrypted connections only, and an app's default may be to try without.
 pub(super) fn tls(facts: &Facts<'_>) -> Answer {
-    let managed: Vec<&str> =
-        facts.managed_databases().map(|resource| resource.name.as_str()).collect();
+    let managed: Vec<&str> = facts.managed_databases().map(|resource| resource.name.as_str()).collect();
     let mut answer = Answer::fine(if managed.is_empty() {
         "no database is reached over a network that is not the app's own".to_owned()
     } else {
@@ -94,7 +93,9 @@ fn is_elsewhere(value: &str) -> bool {
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() };
-    !host.is_empty() && !host.starts_with('/') && !PATTERNS.local_hosts.iter().any(|local| host.starts_with(local.as_str()))
+    !host.is_empty()
+        && !host.starts_with('/')
+        && !PATTERNS.local_hosts.iter().any(|local| host.starts_with(local.as_str()))
 }
 
 /// All instances together open no more connections than the database's plan allows, also while
@@ -104,7 +105,8 @@ pub(super) fn pool(facts: &Facts<'_>) -> Answer {
         .connections
         .iter()
         .filter(|(key, _)| {
-            let mut needed = facts.requirements.resources.iter().filter(|r| r.primitive == Primitive::Database);
+            let mut needed =
+                facts.requirements.resources.iter().filter(|r| r.primitive == Primitive::Database);
             needed.any(|resource| resource.key().as_ref() == Some(key))
         })
         .collect();
@@ -120,10 +122,8 @@ pub(super) fn pool(facts: &Facts<'_>) -> Answer {
         .iter()
         .filter(|(name, _)| !PATTERNS.without_database.iter().any(|without| without == name.as_str()))
         .collect();
-    let chosen: Vec<_> = settings(facts)
-        .into_iter()
-        .filter(|(_, _, name, _)| *name == PATTERNS.pool_variable)
-        .collect();
+    let chosen: Vec<_> =
+        settings(facts).into_iter().filter(|(_, _, name, _)| *name == PATTERNS.pool_variable).collect();
     let count = facts.manifest.infrastructure.compute.as_ref().and_then(|compute| compute.count).unwrap_or(1);
     let mut total: u64 = 0;
     let mut largest = 0;
@@ -131,7 +131,10 @@ pub(super) fn pool(facts: &Facts<'_>) -> Answer {
     for (name, service) in &counted_services {
         let own = format!("services.{name}.env.{}", PATTERNS.pool_variable);
         let all = format!("env.{}", PATTERNS.pool_variable);
-        let set = chosen.iter().find(|(field, ..)| *field == own).or(chosen.iter().find(|(field, ..)| *field == all));
+        let set = chosen
+            .iter()
+            .find(|(field, ..)| *field == own)
+            .or(chosen.iter().find(|(field, ..)| *field == all));
         let pool = match set {
             Some((field, place, _, value)) => match value.trim().parse::<u32>() {
                 Ok(pool) if pool > 0 => pool,
@@ -156,12 +159,15 @@ pub(super) fn pool(facts: &Facts<'_>) -> Answer {
         answer.findings.push(Finding::new(diagnostic, field));
     }
     let mut fine = Vec::new();
+    let who = counted(counted_services.len(), "service opens", "services open");
     for (key, most) in databases {
         let most = u64::from(*most);
         let overlap = total.saturating_mul(2);
-        let said = format!("{} open up to {total}", counted(counted_services.len(), "service", "services"));
+        let said = format!("{who} up to {total}");
         if overlap <= most {
-            fine.push(format!("{said} of {most} connections of `{key}`, {overlap} while two releases overlap"));
+            fine.push(format!(
+                "{said} of {most} connections of `{key}`, {overlap} while two releases overlap"
+            ));
             continue;
         }
         let instances = (total / u64::from(largest.max(1))).max(1);
@@ -174,12 +180,19 @@ pub(super) fn pool(facts: &Facts<'_>) -> Answer {
                 format!("{said} connections, {overlap} while two releases overlap, and `{key}` allows {most}")
             })
             .at(chosen.first().and_then(|(_, place, ..)| place.clone()), "here")
-            .help(format!("set `{}` to {fits}: under `env`, or `profile set PROFILE env {} {fits}`", PATTERNS.pool_variable, PATTERNS.pool_variable));
+            .help(format!(
+                "set `{}` to {fits}: under `env`, or `profile set PROFILE env {} {fits}`",
+                PATTERNS.pool_variable, PATTERNS.pool_variable
+            ));
         // A pool that was chosen is meant; a default may never be filled.
         diagnostic.severity = if now && !chosen.is_empty() { Severity::Error } else { Severity::Warning };
         let cause = match chosen.first() {
             Some((field, _, _, value)) => format!("{field} = {value}"),
-            None => format!("{} is not set: {} is the default of packages/api-core", PATTERNS.pool_variable, database_pool()),
+            None => format!(
+                "{} is not set: {} is the default of packages/api-core",
+                PATTERNS.pool_variable,
+                database_pool()
+            ),
         };
         answer.findings.push(Finding::new(diagnostic, cause).step("or choose a larger size of the database"));
     }
@@ -202,7 +215,9 @@ mod tests {
     #[test]
     fn another_machine_is_told_from_this_one() {
         assert!(is_elsewhere("postgres://u:p@db.example.com:5432/x"));
-        for here in ["postgres://u@localhost/x", "postgres://127.0.0.1:5432/x", "postgres://[::1]:5/x", "", "host=h"] {
+        for here in
+            ["postgres://u@localhost/x", "postgres://127.0.0.1:5432/x", "postgres://[::1]:5/x", "", "host=h"]
+        {
             assert!(!is_elsewhere(here), "{here}");
         }
     }

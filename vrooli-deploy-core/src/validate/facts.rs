@@ -111,8 +111,7 @@ pub(super) fn gather<'a>(
         }
     }
 
-    let (made, lowered, connections) =
-        lower(registry, stack, loaded, &manifest, &provider, &requirements);
+    let (made, lowered, connections) = lower(registry, stack, loaded, &manifest, &provider, &requirements);
     let sources = read_sources(&loaded.root);
     let facts = Facts {
         loaded,

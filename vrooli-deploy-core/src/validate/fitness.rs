@@ -25,7 +25,10 @@ pub(super) fn threshold(facts: &Facts<'_>) -> Answer {
     });
     let low = |severity: Severity, limit: u8, what: &str| {
         let mut diagnostic = rules::FITNESS_TOO_LOW
-            .diagnostic(format!("its fitness for the tier {} is {}, {what} {limit}", fitness.tier, fitness.overall))
+            .diagnostic(format!(
+                "its fitness for the tier {} is {}, {what} {limit}",
+                fitness.tier, fitness.overall
+            ))
             .help("see every term with `vrooli-deploy fitness APP -v`");
         diagnostic.severity = severity;
         Finding::new(diagnostic, cause.clone()).step("swap what costs most: `vrooli-deploy swaps list APP`")
@@ -41,9 +44,10 @@ pub(super) fn threshold(facts: &Facts<'_>) -> Answer {
 
 /// Licences allow it to be run for others.
 pub(super) fn licensing(facts: &Facts<'_>) -> Answer {
-    let conditions = facts.fitness.dimensions.iter().flat_map(|dimension| &dimension.terms).filter(|term| {
-        matches!(term.name.as_str(), "licence-conditions" | "unknown-licence" | "no-licence")
-    });
+    let conditions =
+        facts.fitness.dimensions.iter().flat_map(|dimension| &dimension.terms).filter(|term| {
+            matches!(term.name.as_str(), "licence-conditions" | "unknown-licence" | "no-licence")
+        });
     let notes = conditions.map(|term| {
         let mut diagnostic = rules::LICENCE_FORBIDS
             .diagnostic(term.why.clone())

@@ -39,7 +39,9 @@ pub(super) fn checks(facts: &Facts<'_>) -> Answer {
         let page = PATTERNS.without_database.iter().any(|without| without == name.as_str());
         if !health.critical && !page {
             let diagnostic = rules::HEALTH_DEGRADES
-                .diagnostic(format!("a release goes on although `{name}` is not well: its check is not critical"))
+                .diagnostic(format!(
+                    "a release goes on although `{name}` is not well: its check is not critical"
+                ))
                 .at(place("critical"), "here")
                 .help("make the check critical, or leave it so if the app works without the service");
             answer.findings.push(Finding::new(diagnostic, format!("{field}.critical")));
@@ -67,7 +69,7 @@ pub(super) fn checks(facts: &Facts<'_>) -> Answer {
     }
     answer.fine = match well {
         0 => "no service has a port".to_owned(),
-        count => format!("{} how it is", counted(count, "service says", "services say each")),
+        count => counted(count, "service says how it is", "services say how they are"),
     };
     answer
 }
@@ -94,10 +96,12 @@ fn others(sources: &[SourceText]) -> Vec<(Line<'_>, String)> {
 fn host(line: &str) -> Option<String> {
     let start = line.find("https://").map(|at| at + 8).or_else(|| line.find("http://").map(|at| at + 7))?;
     let rest = line.get(start..)?;
-    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))).unwrap_or(rest.len());
+    let end =
+        rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))).unwrap_or(rest.len());
     let host = rest.get(..end)?.to_ascii_lowercase();
     let listed = |list: &[String]| list.iter().any(|known| *known == host);
-    let fixed = host.contains('.') && !host.starts_with('.') && !rest.get(end..)?.starts_with(['$', '{', '%']);
+    let fixed =
+        host.contains('.') && !host.starts_with('.') && !rest.get(end..)?.starts_with(['$', '{', '%']);
     (fixed && !listed(&PATTERNS.local_hosts) && !listed(&PATTERNS.not_addresses)).then_some(host)
 }
 

@@ -40,9 +40,12 @@ static PLACEMENT: LazyLock<Placement> = LazyLock::new(|| embedded(include_str!("
 
 fn sharing(facts: &Facts<'_>) -> Sharing {
     let Some(provider) = PLACEMENT.providers.get(facts.provider.as_str()) else { return Sharing::Unknown };
-    let kind = facts.manifest.infrastructure.compute.as_ref().map(|compute| {
-        compute.kind.to_ascii_lowercase().replace(['_', ' '], "-")
-    });
+    let kind = facts
+        .manifest
+        .infrastructure
+        .compute
+        .as_ref()
+        .map(|compute| compute.kind.to_ascii_lowercase().replace(['_', ' '], "-"));
     kind.and_then(|kind| provider.types.get(&kind).copied()).unwrap_or(provider.default)
 }
 
@@ -54,7 +57,8 @@ fn owner<'a>(facts: &'a Facts<'_>, line: &Line<'_>) -> Option<&'a ServiceName> {
         .services
         .iter()
         .filter(|(name, service)| {
-            let dir = service.dir.as_deref().unwrap_or_default().trim_start_matches("./").trim_end_matches('/');
+            let dir =
+                service.dir.as_deref().unwrap_or_default().trim_start_matches("./").trim_end_matches('/');
             (!dir.is_empty() && line.file.name.starts_with(&format!("{dir}/"))) || name.as_str() == first
         })
         .map(|(name, _)| name)
@@ -77,7 +81,8 @@ pub(super) fn shared(facts: &Facts<'_>) -> Answer {
     ));
     for (name, (_, line)) in by_file {
         let owner = owner(facts, &line);
-        let alone = owner.and_then(|owner| services.get(owner)).is_some_and(|service| service.ports.is_empty());
+        let alone =
+            owner.and_then(|owner| services.get(owner)).is_some_and(|service| service.ports.is_empty());
         let severity = match sharing {
             Sharing::Together => Severity::Info,
             Sharing::PortsTogether if alone => Severity::Error,
@@ -95,7 +100,8 @@ pub(super) fn shared(facts: &Facts<'_>) -> Answer {
             .help("read the address from a variable, e.g. `API_URL`, with `http://localhost:${API_PORT}` as its default");
         diagnostic.severity = severity;
         answer.findings.push(
-            Finding::new(diagnostic, name).step("or run the app on machines of its own, where all services are together"),
+            Finding::new(diagnostic, name)
+                .step("or run the app on machines of its own, where all services are together"),
         );
     }
     answer

@@ -159,15 +159,15 @@ pub(super) fn read(
             }
             continue;
         }
-        let rule = known
-            .once
-            .iter()
-            .find(|rule| starts(words, &rule.starts) && (rule.contains.is_empty() || has(words, &rule.contains)));
+        let rule = known.once.iter().find(|rule| {
+            starts(words, &rule.starts) && (rule.contains.is_empty() || has(words, &rule.contains))
+        });
         if let Some(rule) = rule {
             let guarded = rule.guards.iter().any(|guard| has(words, guard));
-            let again = words.iter().filter_map(Word::name).any(|name| {
-                dropped.iter().any(|(kind, gone)| *kind == rule.drops && *gone == name)
-            });
+            let again = words
+                .iter()
+                .filter_map(Word::name)
+                .any(|name| dropped.iter().any(|(kind, gone)| *kind == rule.drops && *gone == name));
             if !guarded && !again {
                 script.once.push((shown(words), span()));
             }
@@ -280,7 +280,10 @@ pub(super) fn databases(facts: &Facts<'_>) -> Answer {
             .help("take the statement out: the deployment makes the database before the file is applied");
         diagnostic.severity = if is_managed { Severity::Error } else { Severity::Info };
         let why = if is_managed {
-            format!("`{}` is run by {}: the app's role may make no databases there", script.resource, facts.provider)
+            format!(
+                "`{}` is run by {}: the app's role may make no databases there",
+                script.resource, facts.provider
+            )
         } else {
             "on a server of the app's own the statement is left out when the file is applied".to_owned()
         };

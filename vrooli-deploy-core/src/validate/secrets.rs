@@ -18,7 +18,8 @@ pub(super) fn complete(facts: &Facts<'_>) -> Answer {
         count => format!("{} will have a value", counted(count, "secret", "secrets")),
     };
     let findings = facts.secrets_found.iter().map(|found| {
-        let name = facts.secrets.secrets.iter().find(|secret| found.message.contains(&format!("`{}`", secret.name)));
+        let name =
+            facts.secrets.secrets.iter().find(|secret| found.message.contains(&format!("`{}`", secret.name)));
         let cause = name.map_or_else(String::new, |secret| {
             format!("{} ({}): {}", secret.name, secret.class, secret.from())
         });
@@ -28,10 +29,7 @@ pub(super) fn complete(facts: &Facts<'_>) -> Answer {
 }
 
 /// What becomes of each secret when the app starts, for its fitness.
-pub(super) fn readiness(
-    plan: &SecretsPlan,
-    stored: &dyn Fn(&PlannedSecret) -> bool,
-) -> Vec<SecretReadiness> {
+pub(super) fn readiness(plan: &SecretsPlan, stored: &dyn Fn(&PlannedSecret) -> bool) -> Vec<SecretReadiness> {
     let hosted = matches!(plan.tier, Tier::Saas | Tier::Enterprise);
     plan.secrets
         .iter()

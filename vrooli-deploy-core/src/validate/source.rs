@@ -39,6 +39,7 @@ struct Files {
     skip_folders: Vec<String>,
     skip_suffixes: Vec<String>,
     at_most: usize,
+    entries_at_most: usize,
     largest_bytes: u64,
 }
 
@@ -103,7 +104,8 @@ impl SourceText {
     pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut offset = 0;
         self.text.split_inclusive('\n').enumerate().filter_map(move |(index, raw)| {
-            let line = Line { file: self, text: raw.trim_end_matches(['\n', '\r']), offset, number: index + 1 };
+            let line =
+                Line { file: self, text: raw.trim_end_matches(['\n', '\r']), offset, number: index + 1 };
             offset += raw.len();
             let trimmed = line.text.trim_start();
             let comment = PATTERNS.comments.iter().any(|mark| trimmed.starts_with(mark.as_str()));
@@ -113,10 +115,7 @@ impl SourceText {
 }
 
 /// Lines of all files that one of the patterns meets.
-pub(super) fn found<'a>(
-    sources: &'a [SourceText],
-    patterns: &'a [Regex],
-) -> impl Iterator<Item = Line<'a>> {
+pub(super) fn found<'a>(sources: &'a [SourceText], patterns: &'a [Regex]) -> impl Iterator<Item = Line<'a>> {
     sources
         .iter()
         .flat_map(SourceText::lines)
@@ -126,29 +125,31 @@ pub(super) fn found<'a>(
 /// The app's source, in the order of the names. What cannot be read is no source.
 pub(super) fn read_sources(root: &Path) -> Vec<SourceText> {
     let mut found = Vec::new();
-    walk(root, root, 0, &mut found);
+    let mut left = PATTERNS.files.entries_at_most;
+    walk(root, root, 0, &mut left, &mut found);
     found
 }
 
 /// Deeper folders hold what others wrote.
 const DEEPEST: usize = 6;
 
-fn walk(root: &Path, folder: &Path, depth: usize, found: &mut Vec<SourceText>) {
+fn walk(root: &Path, folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<SourceText>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     let files = &PATTERNS.files;
     for path in paths {
-        if found.len() >= files.at_most {
+        if found.len() >= files.at_most || *left == 0 {
             return;
         }
+        *left -= 1;
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         // A link may lead anywhere, and back.
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
         if metadata.is_dir() {
             let skipped = name.starts_with('.') || files.skip_folders.iter().any(|skip| skip == name);
             if !skipped && depth < DEEPEST {
-                walk(root, &path, depth + 1, found);
+                walk(root, &path, depth + 1, left, found);
             }
             continue;
         }

@@ -9,8 +9,8 @@
 )]
 
 mod corpus;
-mod fitness;
 mod cost;
+mod fitness;
 mod fitness_properties;
 mod manifest;
 mod overlays;
@@ -27,3 +27,5 @@ mod service_json;
 mod state;
 #[cfg(feature = "engine")]
 mod vault;
+#[cfg(feature = "engine")]
+mod workspace_fitness;

@@ -67,8 +67,7 @@ impl Workspace {
         manifest.app.name = target.stack.app.clone();
         manifest.drop.extend(options.drop.iter().cloned());
         let tier = options.tier.unwrap_or(manifest.target);
-        let mut derive =
-            DeriveOptions::default();
+        let mut derive = DeriveOptions::default();
         derive.include_optional = options.include_optional || target.include_optional();
         derive.tier = Some(tier);
         // What is wrong with dependencies is said by `manifest validate` and `plan`.

@@ -8,3 +8,4 @@ mod goldens;
 mod lowered;
 mod prices;
 mod refusals;
+mod validate;
