@@ -217,6 +217,7 @@ fn opening_says_that_the_native_half_is_missing() {
         dir: std::path::PathBuf::new(),
         owner: uuid::Uuid::nil(),
         stack: StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() },
+        configuration: vrooli_deploy_core::configuration::Configuration::default(),
         secrets: Arc::new(NoSecrets),
     };
     for provider in ["aws", "digitalocean", "bare-metal"] {

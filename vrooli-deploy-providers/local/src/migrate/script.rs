@@ -9,7 +9,6 @@ use serde::Deserialize;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::sql::{self as lexer, Piece, PieceKind, Word};
 
-
 #[derive(Debug, Default, Deserialize)]
 struct Known {
     not_in_transaction: Vec<Refused>,
