@@ -22,7 +22,7 @@ pub(crate) struct EstimateCost {
     #[arg(long, value_name = "LEVEL|NAME|FILE")]
     pub(crate) usage: Option<String>,
     /// The most that it may cost a month, in US dollars; more ends with 7
-    #[arg(long, value_name = "USD", value_parser = dollars)]
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true)]
     pub(crate) max_monthly: Option<Money>,
     /// Another price book: one that `prices list` names, or a file
     #[arg(long, value_name = "NAME|FILE")]

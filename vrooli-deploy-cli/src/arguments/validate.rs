@@ -22,7 +22,7 @@ pub(crate) struct Validate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) threshold: Option<u8>,
     /// The most that it may cost a month, in US dollars
-    #[arg(long, value_name = "USD", value_parser = Money::parse)]
+    #[arg(long, value_name = "USD", value_parser = Money::parse, allow_negative_numbers = true)]
     pub(crate) max_monthly: Option<Money>,
     /// Another price book: one that `prices list` names, or a file
     #[arg(long, value_name = "NAME|FILE")]

@@ -81,8 +81,7 @@ fn finding(paint: Paint, found: &Finding, verbose: bool) -> String {
 fn tally(validation: &Validation) -> String {
     let [passed, warned, failed] =
         [CheckStatus::Pass, CheckStatus::Warn, CheckStatus::Fail].map(|status| validation.count(status));
-    let warned = if warned == 1 { "1 warns".to_owned() } else { format!("{warned} warn") };
-    format!("{} checks: {passed} passed, {warned}, {failed} failed", validation.checks.len())
+    format!("{} checks: {passed} passed, {warned} warned, {failed} failed", validation.checks.len())
 }
 
 impl CheckLine {

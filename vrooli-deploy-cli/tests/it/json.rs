@@ -32,6 +32,8 @@ fn every_command_ends_with_a_result_line_that_says_the_exit_code() {
         vec!["secrets", "set", "nowhere", "X", "--y"],
         vec!["secrets", "list", "nowhere"],
         vec!["secrets", "rotate", "nowhere", "X"],
+        vec!["validate", "nowhere"],
+        vec!["swaps", "apply", "nowhere", "--swap", "a=b"],
         vec!["up", "--bogus"],
         vec!["nonsense"],
         vec![],

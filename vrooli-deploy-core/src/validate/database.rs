@@ -159,10 +159,11 @@ pub(super) fn pool(facts: &Facts<'_>) -> Answer {
         answer.findings.push(Finding::new(diagnostic, field));
     }
     let mut fine = Vec::new();
+    let who = counted(counted_services.len(), "service opens", "services open");
     for (key, most) in databases {
         let most = u64::from(*most);
         let overlap = total.saturating_mul(2);
-        let said = format!("{} open up to {total}", counted(counted_services.len(), "service", "services"));
+        let said = format!("{who} up to {total}");
         if overlap <= most {
             fine.push(format!(
                 "{said} of {most} connections of `{key}`, {overlap} while two releases overlap"

@@ -69,7 +69,7 @@ pub(super) fn checks(facts: &Facts<'_>) -> Answer {
     }
     answer.fine = match well {
         0 => "no service has a port".to_owned(),
-        count => format!("{} how it is", counted(count, "service says", "services say each")),
+        count => counted(count, "service says how it is", "services say how they are"),
     };
     answer
 }

@@ -41,7 +41,7 @@ pub(super) fn limits(facts: &Facts<'_>) -> Answer {
     };
     let unknown = (!size.unknown.is_empty()).then(|| {
         let mut diagnostic = rules::RESOURCE_LIMITS
-            .diagnostic(format!("what {} takes is not known", size.unknown.join(", ")))
+            .diagnostic(format!("nothing is known of what these take: {}", size.unknown.join(", ")))
             .help("say it with `deployment.dependencies.resources.NAME.footprint`, or watch it once it runs");
         diagnostic.severity = Severity::Info;
         Finding::new(diagnostic, "the catalogue, the app's metadata")
@@ -135,7 +135,11 @@ pub(super) fn extensions(facts: &Facts<'_>) -> Answer {
     let fine = if asked.is_empty() {
         "the app asks for none".to_owned()
     } else {
-        format!("{}: offered by {}", asked.join(", "), facts.provider)
+        let asked = asked.join(", ");
+        match facts.managed_databases().next() {
+            Some(_) => format!("{asked}: offered by {}", facts.provider),
+            None => format!("{asked}: made on a server of the app's own"),
+        }
     };
     let told = facts.lowered.iter().filter(|found| found.code == rules::EXTENSION).map(|found| {
         let made = facts.scripts.iter().find_map(|script| {

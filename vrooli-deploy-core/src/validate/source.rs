@@ -39,6 +39,7 @@ struct Files {
     skip_folders: Vec<String>,
     skip_suffixes: Vec<String>,
     at_most: usize,
+    entries_at_most: usize,
     largest_bytes: u64,
 }
 
@@ -124,29 +125,31 @@ pub(super) fn found<'a>(sources: &'a [SourceText], patterns: &'a [Regex]) -> imp
 /// The app's source, in the order of the names. What cannot be read is no source.
 pub(super) fn read_sources(root: &Path) -> Vec<SourceText> {
     let mut found = Vec::new();
-    walk(root, root, 0, &mut found);
+    let mut left = PATTERNS.files.entries_at_most;
+    walk(root, root, 0, &mut left, &mut found);
     found
 }
 
 /// Deeper folders hold what others wrote.
 const DEEPEST: usize = 6;
 
-fn walk(root: &Path, folder: &Path, depth: usize, found: &mut Vec<SourceText>) {
+fn walk(root: &Path, folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<SourceText>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
     let files = &PATTERNS.files;
     for path in paths {
-        if found.len() >= files.at_most {
+        if found.len() >= files.at_most || *left == 0 {
             return;
         }
+        *left -= 1;
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         // A link may lead anywhere, and back.
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { continue };
         if metadata.is_dir() {
             let skipped = name.starts_with('.') || files.skip_folders.iter().any(|skip| skip == name);
             if !skipped && depth < DEEPEST {
-                walk(root, &path, depth + 1, found);
+                walk(root, &path, depth + 1, left, found);
             }
             continue;
         }

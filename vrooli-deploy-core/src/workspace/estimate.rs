@@ -13,6 +13,7 @@ use crate::cost::{
 };
 use crate::diagnostics::{Diagnostic, rules};
 use crate::names::{DependencyName, ProviderName};
+use crate::profile::ProfileId;
 
 /// Books that were refreshed lie here, in the state folder.
 const FOLDER: &str = "prices";
@@ -43,6 +44,8 @@ pub struct EstimateOptions {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct EstimateReport {
+    /// The profile whose choices it was made with.
+    pub profile: Option<ProfileId>,
     /// What it costs.
     pub assessment: Assessment,
     /// What users cause.
@@ -109,7 +112,10 @@ impl Workspace {
         let checked = assess(self.registry(), &target.stack, loaded, &assess_options);
         diagnostics.extend(checked.diagnostics);
         match checked.value {
-            Some(assessment) => Ok(EstimateReport { assessment, usage, diagnostics }),
+            Some(assessment) => {
+                let profile = target.profile.as_ref().map(|version| version.id);
+                Ok(EstimateReport { profile, assessment, usage, diagnostics })
+            }
             None => Err(OperationError::Input(diagnostics)),
         }
     }

@@ -27,3 +27,5 @@ mod service_json;
 mod state;
 #[cfg(feature = "engine")]
 mod vault;
+#[cfg(feature = "engine")]
+mod workspace_fitness;

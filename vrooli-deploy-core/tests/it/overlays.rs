@@ -234,12 +234,16 @@ fn what_was_chosen_is_stronger_than_what_a_service_says_and_odd_choices_are_name
     );
     let checked = profile::layer(&profile, &base);
     let codes: Vec<_> = checked.diagnostics.iter().map(|d| d.code).collect();
-    assert_eq!(codes, [rules::DROP_WITHOUT_TARGET, rules::SWAP_WITHOUT_TARGET]);
+    assert_eq!(codes, [rules::DROP_WITHOUT_TARGET]);
+    // A swap is the manifest's own, and judged with it.
+    let said = profile::generate(&profile, &generated(&profile, &file)).diagnostics;
+    assert!(said.iter().any(|d| d.code == rules::SWAP_WITHOUT_TARGET && d.message.contains("`ollma`")));
     let manifest = generated(&profile, &file);
     let service = manifest.services.values().next().unwrap();
     assert_eq!(service.env.values().next().unwrap(), "debug");
     assert!(manifest.secrets.is_empty());
-    assert_eq!(manifest.dependencies.resources.values().next().unwrap().kind.as_deref(), Some("valkey"));
+    assert_eq!(manifest.dependencies, base.dependencies, "what is declared stays");
+    assert_eq!(manifest.swaps.len(), 2);
     // On a tier that needs a provider somebody must have chosen one.
     choose(&mut profile, &["tier saas"]);
     let found = profile::generate(&profile, &base).into_result().unwrap_err();

@@ -362,7 +362,9 @@ impl From<&EstimateReport> for EstimateLine {
         let (estimate, level) = (&assessment.estimate, assessment.level);
         let total = |level| estimate.total(level).to_string();
         Self {
-            profile_id: assessment.stack.app.to_string(),
+            profile_id: report
+                .profile
+                .map_or_else(|| assessment.stack.app.to_string(), |profile| profile.to_string()),
             app: assessment.stack.app.to_string(),
             environment: assessment.stack.environment.to_string(),
             provider: estimate.provider.clone(),

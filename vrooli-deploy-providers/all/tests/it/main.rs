@@ -9,3 +9,4 @@ mod goldens;
 mod lowered;
 mod prices;
 mod refusals;
+mod validate;

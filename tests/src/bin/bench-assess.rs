@@ -1,0 +1,95 @@
+//! How long it takes to know before acting: fitness and cost of one scenario, and of a folder
+//! of them, and what `validate` adds.
+//!
+//! `cargo run --release -p vrooli-deploy-tests --bin bench-assess -- [FOLDER]`, where the folder
+//! holds `service.json` files under any names (default: the corpus beside the checkout).
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement, printed")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use vrooli_deploy_core::cost::{self, DEFAULT_USAGE, Prices, UsageProfile};
+use vrooli_deploy_core::fitness;
+use vrooli_deploy_core::manifest::{LoadedManifest, Tier, load_text};
+use vrooli_deploy_core::names::StackId;
+use vrooli_deploy_core::validate::{ValidateOptions, validate};
+
+const ROUNDS: usize = 11;
+
+fn main() {
+    let folder = std::env::args().nth(1).map_or_else(shared, PathBuf::from);
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        println!("skipped: no folder {}", folder.display());
+        return;
+    };
+    let mut texts: Vec<(String, String)> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| {
+            (
+                path.file_stem().unwrap().to_string_lossy().into_owned(),
+                std::fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect();
+    texts.sort();
+    let registry = vrooli_deploy_providers::registry();
+    let prices = Prices::embedded();
+    let usage = UsageProfile::named(DEFAULT_USAGE).unwrap();
+    println!("{} files; medians of {ROUNDS} rounds, least to most", texts.len());
+    for provider in ["aws", "digitalocean"] {
+        let (mut all, mut slowest, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        // One round that does not count: data files are read once a process.
+        for round in 0..=ROUNDS {
+            let (mut worst, mut ruled) = (Duration::ZERO, Duration::ZERO);
+            let begin = Instant::now();
+            for (name, text) in &texts {
+                let start = Instant::now();
+                let Some(loaded) = read(name, text, provider) else { continue };
+                let stack = StackId {
+                    app: loaded.manifest.app.name.clone(),
+                    environment: "default".parse().unwrap(),
+                };
+                drop(fitness::assess(&loaded, &fitness::AssessOptions::default()));
+                drop(cost::assess(&registry, &stack, &loaded, &cost::AssessOptions::new(usage, &prices)));
+                worst = worst.max(start.elapsed());
+                let start = Instant::now();
+                drop(validate(&registry, &stack, &loaded, &ValidateOptions::default()));
+                ruled += start.elapsed();
+            }
+            if round > 0 {
+                all.push(begin.elapsed().saturating_sub(ruled));
+                slowest.push(worst);
+                rules.push(ruled);
+            }
+        }
+        println!("| {provider} | ms, median | least to most |");
+        println!("|---|---:|---:|");
+        row("read, fitness and cost: the slowest file", slowest);
+        row("read, fitness and cost: all files", all);
+        row("validate: all files, beside that", rules);
+    }
+}
+
+fn read(name: &str, text: &str, provider: &str) -> Option<LoadedManifest> {
+    let mut loaded =
+        load_text(Path::new(&format!("scenarios/{name}/.vrooli/service.json")), text.to_owned()).value?;
+    loaded.manifest.target = Tier::Saas;
+    loaded.manifest.provider = provider.parse().unwrap();
+    Some(loaded)
+}
+
+fn row(what: &str, mut times: Vec<Duration>) {
+    times.sort();
+    let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let (least, most) =
+        (times.first().copied().unwrap_or_default(), times.last().copied().unwrap_or_default());
+    println!("| {what} | {} | {} to {} |", ms(median), ms(least), ms(most));
+}
+
+fn shared() -> PathBuf {
+    let shared = std::env::var_os("VROOLI_DEPLOY_SHARED")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")), PathBuf::from);
+    shared.join("corpus").join("service-json")
+}
