@@ -164,9 +164,11 @@ impl FakeCloud {
         self.call(cx, record("describe", kind, key, false), move |world| {
             let now = Instant::now();
             Ok(world
-                .of(&stack)
-                .filter(|o| o.kind == kind && o.marks.owner == owner && o.marks.key == wanted)
-                .filter(|o| o.visible <= now && which(o))
+                .such(|o| {
+                    // The key first: nearly all have another one.
+                    let ours = o.marks.key == wanted && o.kind == kind && o.marks.stack == stack;
+                    ours && o.marks.owner == owner && o.visible <= now && which(o)
+                })
                 .cloned()
                 .collect())
         })

@@ -249,8 +249,9 @@ impl World {
             return Err(ProviderError::new(ErrorKind::AlreadyExists, format!("`{name}` is taken"))
                 .with_code("AlreadyExists"));
         }
-        let quota = self.quotas.get(new.kind).copied().unwrap_or(usize::MAX);
-        if self.objects.values().filter(|o| o.kind == new.kind).count() >= quota {
+        if let Some(quota) = self.quotas.get(new.kind)
+            && self.objects.values().filter(|o| o.kind == new.kind).count() >= *quota
+        {
             return Err(ProviderError::new(
                 ErrorKind::Quota,
                 format!("no more than {quota} of {}", new.kind),
@@ -323,7 +324,12 @@ impl World {
 
     /// Objects of a stack, oldest first.
     pub fn of(&self, stack: &StackId) -> impl Iterator<Item = &Object> {
-        let mut all: Vec<&Object> = self.objects.values().filter(|o| o.marks.stack == *stack).collect();
+        self.such(move |o| o.marks.stack == *stack)
+    }
+
+    /// Objects of which something is so, oldest first.
+    pub(super) fn such(&self, which: impl Fn(&Object) -> bool) -> std::vec::IntoIter<&Object> {
+        let mut all: Vec<&Object> = self.objects.values().filter(|o| which(o)).collect();
         all.sort_by_key(|o| o.made);
         all.into_iter()
     }

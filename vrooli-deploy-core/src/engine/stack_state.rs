@@ -1,6 +1,7 @@
 //! The state of a stack: what its journal says, folded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::codes;
 use super::entry::{Entry, JournalRecord, StepFailure, StepOutput};
 use super::outcome::{Outcome, OutcomeKind};
 use crate::names::{ReleaseNumber, ResourceKey, ResourceKind};
-use crate::plan::{Plan, ReleaseAction, StepAction, StepId, Undo};
+use crate::plan::{Plan, ReleaseAction, Step, StepAction, StepId, Undo};
 use crate::provider::{OpToken, Outputs, PhysicalId, Routing};
 use crate::release::Release;
 
@@ -113,6 +114,8 @@ pub struct OpenPlan {
     /// Set while the plan is held on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    #[serde(skip)]
+    index: StepIndex,
 }
 
 /// That a plan is held with both releases serving.
@@ -126,6 +129,17 @@ pub struct Held {
     pub watching: bool,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// Where each step of a plan is, made when it is first asked for. Derived, so it is neither
+/// written nor compared.
+#[derive(Debug, Clone, Default)]
+struct StepIndex(OnceLock<HashMap<StepId, usize>>);
+
+impl PartialEq for StepIndex {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How far a step is.
@@ -197,6 +211,7 @@ impl StackState {
                     cause: None,
                     previous: BTreeMap::new(),
                     held: None,
+                    index: StepIndex::default(),
                 });
             }
             Entry::Started { step, token, spec } => {
@@ -434,13 +449,29 @@ impl OpenPlan {
     /// What a step of the plan does.
     #[must_use]
     pub fn action(&self, step: &StepId) -> Option<&StepAction> {
-        self.plan.steps.iter().find(|s| s.id == *step).map(|s| &s.action)
+        self.step(step).map(|step| &step.action)
     }
 
     /// What takes a step of the plan back.
     #[must_use]
     pub fn undo(&self, step: &StepId) -> Option<&Undo> {
-        self.plan.steps.iter().find(|s| s.id == *step).map(|s| &s.undo)
+        self.step(step).map(|step| &step.undo)
+    }
+
+    /// A step of the plan. Every entry of a journal asks, so it is not searched for.
+    fn step(&self, id: &StepId) -> Option<&Step> {
+        let steps = &self.plan.steps;
+        let index = self.index.0.get_or_init(|| {
+            let mut index = HashMap::with_capacity(steps.len());
+            for (at, step) in steps.iter().enumerate() {
+                // Of two with one id the first counts, as ever.
+                index.entry(step.id.clone()).or_insert(at);
+            }
+            index
+        });
+        // The plan is open to the public: one that was changed since is searched.
+        let known = index.get(id).and_then(|at| steps.get(*at)).filter(|step| step.id == *id);
+        known.or_else(|| steps.iter().find(|step| step.id == *id))
     }
 
     /// Where the plan waits with both releases serving: held on purpose, or being watched by
@@ -502,5 +533,47 @@ impl OpenPlan {
             .filter(|(_, state)| matches!(state, StepState::Started { .. } | StepState::UndoStarted))
             .map(|(step, _)| step.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Stage;
+
+    fn step(id: &str) -> serde_json::Value {
+        serde_json::to_value(Step {
+            id: StepId(id.to_owned()),
+            stage: Stage::Expand,
+            action: StepAction::Release { release: ReleaseNumber(1), action: ReleaseAction::Build },
+            undo: Undo::Nothing,
+            after: BTreeSet::new(),
+            reason: id.to_owned(),
+            token: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_step_is_found_by_its_id_also_in_a_plan_that_was_changed() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let mut open: OpenPlan = serde_json::from_value(serde_json::json!({
+            "run": Uuid::nil(), "steps": {}, "committed": false, "outputs": {},
+            "plan": {
+                "schema": 1, "stack": { "app": "a", "environment": "default" }, "provider": "local",
+                "incarnation": Uuid::nil(), "command": "deploy", "digest": digest,
+                "steps": [step("one"), step("two")],
+            },
+        }))
+        .unwrap();
+        let fresh = open.clone();
+        let reason = |open: &OpenPlan, id: &str| open.step(&StepId(id.to_owned())).map(|s| s.reason.clone());
+        assert_eq!(reason(&open, "two").as_deref(), Some("two"));
+        assert_eq!(reason(&open, "three"), None);
+        assert_eq!(open, fresh, "what is derived is not compared");
+        assert_eq!(serde_json::to_string(&open).unwrap(), serde_json::to_string(&fresh).unwrap());
+        open.plan.steps.remove(0);
+        assert_eq!(reason(&open, "two").as_deref(), Some("two"));
+        assert_eq!(reason(&open, "one"), None);
     }
 }
