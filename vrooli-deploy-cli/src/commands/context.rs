@@ -6,7 +6,7 @@ use std::sync::Arc;
 use etcetera::BaseStrategy as _;
 use vrooli_deploy_core::provider::Registry;
 use vrooli_deploy_core::secrets::Secret;
-use vrooli_deploy_core::workspace::{Run, Target, Workspace, WorkspaceOptions};
+use vrooli_deploy_core::workspace::{Run, Target, Workspace, WorkspaceOptions, run_url};
 
 use super::interrupt::Interrupt;
 use crate::arguments::Global;
@@ -65,6 +65,7 @@ impl Context {
         Run::new()
             .with_events(move |event| progress.event(event))
             .with_cancellation(self.interrupt.cancellation())
+            .with_run_url(run_url(|name| std::env::var(name).ok()))
     }
 
     /// Asks on the terminal. Only when there is one: see [`Console::can_ask`].

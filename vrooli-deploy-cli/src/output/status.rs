@@ -60,7 +60,9 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
         text.push_str(&paint.dim(&format!("\n  from {}", source.display())));
     }
     if let Some(lease) = &summary.lease {
-        let who = format!("{} on {}, {}", lease.holder.name, lease.holder.host, ago(now, lease.since));
+        let page =
+            lease.holder.run_url.as_ref().map_or_else(String::new, |url| format!(", {}", paint.link(url)));
+        let who = format!("{} on {}, {}{page}", lease.holder.name, lease.holder.host, ago(now, lease.since));
         text.push_str(&format!("\n  {} {who}", paint.yellow("being changed by")));
     }
     if let Some(routing) = &report.routing {

@@ -79,6 +79,13 @@ pub struct Holder {
     pub run_url: Option<String>,
 }
 
+impl Holder {
+    /// Where people see the run, as the end of a sentence.
+    fn seen_at(&self) -> String {
+        self.run_url.as_ref().map_or_else(String::new, |url| format!(" ({url})"))
+    }
+}
+
 /// A lease that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseInfo {
@@ -97,7 +104,7 @@ pub struct LeaseInfo {
 #[non_exhaustive]
 pub enum StateError {
     /// Someone else holds the lease.
-    #[error("`{stack}` is being changed by {} on {} since {}", .info.holder.name, .info.holder.host, .info.since.strftime("%Y-%m-%d %H:%M:%S UTC"))]
+    #[error("`{stack}` is being changed by {} on {} since {}{}", .info.holder.name, .info.holder.host, .info.since.strftime("%Y-%m-%d %H:%M:%S UTC"), .info.holder.seen_at())]
     Held {
         /// The stack.
         stack: StackId,

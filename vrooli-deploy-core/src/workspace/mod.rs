@@ -19,6 +19,7 @@ mod profiles;
 mod query;
 mod report;
 mod rollback;
+mod run_url;
 mod secrets;
 mod session;
 mod source;
@@ -49,6 +50,7 @@ pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 pub use validate::ValidationReport;
+pub use run_url::run_url;
 
 /// One state folder and the providers of this program. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -178,6 +178,9 @@ pub struct RollbackOptions {
 pub struct Run {
     /// Who, for the lease. Default: this process.
     pub holder: Option<Holder>,
+    /// Where people see this run, for the lease: [`run_url`](super::run_url) finds it on build
+    /// servers. Not looked at where `holder` says who.
+    pub run_url: Option<String>,
     /// Called with every event, in order.
     pub events: EventSink,
     /// Cancel it to stop within 2 s; the next run resolves what was left.
@@ -186,7 +189,7 @@ pub struct Run {
 
 impl Default for Run {
     fn default() -> Self {
-        Self { holder: None, events: EventSink::default(), cancellation: Cancellation::new() }
+        Self { holder: None, run_url: None, events: EventSink::default(), cancellation: Cancellation::new() }
     }
 }
 
@@ -201,6 +204,13 @@ impl Run {
     #[must_use]
     pub fn with_events(mut self, sink: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.events = EventSink::new(sink);
+        self
+    }
+
+    /// The same, with the page where people see it.
+    #[must_use]
+    pub fn with_run_url(mut self, url: Option<String>) -> Self {
+        self.run_url = url;
         self
     }
 

@@ -72,7 +72,7 @@ impl Workspace {
             id: Uuid::now_v7(),
             name: format!("{command} (pid {})", std::process::id()),
             host: self.0.host.clone(),
-            run_url: None,
+            run_url: run.run_url.clone(),
         });
         let provider = self.provider(stack, provider).await?;
         let lease = self.0.store.acquire(stack, &holder).await?;
