@@ -23,7 +23,7 @@ use vrooli_deploy_core::release::Release;
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
-use crate::process::{Supervision, SupervisorClient, check_fence, last_routing, observe};
+use crate::process::{Supervision, SupervisorClient, admit, last_routing, observe, refuse_older};
 use crate::{failure, files, migrate};
 
 /// Carries releases on this machine.
@@ -164,16 +164,17 @@ impl Fleet for LocalFleet {
 
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
         self.machine.supervision.admit(&self.machine.layout).await?;
+        admit(&self.machine.layout, &cx.stack, cx.fence)?;
         self.builder.build(cx, request).await
     }
 
     async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {
-        check_fence(&self.machine.layout, &cx.stack, cx.fence)?;
+        admit(&self.machine.layout, &cx.stack, cx.fence)?;
         self.stage_release(cx, release)
     }
 
     async fn migrate(&self, cx: &OpCtx, release: &Release) -> Result<MigrationReport> {
-        check_fence(&self.machine.layout, &cx.stack, cx.fence)?;
+        admit(&self.machine.layout, &cx.stack, cx.fence)?;
         let root = self.app_root(&cx.stack, release)?;
         let bundle = &release.bundle;
         let done = migrate::apply(&self.machine, cx, &root, &bundle.resources, &bundle.migrations).await?;
@@ -263,7 +264,7 @@ impl Fleet for LocalFleet {
 
     async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()> {
         let (layout, stack) = (&self.machine.layout, &cx.stack);
-        check_fence(layout, stack, cx.fence)?;
+        refuse_older(layout, stack, cx.fence)?;
         for seen in self.units(cx).await?.into_iter().filter(|u| u.release == release) {
             self.stop(cx, release, &seen.unit).await?;
         }
@@ -298,7 +299,7 @@ impl Fleet for LocalFleet {
     }
 
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {
-        check_fence(&self.machine.layout, &cx.stack, cx.fence)?;
+        refuse_older(&self.machine.layout, &cx.stack, cx.fence)?;
         if let Some(supervisor) = self.running_supervisor().await? {
             supervisor.forget(cx).await?;
             // It ends by itself as well; at once is tidier. Others may still need it.

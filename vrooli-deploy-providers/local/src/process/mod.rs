@@ -13,6 +13,7 @@
 mod adopt;
 mod client;
 mod config;
+mod fence;
 mod files;
 mod identity;
 mod in_process;
@@ -44,11 +45,12 @@ pub(crate) use key::given_key;
 pub use paths::UnitLayout;
 pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
 pub use sockets::listeners;
-pub(crate) use supervise::{OpenSecrets, check_fence};
+pub(crate) use supervise::OpenSecrets;
 pub use supervise::{SupervisorOptions, last_routing};
 pub use supervision::Supervision;
 pub use table::MARKER;
 
+pub(crate) use fence::{admit, refuse_older};
 pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;
 pub(crate) use shim::run as run_shim;

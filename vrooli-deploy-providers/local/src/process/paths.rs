@@ -102,6 +102,11 @@ impl Layout {
     pub fn serving(&self, stack: &StackId) -> PathBuf {
         self.stack(stack).join("serving.json")
     }
+    /// The highest lease that changed the stack without its supervisor.
+    #[must_use]
+    pub fn fence(&self, stack: &StackId) -> PathBuf {
+        self.locks(stack).join("fence")
+    }
     /// The stacks that have a folder, in order. Other folders are passed over.
     ///
     /// # Errors

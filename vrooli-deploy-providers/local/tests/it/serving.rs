@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use vrooli_deploy_core::names::ReleaseNumber;
-use vrooli_deploy_core::provider::{ErrorKind, Routing};
+use vrooli_deploy_core::provider::{ErrorKind, Fleet as _, ProviderError, Routing};
 use vrooli_deploy_provider_local::layout::Layout;
 
 use crate::app;
@@ -28,6 +28,7 @@ trials![
     deleted_folder_ends_the_edge,
     taken_port_is_refused_and_another_is_moved_to,
     idle_workspace_ends_the_edge,
+    what_the_supervisor_does_not_do_counts_for_the_lease_too,
 ];
 
 /// Chooses a port that is free, as the port kind would, and writes its record.
@@ -272,6 +273,23 @@ fn replaced_program_takes_over() {
         now.len() == 1 && now != edge
     });
     assert_eq!(get(port, "/").unwrap(), "one");
+}
+
+fn what_the_supervisor_does_not_do_counts_for_the_lease_too() {
+    let (world, port, one, two) = serving();
+    // A newer holder migrates: the supervisor has no part in that.
+    let machine = crate::place::machine_at(world.layout.root());
+    let fleet = vrooli_deploy_provider_local::fleet::LocalFleet::new(machine);
+    let release = world.wait(fleet.staged(&cx(7))).unwrap().remove(0);
+    world.wait(fleet.migrate(&cx(7), &release)).unwrap();
+    let fenced = |error: ProviderError| assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    fenced(world.wait(fleet.migrate(&cx(6), &release)).unwrap_err());
+    fenced(world.wait(fleet.stage(&cx(6), &release)).unwrap_err());
+    fenced(world.wait(fleet.remove(&cx(6), one)).unwrap_err());
+    fenced(world.wait(world.client().route(&cx(6), &Routing::all_to(two))).unwrap_err());
+    assert_eq!(get(port, "/").unwrap(), "one");
+    world.wait(world.client().route(&cx(7), &Routing::all_to(two))).unwrap();
+    assert_eq!(get(port, "/").unwrap(), "two");
 }
 
 fn routing_goes_back_when_nobody_renews_it() {

@@ -267,8 +267,8 @@ fn spawn(layout: &Layout, program: &Program, replaces: bool) -> Result<()> {
             )
         })?;
     let legacy = Legacy { key: program.key.clone(), replaces };
-    // One that does not take it says why, or ends.
-    let given = child.stdin.take().map(|to| legacy.write_to(to));
+    // One that does not take it says why, or ends without a word.
+    let _ = child.stdin.take().map(|to| legacy.write_to(to));
     let born = match child.stdout.take() {
         Some(out) => pipe::line(out, PATIENCE),
         None => Ok(Vec::new()),
@@ -285,9 +285,6 @@ fn spawn(layout: &Layout, program: &Program, replaces: bool) -> Result<()> {
         None => {
             let why = match born {
                 Err(e) => e.to_string(),
-                Ok(line) if line.is_empty() && matches!(given, Some(Err(_))) => {
-                    "it ended before it took its orders".to_owned()
-                }
                 Ok(line) if line.is_empty() => "it ended without a word".to_owned(),
                 Ok(_) => "it is another program".to_owned(),
             };

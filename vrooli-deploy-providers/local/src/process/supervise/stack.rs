@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result, Routing, UnitObserved};
 
+use super::super::fence;
 use super::super::files::{
     Durability, create_dir, read_json, remove_file, remove_tree, sweep_drafts, write_json,
 };
@@ -56,13 +57,7 @@ pub(crate) fn check_fence(layout: &crate::layout::Layout, stack: &StackId, fence
 
 impl Serving {
     fn check(&self, stack: &StackId, fence: u64) -> Result<()> {
-        if fence >= self.fence {
-            return Ok(());
-        }
-        Err(ProviderError::new(
-            ErrorKind::Fenced,
-            format!("somebody else works on {stack} by now (lease {}, this one is {fence})", self.fence),
-        ))
+        fence::refuse(stack, fence, self.fence)
     }
 }
 
@@ -110,6 +105,8 @@ impl Stack {
 
     fn admit_locked(&self, supervisor: &Supervisor, serving: &mut Serving, fence: u64) -> Result<()> {
         serving.check(&self.id, fence)?;
+        // What needs no supervisor may have been done by a newer holder.
+        fence::check(supervisor.layout(), &self.id, fence)?;
         if fence > serving.fence {
             let next = Serving { fence, ..serving.clone() };
             self.save(supervisor, &next)?;
