@@ -25,7 +25,7 @@ pub use overlay::{Layer, Layers};
 pub use schema::{SCHEMA_URL, schema};
 pub use strategy::{KeepConfig, StrategyConfig, StrategyKind, StrategyProblem};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,6 +89,10 @@ pub struct DeploymentManifest {
     /// Resources to put in the place of others, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub swaps: Vec<SwapConfig>,
+    /// Variables whose value in this file looks like a secret and is none: a public key, a
+    /// password of a test. They are not refused.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub not_secret: BTreeSet<VariableName>,
     /// Environment variables of every service. Never a secret: see `secrets`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<VariableName, String>,

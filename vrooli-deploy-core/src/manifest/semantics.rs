@@ -477,13 +477,13 @@ impl Check<'_> {
     }
 
     fn plain_secrets(&mut self, at: &str, env: &BTreeMap<crate::names::VariableName, String>) {
-        for (variable, value) in env {
+        for (variable, value) in env.iter().filter(|(name, _)| !self.manifest.not_secret.contains(*name)) {
             if let Some(suspicion) = credentials::suspect(variable.as_str(), value) {
                 self.report(
                     rules::PLAIN_SECRET,
                     &child(at, variable.as_str()),
                     format!("the value of `{variable}` looks like a secret: {}", suspicion.reason()),
-                    format!("move it to `secrets:`, e.g. `{variable}: {{from: {{environment: {{name: {variable}}}}}}}`; values of secrets are never in a manifest"),
+                    format!("move it to `secrets:`, e.g. `{variable}: {{from: {{environment: {{name: {variable}}}}}}}`; values of secrets are never in a manifest. If it is none, say so: `not_secret: [{variable}]`"),
                 );
             }
         }
@@ -534,12 +534,15 @@ impl Check<'_> {
             Command::Exec(arguments) => arguments.join(" "),
         };
         for variable in redaction::redact(&line).variables {
+            if self.manifest.not_secret.iter().any(|name| name.as_str() == variable) {
+                continue;
+            }
             self.report(
                 rules::PLAIN_SECRET,
                 at,
                 format!("{} holds what looks like a secret", named(at)),
                 format!(
-                    "name it under `secrets:`, e.g. as `{variable}`, and write `${{{variable}}}` in its place"
+                    "name it under `secrets:`, e.g. as `{variable}`, and write `${{{variable}}}` in its place. If it is none, say so: `not_secret: [{variable}]`"
                 ),
             );
         }

@@ -206,6 +206,18 @@ fn a_circle_of_needs_prints_its_path() {
 }
 
 #[test]
+fn what_merely_looks_like_a_secret_can_be_said_to_be_none() {
+    let body = "env: {PUBLIC_API_KEY: pk_live_0123456789abcdef01234567}\n";
+    let refused = only(body);
+    assert_eq!(refused.code, rules::PLAIN_SECRET);
+    assert!(refused.help.unwrap().contains("not_secret: [PUBLIC_API_KEY]"));
+    let all = found(&format!("{HEAD}{body}not_secret: [PUBLIC_API_KEY]\n"));
+    assert!(all.iter().all(|d| d.code == rules::NO_SERVICE), "{all:?}");
+    // By name, not for everything.
+    assert_eq!(only(&format!("{body}not_secret: [OTHER]\n")).code, rules::PLAIN_SECRET);
+}
+
+#[test]
 fn a_secret_in_a_plain_value_is_refused_and_not_repeated() {
     for value in [
         "DB_PASSWORD: canary-1",

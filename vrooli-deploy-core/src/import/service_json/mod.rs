@@ -144,6 +144,7 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
         dependencies,
         drop: Vec::new(),
         swaps: Vec::new(),
+        not_secret: std::collections::BTreeSet::new(),
         secrets,
         smoke: Vec::new(),
         strategy: metadata.strategy,
