@@ -99,7 +99,7 @@ fn host(line: &str) -> Option<String> {
     let end =
         rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))).unwrap_or(rest.len());
     let host = rest.get(..end)?.to_ascii_lowercase();
-    let listed = |list: &[String]| list.iter().any(|known| *known == host);
+    let listed = |list: &[String]| list.contains(&host);
     let fixed =
         host.contains('.') && !host.starts_with('.') && !rest.get(end..)?.starts_with(['$', '{', '%']);
     (fixed && !listed(&PATTERNS.local_hosts) && !listed(&PATTERNS.not_addresses)).then_some(host)

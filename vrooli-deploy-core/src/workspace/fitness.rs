@@ -71,10 +71,11 @@ impl Workspace {
         let mut whole: Option<Fitness> = None;
         // Each tier has secrets of its own.
         for tier in asked {
-            let mut secrets = SecretsOptions::default();
-            secrets.tier = Some(tier);
-            secrets.include_optional = options.include_optional;
-            secrets.drop.clone_from(&options.drop);
+            let secrets = SecretsOptions {
+                tier: Some(tier),
+                include_optional: options.include_optional,
+                drop: options.drop.clone(),
+            };
             let plan = self.identify_secrets(&with_swaps(target, &options.swaps), &secrets).await?;
             let mut one = options.clone();
             one.tiers = vec![tier];

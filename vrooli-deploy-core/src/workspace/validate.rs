@@ -34,9 +34,11 @@ impl Workspace {
         let loaded = usable(target)?;
         let mut options = options.clone();
         options.include_optional |= target.include_optional();
-        let mut secrets = SecretsOptions::default();
-        secrets.include_optional = options.include_optional;
-        secrets.drop.clone_from(&options.drop);
+        let secrets = SecretsOptions {
+            tier: None,
+            include_optional: options.include_optional,
+            drop: options.drop.clone(),
+        };
         let looked = self.validate_secrets(target, &secrets).await?;
         options.secrets = Some(looked.diagnostics);
         options.budget = match budget.max_monthly {

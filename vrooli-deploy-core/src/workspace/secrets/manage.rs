@@ -67,9 +67,11 @@ impl Workspace {
         manifest.app.name = target.stack.app.clone();
         manifest.drop.extend(options.drop.iter().cloned());
         let tier = options.tier.unwrap_or(manifest.target);
-        let mut derive = DeriveOptions::default();
-        derive.include_optional = options.include_optional || target.include_optional();
-        derive.tier = Some(tier);
+        let derive = DeriveOptions {
+            include_optional: options.include_optional || target.include_optional(),
+            tier: Some(tier),
+            ..DeriveOptions::default()
+        };
         // What is wrong with dependencies is said by `manifest validate` and `plan`.
         let Some(requirements) = requirements::derive(&manifest, &derive).value else {
             return Err(OperationError::Input(target.diagnostics.clone()));
