@@ -24,6 +24,9 @@ pub(super) const CHECKS: &[(&str, &str, Check<Subject>)] = &[
     ("F4", "route", |g, s| Box::pin(route(g, s))),
     ("F5", "migrate-twice", |g, s| Box::pin(migrate(g, s))),
     ("F6", "build-twice", |g, s| Box::pin(build(g, s))),
+    ("F7", "resting-units", |g, s| Box::pin(resting(g, s))),
+    ("F8", "goes-back-by-itself", |g, s| Box::pin(goes_back(g, s))),
+    ("F9", "counters-rise", |g, s| Box::pin(counters(g, s))),
 ];
 
 fn fleet(ground: &Ground) -> Result<Arc<dyn Fleet>, Failed> {
@@ -129,6 +132,64 @@ async fn route(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
     ensure(before.weights == to.weights, || format!("then it said {before:?}"))?;
     let now = fleet.routing(&cx).await.map_err(told)?;
     ensure(now.weights == to.weights, || format!("it routes {now:?}"))
+}
+
+async fn resting(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
+    let (release, fleet, cx) = (staged(ground, subject).await?, fleet(ground)?, ground.cx());
+    let all: Vec<_> = release.bundle.services.iter().flat_map(|(name, config)| units(name, config)).collect();
+    for unit in &all {
+        fleet.start(&cx, &release, unit).await.map_err(told)?;
+    }
+    let Some(unit) = all.first() else { return skip("the release has no unit") };
+    let rests = std::collections::BTreeSet::from([unit.clone()]);
+    let routing =
+        Routing { resting: [(release.number, rests.clone())].into(), ..Routing::all_to(release.number) };
+    fleet.route(&cx, &routing).await.map_err(told)?;
+    let now = fleet.routing(&cx).await.map_err(told)?;
+    ensure(now.resting == routing.resting, || format!("it routes {now:?}"))?;
+    let within = std::time::Duration::from_secs(5);
+    let report = fleet.drain(&cx, release.number, &rests, within).await.map_err(told)?;
+    ensure(report.cut == 0, || format!("nobody asked it anything, and it cut {}", report.cut))
+}
+
+async fn goes_back(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
+    let (release, fleet, cx) = (staged(ground, subject).await?, fleet(ground)?, ground.cx());
+    if !fleet.capabilities().reverts {
+        return skip("it does not go back by itself");
+    }
+    for unit in release.bundle.services.iter().flat_map(|(name, config)| units(name, config)) {
+        fleet.start(&cx, &release, &unit).await.map_err(told)?;
+    }
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_secs(2);
+    let back = std::collections::BTreeMap::from([(release.number, 50)]);
+    let routing =
+        Routing { revert_at: Some(soon), revert_to: back.clone(), ..Routing::all_to(release.number) };
+    fleet.route(&cx, &routing).await.map_err(told)?;
+    for _ in 0..120 {
+        let now = fleet.routing(&cx).await.map_err(told)?;
+        if now.weights == back {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    Err("its time came, and it did not go back".into())
+}
+
+async fn counters(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
+    let (release, fleet) = (staged(ground, subject).await?, fleet(ground)?);
+    if !fleet.capabilities().measures {
+        return skip("it measures nothing");
+    }
+    for unit in release.bundle.services.iter().flat_map(|(name, config)| units(name, config)) {
+        fleet.start(&ground.cx(), &release, &unit).await.map_err(told)?;
+    }
+    let reader = ground.cx_of(ground.stack(), 0);
+    let first = fleet.samples(&reader, None).await.map_err(told)?;
+    let Some(last) = first.last() else { return Err("a fleet that measures gave no reading".into()) };
+    ensure(last.releases.contains_key(&release.number), || format!("{last:?} lacks {}", release.number))?;
+    ensure(first.is_sorted_by_key(|r| r.at), || format!("not oldest first: {first:?}"))?;
+    let later = fleet.samples(&reader, Some(last.at)).await.map_err(told)?;
+    ensure(later.iter().all(|r| r.at >= last.at), || format!("older than asked for: {later:?}"))
 }
 
 async fn migrate(ground: &Ground, subject: &Subject) -> Result<(), Failed> {

@@ -167,3 +167,63 @@ fn goal(state: &StackState, to: Option<ReleaseNumber>) -> Result<ReleaseNumber, 
             help: "`vrooli-deploy releases APP` shows the history; `--to rN` goes to a release that is not the newest before this one".to_owned(),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ReleaseRecord;
+    use crate::names::Digest;
+    use crate::release::{Bundle, Migration, Release, migration::irreversible};
+
+    /// Releases that each have one file more than the one before.
+    fn history(files: &[&str]) -> StackState {
+        let mut state = StackState::default();
+        let mut migrations: Vec<Migration> = Vec::new();
+        for (number, sql) in (1..).zip(files) {
+            migrations.push(Migration {
+                resource: "postgres".to_owned(),
+                file: format!("sql/{number}.sql"),
+                digest: Digest::of(sql.as_bytes()),
+                irreversible: irreversible(sql),
+            });
+            let mut bundle: Bundle = serde_json::from_value(serde_json::json!({
+                "app": "shop", "environment": "default", "version": "1",
+                "artefact": {"digest": Digest::of(b"a"), "source": Digest::of(b"s"), "location": "x", "root": "."},
+                "services": {}, "env": {}, "smoke": [], "strategy": {"type": "canary", "hold": true, "watch": "5m"},
+                "resources": [], "migrations": [],
+            }))
+            .unwrap();
+            bundle.migrations.clone_from(&migrations);
+            let release = Release::new(ReleaseNumber(number), bundle).unwrap();
+            let at = Some(Timestamp::UNIX_EPOCH);
+            let record = ReleaseRecord {
+                release,
+                created: Timestamp::UNIX_EPOCH,
+                committed: at,
+                status: ReleaseStatus::Good,
+            };
+            state.releases.insert(ReleaseNumber(number), record);
+            state.current = Some(ReleaseNumber(number));
+        }
+        state
+    }
+
+    #[test]
+    fn sql_that_cannot_be_taken_back_is_named_once_with_the_release_that_ran_it() {
+        let state = history(&["CREATE TABLE a (b int)", "ALTER TABLE a DROP b", "SELECT 1"]);
+        assert_eq!(across(&state, ReleaseNumber(1)), ["sql/2.sql:1: `ALTER TABLE … DROP` (r2)"]);
+        assert_eq!(across(&state, ReleaseNumber(2)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_goes_back_is_in_a_hurry() {
+        let state = history(&["SELECT 1"]);
+        let config = &state.releases[&ReleaseNumber(1)].release.bundle.strategy;
+        let hurried = in_a_hurry(config, true);
+        assert_eq!(
+            (hurried.kind, hurried.hold, hurried.watch_window()),
+            (StrategyKind::BlueGreen, false, None)
+        );
+        assert_eq!(in_a_hurry(config, false).kind, StrategyKind::Rolling);
+    }
+}
