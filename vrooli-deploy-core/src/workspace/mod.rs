@@ -48,9 +48,9 @@ pub use options::{
 };
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
+pub use run_url::run_url;
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 pub use validate::ValidationReport;
-pub use run_url::run_url;
 
 /// One state folder and the providers of this program. Cheap to clone.
 #[derive(Debug, Clone)]
