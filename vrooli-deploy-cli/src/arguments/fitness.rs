@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use vrooli_deploy_core::cost::Money;
 use vrooli_deploy_core::fitness::{AssessOptions, TIERS};
 use vrooli_deploy_core::manifest::{SwapConfig, Tier};
 use vrooli_deploy_core::names::{DependencyName, ProviderName};
+use vrooli_deploy_core::workspace::EstimateOptions;
 
 use super::App;
 
@@ -28,6 +30,15 @@ pub(crate) struct Fitness {
     /// The score that is wanted at least [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) threshold: Option<u8>,
+    /// The most that it may cost a month, in US dollars
+    #[arg(long, value_name = "USD", value_parser = Money::parse, allow_negative_numbers = true)]
+    pub(crate) max_monthly: Option<Money>,
+    /// Another price book: one that `prices list` names, or a file
+    #[arg(long, value_name = "NAME|FILE", requires = "max_monthly")]
+    pub(crate) prices: Option<String>,
+    /// What users cause: low, expected, high, the name of a usage profile, or a file
+    #[arg(long, value_name = "LEVEL|NAME|FILE", requires = "max_monthly")]
+    pub(crate) usage: Option<String>,
     #[command(flatten)]
     pub(crate) assumed: Assumed,
 }
@@ -89,6 +100,15 @@ impl Assumed {
 }
 
 impl Fitness {
+    /// The budget, as the library takes it.
+    pub(crate) fn budget(&self) -> EstimateOptions {
+        let mut options = EstimateOptions::default();
+        options.max_monthly = self.max_monthly.map(|money| money.amount);
+        options.prices.clone_from(&self.prices);
+        options.usage.clone_from(&self.usage);
+        options
+    }
+
     /// As the library takes it, for an app that is made for a tier.
     pub(crate) fn options(&self, own: Tier) -> AssessOptions {
         let mut options = self.assumed.options();

@@ -48,6 +48,13 @@ impl Context {
         Ok((workspace, target))
     }
 
+    /// The app, for somebody who only wants to know: files that it lacks do not matter.
+    pub(crate) async fn target_to_assess(&self, argument: &str) -> Result<(Workspace, Target), Failure> {
+        let workspace = self.workspace().await?;
+        let target = workspace.resolve_to_assess(argument, &self.global.target()).await?;
+        Ok((workspace, target))
+    }
+
     fn state_dir(&self) -> Result<PathBuf, Failure> {
         if let Some(dir) = &self.global.state_dir {
             return Ok(dir.clone());

@@ -1,8 +1,7 @@
-use std::path::Path;
-
 use vrooli_deploy_core::diagnostics::Diagnostic;
-use vrooli_deploy_core::fitness::{self, AssessOptions, Policy};
-use vrooli_deploy_core::manifest::LoadedManifest;
+use vrooli_deploy_core::fitness::{AssessOptions, Policy};
+use vrooli_deploy_core::manifest::{LoadedManifest, Tier};
+use vrooli_deploy_core::workspace::FitnessChoices;
 
 use super::change;
 use super::context::Context;
@@ -14,15 +13,15 @@ use crate::output::json::{FitnessLine, Line};
 
 pub(crate) async fn run(context: &Context, args: &Fitness) -> Result<Done, Failure> {
     let console = &context.console;
-    let (loaded, mut noticed) = load(context, &args.app.app).await?;
-    let gate = args.tier.tier.unwrap_or(loaded.manifest.target);
-    let options = with_policy(args.options(gate), &args.assumed)?;
-    let assessed = fitness::assess(&loaded, &options);
-    noticed.extend(assessed.diagnostics);
-    change::input(console, &noticed);
-    let Some(fitness) = assessed.value else {
-        return Err(Failure::input(noticed));
-    };
+    let (workspace, target) = context.target_to_assess(&args.app.app).await?;
+    let own = target.manifest.as_ref().map_or(Tier::Local, |loaded| loaded.manifest.target);
+    let gate = args.tier.tier.unwrap_or(own);
+    let mut choices = FitnessChoices::default();
+    choices.assess = with_policy(args.options(gate), &args.assumed)?;
+    choices.estimate = args.budget();
+    let report = workspace.fitness(&target, &choices).await?;
+    change::input(console, &report.diagnostics);
+    let fitness = report.fitness;
     for tier in &fitness.tiers {
         console.line(&Line::Fitness(Box::new(FitnessLine::new(&fitness, tier))));
     }
@@ -39,13 +38,9 @@ pub(crate) async fn run(context: &Context, args: &Fitness) -> Result<Done, Failu
     Ok(Done { error: Some(failure), ..Done::exit(7) })
 }
 
-/// The app's manifest: from a path without any workspace, else from what is known of the app.
+/// The app's manifest, with the choices of its profile laid over it.
 pub(super) async fn load(context: &Context, app: &str) -> Result<(LoadedManifest, Vec<Diagnostic>), Failure> {
-    let path = Path::new(app);
-    if path.exists() {
-        return fitness::load(path).into_result().map_err(Failure::input);
-    }
-    let (_, target) = context.target(app).await?;
+    let (_, target) = context.target_to_assess(app).await?;
     let Some(loaded) = target.manifest else {
         return Err(Failure::input(target.diagnostics));
     };

@@ -1,8 +1,13 @@
 //! How fit an app is, with what it costs and what becomes of its secrets taken for real.
 
-use super::{EstimateOptions, EstimateReport, OperationError, SecretsOptions, Target, Workspace};
-use crate::diagnostics::Diagnostic;
-use crate::fitness::{AssessOptions, CostGate, Fitness, assess};
+use std::path::Path;
+
+use super::target::default_environment;
+use super::{
+    EstimateOptions, EstimateReport, OperationError, SecretsOptions, Target, TargetOptions, Workspace,
+};
+use crate::diagnostics::{Diagnostic, Severity, rules};
+use crate::fitness::{AssessOptions, CostGate, Fitness, assess, load};
 use crate::manifest::{LoadedManifest, SwapConfig};
 use crate::names::StackId;
 use crate::swaps::{self, SwapAnalysis};
@@ -31,6 +36,37 @@ pub struct FitnessReport {
 }
 
 impl Workspace {
+    /// What an argument means to somebody who only wants to know: as
+    /// [`resolve`](Self::resolve), but files that the manifest names and that are not there are
+    /// a warning, because scores need none.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub async fn resolve_to_assess(
+        &self,
+        argument: &str,
+        options: &TargetOptions,
+    ) -> Result<Target, OperationError> {
+        let found = match self.resolve(argument, options).await {
+            Err(OperationError::Input(found)) => found,
+            other => return other,
+        };
+        let errors = || found.iter().filter(|found| found.severity == Severity::Error);
+        let path = Path::new(argument);
+        if !path.exists() || errors().any(|error| error.code != rules::FILE_MISSING) {
+            return Err(OperationError::Input(found));
+        }
+        let (manifest, diagnostics) = load(path).into_result().map_err(OperationError::Input)?;
+        let stack = StackId {
+            app: options.name.clone().unwrap_or_else(|| manifest.manifest.app.name.clone()),
+            environment: match &options.environment {
+                Some(environment) => environment.clone(),
+                None => default_environment()?,
+            },
+        };
+        Ok(Target { stack, manifest: Some(manifest), diagnostics, profile: None, values: Vec::new() })
+    }
+
     /// Scores an app for the tiers that are asked for (default: the manifest's). Secrets count
     /// as they stand in the store; with a limit of costs the estimate counts, too.
     ///

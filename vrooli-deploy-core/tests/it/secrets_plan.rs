@@ -248,12 +248,12 @@ fn nothing_is_made_up_for_what_others_made() {
     // Whoever makes MySQL makes its password.
     let mysql = plan(&manifest(json!({"mysql": {}}), json!({})), &SecretMetadata::default(), Tier::Saas);
     assert_eq!(mysql.get("MYSQL_PASSWORD").unwrap().status, SecretStatus::FollowsResource);
-    // Unless somebody says that it is to be made.
+    // What nobody makes is made here if somebody says so.
     let answer =
-        json!({"tier": "4", "secrets": [{"secret_key": "MYSQL_PASSWORD", "handling_strategy": "generate"}]});
+        json!({"tier": "4", "secrets": [{"secret_key": "SIDECAR_PASSWORD", "handling_strategy": "generate"}]});
     let (said, _) = metadata(&[("answer.json", answer)]);
-    let mysql = plan(&manifest(json!({"mysql": {}}), json!({})), &said, Tier::Saas);
-    assert_eq!(mysql.get("MYSQL_PASSWORD").unwrap().status, SecretStatus::Generated);
+    let sidecar = plan(&manifest(json!({}), json!({})), &said, Tier::Saas);
+    assert_eq!(sidecar.get("SIDECAR_PASSWORD").unwrap().status, SecretStatus::Generated);
     // A name in a list of values is somebody's value.
     let (values, _) = metadata(&[("secrets.json", json!({"ADMIN_PASSWORD": "x", "DB_HOST": "h"}))]);
     let plan = plan(&manifest(json!({}), json!({})), &values, Tier::Saas);
