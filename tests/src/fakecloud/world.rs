@@ -118,7 +118,7 @@ pub struct FleetWorld {
 }
 
 /// Requests a second, over all releases that get traffic.
-const RATE: f64 = 50.0;
+const RATE: f64 = 2_000.0;
 
 impl FleetWorld {
     /// Lets clients work until now, at the weights that were in force, and lets traffic go back

@@ -249,8 +249,7 @@ fn nothing_is_made_up_for_what_others_made() {
     let mysql = plan(&manifest(json!({"mysql": {}}), json!({})), &SecretMetadata::default(), Tier::Saas);
     assert_eq!(mysql.get("MYSQL_PASSWORD").unwrap().status, SecretStatus::FollowsResource);
     // What nobody makes is made here if somebody says so.
-    let answer =
-        json!({"tier": "4", "secrets": [{"secret_key": "SIDECAR_PASSWORD", "handling_strategy": "generate"}]});
+    let answer = json!({"tier": "4", "secrets": [{"secret_key": "SIDECAR_PASSWORD", "handling_strategy": "generate"}]});
     let (said, _) = metadata(&[("answer.json", answer)]);
     let sidecar = plan(&manifest(json!({}), json!({})), &said, Tier::Saas);
     assert_eq!(sidecar.get("SIDECAR_PASSWORD").unwrap().status, SecretStatus::Generated);

@@ -114,14 +114,19 @@ fn percent(share: f64) -> String {
 struct Past {
     errors: Counts,
     latency: LatencyHistogram,
+    /// So many requests a look at most, so that there is some of it for several looks.
+    a_look: u64,
     used: u64,
 }
+
+/// The past lasts for so many looks at least.
+const LOOKS_OF_THE_PAST: u64 = 10;
 
 impl Past {
     /// As many requests as the new release had, of what is left, with their share of bad ones.
     fn deal(&mut self, wanted: u64, of: Counts) -> Counts {
         let left = of.total.saturating_sub(self.used);
-        let (from, upto) = (self.used, self.used + wanted.min(left));
+        let (from, upto) = (self.used, self.used + wanted.min(self.a_look).min(left));
         let bad = |upto: u64| {
             let all = u128::from(of.bad) * u128::from(upto) / u128::from(of.total.max(1));
             u64::try_from(all).unwrap_or(of.bad)
@@ -137,6 +142,7 @@ impl Sequential {
         let mut past = Past {
             errors: Counts { total: before.requests, bad: before.errors },
             latency: before.latency.clone(),
+            a_look: before.requests.div_ceil(LOOKS_OF_THE_PAST).min(self.limits.look_at_most),
             used: 0,
         };
         let mut known = before.latency.clone();
@@ -158,7 +164,7 @@ impl Sequential {
             }
             match old {
                 Some(old) => known.add(&old.latency),
-                None => past.used = (past.used + new.requests).min(past.errors.total),
+                None => past.used = (past.used + new.requests.min(past.a_look)).min(past.errors.total),
             }
         }
         comparison
