@@ -49,6 +49,9 @@ pub const CLAUSES: &[(&str, &str)] = &[
     ("F4", "a route says what was routed before"),
     ("F5", "each file is applied once"),
     ("F6", "the same source gives the same artefact"),
+    ("F7", "what rests runs and gets nothing"),
+    ("F8", "traffic that is not renewed goes back by itself"),
+    ("F9", "what is measured only rises"),
 ];
 
 /// A future of a trial.

@@ -73,8 +73,9 @@ const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const STOP_GRACE: Duration = Duration::from_secs(30);
 /// How long all servers of a workspace may take to end together.
 const STOP_ALL: Duration = Duration::from_secs(60);
-/// How often a container that stands in the way is removed.
-const TRIES: u32 = 10;
+/// How often a container that stands in the way is removed, and how long is waited in between.
+const TRIES: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What container and volume of a resource are called: as long as the workspace lives, in
 /// whatever folder, the same; and nobody else's.
@@ -308,8 +309,9 @@ impl Vessel {
         for _ in 0..TRIES {
             self.discard(cx).await?;
             match self.engine.create_container(cx, &self.name, &config).await {
-                // A create of a killed predecessor came in between.
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                // A create of a killed predecessor is under way: it has the name already, and
+                // the container cannot be seen before it is whole.
+                Err(error) if error.kind() == ErrorKind::Conflict => tokio::time::sleep(PAUSE).await,
                 other => return other,
             }
         }

@@ -48,6 +48,9 @@ pub(super) type Record = Marker<Made>;
 
 /// Loopback: nobody else has business with it.
 pub(super) const LISTEN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The lock under which a server is prepared, as long as the session lasts: what a killed
+/// predecessor still does comes to its end first. An arbitrary number, the same for ever.
+const LOCK: i64 = 0x7672_6f6f_6c69_0002;
 /// Between looks at a server that starts or stops.
 const POLL: Duration = Duration::from_millis(25);
 
@@ -362,6 +365,7 @@ impl<'a> Server<'a> {
             // A statement that fails is logged by the server, and this one holds a password.
             "SET log_min_error_statement = 'panic';\n\
              SET log_statement = 'none';\n\
+             SELECT pg_advisory_lock({LOCK});\n\
              SELECT format('CREATE ROLE %I', {role_text}) WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {role_text}) \\gexec\n\
              ALTER ROLE {role_name} WITH LOGIN PASSWORD {password};\n\
              SELECT format('CREATE DATABASE %I OWNER %I', {database_text}, {role_text}) WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {database_text}) \\gexec\n\
@@ -432,8 +436,8 @@ pub(crate) async fn add_extensions<'a>(
     if let Some(missing) = names.iter().find(|name| !available.contains(*name)) {
         return Err(superuser.extension_missing(missing, what_for));
     }
-    let script: String =
-        names.iter().map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", identifier(name))).collect();
+    let mut script = format!("SELECT pg_advisory_lock({LOCK});\n");
+    script.extend(names.iter().map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", identifier(name))));
     let answer = superuser.script(cx, &script, false).await?;
     if answer.status.success() { Ok(()) } else { Err(refused(&answer)) }
 }
