@@ -205,7 +205,7 @@ fn no_credential_that_is_configured_can_be_found_in_what_we_write() {
     for file in written {
         let bytes = std::fs::read(&file).unwrap();
         let found = |canary: &&str| bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
-        assert!(!canaries.iter().any(|canary| found(canary)), "{}", file.display());
+        assert!(!canaries.iter().any(found), "{}", file.display());
     }
     block_on(async {
         let workspace = open(dir.path()).await;
