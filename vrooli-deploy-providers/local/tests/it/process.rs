@@ -186,8 +186,11 @@ fn killed_shim_and_supervisor_converge() {
 
 fn app_that_ignores_the_request_is_forced() {
     let world = World::new();
-    let release = world.stage_shell(1, "trap '' TERM INT HUP; while :; do sleep 0.05; done");
+    let release = world.stage_shell(1, "trap '' TERM INT HUP; echo > deaf; while :; do sleep 0.05; done");
     let pid = world.start(release, "app.0").pid.unwrap();
+    // Before that it would hear the request.
+    let deaf = world.layout.release_root(&stack(), release).join("deaf");
+    eventually("it is deaf", || deaf.exists());
     world.stop(release, "app.0");
     assert!(!is_alive(pid));
     assert!(world.marked().is_empty());
