@@ -1,5 +1,3 @@
-use std::io::Read as _;
-
 use vrooli_deploy_core::configuration;
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::secrets::Secret;
@@ -8,14 +6,10 @@ use vrooli_deploy_core::workspace::ConfigurationStatus;
 use super::change;
 use super::context::Context;
 use super::done::Done;
-use super::prompt::Hidden;
 use crate::arguments::configure::Configure;
 use crate::errors::Failure;
 use crate::output::json::Line;
-use crate::output::{self, table};
-
-/// A value is short; more is a file that was given by mistake.
-const LONGEST: u64 = 64 * 1024;
+use crate::output::{self, prompt, table};
 
 pub(crate) async fn run(context: &Context, args: &Configure) -> Result<Done, Failure> {
     if args.show {
@@ -33,10 +27,12 @@ pub(crate) async fn run(context: &Context, args: &Configure) -> Result<Done, Fai
         return Ok(Done::changed(was));
     }
     let value = match args.value.as_deref() {
-        Some("-") => standard_input()?,
+        Some("-") => {
+            prompt::standard_input().map_err(|error| Failure::system("cannot read standard input", &error))?
+        }
         Some(value) => {
             if key.secret {
-                let diagnostic = rules::VALUE_IN_HISTORY
+                let diagnostic = rules::SECRET_IN_HISTORY
                     .diagnostic(format!(
                         "the value of `{}` is now in your shell's history, and other users of this machine could see it for a moment",
                         key.name
@@ -59,17 +55,6 @@ pub(crate) async fn run(context: &Context, args: &Configure) -> Result<Done, Fai
 }
 
 /// Everything on standard input, without the final line break.
-fn standard_input() -> Result<Secret<String>, Failure> {
-    let mut text = String::new();
-    std::io::stdin()
-        .take(LONGEST)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::system("cannot read standard input", &error))?;
-    let end = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(end);
-    Ok(Secret::new(text))
-}
-
 async fn ask(context: &Context, key: &str, secret: bool) -> Result<Secret<String>, Failure> {
     if !context.console.can_ask {
         return Err(Failure::input(vec![
@@ -78,18 +63,8 @@ async fn ask(context: &Context, key: &str, secret: bool) -> Result<Secret<String
                 .help(format!("pipe it in: `vrooli-deploy configure {key} - < FILE`")),
         ]));
     }
-    // Held here, not where the line is read: it ends also when Ctrl-C ends the wait.
-    let hidden = secret
-        .then(Hidden::begin)
-        .transpose()
-        .map_err(|e| Failure::system("cannot hide what is typed", &e))?;
-    let answer = context.ask(&format!("{key}:")).await;
-    if hidden.is_some() {
-        // The line break that was typed was hidden, too.
-        context.console.error("");
-    }
-    drop(hidden);
-    Ok(Secret::new(answer?))
+    let question = format!("{key}:");
+    if secret { context.ask_unseen(&question).await } else { context.ask(&question).await.map(Secret::new) }
 }
 
 async fn show(context: &Context, key: Option<&str>) -> Result<Done, Failure> {

@@ -11,7 +11,7 @@ use vrooli_deploy_core::workspace::{Run, Target, Workspace, WorkspaceOptions, ru
 use super::interrupt::Interrupt;
 use crate::arguments::Global;
 use crate::errors::Failure;
-use crate::output::{Console, Progress};
+use crate::output::{Console, Progress, prompt};
 
 /// Who asks, how to talk, and how to be stopped.
 #[derive(Debug)]
@@ -90,6 +90,17 @@ impl Context {
                 Ok(Ok(answer)) => Ok(answer),
                 _ => Err(Failure::declined()),
             },
+            () = cancellation.cancelled() => Err(Failure::interrupted()),
+        }
+    }
+
+    /// Asks for a value on the terminal, which does not show it. Only when there is one.
+    pub(crate) async fn ask_unseen(&self, question: &str) -> Result<Secret<String>, Failure> {
+        let cancellation = self.interrupt.cancellation();
+        tokio::select! {
+            value = prompt::hidden(question) => {
+                value.map_err(|error| Failure::system("cannot read from the terminal", &error))
+            }
             () = cancellation.cancelled() => Err(Failure::interrupted()),
         }
     }

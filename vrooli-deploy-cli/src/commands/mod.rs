@@ -22,7 +22,6 @@ mod plan;
 mod prices;
 mod profile;
 mod promote;
-mod prompt;
 mod releases;
 mod resume;
 mod rollback;

@@ -160,13 +160,7 @@ async fn ask(context: &Context, secret: &PlannedSecret) -> Result<Secret<String>
         Some(label) => format!("{label} ({}):", secret.name),
         None => format!("{}:", secret.name),
     };
-    let cancellation = context.interrupt.cancellation();
-    tokio::select! {
-        value = prompt::hidden(&question) => {
-            value.map_err(|error| Failure::system("cannot read from the terminal", &error))
-        }
-        () = cancellation.cancelled() => Err(Failure::interrupted()),
-    }
+    context.ask_unseen(&question).await
 }
 
 async fn list(context: &Context, args: &SecretsList) -> Result<Done, Failure> {

@@ -337,7 +337,6 @@ rules! {
     PROFILE_VERSION "1062" "no-such-profile-version" Error;
     PROFILE_STORED "1064" "stored-profile-cannot-be-read" Error;
     CONFIGURATION_KEY "1065" "unknown-configuration-key" Error;
-    VALUE_IN_HISTORY "1066" "value-in-shell-history" Warning;
     CONFIGURATION_VALUE "1067" "configuration-value" Error;
     CONFIGURATION_NO_VALUE "1068" "configuration-without-value" Error;
     NO_PROVIDER "1069" "no-provider-chosen" Error;
