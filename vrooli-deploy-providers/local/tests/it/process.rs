@@ -537,7 +537,7 @@ fn key_of_the_store_is_held_in_memory_and_passed_to_the_successor() {
     // Told by whoever has it, over the socket: it goes on by itself.
     let client = world.wait(SupervisorClient::connect_or_spawn(&world.layout, with_key())).unwrap();
     world.wait(client.start(&cx(1), release, &unit)).unwrap();
-    assert_eq!(world.log(release, "app.0"), "has value\n".repeat(3));
+    eventually("it has its secret again", || world.log(release, "app.0") == "has value\n".repeat(3));
     assert!(!shows_key(&world));
 }
 
