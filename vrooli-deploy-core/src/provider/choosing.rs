@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 use super::lowering::{Lowering, unknown};
 use super::sizing::{Amount, Need, smallest};
 use crate::diagnostics::{Severity, rules};
@@ -44,6 +46,36 @@ pub struct ExtensionLists<'a> {
     pub missing: &'a BTreeMap<String, String>,
     /// How one finds out about others.
     pub how_to_know: &'a str,
+}
+
+/// Compute types that a provider has, from its data.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ComputeTypes {
+    /// The one that is taken when none is said.
+    pub default: String,
+    /// All, and what else they are called.
+    pub types: BTreeMap<String, Vec<String>>,
+}
+
+/// A compute type: the one that is named in any of its spellings, or the default. `None` after
+/// saying which there are. `provider` is its name for people.
+pub fn compute_type<'a>(
+    lowering: &mut Lowering<'_>,
+    types: &'a ComputeTypes,
+    provider: &str,
+) -> Option<&'a str> {
+    let config = lowering.options().infrastructure.compute.as_ref();
+    let asked = config.map_or(types.default.as_str(), |config| config.kind.as_str());
+    let called = |(name, also): &(&String, &Vec<String>)| {
+        *name == asked || also.iter().any(|word| word.eq_ignore_ascii_case(asked))
+    };
+    let found = types.types.iter().find(called);
+    if found.is_none() {
+        let names = types.types.keys().map(String::as_str);
+        let diagnostic = unknown(rules::COMPUTE_TYPE, &format!("compute type of {provider}"), asked, names);
+        lowering.say_at("/infrastructure/compute/type", diagnostic);
+    }
+    found.map(|(name, _)| name.as_str())
 }
 
 /// A size: the one that is named, or the smallest that fits. `None` after saying why there is none.

@@ -9,6 +9,7 @@ mod fleet;
 mod kind;
 pub mod lowering;
 pub mod parts;
+pub mod pure;
 mod registry;
 mod samples;
 mod set;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use vrooli_deploy_core::cost::PriceKey;
+use vrooli_deploy_core::provider::choosing::ComputeTypes;
+use vrooli_deploy_core::provider::pure::included;
 use vrooli_deploy_core::provider::sizing::Amount;
 
 /// Everything that is known.
@@ -334,15 +335,6 @@ pub struct Policies {
     pub snapshots: Vec<String>,
 }
 
-/// Compute types.
-#[derive(Debug, Default, Deserialize)]
-pub struct ComputeTypes {
-    /// The one that is taken when none is said.
-    pub default: String,
-    /// All, and what else they are called.
-    pub types: BTreeMap<String, Vec<String>>,
-}
-
 /// How the addresses of a network are shared out: second halves of its two first numbers.
 #[derive(Debug, Default, Deserialize)]
 pub struct Network {
@@ -389,23 +381,18 @@ pub struct Limits {
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue {
-    regions: read(include_str!("../data/regions.json")),
-    ec2: read(include_str!("../data/ec2.json")),
-    fargate: read(include_str!("../data/fargate.json")),
-    rds: read(include_str!("../data/rds.json")),
-    elasticache: read(include_str!("../data/elasticache.json")),
-    defaults: read(include_str!("../data/defaults.json")),
+    regions: included(include_str!("../data/regions.json")),
+    ec2: included(include_str!("../data/ec2.json")),
+    fargate: included(include_str!("../data/fargate.json")),
+    rds: included(include_str!("../data/rds.json")),
+    elasticache: included(include_str!("../data/elasticache.json")),
+    defaults: included(include_str!("../data/defaults.json")),
 });
 
 /// What is known about AWS.
 #[must_use]
 pub fn catalogue() -> &'static Catalogue {
     &CATALOGUE
-}
-
-/// A test reads every file strictly, so the default is never met.
-fn read<T: DeserializeOwned + Default>(text: &str) -> T {
-    serde_json::from_str(text).unwrap_or_default()
 }
 
 impl Catalogue {

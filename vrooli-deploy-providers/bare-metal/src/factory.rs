@@ -2,9 +2,8 @@ use std::sync::Arc;
 
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
-use vrooli_deploy_core::provider::{
-    AnyKind, ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, Result,
-};
+use vrooli_deploy_core::provider::pure::{provider_name, pure_half_only};
+use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider, ProviderFactory, Result};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::Stack;
 
@@ -14,11 +13,7 @@ pub struct BareMetalFactory;
 
 impl ProviderFactory for BareMetalFactory {
     fn name(&self) -> ProviderName {
-        match ProviderName::new("bare-metal") {
-            Ok(name) => name,
-            // A literal of ours, and valid: see the test.
-            Err(error) => unreachable!("{error}"),
-        }
+        provider_name("bare-metal")
     }
 
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
@@ -30,12 +25,7 @@ impl ProviderFactory for BareMetalFactory {
     }
 
     fn open(&self, _: &OpenContext) -> Result<Arc<dyn Provider>> {
-        Err(ProviderError::new(
-            ErrorKind::Unsupported,
-            "this build has only the pure half of `bare-metal`: it plans and prices, but reaches no server",
-        )
-        .with_code("VD0778")
-        .with_help("estimates and plans work; to deploy, build with the native half of the provider"))
+        Err(pure_half_only("bare-metal"))
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use vrooli_deploy_core::cost::Decimal;
+use vrooli_deploy_core::provider::choosing::ComputeTypes;
+use vrooli_deploy_core::provider::pure::included;
 use vrooli_deploy_core::provider::sizing::Amount;
 
 /// Everything that is known.
@@ -234,15 +235,6 @@ pub struct Defaults {
     pub name_servers: Vec<String>,
 }
 
-/// Compute types.
-#[derive(Debug, Default, Deserialize)]
-pub struct ComputeTypes {
-    /// The one that is taken when none is said.
-    pub default: String,
-    /// All, and what else they are called.
-    pub types: BTreeMap<String, Vec<String>>,
-}
-
 /// Ports at which droplets are reached.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 pub struct Ports {
@@ -286,22 +278,17 @@ pub struct SpacesIncludes {
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue {
-    regions: read(include_str!("../data/regions.json")),
-    droplets: read(include_str!("../data/droplets.json")),
-    app_platform: read(include_str!("../data/app_platform.json")),
-    databases: read(include_str!("../data/databases.json")),
-    defaults: read(include_str!("../data/defaults.json")),
+    regions: included(include_str!("../data/regions.json")),
+    droplets: included(include_str!("../data/droplets.json")),
+    app_platform: included(include_str!("../data/app_platform.json")),
+    databases: included(include_str!("../data/databases.json")),
+    defaults: included(include_str!("../data/defaults.json")),
 });
 
 /// What is known about DigitalOcean.
 #[must_use]
 pub fn catalogue() -> &'static Catalogue {
     &CATALOGUE
-}
-
-/// A test reads every file strictly, so the default is never met.
-fn read<T: DeserializeOwned + Default>(text: &str) -> T {
-    serde_json::from_str(text).unwrap_or_default()
 }
 
 impl Catalogue {

@@ -2,9 +2,8 @@ use std::sync::Arc;
 
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
-use vrooli_deploy_core::provider::{
-    AnyKind, ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, Result,
-};
+use vrooli_deploy_core::provider::pure::{provider_name, pure_half_only};
+use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider, ProviderFactory, Result};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::{Resource, Stack};
 
@@ -14,11 +13,7 @@ pub struct DigitalOceanFactory;
 
 impl ProviderFactory for DigitalOceanFactory {
     fn name(&self) -> ProviderName {
-        match ProviderName::new("digitalocean") {
-            Ok(name) => name,
-            // A literal of ours, and valid: see the test.
-            Err(error) => unreachable!("{error}"),
-        }
+        provider_name("digitalocean")
     }
 
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
@@ -35,12 +30,7 @@ impl ProviderFactory for DigitalOceanFactory {
     }
 
     fn open(&self, _: &OpenContext) -> Result<Arc<dyn Provider>> {
-        Err(ProviderError::new(
-            ErrorKind::Unsupported,
-            "this build has only the pure half of `digitalocean`: it plans and prices, but cannot make calls",
-        )
-        .with_code("VD0778")
-        .with_help("estimates and plans work; to deploy, build with the native half of the provider"))
+        Err(pure_half_only("digitalocean"))
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
+use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{
     AnyKind, ErrorKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, ProviderSet,
     Result,
@@ -133,11 +134,7 @@ impl Inside {
 
 impl ProviderFactory for LocalFactory {
     fn name(&self) -> ProviderName {
-        match ProviderName::new("local") {
-            Ok(name) => name,
-            // A literal of ours, and valid: see the test.
-            Err(error) => unreachable!("{error}"),
-        }
+        provider_name("local")
     }
 
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {

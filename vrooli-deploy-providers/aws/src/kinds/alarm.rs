@@ -113,7 +113,7 @@ impl ResourceKindDef for Alarm {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -129,6 +129,6 @@ mod tests {
             ("subject", json!("db-2"), Answer::Update),
             ("dimension", json!("ServiceName"), Answer::Update),
         ];
-        check(&super::Alarm, &want, &have, &answers);
+        check_kind(&super::Alarm, &want, &have, &answers).unwrap();
     }
 }

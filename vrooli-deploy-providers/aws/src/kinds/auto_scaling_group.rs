@@ -140,7 +140,7 @@ impl ResourceKindDef for AutoScalingGroup {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -154,6 +154,6 @@ mod tests {
             ("min", json!(2), Answer::Update),
             ("max", json!(8), Answer::Update),
         ];
-        check(&super::AutoScalingGroup, &want, &have, &answers);
+        check_kind(&super::AutoScalingGroup, &want, &have, &answers).unwrap();
     }
 }

@@ -153,7 +153,7 @@ impl ResourceKindDef for Bucket {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -166,6 +166,6 @@ mod tests {
             ("expire_days", json!(90), Answer::Update),
             ("endpoint", json!("https://s3.eu-west-1.amazonaws.com"), Answer::Nothing),
         ];
-        check(&super::Bucket, &want, &have, &answers);
+        check_kind(&super::Bucket, &want, &have, &answers).unwrap();
     }
 }

@@ -151,7 +151,7 @@ impl ResourceKindDef for Cache {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -171,6 +171,6 @@ mod tests {
             ("port", json!(6380), Answer::Nothing),
             ("status", json!("modifying"), Answer::Nothing),
         ];
-        check(&super::Cache, &want, &have, &answers);
+        check_kind(&super::Cache, &want, &have, &answers).unwrap();
     }
 }

@@ -84,7 +84,7 @@ impl ResourceKindDef for CacheSubnetGroup {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -95,6 +95,6 @@ mod tests {
             ("name", json!("other"), Answer::Replace),
             ("subnets", json!(["id-3"]), Answer::Update),
         ];
-        check(&super::CacheSubnetGroup, &want, &have, &answers);
+        check_kind(&super::CacheSubnetGroup, &want, &have, &answers).unwrap();
     }
 }

@@ -95,7 +95,7 @@ impl ResourceKindDef for Certificate {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -108,6 +108,6 @@ mod tests {
             ("zone", json!("Z2"), Answer::Replace),
             ("status", json!("PENDING_VALIDATION"), Answer::Nothing),
         ];
-        check(&super::Certificate, &want, &have, &answers);
+        check_kind(&super::Certificate, &want, &have, &answers).unwrap();
     }
 }

@@ -201,7 +201,7 @@ impl ResourceKindDef for DbInstance {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -229,6 +229,6 @@ mod tests {
             ("port", json!(5433), Answer::Nothing),
             ("status", json!("modifying"), Answer::Nothing),
         ];
-        check(&super::DbInstance, &want, &have, &answers);
+        check_kind(&super::DbInstance, &want, &have, &answers).unwrap();
     }
 }

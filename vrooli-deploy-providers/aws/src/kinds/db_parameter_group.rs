@@ -89,7 +89,7 @@ impl ResourceKindDef for DbParameterGroup {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -101,6 +101,6 @@ mod tests {
             ("family", json!("postgres17"), Answer::Replace),
             ("parameters", json!({"rds.force_ssl": "0"}), Answer::Update),
         ];
-        check(&super::DbParameterGroup, &want, &have, &answers);
+        check_kind(&super::DbParameterGroup, &want, &have, &answers).unwrap();
     }
 }

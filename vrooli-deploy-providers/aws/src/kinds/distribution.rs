@@ -113,7 +113,7 @@ impl ResourceKindDef for Distribution {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -126,6 +126,6 @@ mod tests {
             ("price_class", json!("PriceClass_All"), Answer::Update),
             ("domain_name", json!("d2.cloudfront.net"), Answer::Nothing),
         ];
-        check(&super::Distribution, &want, &have, &answers);
+        check_kind(&super::Distribution, &want, &have, &answers).unwrap();
     }
 }

@@ -110,7 +110,7 @@ impl ResourceKindDef for DnsRecord {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -125,6 +125,6 @@ mod tests {
             ("values", json!(["203.0.113.7"]), Answer::Update),
             ("ttl_seconds", json!(60), Answer::Update),
         ];
-        check(&super::DnsRecord, &want, &have, &answers);
+        check_kind(&super::DnsRecord, &want, &have, &answers).unwrap();
     }
 }

@@ -100,7 +100,7 @@ impl ResourceKindDef for EcrRepository {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -114,6 +114,6 @@ mod tests {
             ("keep", json!(10), Answer::Update),
             ("url", json!("1.dkr.ecr.us-east-1.amazonaws.com/b"), Answer::Nothing),
         ];
-        check(&super::EcrRepository, &want, &have, &answers);
+        check_kind(&super::EcrRepository, &want, &have, &answers).unwrap();
     }
 }

@@ -82,7 +82,7 @@ impl ResourceKindDef for EcsCluster {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -93,6 +93,6 @@ mod tests {
             ("name", json!("other"), Answer::Replace),
             ("insights", json!(true), Answer::Update),
         ];
-        check(&super::EcsCluster, &want, &have, &answers);
+        check_kind(&super::EcsCluster, &want, &have, &answers).unwrap();
     }
 }

@@ -143,7 +143,7 @@ impl ResourceKindDef for EcsService {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -157,6 +157,6 @@ mod tests {
             ("security_groups", json!(["id-3"]), Answer::Update),
             ("public_address", json!(false), Answer::Update),
         ];
-        check(&super::EcsService, &want, &have, &answers);
+        check_kind(&super::EcsService, &want, &have, &answers).unwrap();
     }
 }

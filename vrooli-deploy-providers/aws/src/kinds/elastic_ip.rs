@@ -73,7 +73,7 @@ impl ResourceKindDef for ElasticIp {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -83,6 +83,6 @@ mod tests {
             ("region", json!("eu-west-1"), Answer::Replace),
             ("address", json!("203.0.113.8"), Answer::Nothing),
         ];
-        check(&super::ElasticIp, &want, &have, &answers);
+        check_kind(&super::ElasticIp, &want, &have, &answers).unwrap();
     }
 }

@@ -83,7 +83,7 @@ impl ResourceKindDef for HostedZone {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -93,6 +93,6 @@ mod tests {
             ("domain", json!("x.example.com"), Answer::Replace),
             ("name_servers", json!(["ns-2.awsdns-00.com"]), Answer::Nothing),
         ];
-        check(&super::HostedZone, &want, &have, &answers);
+        check_kind(&super::HostedZone, &want, &have, &answers).unwrap();
     }
 }

@@ -138,7 +138,7 @@ impl ResourceKindDef for IamRole {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -151,6 +151,6 @@ mod tests {
             ("statements", json!([]), Answer::Update),
             ("instance_profile", json!(true), Answer::Replace),
         ];
-        check(&super::IamRole, &want, &have, &answers);
+        check_kind(&super::IamRole, &want, &have, &answers).unwrap();
     }
 }

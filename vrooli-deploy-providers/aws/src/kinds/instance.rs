@@ -149,7 +149,7 @@ impl ResourceKindDef for Instance {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -167,6 +167,6 @@ mod tests {
             ("elastic_ip", json!("eipalloc-1"), Answer::Update),
             ("private_address", json!("10.0.0.8"), Answer::Nothing),
         ];
-        check(&super::Instance, &want, &have, &answers);
+        check_kind(&super::Instance, &want, &have, &answers).unwrap();
     }
 }

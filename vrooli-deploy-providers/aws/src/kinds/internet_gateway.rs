@@ -76,7 +76,7 @@ impl ResourceKindDef for InternetGateway {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -84,6 +84,6 @@ mod tests {
         let have = json!({"region": "us-east-1", "vpc": "id-1"});
         let answers =
             [("region", json!("eu-west-1"), Answer::Replace), ("vpc", json!("id-2"), Answer::Replace)];
-        check(&super::InternetGateway, &want, &have, &answers);
+        check_kind(&super::InternetGateway, &want, &have, &answers).unwrap();
     }
 }

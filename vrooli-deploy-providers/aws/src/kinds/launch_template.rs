@@ -120,7 +120,7 @@ impl ResourceKindDef for LaunchTemplate {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -136,6 +136,6 @@ mod tests {
             ("disk_gib", json!(40), Answer::Update),
             ("public_address", json!(true), Answer::Update),
         ];
-        check(&super::LaunchTemplate, &want, &have, &answers);
+        check_kind(&super::LaunchTemplate, &want, &have, &answers).unwrap();
     }
 }

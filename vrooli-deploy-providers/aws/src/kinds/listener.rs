@@ -124,7 +124,7 @@ impl ResourceKindDef for Listener {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -139,6 +139,6 @@ mod tests {
             ("redirect_to_https", json!(true), Answer::Update),
             ("target_groups", json!(["id-3"]), Answer::Update),
         ];
-        check(&super::Listener, &want, &have, &answers);
+        check_kind(&super::Listener, &want, &have, &answers).unwrap();
     }
 }

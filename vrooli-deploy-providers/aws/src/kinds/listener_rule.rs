@@ -103,7 +103,7 @@ impl ResourceKindDef for ListenerRule {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -117,6 +117,6 @@ mod tests {
             ("hosts", json!(["api.example.com"]), Answer::Update),
             ("target_groups", json!(["id-3"]), Answer::Update),
         ];
-        check(&super::ListenerRule, &want, &have, &answers);
+        check_kind(&super::ListenerRule, &want, &have, &answers).unwrap();
     }
 }

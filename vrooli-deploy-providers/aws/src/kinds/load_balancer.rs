@@ -144,7 +144,7 @@ impl ResourceKindDef for LoadBalancer {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -160,6 +160,6 @@ mod tests {
             ("dns_name", json!("b.elb.amazonaws.com"), Answer::Nothing),
             ("zone_id", json!("Z36"), Answer::Nothing),
         ];
-        check(&super::LoadBalancer, &want, &have, &answers);
+        check_kind(&super::LoadBalancer, &want, &have, &answers).unwrap();
     }
 }

@@ -94,7 +94,7 @@ impl ResourceKindDef for LogGroup {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -105,6 +105,6 @@ mod tests {
             ("name", json!("other"), Answer::Replace),
             ("days", json!(90), Answer::Update),
         ];
-        check(&super::LogGroup, &want, &have, &answers);
+        check_kind(&super::LogGroup, &want, &have, &answers).unwrap();
     }
 }

@@ -91,7 +91,7 @@ impl ResourceKindDef for NatGateway {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -102,6 +102,6 @@ mod tests {
             ("subnet", json!("id-2"), Answer::Replace),
             ("elastic_ip", json!("eipalloc-2"), Answer::Replace),
         ];
-        check(&super::NatGateway, &want, &have, &answers);
+        check_kind(&super::NatGateway, &want, &have, &answers).unwrap();
     }
 }

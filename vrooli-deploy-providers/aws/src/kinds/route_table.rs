@@ -107,7 +107,7 @@ impl ResourceKindDef for RouteTable {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -120,6 +120,6 @@ mod tests {
             ("nat_gateway", json!("nat-1"), Answer::Update),
             ("subnets", json!(["id-3"]), Answer::Update),
         ];
-        check(&super::RouteTable, &want, &have, &answers);
+        check_kind(&super::RouteTable, &want, &have, &answers).unwrap();
     }
 }

@@ -93,7 +93,7 @@ impl ResourceKindDef for Secret {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -105,6 +105,6 @@ mod tests {
             ("description", json!("other"), Answer::Update),
             ("recovery_days", json!(30), Answer::Update),
         ];
-        check(&super::Secret, &want, &have, &answers);
+        check_kind(&super::Secret, &want, &have, &answers).unwrap();
     }
 }

@@ -123,7 +123,7 @@ impl ResourceKindDef for SecurityGroup {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -140,6 +140,6 @@ mod tests {
                 Answer::Update,
             ),
         ];
-        check(&super::SecurityGroup, &want, &have, &answers);
+        check_kind(&super::SecurityGroup, &want, &have, &answers).unwrap();
     }
 }

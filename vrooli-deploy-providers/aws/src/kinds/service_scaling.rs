@@ -110,7 +110,7 @@ impl ResourceKindDef for ServiceScaling {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -124,6 +124,6 @@ mod tests {
             ("max", json!(8), Answer::Update),
             ("target_cpu_percent", json!(50), Answer::Update),
         ];
-        check(&super::ServiceScaling, &want, &have, &answers);
+        check_kind(&super::ServiceScaling, &want, &have, &answers).unwrap();
     }
 }

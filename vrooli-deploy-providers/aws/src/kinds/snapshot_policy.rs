@@ -94,7 +94,7 @@ impl ResourceKindDef for SnapshotPolicy {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -107,6 +107,6 @@ mod tests {
             ("keep", json!(14), Answer::Update),
             ("role", json!("arn:aws:iam::1:role/b"), Answer::Update),
         ];
-        check(&super::SnapshotPolicy, &want, &have, &answers);
+        check_kind(&super::SnapshotPolicy, &want, &have, &answers).unwrap();
     }
 }

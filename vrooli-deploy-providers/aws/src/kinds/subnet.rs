@@ -92,7 +92,7 @@ impl ResourceKindDef for Subnet {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -105,6 +105,6 @@ mod tests {
             ("cidr", json!("10.0.16.0/20"), Answer::Replace),
             ("public", json!(true), Answer::Update),
         ];
-        check(&super::Subnet, &want, &have, &answers);
+        check_kind(&super::Subnet, &want, &have, &answers).unwrap();
     }
 }

@@ -137,7 +137,7 @@ impl ResourceKindDef for TargetGroup {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -153,6 +153,6 @@ mod tests {
             ("interval_seconds", json!(30), Answer::Update),
             ("drain_seconds", json!(60), Answer::Update),
         ];
-        check(&super::TargetGroup, &want, &have, &answers);
+        check_kind(&super::TargetGroup, &want, &have, &answers).unwrap();
     }
 }

@@ -102,7 +102,7 @@ impl ResourceKindDef for Volume {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -116,6 +116,6 @@ mod tests {
             ("encrypted", json!(false), Answer::Replace),
             ("instance", json!("i-2"), Answer::Update),
         ];
-        check(&super::Volume, &want, &have, &answers);
+        check_kind(&super::Volume, &want, &have, &answers).unwrap();
     }
 }

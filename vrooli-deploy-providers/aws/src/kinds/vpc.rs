@@ -82,7 +82,7 @@ impl ResourceKindDef for Vpc {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -93,6 +93,6 @@ mod tests {
             ("cidr", json!("10.1.0.0/16"), Answer::Replace),
             ("dns_names", json!(false), Answer::Update),
         ];
-        check(&super::Vpc, &want, &have, &answers);
+        check_kind(&super::Vpc, &want, &have, &answers).unwrap();
     }
 }

@@ -4,8 +4,8 @@ use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::manifest::ServiceConfig;
 use vrooli_deploy_core::names::{ResourceKey, ServiceName};
 use vrooli_deploy_core::provider::Wanted;
-use vrooli_deploy_core::provider::choosing::{Sizes, size};
-use vrooli_deploy_core::provider::lowering::{Lowering, object_name, output, resource_key, unknown};
+use vrooli_deploy_core::provider::choosing::{Sizes, compute_type, size};
+use vrooli_deploy_core::provider::lowering::{Lowering, object_name, output, resource_key};
 use vrooli_deploy_core::provider::sizing::{Amount, Need};
 use vrooli_deploy_core::stack::Input;
 
@@ -72,18 +72,7 @@ pub(super) fn choose(lowering: &mut Lowering<'_>, site: Site<'_>) -> Option<Comp
     if services.is_empty() && config.is_none() {
         return None;
     }
-    let types = &site.known.defaults.compute;
-    let asked = config.map_or(types.default.as_str(), |config| config.kind.as_str());
-    let found = types
-        .types
-        .iter()
-        .find(|(name, also)| *name == asked || also.iter().any(|word| word.eq_ignore_ascii_case(asked)));
-    let Some((kind, _)) = found else {
-        let names = types.types.keys().map(String::as_str);
-        let diagnostic = unknown(rules::COMPUTE_TYPE, "compute type of AWS", asked, names);
-        lowering.say_at("/infrastructure/compute/type", diagnostic);
-        return None;
-    };
+    let kind = compute_type(lowering, &site.known.defaults.compute, "AWS")?;
     let fargate = kind == "fargate";
 
     let mut ports = Vec::new();

@@ -151,7 +151,7 @@ impl ResourceKindDef for App {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -169,6 +169,6 @@ mod tests {
             ),
             ("url", json!("https://x.ondigitalocean.app"), Answer::Nothing),
         ];
-        check(&super::App, &want, &have, &answers);
+        check_kind(&super::App, &want, &have, &answers).unwrap();
     }
 }

@@ -122,7 +122,7 @@ impl ResourceKindDef for Bucket {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -133,6 +133,6 @@ mod tests {
             ("region", json!("ams3"), Answer::Replace),
             ("versioning", json!(false), Answer::Update),
         ];
-        check(&super::Bucket, &want, &have, &answers);
+        check_kind(&super::Bucket, &want, &have, &answers).unwrap();
     }
 }

@@ -99,7 +99,7 @@ impl ResourceKindDef for Cdn {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -112,6 +112,6 @@ mod tests {
             ("ttl_seconds", json!(600), Answer::Update),
             ("endpoint", json!("b.nyc3.cdn.digitaloceanspaces.com"), Answer::Nothing),
         ];
-        check(&super::Cdn, &want, &have, &answers);
+        check_kind(&super::Cdn, &want, &have, &answers).unwrap();
     }
 }

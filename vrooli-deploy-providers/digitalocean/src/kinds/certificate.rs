@@ -78,7 +78,7 @@ impl ResourceKindDef for Certificate {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -89,6 +89,6 @@ mod tests {
             ("domains", json!(["x.example.com"]), Answer::Replace),
             ("state", json!("pending"), Answer::Nothing),
         ];
-        check(&super::Certificate, &want, &have, &answers);
+        check_kind(&super::Certificate, &want, &have, &answers).unwrap();
     }
 }

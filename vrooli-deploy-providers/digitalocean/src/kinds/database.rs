@@ -183,7 +183,7 @@ impl ResourceKindDef for Database {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -208,7 +208,7 @@ mod tests {
             ("user", json!("other"), Answer::Nothing),
             ("status", json!("creating"), Answer::Nothing),
         ];
-        check(&super::Database, &want, &have, &answers);
+        check_kind(&super::Database, &want, &have, &answers).unwrap();
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl ResourceKindDef for DnsRecord {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -105,6 +105,6 @@ mod tests {
             ("value", json!("203.0.113.8"), Answer::Update),
             ("ttl_seconds", json!(600), Answer::Update),
         ];
-        check(&super::DnsRecord, &want, &have, &answers);
+        check_kind(&super::DnsRecord, &want, &have, &answers).unwrap();
     }
 }

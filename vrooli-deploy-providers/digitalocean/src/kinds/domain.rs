@@ -70,13 +70,13 @@ impl ResourceKindDef for Domain {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
         let want = json!({"name": "app.example.com"});
         let have = json!({"name": "app.example.com"});
         let answers = [("name", json!("x.example.com"), Answer::Replace)];
-        check(&super::Domain, &want, &have, &answers);
+        check_kind(&super::Domain, &want, &have, &answers).unwrap();
     }
 }

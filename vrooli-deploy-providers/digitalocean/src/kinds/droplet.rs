@@ -170,7 +170,7 @@ impl ResourceKindDef for Droplet {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -190,7 +190,7 @@ mod tests {
             ("private_address", json!("10.0.0.8"), Answer::Nothing),
             ("status", json!("new"), Answer::Nothing),
         ];
-        check(&super::Droplet, &want, &have, &answers);
+        check_kind(&super::Droplet, &want, &have, &answers).unwrap();
     }
 
     #[test]

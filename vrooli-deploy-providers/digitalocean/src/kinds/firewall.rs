@@ -110,7 +110,7 @@ impl ResourceKindDef for Firewall {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -121,6 +121,6 @@ mod tests {
             ("target_tag", json!("other"), Answer::Update),
             ("inbound", json!([]), Answer::Update),
         ];
-        check(&super::Firewall, &want, &have, &answers);
+        check_kind(&super::Firewall, &want, &have, &answers).unwrap();
     }
 }

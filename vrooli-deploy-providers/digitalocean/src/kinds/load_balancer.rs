@@ -144,7 +144,7 @@ impl ResourceKindDef for LoadBalancer {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -162,6 +162,6 @@ mod tests {
             ("address", json!("203.0.113.8"), Answer::Nothing),
             ("status", json!("new"), Answer::Nothing),
         ];
-        check(&super::LoadBalancer, &want, &have, &answers);
+        check_kind(&super::LoadBalancer, &want, &have, &answers).unwrap();
     }
 }

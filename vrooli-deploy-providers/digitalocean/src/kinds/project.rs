@@ -82,7 +82,7 @@ impl ResourceKindDef for Project {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -93,6 +93,6 @@ mod tests {
             ("description", json!("other"), Answer::Update),
             ("environment", json!("Staging"), Answer::Update),
         ];
-        check(&super::Project, &want, &have, &answers);
+        check_kind(&super::Project, &want, &have, &answers).unwrap();
     }
 }

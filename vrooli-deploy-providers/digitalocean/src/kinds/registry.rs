@@ -97,7 +97,7 @@ impl ResourceKindDef for Registry {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -108,6 +108,6 @@ mod tests {
             ("tier", json!("professional"), Answer::Update),
             ("region", json!("ams3"), Answer::Replace),
         ];
-        check(&super::Registry, &want, &have, &answers);
+        check_kind(&super::Registry, &want, &have, &answers).unwrap();
     }
 }

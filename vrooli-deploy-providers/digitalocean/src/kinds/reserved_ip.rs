@@ -86,7 +86,7 @@ impl ResourceKindDef for ReservedIp {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -97,6 +97,6 @@ mod tests {
             ("droplet", json!("2"), Answer::Update),
             ("address", json!("203.0.113.8"), Answer::Nothing),
         ];
-        check(&super::ReservedIp, &want, &have, &answers);
+        check_kind(&super::ReservedIp, &want, &have, &answers).unwrap();
     }
 }

@@ -84,7 +84,7 @@ impl ResourceKindDef for Snapshot {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -95,6 +95,6 @@ mod tests {
             ("region", json!("ams3"), Answer::Replace),
             ("source", json!("2"), Answer::Replace),
         ];
-        check(&super::Snapshot, &want, &have, &answers);
+        check_kind(&super::Snapshot, &want, &have, &answers).unwrap();
     }
 }

@@ -93,7 +93,7 @@ impl ResourceKindDef for Volume {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -106,6 +106,6 @@ mod tests {
             ("size_gib", json!(20), Answer::Replace),
             ("droplet", json!("2"), Answer::Update),
         ];
-        check(&super::Volume, &want, &have, &answers);
+        check_kind(&super::Volume, &want, &have, &answers).unwrap();
     }
 }

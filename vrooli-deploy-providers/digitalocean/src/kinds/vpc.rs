@@ -84,7 +84,7 @@ impl ResourceKindDef for Vpc {
 mod tests {
     use serde_json::json;
 
-    use crate::kinds::check::{Answer, check};
+    use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
@@ -95,6 +95,6 @@ mod tests {
             ("region", json!("ams3"), Answer::Replace),
             ("ip_range", json!("10.10.11.0/24"), Answer::Replace),
         ];
-        check(&super::Vpc, &want, &have, &answers);
+        check_kind(&super::Vpc, &want, &have, &answers).unwrap();
     }
 }

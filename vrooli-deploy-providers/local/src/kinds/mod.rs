@@ -16,8 +16,8 @@ pub(crate) mod vessel;
 pub mod volume;
 mod way;
 
-use vrooli_deploy_core::names::{OutputName, ResourceKind};
 use vrooli_deploy_core::provider::AnyKind;
+pub(crate) use vrooli_deploy_core::provider::pure::{kind_name, outputs};
 
 pub use port::Port;
 pub use postgres::Postgres;
@@ -84,22 +84,6 @@ pub(crate) fn anothers(
         .with_help("use the state folder that it was made from; nothing was changed")
 }
 
-/// A kind's name, which is a literal of ours and valid; see the test.
-pub(crate) fn kind_name(name: &'static str) -> ResourceKind {
-    match ResourceKind::new(name) {
-        Ok(kind) => kind,
-        // Names are checked by a test; there is no better answer at run time.
-        Err(error) => unreachable!("{error}"),
-    }
-}
-
-/// Outputs by name; the names are literals of ours.
-pub(crate) fn outputs<const N: usize>(
-    pairs: [(&'static str, serde_json::Value); N],
-) -> std::collections::BTreeMap<OutputName, serde_json::Value> {
-    pairs.into_iter().filter_map(|(name, value)| Some((OutputName::new(name).ok()?, value))).collect()
-}
-
 /// The last segment of a key, which names the folder of the resource.
 #[cfg(feature = "native")]
 pub(crate) fn folder_name(key: &vrooli_deploy_core::names::ResourceKey) -> &str {
@@ -108,17 +92,12 @@ pub(crate) fn folder_name(key: &vrooli_deploy_core::names::ResourceKey) -> &str 
 
 #[cfg(test)]
 mod tests {
+    use vrooli_deploy_core::provider::pure::check_all;
+
     use super::*;
 
     #[test]
-    fn names_of_kinds_and_outputs_are_valid_and_different() {
-        let mut kinds = std::collections::BTreeSet::new();
-        for kind in all() {
-            assert!(kinds.insert(kind.kind()), "{}", kind.kind());
-            for output in kind.output_names() {
-                assert!(OutputName::new(*output).is_ok(), "{output}");
-            }
-        }
-        assert_eq!(kinds.len(), 4);
+    fn names_are_valid_and_different_and_schemas_are_closed() {
+        check_all("local", &all()).unwrap();
     }
 }
