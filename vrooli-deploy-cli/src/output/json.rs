@@ -598,7 +598,7 @@ pub(crate) struct ConfigurationLine {
     pub(crate) since: Option<String>,
     /// Where a value would be read from.
     pub(crate) read_from: Option<String>,
-    /// An environment variable that is set, but not read, because a value was configured.
+    /// What has a value too, but is not read: the name of a variable, or "configured value, version N".
     pub(crate) not_read: Option<String>,
     /// Environment variables that are read where nothing is configured.
     pub(crate) variables: Vec<String>,
