@@ -307,7 +307,7 @@ impl Workspace {
             return Err(OperationError::Input(target.diagnostics));
         };
         let manifest = &loaded.manifest;
-        let diagnostics = crate::swaps::check(manifest, &manifest.swaps, manifest.target);
+        let diagnostics = crate::swaps::check(manifest, &manifest.swaps, manifest.target, &loaded.spans);
         if diagnostics.iter().any(|found| found.severity == Severity::Error) {
             return Err(OperationError::Input(diagnostics));
         }
@@ -414,7 +414,7 @@ impl Workspace {
         let (Some(profile), Some(loaded)) = (&version.profile, &target.manifest) else {
             return Err(OperationError::Input(target.diagnostics));
         };
-        let checked = profile::generate(profile, &loaded.manifest);
+        let checked = profile::generate(profile, &loaded.manifest, &loaded.spans);
         let (manifest, found) = checked.into_result().map_err(OperationError::Input)?;
         target.diagnostics.extend(found);
         Ok((manifest, target))
