@@ -13,7 +13,7 @@ use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
-use crate::engine::StackState;
+use crate::engine::{StackState, Survey, survey};
 use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{DeploymentManifest, Dialect, StrategyConfig, StrategyKind, Tier};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
@@ -262,9 +262,7 @@ impl Workspace {
         options: &DeployOptions,
     ) -> Result<Plan, OperationError> {
         let fleet = fleet(provider)?;
-        let inventory = self.inventory(provider, cx).await?;
-        let units = fleet.list(cx).await?;
-        let routing = fleet.routing(cx).await?;
+        let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
         let resource_options =
