@@ -26,7 +26,10 @@ fn main() -> ExitCode {
         let checked = manifest::load(&path);
         found.extend(checked.diagnostics);
         if let Some(loaded) = checked.value {
-            found.extend(requirements::derive(&loaded.manifest, &DeriveOptions::default()).diagnostics);
+            found.extend(
+                requirements::derive_at(&loaded.manifest, &DeriveOptions::default(), &loaded.spans)
+                    .diagnostics,
+            );
         }
     }
     print!("{}", format::github(&found));

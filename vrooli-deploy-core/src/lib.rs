@@ -26,6 +26,8 @@ pub mod swaps;
 pub mod validate;
 
 #[cfg(feature = "engine")]
+pub mod http_client;
+#[cfg(feature = "engine")]
 pub mod state;
 #[cfg(feature = "engine")]
 pub mod workspace;

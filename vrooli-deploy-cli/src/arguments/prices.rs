@@ -32,7 +32,7 @@ pub(crate) struct PricesShow {
 
 #[derive(Debug, Args)]
 pub(crate) struct PricesRefresh {
-    /// Whose: digitalocean. Its token is read from DIGITALOCEAN_TOKEN
+    /// Whose: digitalocean. Its token is what `configure do_token` keeps, else DIGITALOCEAN_TOKEN
     #[arg(value_parser = provider)]
     pub(crate) provider: ProviderName,
     /// Another address than the provider's own

@@ -78,7 +78,7 @@ fn validate(console: &Console, layers: &Layers, args: &ManifestValidate) -> Done
     let mut found = checked.diagnostics;
     match checked.value {
         Some(loaded) => {
-            let derived = requirements::derive(&loaded.manifest, &DeriveOptions::default());
+            let derived = requirements::derive_at(&loaded.manifest, &DeriveOptions::default(), &loaded.spans);
             usable &= !derived.has_errors();
             found.extend(derived.diagnostics);
         }

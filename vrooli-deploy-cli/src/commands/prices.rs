@@ -1,6 +1,5 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::workspace::{OperationError, Workspace};
 use vrooli_deploy_providers::prices::{self, RefreshOptions};
 
@@ -11,8 +10,8 @@ use crate::errors::Failure;
 use crate::output::json::{BookLine, Line, PriceLine};
 use crate::output::{price_rows, table};
 
-/// The variable that holds DigitalOcean's token.
-const TOKEN: &str = "DIGITALOCEAN_TOKEN";
+/// The configured key that holds DigitalOcean's token; its variables are read too.
+const TOKEN: &str = "do_token";
 
 pub(crate) async fn run(context: &Context, args: &Prices) -> Result<Done, Failure> {
     let workspace = context.workspace().await?;
@@ -59,7 +58,8 @@ fn show(context: &Context, workspace: &Workspace, args: &PricesShow) -> Result<D
 }
 
 async fn refresh(context: &Context, workspace: &Workspace, args: &PricesRefresh) -> Result<Done, Failure> {
-    let token = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::new);
+    let configuration = workspace.configuration().await?;
+    let token = configuration.value(TOKEN).map_err(OperationError::Secrets)?.map(|found| found.value);
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date().to_string();
     let options = RefreshOptions { api_url: args.api_url.clone(), token, today };
     let book = prices::refresh(&args.provider, &options).await.map_err(OperationError::Refresh)?;

@@ -1,5 +1,3 @@
-use vrooli_deploy_core::diagnostics::Severity;
-use vrooli_deploy_core::manifest::Tier;
 use vrooli_deploy_core::names::DependencyName;
 use vrooli_deploy_core::swaps::{self, KnownSwap, Verdict};
 
@@ -62,15 +60,11 @@ fn row(name: Option<&DependencyName>, known: &KnownSwap) -> Vec<String> {
 
 async fn analyze(context: &Context, args: &Swap) -> Result<Done, Failure> {
     let console = &context.console;
-    let (loaded, mut noticed) = load(context, &args.app.app).await?;
+    let (workspace, target) = context.target_to_assess(&args.app.app).await?;
     let mut options = with_policy(args.assumed.options(), &args.assumed)?;
     options.tiers.extend(args.tier.tier);
-    let analysed = swaps::analyze(&loaded, &args.config(), &options);
-    noticed.extend(analysed.diagnostics);
+    let (analysis, noticed) = workspace.analyze_swap(&target, &args.config(), &options)?;
     change::input(console, &noticed);
-    let Some(analysis) = analysed.value else {
-        return Err(Failure::input(noticed));
-    };
     console.line(&Line::SwapAnalysis(Box::new(SwapAnalysisLine::from(&analysis))));
     console.result(&output::analysis(console.out, &analysis));
     Ok(Done::read())
@@ -78,18 +72,12 @@ async fn analyze(context: &Context, args: &Swap) -> Result<Done, Failure> {
 
 async fn cascade(context: &Context, args: &Swap) -> Result<Done, Failure> {
     let console = &context.console;
-    let (loaded, mut noticed) = load(context, &args.app.app).await?;
-    let tier: Tier = args.tier.tier.unwrap_or(loaded.manifest.target);
-    let verdict = swaps::check(&loaded.manifest, &[args.config()], tier);
-    let refused = verdict.iter().any(|found| found.severity == Severity::Error);
-    if !refused {
-        noticed.extend(verdict.iter().cloned());
-    }
-    change::input(console, &noticed);
-    let found = swaps::cascade(&loaded.manifest, &args.config(), tier);
-    for consequence in &found {
+    let (workspace, target) = context.target_to_assess(&args.app.app).await?;
+    let found = workspace.cascade_swap(&target, &args.config(), args.tier.tier)?;
+    change::input(console, &found.diagnostics);
+    for consequence in &found.consequences {
         console.line(&Line::Consequence(ConsequenceLine::from(consequence)));
     }
-    console.result(&output::consequences(console.out, &found));
-    if refused { Err(Failure::input(verdict)) } else { Ok(Done::read()) }
+    console.result(&output::consequences(console.out, &found.consequences));
+    if found.refusals.is_empty() { Ok(Done::read()) } else { Err(Failure::input(found.refusals)) }
 }

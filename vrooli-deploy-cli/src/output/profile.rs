@@ -1,6 +1,7 @@
 //! Profiles and configuration for people and for programs.
 
 use jiff::Timestamp;
+use vrooli_deploy_core::configuration::Origin;
 use vrooli_deploy_core::profile::{Difference, ProfileVersion};
 use vrooli_deploy_core::workspace::ConfigurationStatus;
 
@@ -50,7 +51,8 @@ pub(crate) fn instant(at: Timestamp) -> String {
 /// Where a key's value would be read from.
 pub(crate) fn read_from(status: &ConfigurationStatus) -> String {
     match (&status.origin, &status.shadowed) {
-        (Some(origin), Some(variable)) => format!("{origin} ({variable} is set too, and not read)"),
+        (Some(origin), Some(Origin::Variable(name))) => format!("{origin} ({name} is set too, and not read)"),
+        (Some(origin), Some(other)) => format!("{origin} (the {other}, is not read)"),
         (Some(origin), None) => origin.to_string(),
         (None, _) if status.variables.is_empty() => String::new(),
         (None, _) => format!("would read {}", status.variables.join(", ")),
@@ -68,7 +70,10 @@ impl From<&ConfigurationStatus> for ConfigurationLine {
             version: status.configured.map(|(version, _)| version),
             since: status.configured.map(|(_, since)| since.to_string()),
             read_from: status.origin.as_ref().map(ToString::to_string),
-            not_read: status.shadowed.clone(),
+            not_read: status.shadowed.as_ref().map(|origin| match origin {
+                Origin::Variable(name) => name.clone(),
+                configured @ Origin::Configured { .. } => configured.to_string(),
+            }),
             variables: status.variables.clone(),
         }
     }

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod canary;
+mod configure;
 mod estimate;
 mod json;
 mod normal;
+mod prices;
 mod script;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! What providers are told about the user's accounts: which keys there are (data), and where
-//! a value is read from: what was configured wins over the environment variable.
+//! a value is read from: what was configured wins over the environment variable, except where
+//! the data say that it is the other way round.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,10 @@ pub struct ConfigurationKey {
     pub provider: Option<String>,
     /// Environment variables that are read where nothing is configured, first come first served.
     pub variables: Vec<String>,
+    /// Does a variable win over what was configured? It does for what a shell is pointed at with
+    /// other tools too (`VAULT_ADDR`).
+    #[serde(default)]
+    pub variable_first: bool,
     /// What it is.
     pub about: String,
 }
@@ -171,15 +176,25 @@ impl Configuration {
     /// Where the value of a key would be read from. Reads no value.
     #[must_use]
     pub fn origin(&self, key: &ConfigurationKey) -> Option<Origin> {
-        match self.configured(key) {
-            Some(configured) => {
-                Some(Origin::Configured { version: configured.version, since: configured.since })
-            }
-            None => self.variable(key).map(|name| Origin::Variable(name.to_owned())),
-        }
+        self.origins(key).into_iter().next()
     }
 
-    /// The value of a key: what was configured, else its environment variable, else nothing.
+    /// Where a value would be read from, had it not been found before.
+    #[must_use]
+    pub fn shadowed(&self, key: &ConfigurationKey) -> Option<Origin> {
+        self.origins(key).into_iter().nth(1)
+    }
+
+    /// All places that have a value, the one that wins first.
+    fn origins(&self, key: &ConfigurationKey) -> Vec<Origin> {
+        let configured =
+            self.configured(key).map(|it| Origin::Configured { version: it.version, since: it.since });
+        let variable = self.variable(key).map(|name| Origin::Variable(name.to_owned()));
+        let both = if key.variable_first { [variable, configured] } else { [configured, variable] };
+        both.into_iter().flatten().collect()
+    }
+
+    /// The value of a key: what was configured or its environment variable, else nothing.
     /// `Found::origin` says which won. A name that is no key has no value.
     ///
     /// # Errors
@@ -266,6 +281,16 @@ mod tests {
         let one = with(BTreeMap::new()).value("aws_region").unwrap().unwrap();
         assert_eq!(one.value.expose(), "us-east-1");
         assert_eq!(one.origin.to_string(), "environment variable AWS_DEFAULT_REGION");
+        let vault = |text: &str| Configured { value: ConfiguredValue::Plain(text.into()), version: 1, since };
+        let mut configured = BTreeMap::from([("vault_addr".to_owned(), vault("http://configured"))]);
+        let kept = with(configured.clone()).value("vault_addr").unwrap().unwrap();
+        assert_eq!(kept.value.expose(), "http://configured");
+        let mut shell = with(std::mem::take(&mut configured));
+        shell.environment =
+            Some(Arc::new(|name: &str| (name == "VAULT_ADDR").then(|| "http://shell".into())));
+        assert_eq!(shell.value("vault_addr").unwrap().unwrap().value.expose(), "http://shell");
+        let shadowed = shell.shadowed(key("vault_addr").unwrap()).unwrap();
+        assert_eq!(shadowed.to_string(), "configured value, version 1");
         assert!(with(BTreeMap::new()).value("do_token").unwrap().is_none());
         assert!(with(BTreeMap::new()).value("nonsense").unwrap().is_none());
         assert!(Configuration::default().value("aws_region").unwrap().is_none());

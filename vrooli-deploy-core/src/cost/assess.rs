@@ -274,7 +274,8 @@ impl Request<'_> {
             tier: moved.then_some(Tier::Saas),
             ..DeriveOptions::default()
         };
-        let Some(requirements) = keep(requirements::derive(manifest, &derive), &mut diagnostics) else {
+        let derived = requirements::derive_at(manifest, &derive, &self.loaded.spans);
+        let Some(requirements) = keep(derived, &mut diagnostics) else {
             return Checked { value: None, diagnostics };
         };
         let provided: BTreeSet<VariableName> = manifest

@@ -1,5 +1,5 @@
 //! Prices from a provider's own interface. What is fetched is read here; who fetches is the
-//! caller's: this library has no network of its own.
+//! caller's: this half has no network.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl RefreshError {
         match self {
             Self::NoApi { help, .. } => Some(help.clone()),
             Self::Unreachable { status: Some(401 | 403), .. } => {
-                Some("give a token that may read sizes in the variable DIGITALOCEAN_TOKEN".to_owned())
+                Some("give a token that may read sizes: `vrooli-deploy configure do_token`, or the variable DIGITALOCEAN_TOKEN".to_owned())
             }
             Self::Unreachable { .. } => Some("try again later; the prices that were there stay".to_owned()),
             Self::Answer { .. } => Some("the prices that were there stay".to_owned()),

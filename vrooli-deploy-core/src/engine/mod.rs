@@ -58,7 +58,7 @@ pub use self::{
     error::ApplyError,
     events::EventStream,
     hooks::{EngineHooks, Hook},
-    observe::{Survey, observe},
+    observe::{Survey, observe, survey},
     options::{ApplyOptions, Deadlines, EngineOptions, RecoverOptions, Redact, RetryOptions},
     recover::{RecoveryReport, Resolution},
 };

@@ -73,26 +73,29 @@ where
     }
 }
 
+/// Looks at everything that a plan is made from. Changes nothing and needs no lease.
+///
+/// # Errors
+/// When the provider cannot be asked. What is not known is never taken for absent.
+pub async fn survey(provider: &dyn Provider, cx: &OpCtx, state: &StackState) -> Result<Survey> {
+    let inventory = observe(provider, cx, &cx.stack, state).await?;
+    let Some(fleet) = provider.fleet() else {
+        return Ok(Survey { inventory, units: Vec::new(), routing: Routing::default(), staged: Vec::new() });
+    };
+    Ok(Survey {
+        inventory,
+        units: patiently(|| fleet.list(cx)).await?,
+        routing: patiently(|| fleet.routing(cx)).await?,
+        staged: patiently(|| fleet.staged(cx)).await?,
+    })
+}
+
 impl Engine {
-    /// Looks at everything that a plan is made from. Changes nothing.
+    /// [`survey`] of the engine's provider.
     ///
     /// # Errors
     /// When the provider cannot be asked.
     pub async fn survey(&self, cx: &OpCtx, state: &StackState) -> Result<Survey> {
-        let inventory = observe(&*self.provider, cx, &cx.stack, state).await?;
-        let Some(fleet) = self.provider.fleet() else {
-            return Ok(Survey {
-                inventory,
-                units: Vec::new(),
-                routing: Routing::default(),
-                staged: Vec::new(),
-            });
-        };
-        Ok(Survey {
-            inventory,
-            units: patiently(|| fleet.list(cx)).await?,
-            routing: patiently(|| fleet.routing(cx)).await?,
-            staged: patiently(|| fleet.staged(cx)).await?,
-        })
+        survey(&*self.provider, cx, state).await
     }
 }

@@ -2,9 +2,10 @@ use std::path::Path;
 
 use super::{Fitness, FitnessInput, FitnessOptions, score};
 use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
-use crate::manifest::{self, DeploymentManifest, Dialect, LoadedManifest, SwapConfig, Tier};
+use crate::manifest::yaml::SpanIndex;
+use crate::manifest::{self, DeploymentManifest, LoadedManifest, SwapConfig, Tier};
 use crate::names::DependencyName;
-use crate::requirements::{DeriveOptions, Requirements, ScenarioClosure, derive, resolve_scenarios};
+use crate::requirements::{DeriveOptions, Requirements, derive_at, scenarios_around};
 
 /// What a manifest is assessed with.
 #[derive(Debug, Clone, Default)]
@@ -45,9 +46,13 @@ pub fn assess(loaded: &LoadedManifest, options: &AssessOptions) -> Checked<Fitne
     let mut diagnostics: Vec<Diagnostic> = Vec::new();
     let mut fitness: Option<Fitness> = None;
     for tier in tiers {
-        let (requirements, found) = needs(&manifest, options, tier);
+        let (requirements, found) = needs(&manifest, &loaded.spans, options, tier);
         add(&mut diagnostics, found);
-        let closure = closure(loaded, &manifest, tier, &mut diagnostics);
+        let around = scenarios_around(loaded, &manifest, tier);
+        let closure = around.map(|(closure, found)| {
+            add(&mut diagnostics, found);
+            closure
+        });
         let Some(requirements) = requirements else { continue };
         let input = FitnessInput {
             manifest: &manifest,
@@ -75,6 +80,7 @@ pub fn assess(loaded: &LoadedManifest, options: &AssessOptions) -> Checked<Fitne
 
 fn needs(
     manifest: &DeploymentManifest,
+    spans: &SpanIndex,
     options: &AssessOptions,
     tier: Tier,
 ) -> (Option<Requirements>, Vec<Diagnostic>) {
@@ -85,25 +91,8 @@ fn needs(
         swaps: Vec::new(),
         tier: Some(tier),
     };
-    let derived = derive(manifest, &derive_options);
+    let derived = derive_at(manifest, &derive_options, spans);
     (derived.value, derived.diagnostics)
-}
-
-/// The scenarios around the app, where there is an around: a `service.json` that lies in no
-/// scenario's folder has none.
-fn closure(
-    loaded: &LoadedManifest,
-    manifest: &DeploymentManifest,
-    tier: Tier,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Option<ScenarioClosure> {
-    let in_place = loaded.root.join(".vrooli").join("service.json").is_file();
-    if loaded.dialect == Dialect::ServiceJson && !in_place {
-        return None;
-    }
-    let (closure, found) = resolve_scenarios(manifest, &loaded.root, tier);
-    add(diagnostics, found);
-    Some(closure)
 }
 
 fn add(all: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {

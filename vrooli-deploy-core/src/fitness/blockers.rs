@@ -3,6 +3,7 @@
 use super::sheet::Sheet;
 use super::{Cause, residency};
 use crate::diagnostics::{Severity, rules};
+use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{Tier, TierStatus};
 use crate::requirements::metadata::said;
 use crate::requirements::{DropReason, Need, ResourceForm, SecretClass, catalogue};
@@ -21,9 +22,13 @@ pub(super) fn check(sheet: &mut Sheet<'_>) {
 
 /// Swaps that the tier refuses, or that name something unknown.
 fn swaps(sheet: &mut Sheet<'_>) {
-    for found in swaps::check(sheet.manifest, &sheet.manifest.swaps, sheet.tier) {
+    let nowhere = SpanIndex::default();
+    let spans = sheet.input.spans.unwrap_or(&nowhere);
+    for found in swaps::check(sheet.manifest, &sheet.manifest.swaps, sheet.tier, spans) {
         if found.severity == Severity::Error {
-            let cause = Cause { knowledge: Some("swaps".to_owned()), ..sheet.places.field(&["/swaps"]) };
+            let place = found.labels.first().map(|label| label.span.clone());
+            let mut cause = Cause { knowledge: Some("swaps".to_owned()), ..sheet.places.field(&["/swaps"]) };
+            cause.place = place.or(cause.place);
             sheet.block(true, found.code, found.message, cause, found.help.into_iter().collect(), Vec::new());
         }
     }

@@ -6,6 +6,7 @@ pub mod crosswalk;
 mod load;
 mod metadata;
 mod overlay;
+pub(crate) mod places;
 pub(crate) mod redaction;
 mod schema;
 pub(crate) mod semantics;

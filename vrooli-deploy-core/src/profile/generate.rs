@@ -1,18 +1,23 @@
 use super::{Profile, parts};
 use crate::diagnostics::{Checked, Severity, rules};
+use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{ComputeConfig, DeploymentManifest, PartConfig, SCHEMA_URL, SCHEMA_VERSION, Tier};
 use crate::requirements::{self, DeriveOptions, Primitive};
 
 /// The whole manifest that a profile comes to. `manifest` is the app's own with the profile's
 /// choices laid over it ([`layer`](super::layer())). Kinds that nobody chose are the provider's
 /// usual ones, as far as they are known; sizes that nobody chose are left to the provider. Pure:
-/// the same input gives the same manifest.
-pub fn generate(profile: &Profile, manifest: &DeploymentManifest) -> Checked<DeploymentManifest> {
+/// the same input gives the same manifest. `spans` are the places of the app's own.
+pub fn generate(
+    profile: &Profile,
+    manifest: &DeploymentManifest,
+    spans: &SpanIndex,
+) -> Checked<DeploymentManifest> {
     let options = DeriveOptions {
         include_optional: profile.settings.include_optional.unwrap_or(false),
         ..DeriveOptions::default()
     };
-    let derived = requirements::derive(manifest, &options);
+    let derived = requirements::derive_at(manifest, &options, spans);
     let mut diagnostics = derived.diagnostics;
     let local = manifest.provider.as_str() == "local";
     if local && profile.settings.provider.is_none() && matches!(profile.tier, Tier::Saas | Tier::Enterprise) {

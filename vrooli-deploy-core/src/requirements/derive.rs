@@ -7,6 +7,8 @@ use super::{
     metadata, models,
 };
 use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
+use crate::manifest::places::Places;
+use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{Command, DeploymentManifest, ResourceDependency, SwapConfig, Tier};
 use crate::names::DependencyName;
 use crate::swaps::{self, Effective, effective};
@@ -36,7 +38,20 @@ pub struct DeriveOptions {
 ///
 /// Swaps are made first: what takes another's place is judged in its stead. The value is
 /// there even with errors, so that a report can show it.
+///
+/// What it says has no places: those of a file that was loaded come with [`derive_at`].
 pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked<Requirements> {
+    derive_at(manifest, options, &SpanIndex::default())
+}
+
+/// The same for a manifest that was loaded: what it says names the line in the file
+/// ([`LoadedManifest::spans`](crate::manifest::LoadedManifest::spans)).
+pub fn derive_at(
+    manifest: &DeploymentManifest,
+    options: &DeriveOptions,
+    spans: &SpanIndex,
+) -> Checked<Requirements> {
+    let places = Places::new(Some(spans));
     let tier = options.tier.unwrap_or(manifest.target);
     let swaps: Vec<SwapConfig> = manifest.swaps.iter().chain(&options.swaps).cloned().collect();
     let asked: BTreeSet<&DependencyName> = manifest.drop.iter().chain(&options.drop).collect();
@@ -48,13 +63,14 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
         dropped: Vec::new(),
         data_volume: keeps_data(manifest),
     };
-    let mut diagnostics = swaps::check(manifest, &swaps, tier);
+    let mut diagnostics = swaps::check(manifest, &swaps, tier, spans);
     for (name, dependency) in &manifest.dependencies.resources {
         let effective = effective(name, dependency, &swaps);
         let known = catalogue().find(&effective.kind);
+        let place = places.resource(name).span;
         let judged = Judged { name, dependency, known, effective: &effective };
         let (verdict, diagnostic) = judged.verdict(&asked, tier, options.include_optional);
-        diagnostics.extend(diagnostic);
+        diagnostics.extend(diagnostic.map(|found| found.at(place.clone(), "declared here")));
         match verdict {
             Some(reason) => requirements.dropped.push(DroppedDependency {
                 name: name.clone(),
@@ -62,7 +78,9 @@ pub fn derive(manifest: &DeploymentManifest, options: &DeriveOptions) -> Checked
                 required: dependency.required,
             }),
             None => {
-                let requirement = judged.requirement(manifest, &mut diagnostics);
+                let mut found = Vec::new();
+                let requirement = judged.requirement(manifest, &mut found);
+                diagnostics.extend(found.into_iter().map(|found| found.at(place.clone(), "declared here")));
                 let embedded = known.is_some_and(|known| known.form == ResourceForm::Library);
                 let list = if embedded { &mut requirements.embedded } else { &mut requirements.resources };
                 list.push(requirement);

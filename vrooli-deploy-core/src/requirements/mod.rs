@@ -15,12 +15,12 @@ pub use catalogue::{
     Catalogue, GpuNeed, Hosting, KnownFootprint, KnownHealth, KnownResource, KnownSecret, Licence, Need,
     ResourceForm, SecretClass, Support, TierSupport, catalogue,
 };
-pub use derive::{DeriveOptions, derive};
+pub use derive::{DeriveOptions, derive, derive_at};
 pub(crate) use metadata::orphan;
 pub use metadata::orphans;
 pub use models::model_memory;
 pub use runtimes::{Runtime, runtime};
-pub use scenarios::{ScenarioClosure, ScenarioNode, check_scenarios, resolve_scenarios};
+pub use scenarios::{ScenarioClosure, ScenarioNode, resolve_scenarios, scenarios_around};
 pub use size::{Footprint, Size};
 pub use versions::satisfies;
 

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{catalogue, satisfies};
-use crate::diagnostics::{Diagnostic, Severity, rules};
+use crate::diagnostics::{Diagnostic, Severity, Span, rules};
 use crate::import::service_json::{declared_dependencies, declared_version};
-use crate::manifest::yaml::{Document, SourceFile};
-use crate::manifest::{DependenciesConfig, DeploymentManifest, ScenarioDependency, Tier};
+use crate::manifest::places::Places;
+use crate::manifest::yaml::{Document, SourceFile, SpanIndex, child};
+use crate::manifest::{
+    DependenciesConfig, DeploymentManifest, Dialect, LoadedManifest, ScenarioDependency, Tier,
+};
 use crate::names::DependencyName;
 
 /// How deep dependencies are followed. Vrooli's deepest chain has 17 nodes in all.
@@ -45,10 +49,20 @@ pub struct ScenarioNode {
     pub resources: Vec<String>,
 }
 
-/// What [`resolve_scenarios`] says, without the scenarios themselves.
+/// The scenarios around an app that was loaded, and what is wrong with them. `None`: a
+/// `service.json` that lies in no scenario's folder has nothing around it. `manifest` is the
+/// loaded one with what was chosen for it (drops).
 #[must_use]
-pub fn check_scenarios(manifest: &DeploymentManifest, root: &Path, tier: Tier) -> Vec<Diagnostic> {
-    resolve_scenarios(manifest, root, tier).1
+pub fn scenarios_around(
+    loaded: &LoadedManifest,
+    manifest: &DeploymentManifest,
+    tier: Tier,
+) -> Option<(ScenarioClosure, Vec<Diagnostic>)> {
+    let in_place = loaded.root.join(".vrooli").join("service.json").is_file();
+    if loaded.dialect == Dialect::ServiceJson && !in_place {
+        return None;
+    }
+    Some(resolve_scenarios(manifest, &loaded.root, tier, &loaded.spans))
 }
 
 /// Follows the scenarios that an app needs to `../<name>/.vrooli/service.json`, as far as
@@ -57,12 +71,14 @@ pub fn check_scenarios(manifest: &DeploymentManifest, root: &Path, tier: Tier) -
 ///
 /// `root` is the app's folder. A missing scenario is a warning on the local tier, where it
 /// may be started later; elsewhere an error if it is required, else a remark. The same holds
-/// for a version. A circle of required scenarios is an error that prints its path.
+/// for a version. A circle of required scenarios is an error that prints its path. Each names
+/// the line of the file that wants it: the app's (`spans` are its places) or another scenario's.
 #[must_use]
 pub fn resolve_scenarios(
     manifest: &DeploymentManifest,
     root: &Path,
     tier: Tier,
+    spans: &SpanIndex,
 ) -> (ScenarioClosure, Vec<Diagnostic>) {
     let own = root
         .file_name()
@@ -74,6 +90,7 @@ pub fn resolve_scenarios(
     let mut walk = Walk {
         siblings,
         tier,
+        spans,
         files: BTreeMap::new(),
         closure: ScenarioClosure::default(),
         path: vec![own],
@@ -91,16 +108,18 @@ pub fn resolve_scenarios(
 }
 
 /// What a scenario's file says.
-#[derive(Clone)]
 struct File {
     version: Option<String>,
     dependencies: DependenciesConfig,
+    spans: SpanIndex,
 }
 
 struct Walk<'a> {
     siblings: &'a Path,
     tier: Tier,
-    files: BTreeMap<DependencyName, Option<File>>,
+    /// The places of the app's own file.
+    spans: &'a SpanIndex,
+    files: BTreeMap<DependencyName, Option<Rc<File>>>,
     closure: ScenarioClosure,
     path: Vec<DependencyName>,
     found: Vec<Diagnostic>,
@@ -124,7 +143,7 @@ impl Walk<'_> {
             let required = required && dependency.required;
             let file = self.file(name);
             let seen = self.closure.nodes.get(name).map(|node| node.required);
-            self.node(name, required, file.as_ref());
+            self.node(name, required, file.as_deref());
             match &file {
                 None if seen.is_none_or(|before| required && !before) => self.missing(name, required),
                 None => {}
@@ -141,7 +160,7 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, name: &DependencyName) -> Option<File> {
+    fn file(&mut self, name: &DependencyName) -> Option<Rc<File>> {
         if let Some(file) = self.files.get(name) {
             return file.clone();
         }
@@ -150,11 +169,18 @@ impl Walk<'_> {
         // A file that is there but cannot be read is a scenario all the same.
         let there = path.is_file();
         let file = match document.and_then(|parsed| parsed.value) {
-            Some(document) => Some(File {
+            Some(document) => Some(Rc::new(File {
                 version: declared_version(&document),
                 dependencies: declared_dependencies(&document),
+                spans: document.spans,
+            })),
+            None => there.then(|| {
+                Rc::new(File {
+                    version: None,
+                    dependencies: DependenciesConfig::default(),
+                    spans: SpanIndex::default(),
+                })
             }),
-            None => there.then(|| File { version: None, dependencies: DependenciesConfig::default() }),
         };
         self.files.insert(name.clone(), file.clone());
         file
@@ -173,6 +199,18 @@ impl Walk<'_> {
         node.required |= required;
     }
 
+    /// Where the scenario at the end of the path says that it needs another; `part` of that, if
+    /// it is there.
+    fn place(&self, name: &DependencyName, part: Option<&str>) -> Option<Span> {
+        let spans = match self.path.last() {
+            Some(by) if self.path.len() > 1 => &self.files.get(by)?.as_ref()?.spans,
+            _ => self.spans,
+        };
+        let spot = Places::new(Some(spans)).scenario(name);
+        let part = spot.field.zip(part).map(|(field, part)| child(&field, part));
+        part.and_then(|part| spans.place(&part)?.value.clone()).or(spot.span)
+    }
+
     fn cycle(&mut self, from: usize, back: &DependencyName) {
         let mut circle = self.path[from..].to_vec();
         circle.push(back.clone());
@@ -180,6 +218,7 @@ impl Walk<'_> {
         self.found.push(
             rules::SCENARIO_CYCLE
                 .diagnostic(format!("scenarios need each other in a circle: {}", names.join(" → ")))
+                .at(self.place(back, None), "closes the circle")
                 .help("make one of them `\"required\": false`"),
         );
         self.closure.cycles.push(circle);
@@ -201,7 +240,7 @@ impl Walk<'_> {
         } else {
             "what uses it will not work"
         };
-        self.found.push(diagnostic.help(help));
+        self.found.push(diagnostic.at(self.place(name, None), "wanted here").help(help));
     }
 
     fn version(&mut self, name: &DependencyName, wanted: &ScenarioDependency, required: bool, file: &File) {
@@ -215,6 +254,7 @@ impl Walk<'_> {
                     self.wanted_by()
                 ));
                 diagnostic.severity = self.severity(required);
+                let diagnostic = diagnostic.at(self.place(name, Some("versionRange")), "wanted here");
                 self.found.push(diagnostic.help("deploy a version that fits, or change `versionRange`"));
                 if let (Some(node), Some(by)) = (self.closure.nodes.get_mut(name), by) {
                     node.mismatches.insert(by, range.clone());
@@ -226,6 +266,7 @@ impl Walk<'_> {
                     "whether `{name}` ({version}) is {range}, as `{}` wants, cannot be told",
                     self.wanted_by()
                 ));
+                let diagnostic = diagnostic.at(self.place(name, Some("versionRange")), "wanted here");
                 self.found.push(diagnostic.help("write versions like `1.2.0` and ranges like `>=1.2`"));
             }
         }
@@ -282,6 +323,10 @@ mod tests {
         .unwrap()
     }
 
+    fn check_scenarios(manifest: &DeploymentManifest, root: &Path, tier: Tier) -> Vec<Diagnostic> {
+        resolve_scenarios(manifest, root, tier, &SpanIndex::default()).1
+    }
+
     #[test]
     fn a_circle_prints_its_path() {
         let folder = tempfile::tempdir().unwrap();
@@ -291,6 +336,50 @@ mod tests {
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].code, rules::SCENARIO_CYCLE);
         assert!(found[0].message.ends_with("a → b → c → a"), "{}", found[0].message);
+    }
+
+    #[test]
+    fn what_is_wrong_has_the_line_of_the_file_that_says_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let folder = folder.path().join(name).join(".vrooli");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("service.json"), text).unwrap();
+        };
+        let file = |name: &str, needs: &str| {
+            format!(
+                "{{\n\"service\": {{\"name\": \"{name}\", \"version\": \"1.0.0\"}},\n\"lifecycle\": {{}},\n\
+                 \"dependencies\": {{ \"scenarios\": {{\n{needs}\n}} }}\n}}"
+            )
+        };
+        write(
+            "a",
+            &file(
+                "a",
+                "\"b\": {\"required\": true, \"versionRange\": \">=2\"},\n\"gone\": {\"required\": true}",
+            ),
+        );
+        write("b", &file("b", "\"a\": {\"required\": true},\n\n\"lost\": {\"required\": true}"));
+        let loaded = crate::manifest::load(&folder.path().join("a")).value.unwrap();
+        let (_, found) = scenarios_around(&loaded, &loaded.manifest, Tier::Saas).unwrap();
+        let places: Vec<_> = found
+            .iter()
+            .map(|found| {
+                let span = &found.labels[0].span;
+                let scenario = span.file.iter().nth_back(2).unwrap().to_string_lossy().into_owned();
+                (found.code, scenario, span.line, span.column)
+            })
+            .collect();
+        let at = |code, scenario: &str, line, column| (code, scenario.to_owned(), line, column);
+        assert_eq!(
+            places,
+            [
+                at(rules::SCENARIO_VERSION, "a", 5, 41),
+                at(rules::SCENARIO_CYCLE, "b", 5, 1),
+                at(rules::SCENARIO_MISSING, "b", 7, 1),
+                at(rules::SCENARIO_MISSING, "a", 6, 1),
+            ]
+        );
     }
 
     #[test]
@@ -307,7 +396,7 @@ mod tests {
         range(&mut manifest, "b", ">=1.0.0");
         range(&mut manifest, "c", ">=2.0");
         let root = folder.path().join("a");
-        let (closure, found) = resolve_scenarios(&manifest, &root, Tier::Saas);
+        let (closure, found) = resolve_scenarios(&manifest, &root, Tier::Saas, &SpanIndex::default());
         assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), [rules::SCENARIO_VERSION]);
         assert!(found[0].message.contains("`a` needs `c` in a version >=2.0, but it has 1.0.0"));
         let path = |name: &str| {
@@ -316,7 +405,7 @@ mod tests {
         };
         assert_eq!((path("b"), path("c")), ("a b".to_owned(), "a b c".to_owned()));
         range(&mut manifest, "c", "soon");
-        let (_, found) = resolve_scenarios(&manifest, &root, Tier::Saas);
+        let (_, found) = resolve_scenarios(&manifest, &root, Tier::Saas, &SpanIndex::default());
         assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), [rules::VERSION_UNREADABLE]);
     }
 

@@ -35,7 +35,7 @@ pub use plan::{LeftOutSecret, PlannedSecret, Said, SecretOrigin, SecretStatus, S
 #[cfg(feature = "engine")]
 pub use redact::Redactor;
 #[cfg(feature = "engine")]
-pub use sources::{FetchError, FetchOptions, Sources, VAULT_TOKEN_PATH};
+pub use sources::{FetchError, FetchOptions, Sources, VAULT_ADDRESS, VAULT_ADDRESS_KEY, VAULT_TOKEN_PATH};
 pub use store::{SecretError, SecretStore};
 pub use template::{TemplateFormat, TemplateOptions, template};
 

@@ -1,6 +1,8 @@
 use super::known::{Verdict, effective, known};
 use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
+use crate::manifest::places::Places;
 use crate::manifest::shape::nearest;
+use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{DeploymentManifest, SwapConfig, Tier};
 use crate::names::DependencyName;
 use crate::requirements::catalogue;
@@ -13,7 +15,7 @@ use crate::requirements::catalogue;
 pub fn apply(manifest: &DeploymentManifest, swaps: &[SwapConfig], tier: Tier) -> Checked<DeploymentManifest> {
     let all = joined(&manifest.swaps, swaps);
     // What was swapped back is not there to be checked; whether it could be is.
-    let mut diagnostics = check(manifest, &[&manifest.swaps, swaps].concat(), tier);
+    let mut diagnostics = check(manifest, &[&manifest.swaps, swaps].concat(), tier, &SpanIndex::default());
     diagnostics.dedup();
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let value = (!failed).then(|| DeploymentManifest { swaps: all, ..manifest.clone() });
@@ -46,9 +48,16 @@ fn is_inverse(a: &SwapConfig, b: &SwapConfig) -> bool {
 
 /// What is to be said of these swaps, made in this order, in a tier: names that nobody knows
 /// and swaps that the tier refuses are errors; a swap of nothing, one that is meant for other
-/// tiers and one of which nothing is known are warnings.
+/// tiers and one of which nothing is known are warnings. `spans` are the places of the
+/// manifest's own.
 #[must_use]
-pub fn check(manifest: &DeploymentManifest, swaps: &[SwapConfig], tier: Tier) -> Vec<Diagnostic> {
+pub fn check(
+    manifest: &DeploymentManifest,
+    swaps: &[SwapConfig],
+    tier: Tier,
+    spans: &SpanIndex,
+) -> Vec<Diagnostic> {
+    let places = Places::new(Some(spans));
     let mut found = Vec::new();
     let mut met = vec![false; swaps.len()];
     for (name, dependency) in &manifest.dependencies.resources {
@@ -65,10 +74,14 @@ pub fn check(manifest: &DeploymentManifest, swaps: &[SwapConfig], tier: Tier) ->
         if let Some(net) = net
             && dependency.enabled
         {
-            found.extend(judged(&net, tier));
+            let place = places.resource(name).span;
+            found.extend(judged(&net, tier).map(|found| found.at(place, "what is swapped is declared here")));
         }
     }
-    for (swap, met) in swaps.iter().zip(met) {
+    for (index, (swap, met)) in swaps.iter().zip(met).enumerate() {
+        // Only the manifest's own stand in a file.
+        let is_own = manifest.swaps.get(index) == Some(swap);
+        let place = is_own.then(|| places.field(&[&format!("/swaps/{index}")]).span).flatten();
         if catalogue().find(swap.to.as_str()).is_none() {
             found.push(
                 rules::SWAP_UNKNOWN
@@ -76,6 +89,7 @@ pub fn check(manifest: &DeploymentManifest, swaps: &[SwapConfig], tier: Tier) ->
                         "`{}` is no resource that is known, so nothing can be swapped for it",
                         swap.to
                     ))
+                    .at(place.clone(), "here")
                     .help(catalogue().nearest(swap.to.as_str()).map_or_else(
                         || "`vrooli-deploy swaps list` shows what is known".to_owned(),
                         |near| format!("did you mean `{near}`?"),
@@ -87,6 +101,7 @@ pub fn check(manifest: &DeploymentManifest, swaps: &[SwapConfig], tier: Tier) ->
             found.push(
                 rules::SWAP_WITHOUT_TARGET
                     .diagnostic(format!("`{}` is to be swapped, but the app does not need it", swap.from))
+                    .at(place, "here")
                     .help(nearest(swap.from.as_str(), names).map_or_else(
                         || "check the name".to_owned(),
                         |near| format!("did you mean `{near}`?"),

@@ -78,7 +78,7 @@ pub(super) fn gather<'a>(
     let provider = options.provider.clone().unwrap_or_else(|| manifest.provider.clone());
     let tier = manifest.target;
     let derive = DeriveOptions { include_optional: options.include_optional, ..DeriveOptions::default() };
-    let derived = requirements::derive(&manifest, &derive);
+    let derived = requirements::derive_at(&manifest, &derive, &loaded.spans);
     let Some(mut requirements) = derived.value else {
         return Checked { value: None, diagnostics: derived.diagnostics };
     };

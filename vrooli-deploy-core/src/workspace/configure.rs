@@ -29,9 +29,9 @@ pub struct ConfigurationStatus {
     pub configured: Option<(u32, Timestamp)>,
     /// Where a value would be read from; `None`: there is none.
     pub origin: Option<Origin>,
-    /// An environment variable that is set, but not read, because a value was configured.
-    pub shadowed: Option<String>,
-    /// Environment variables that are read where nothing is configured.
+    /// What has a value too, but is not read, because `origin` wins.
+    pub shadowed: Option<Origin>,
+    /// Environment variables that are read too.
     pub variables: Vec<String>,
 }
 
@@ -191,7 +191,7 @@ fn status(configuration: &Configuration, key: &ConfigurationKey) -> Configuratio
         secret: key.secret,
         configured,
         origin: configuration.origin(key),
-        shadowed: configured.and_then(|_| configuration.variable(key).map(ToOwned::to_owned)),
+        shadowed: configuration.shadowed(key),
         variables: key.variables.clone(),
     }
 }

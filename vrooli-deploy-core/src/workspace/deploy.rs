@@ -13,7 +13,7 @@ use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
-use crate::engine::StackState;
+use crate::engine::{StackState, Survey, survey};
 use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{DeploymentManifest, Dialect, StrategyConfig, StrategyKind, Tier};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
@@ -164,7 +164,12 @@ impl Workspace {
             tier: (manifest.target == Tier::Local && provider.as_str() != "local").then_some(Tier::Saas),
             ..DeriveOptions::default()
         };
-        let requirements = keep(requirements::derive(&manifest, &derive), &mut diagnostics)?;
+        let derived = requirements::derive_at(&manifest, &derive, &loaded.spans);
+        let requirements = keep(derived, &mut diagnostics)?;
+        let tier = derive.tier.unwrap_or(manifest.target);
+        if let Some((_, found)) = requirements::scenarios_around(&loaded, &manifest, tier) {
+            diagnostics.extend(found);
+        }
         let resolved =
             self.secrets(&target.stack, &loaded, &manifest, &requirements, &mut diagnostics).await?;
         let known_port = known.as_ref().and_then(|s| s.port);
@@ -257,9 +262,7 @@ impl Workspace {
         options: &DeployOptions,
     ) -> Result<Plan, OperationError> {
         let fleet = fleet(provider)?;
-        let inventory = self.inventory(provider, cx).await?;
-        let units = fleet.list(cx).await?;
-        let routing = fleet.routing(cx).await?;
+        let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
         let resource_options =

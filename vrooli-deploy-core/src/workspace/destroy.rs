@@ -3,7 +3,7 @@ use super::error::never_deployed;
 use super::session::{Interrupted, Session};
 use super::steps::stop_steps;
 use super::{DestroyOptions, OperationError, Run, Workspace};
-use crate::engine::{Entry, LeftBehind};
+use crate::engine::{Entry, LeftBehind, Survey, survey};
 use crate::names::{ReleaseNumber, ResourceKey, StackId};
 use crate::plan::{self, Inventory, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 use crate::provider::PhysicalId;
@@ -37,11 +37,9 @@ impl Workspace {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, "destroy", Interrupted::Abandon).await?;
         let cx = session.context();
-        let fleet = session.fleet()?;
-        let units = fleet.list(&cx).await?;
-        let routing = fleet.routing(&cx).await?;
-        let staged = fleet.staged(&cx).await?;
-        let inventory = self.inventory(&*session.provider, &cx).await?;
+        session.fleet()?;
+        let Survey { inventory, units, routing, staged, .. } =
+            survey(&*session.provider, &cx, &session.state).await?;
         let state = &session.state;
         let mut release_steps = stop_steps(&units, &routing, state.current);
         let stopped: std::collections::BTreeSet<StepId> =

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::diagnostics::{Diagnostic, Severity, rules};
 use crate::fitness::{AssessOptions, CostGate, Fitness, assess, load};
-use crate::manifest::{LoadedManifest, SwapConfig};
+use crate::manifest::{LoadedManifest, SwapConfig, Tier};
 use crate::names::StackId;
-use crate::swaps::{self, SwapAnalysis};
+use crate::swaps::{self, Consequence, SwapAnalysis};
 use crate::validate::readiness;
 
 /// What an app is scored with, beside what it is.
@@ -155,6 +155,39 @@ impl Workspace {
             None => Err(OperationError::Input(diagnostics)),
         }
     }
+
+    /// What a swap would force in an app: who else has to change, and what is to be said of the
+    /// swap itself in a tier (`None`: the manifest's). A refused one has its consequences too.
+    ///
+    /// # Errors
+    /// When the manifest cannot be used.
+    pub fn cascade_swap(
+        &self,
+        target: &Target,
+        swap: &SwapConfig,
+        tier: Option<Tier>,
+    ) -> Result<SwapCascade, OperationError> {
+        let loaded = usable(target)?;
+        let manifest = &loaded.manifest;
+        let tier = tier.unwrap_or(manifest.target);
+        let judged = swaps::check(manifest, std::slice::from_ref(swap), tier, &loaded.spans);
+        let (refusals, remarks): (Vec<_>, Vec<_>) =
+            judged.into_iter().partition(|found| found.severity == Severity::Error);
+        let diagnostics = target.diagnostics.iter().cloned().chain(remarks).collect();
+        Ok(SwapCascade { consequences: swaps::cascade(manifest, swap, tier), diagnostics, refusals })
+    }
+}
+
+/// What a swap would force.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SwapCascade {
+    /// Who else has to change, and how.
+    pub consequences: Vec<Consequence>,
+    /// What was noticed.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Why the tier refuses the swap; empty: it does not.
+    pub refusals: Vec<Diagnostic>,
 }
 
 /// The manifest, or why there is none.

@@ -40,7 +40,7 @@ pub use change::Change;
 pub use configure::ConfigurationStatus;
 pub use error::OperationError;
 pub use estimate::{BookSummary, EstimateOptions, EstimateReport};
-pub use fitness::{FitnessChoices, FitnessReport};
+pub use fitness::{FitnessChoices, FitnessReport, SwapCascade};
 pub use live::{Live, ReleaseTraffic, WatchStatus};
 pub use options::{
     DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,

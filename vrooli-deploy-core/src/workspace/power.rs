@@ -5,6 +5,7 @@ use super::error::never_deployed;
 use super::session::Interrupted;
 use super::steps::{start_steps, stop_steps};
 use super::{OperationError, Run, Workspace};
+use crate::engine::{Survey, survey};
 use crate::names::StackId;
 use crate::plan::{self, PlannedRelease, ReleaseSource};
 
@@ -34,9 +35,8 @@ impl Workspace {
         }
         let cx = session.context();
         let fleet = session.fleet()?;
-        let units = fleet.list(&cx).await?;
-        let routing = fleet.routing(&cx).await?;
-        let inventory = self.inventory(&*session.provider, &cx).await?;
+        let Survey { inventory, units, routing, .. } =
+            survey(&*session.provider, &cx, &session.state).await?;
         let state = &session.state;
         let mut release = None;
         let release_steps = if on {

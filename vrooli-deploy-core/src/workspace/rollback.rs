@@ -5,7 +5,7 @@ use super::error::never_deployed;
 use super::session::Interrupted;
 use super::steps::expired;
 use super::{OperationError, RollbackOptions, Run, Workspace};
-use crate::engine::{ReleaseStatus, StackState};
+use crate::engine::{ReleaseStatus, StackState, Survey, survey};
 use crate::manifest::{StrategyConfig, StrategyKind};
 use crate::names::{ReleaseNumber, StackId};
 use crate::plan::{self, PlannedRelease, ReleaseSource};
@@ -36,9 +36,8 @@ impl Workspace {
         }
         let cx = session.context();
         let fleet = session.fleet()?;
-        let units = fleet.list(&cx).await?;
-        let routing = fleet.routing(&cx).await?;
-        let inventory = self.inventory(&*session.provider, &cx).await?;
+        let Survey { inventory, units, routing, .. } =
+            survey(&*session.provider, &cx, &session.state).await?;
         let state = &session.state;
         let release = &state.releases.get(&target).ok_or_else(|| no_such_release(target))?.release;
         let next = PlannedRelease {

@@ -9,8 +9,7 @@ use uuid::Uuid;
 use super::{OperationError, Run, Workspace};
 use crate::engine::{Engine, EngineOptions, RecoverOptions, Redact, StackState};
 use crate::names::{ProviderName, StackId};
-use crate::plan::Inventory;
-use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OpenContext, Provider, ProviderError, Scope};
+use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OpenContext, Provider, ProviderError};
 use crate::secrets::Redactor;
 use crate::state::{Holder, Lease};
 
@@ -102,16 +101,6 @@ impl Workspace {
             }
         }
         Ok(session)
-    }
-
-    /// What a stack has, seen now. No lease: reading only.
-    pub(super) async fn inventory(
-        &self,
-        provider: &dyn Provider,
-        cx: &OpCtx,
-    ) -> Result<Inventory, OperationError> {
-        let found = provider.inventory(cx, &Scope { stack: cx.stack.clone(), page: None }).await?;
-        Ok(Inventory::seen(found))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use vrooli_deploy_core::diagnostics::{Severity, rules};
+use vrooli_deploy_core::manifest::yaml::SpanIndex;
 use vrooli_deploy_core::manifest::{DeploymentManifest, Layer, Layers, Tier, load, load_text, load_with};
 use vrooli_deploy_core::profile::{self, Profile};
 
@@ -122,7 +123,10 @@ fn generated(profile: &Profile, scenario: &Path) -> DeploymentManifest {
     let layer = profile::layer(profile, &base.manifest).value.unwrap();
     let layers = layers(Some(profile.environment.as_str()), vec![Layer::Made(layer)]);
     let (loaded, _) = load_with(scenario, &layers).into_result().unwrap();
-    profile::generate(profile, &loaded.manifest).into_result().unwrap_or_else(|e| panic!("{e:?}")).0
+    profile::generate(profile, &loaded.manifest, &loaded.spans)
+        .into_result()
+        .unwrap_or_else(|e| panic!("{e:?}"))
+        .0
 }
 
 fn choose(profile: &mut Profile, lines: &[&str]) {
@@ -236,7 +240,7 @@ fn what_was_chosen_is_stronger_than_what_a_service_says_and_odd_choices_are_name
     let codes: Vec<_> = checked.diagnostics.iter().map(|d| d.code).collect();
     assert_eq!(codes, [rules::DROP_WITHOUT_TARGET]);
     // A swap is the manifest's own, and judged with it.
-    let said = profile::generate(&profile, &generated(&profile, &file)).diagnostics;
+    let said = profile::generate(&profile, &generated(&profile, &file), &SpanIndex::default()).diagnostics;
     assert!(said.iter().any(|d| d.code == rules::SWAP_WITHOUT_TARGET && d.message.contains("`ollma`")));
     let manifest = generated(&profile, &file);
     let service = manifest.services.values().next().unwrap();
@@ -246,6 +250,6 @@ fn what_was_chosen_is_stronger_than_what_a_service_says_and_odd_choices_are_name
     assert_eq!(manifest.swaps.len(), 2);
     // On a tier that needs a provider somebody must have chosen one.
     choose(&mut profile, &["tier saas"]);
-    let found = profile::generate(&profile, &base).into_result().unwrap_err();
+    let found = profile::generate(&profile, &base, &SpanIndex::default()).into_result().unwrap_err();
     assert!(found.iter().any(|d| d.code == rules::NO_PROVIDER));
 }

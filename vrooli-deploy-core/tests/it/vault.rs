@@ -428,19 +428,19 @@ async fn addresses_that_cannot_be_used_are_refused_before_anything_is_sent() {
     }
 }
 
-#[cfg(not(feature = "vault-tls"))]
+#[cfg(not(feature = "https"))]
 #[tokio::test]
 async fn https_names_the_feature_that_it_needs() {
     let server = Server::answering(vec![String::new()]);
     let https = server.address.replace("http://", "https://");
     let error = Place::new().fetch(source(&https, "x", "k")).await.unwrap_err();
     assert_eq!(error.code(), rules::VAULT_TLS);
-    assert!(error.help().contains("vault-tls"));
+    assert!(error.help().contains("https"));
     assert_eq!(server.requests(), [""; 0], "no token leaves in plain text");
 }
 
 /// Against a server whose certificate was made for the test (`openssl` does that).
-#[cfg(feature = "vault-tls")]
+#[cfg(feature = "https")]
 #[tokio::test]
 async fn https_is_spoken_to_whom_the_authority_vouches_for() {
     let Some(server) = tls::Server::start() else { return };
@@ -455,7 +455,7 @@ async fn https_is_spoken_to_whom_the_authority_vouches_for() {
     assert!(place.fetch(none).await.unwrap_err().to_string().contains("certificates"));
 }
 
-#[cfg(feature = "vault-tls")]
+#[cfg(feature = "https")]
 mod tls {
     use super::*;
 

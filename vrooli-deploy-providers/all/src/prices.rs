@@ -1,20 +1,16 @@
-//! Prices from the providers' own interfaces.
-//!
-//! This build speaks plain HTTP only, which is for interfaces on this machine: a stand-in, or
-//! something that speaks TLS for it.
+//! Prices from the providers' own interfaces, over `https` where the build has it. Without it
+//! only an interface on this machine can be asked: a stand-in, or something that speaks TLS for it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http::{HeaderValue, Request, header};
+use http_body_util::Empty;
 use vrooli_deploy_core::cost::{PriceApi, PriceBook, PriceReply, RefreshError, refresh_digitalocean};
+use vrooli_deploy_core::http_client::{self, Address, ConnectOptions};
 use vrooli_deploy_core::names::ProviderName;
-use vrooli_deploy_core::secrets::Secret;
+use vrooli_deploy_core::secrets::{Redactor, Secret};
 
 /// DigitalOcean's interface.
 const DIGITALOCEAN: &str = "https://api.digitalocean.com";
@@ -47,98 +43,82 @@ pub async fn refresh(provider: &ProviderName, options: &RefreshOptions) -> Resul
         });
     }
     let url = options.api_url.as_deref().unwrap_or(DIGITALOCEAN);
-    let api = PlainHttp::new(url, options.token.clone())?;
+    let api = HttpApi::new(url, options.token.clone())?;
     refresh_digitalocean(&api, &options.today).await
 }
 
-/// An interface that is asked over plain HTTP.
+/// An interface that is asked over HTTP.
 #[derive(Debug, Clone)]
-pub struct PlainHttp {
-    host: String,
-    port: u16,
-    prefix: String,
+pub struct HttpApi {
+    address: Address,
     token: Option<Secret<String>>,
 }
 
-impl PlainHttp {
-    /// The interface at `url`, `http://HOST[:PORT][/PREFIX]`.
+impl HttpApi {
+    /// The interface at `url`, `https://HOST[:PORT][/PREFIX]`.
     ///
     /// # Errors
-    /// `NoApi` for `https`, which needs a build that can, for what is no address, and for a
-    /// token that would travel a network unsealed.
+    /// `NoApi` for what is no address, for `https` where this build has no TLS, and for a token
+    /// that would travel a network unsealed.
     pub fn new(url: &str, token: Option<Secret<String>>) -> Result<Self, RefreshError> {
-        let refuse = |message: String, help: &str| RefreshError::NoApi { message, help: help.to_owned() };
-        let given = "give an address like `http://127.0.0.1:8080` with `--api-url`";
-        let uri: Uri = url.parse().map_err(|e| refuse(format!("`{url}` is no address: {e}"), given))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err(refuse(
-                    format!("this build cannot speak TLS, which {url} asks for"),
-                    "use a build with the feature `native` of the DigitalOcean provider, or `--api-url` with something on this machine that speaks TLS for it",
-                ));
+        let refuse =
+            |message: String, help: &str| Err(RefreshError::NoApi { message, help: help.to_owned() });
+        let address = match Address::parse(url) {
+            Ok(address) => address,
+            Err(why) => {
+                let help = "give an address like `https://api.digitalocean.com` with `--api-url`";
+                return refuse(format!("the interface's address cannot be used: {why}"), help);
             }
-            _ => return Err(refuse(format!("`{url}` is no address of an interface"), given)),
-        }
-        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
-            return Err(refuse(format!("`{url}` names no host"), given));
         };
-        let host = host.trim_matches(['[', ']']).to_owned();
-        let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if token.is_some() && !here {
-            return Err(refuse(
-                format!("a token would travel to {host} unsealed"),
-                "ask something on this machine, or over TLS",
-            ));
+        if address.needs_tls() && !http_client::speaks_tls() {
+            return refuse(
+                format!("{address} needs TLS, which this build was made without"),
+                "build with `--features https`, or give with `--api-url` something on this machine that speaks TLS for it",
+            );
         }
-        let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { host, port: uri.port_u16().unwrap_or(80), prefix, token })
+        if token.is_some() && address.is_plain_over_the_network() {
+            return refuse(
+                format!("a token would travel to {address} unsealed"),
+                "ask over `https`, or something on this machine",
+            );
+        }
+        Ok(Self { address, token })
     }
 
     async fn ask(&self, path: &str) -> Result<PriceReply, String> {
-        let place = format!("{}:{}", self.host, self.port);
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|e| format!("cannot connect to {place}: {e}"))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| format!("{place}: {e}"))?;
-        let driver = tokio::spawn(connection);
-        let answer = async {
-            let mut request = Request::get(format!("{}{path}", self.prefix))
-                .header(header::HOST, &place)
-                .header(header::CONNECTION, "close")
-                .header(header::ACCEPT, "application/json")
-                .header(header::USER_AGENT, concat!("vrooli-deploy/", env!("CARGO_PKG_VERSION")));
-            if let Some(token) = &self.token {
-                let mut value = header::HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-                    .map_err(|_| "the token has characters that no token has".to_owned())?;
-                value.set_sensitive(true);
-                request = request.header(header::AUTHORIZATION, value);
-            }
-            let request = request.body(Empty::<Bytes>::new()).map_err(|e| e.to_string())?;
-            let response = sender.send_request(request).await.map_err(|e| format!("{place}: {e}"))?;
-            let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), LARGEST)
-                .collect()
-                .await
-                .map_err(|e| format!("{place} broke off: {e}"))?
-                .to_bytes();
-            let body = String::from_utf8(body.to_vec()).map_err(|_| format!("{place} sent no text"))?;
-            Ok(PriceReply { status, body })
+        let failed = |why: &dyn std::fmt::Display| format!("{}: {why}", self.address);
+        let mut request = Request::get(format!("{}{path}", self.address.prefix()))
+            .header(header::HOST, self.address.authority())
+            .header(header::CONNECTION, "close")
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("vrooli-deploy/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = &self.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .map_err(|_| "the token has characters that no token has".to_owned())?;
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
         }
-        .await;
-        driver.abort();
-        answer
+        let request = request.body(Empty::<Bytes>::new()).map_err(|e| failed(&e))?;
+        let connect = ConnectOptions { largest_answer: LARGEST, ..ConnectOptions::default() };
+        let answer = http_client::send(&self.address, request, &connect).await.map_err(|e| failed(&e))?;
+        let body = String::from_utf8(answer.body.to_vec()).map_err(|_| failed(&"it sent no text"))?;
+        // What a refusal says is shown, and some repeat what they were sent.
+        let body = match &self.token {
+            Some(token) if !answer.status.is_success() => {
+                Redactor::new(std::slice::from_ref(token)).redact(&body).to_string()
+            }
+            _ => body,
+        };
+        Ok(PriceReply { status: answer.status.as_u16(), body })
     }
 }
 
 #[async_trait]
-impl PriceApi for PlainHttp {
+impl PriceApi for HttpApi {
     async fn get(&self, path: &str) -> Result<PriceReply, String> {
         match tokio::time::timeout(TIMEOUT, self.ask(path)).await {
             Ok(reply) => reply,
-            Err(_) => Err(format!("no answer within {} seconds", TIMEOUT.as_secs())),
+            Err(_) => Err(format!("{}: no answer within {} seconds", self.address, TIMEOUT.as_secs())),
         }
     }
 }
@@ -163,16 +143,16 @@ mod tests {
             ("http://api.digitalocean.com", false),
             ("http://192.0.2.1", false),
             ("http://127.0.0.1.evil.example", false),
-            ("https://api.digitalocean.com", false),
+            ("https://api.digitalocean.com", http_client::speaks_tls()),
             ("ftp://127.0.0.1", false),
             ("127.0.0.1", false),
             ("", false),
         ] {
-            let api = PlainHttp::new(url, secret());
+            let api = HttpApi::new(url, secret());
             assert_eq!(api.is_ok(), allowed, "{url}");
             assert!(!format!("{api:?}").contains("planted-token"));
         }
-        assert!(PlainHttp::new("http://192.0.2.1", None).is_ok());
+        assert!(HttpApi::new("http://192.0.2.1", None).is_ok());
     }
 
     #[tokio::test]
@@ -211,7 +191,7 @@ mod tests {
     async fn who_has_no_interface_is_said() {
         for (provider, url, code) in [
             ("aws", None, "VD0430"),
-            ("digitalocean", None, "VD0430"),
+            ("digitalocean", Some("ftp://127.0.0.1"), "VD0430"),
             ("digitalocean", Some("http://127.0.0.1:1"), "VD0431"),
         ] {
             let options = RefreshOptions { api_url: url.map(ToOwned::to_owned), ..RefreshOptions::default() };

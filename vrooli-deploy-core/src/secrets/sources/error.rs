@@ -127,10 +127,10 @@ impl FetchError {
         match self {
             Self::Unset { name } => format!("set `{name}` for the program that deploys, or change `from`"),
             Self::File { .. } => "write the value into that file, or change `from`".to_owned(),
-            Self::NoVault => "set `VAULT_ADDR`, or give `address` under `from: {vault: …}`".to_owned(),
+            Self::NoVault => "set `VAULT_ADDR`, `vrooli-deploy configure vault_addr`, or give `address` under `from: {vault: …}`".to_owned(),
             Self::Address { .. } => "write e.g. `http://127.0.0.1:8200`, without user and password".to_owned(),
             Self::NoTls { .. } => {
-                "build with `--features vault-tls`, or reach Vault through a tunnel to an `http` address on 127.0.0.1"
+                "build with `--features https`, or reach Vault through a tunnel to an `http` address on 127.0.0.1"
                     .to_owned()
             }
             Self::NoToken { .. } => {

@@ -1,7 +1,5 @@
 //! Where values are fetched from: environment, file, Vault.
 
-mod address;
-mod connection;
 mod error;
 mod vault;
 
@@ -15,14 +13,20 @@ use zeroize::Zeroizing;
 
 pub use error::FetchError;
 
-use self::address::Address;
 use self::vault::{Asked, Values, Vault};
 use super::{DEFAULT_MOUNT, Redactor, Secret, SecretStore};
 use crate::diagnostics::{Diagnostic, rules};
+use crate::http_client::{Address, ConnectOptions};
 use crate::manifest::{SecretSource, VaultSource, VaultToken};
 
 /// Path in the secret store under which `configure vault_token` keeps the token.
 pub const VAULT_TOKEN_PATH: &str = "config/vault_token";
+
+/// The variable that says where Vault is.
+pub const VAULT_ADDRESS: &str = "VAULT_ADDR";
+
+/// The configured key that says it where the variable does not.
+pub const VAULT_ADDRESS_KEY: &str = "vault_addr";
 
 /// Most bytes of a file that is read as a secret.
 const LARGEST_FILE: u64 = 64 * 1024;
@@ -161,8 +165,10 @@ impl Sources {
     }
 
     async fn vault(&mut self, source: &VaultSource) -> Result<Secret<String>, FetchError> {
-        let given = source.address.clone().or_else(|| self.options.variable("VAULT_ADDR"));
-        let address = Address::parse(given.as_deref().ok_or(FetchError::NoVault)?)?;
+        let given = source.address.clone().or_else(|| self.options.variable(VAULT_ADDRESS));
+        let address = Address::parse(given.as_deref().ok_or(FetchError::NoVault)?)
+            .map_err(|message| FetchError::Address { message })?
+            .without_end("/v1");
         let namespace = source.namespace.clone().or_else(|| self.options.variable("VAULT_NAMESPACE"));
         let asked = Asked {
             address: address.to_string(),
@@ -181,7 +187,12 @@ impl Sources {
                 .or_else(|| self.options.variable("VAULT_CACERT").map(PathBuf::from))
                 .map(|path| self.root.join(path));
             let redactors = [Redactor::new(std::slice::from_ref(&token)), self.hidden.clone()];
-            let vault = Vault { address, token, redactors, ca_file, options: &self.options };
+            let connect = ConnectOptions {
+                timeout: self.options.connect_timeout,
+                ca_file,
+                ..ConnectOptions::default()
+            };
+            let vault = Vault { address, token, redactors, connect, options: &self.options };
             let values = vault.read(&asked).await?;
             self.read.insert(asked.clone(), values);
         }
@@ -208,7 +219,7 @@ impl Sources {
         self.warned.entry(address.to_string()).or_insert_with(|| {
             rules::VAULT_PLAIN_TEXT
                 .diagnostic(format!("{address} is asked without encryption: token and values can be read on the way"))
-                .help("use an `https` address (a build with the feature `vault-tls`), or reach Vault through a tunnel to 127.0.0.1")
+                .help("use an `https` address (a build with the feature `https`), or reach Vault through a tunnel to 127.0.0.1")
         });
     }
 

@@ -1,7 +1,6 @@
 //! Vault's key-value store, version 2: `GET /v1/<mount>/data/<path>`. OpenBao speaks the same.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +9,8 @@ use http_body_util::Empty;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::address::Address;
-use super::connection::{Answer, ask};
 use super::{FetchError, FetchOptions};
+use crate::http_client::{self, Address, Answer, ConnectOptions, RequestError};
 use crate::manifest::VaultToken;
 use crate::secrets::{Redactor, Secret};
 
@@ -75,7 +73,7 @@ pub(super) struct Vault<'a> {
     pub(super) token: Secret<String>,
     /// Hide the token, and values that are known, in what Vault says.
     pub(super) redactors: [Redactor; 2],
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) connect: ConnectOptions,
     pub(super) options: &'a FetchOptions,
 }
 
@@ -111,7 +109,7 @@ struct Metadata {
 impl Vault<'_> {
     /// Reads a secret. A Vault that is busy or restarting is asked again, within the time.
     pub(super) async fn read(&self, asked: &Asked) -> Result<Values, FetchError> {
-        let target = asked.target(&self.address.prefix)?;
+        let target = asked.target(self.address.prefix())?;
         let tries = async {
             let mut pause = Duration::from_millis(200);
             let mut left = self.options.tries.max(1);
@@ -134,8 +132,11 @@ impl Vault<'_> {
 
     async fn once(&self, asked: &Asked, target: &str) -> Result<Values, FetchError> {
         let request = self.request(asked, target)?;
-        let ca_file = self.ca_file.as_deref();
-        let answer = ask(&self.address, request, self.options.connect_timeout, ca_file).await?;
+        let answer = http_client::send(&self.address, request, &self.connect).await;
+        let answer = answer.map_err(|error| match error {
+            RequestError::NoTls => FetchError::NoTls { address: self.address.to_string() },
+            RequestError::Failed(message) => self.unreachable(message),
+        })?;
         self.understand(asked, &answer)
     }
 

@@ -17,7 +17,7 @@ use crate::release::EnvValue;
 use crate::requirements::Requirements;
 use crate::secrets::{
     FetchError, FetchOptions, Format, PlannedSecret, Secret, SecretMetadata, SecretOrigin, SecretRef,
-    SecretsPlan, Sources, generate_for, identify,
+    SecretsPlan, Sources, VAULT_ADDRESS, VAULT_ADDRESS_KEY, generate_for, identify,
 };
 
 pub use manage::{SecretsOptions, SecretsReport, StoredSecret};
@@ -86,7 +86,13 @@ impl Workspace {
     }
 
     async fn sources(&self, loaded: &LoadedManifest) -> Result<Sources, OperationError> {
-        let sources = Sources::new(Arc::clone(&self.0.secrets), &loaded.root, FetchOptions::default());
+        let configured = self.configuration().await?.value(VAULT_ADDRESS_KEY)?;
+        let address = configured.map(|found| found.value.expose().clone());
+        let options = FetchOptions::default().with_variables(move |name| match name {
+            VAULT_ADDRESS => address.clone(),
+            _ => std::env::var(name).ok(),
+        });
+        let sources = Sources::new(Arc::clone(&self.0.secrets), &loaded.root, options);
         Ok(sources.hiding(self.redactor().await?))
     }
 

@@ -2,50 +2,62 @@ use std::fmt;
 
 use http::Uri;
 
-use super::FetchError;
-
-/// Where Vault is. Shown without anything that could be a secret.
+/// Where a server is: scheme, host, port and what stands before every path. Shown without
+/// anything that could be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
+pub struct Address {
     pub(super) tls: bool,
     pub(super) host: String,
     pub(super) port: u16,
-    /// What stands before `/v1`, without a slash at its end.
-    pub(super) prefix: String,
+    prefix: String,
 }
 
 impl Address {
-    /// Reads `http://host:port` or `https://…`, with a path before `/v1` if there is a proxy.
-    pub(super) fn parse(text: &str) -> Result<Self, FetchError> {
-        let refuse = |message: &str| FetchError::Address { message: message.to_owned() };
+    /// Reads `http://host:port` or `https://…`, with a path if what is asked lies under one.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person. A user or a password is refused and not repeated.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refuse = |message: &str| Err(message.to_owned());
         if text.contains('@') {
             // Not repeated: it may be a password.
-            return Err(refuse("it holds a user or a password"));
+            return refuse("it holds a user or a password");
         }
-        let uri: Uri =
-            text.trim().parse().map_err(|_| refuse(&format!("`{}` is no address", shown(text))))?;
+        let Ok(uri) = text.trim().parse::<Uri>() else {
+            return Err(format!("`{}` is no address", shown(text)));
+        };
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => {
-                return Err(refuse(&format!(
-                    "`{}` begins with neither `http://` nor `https://`",
-                    shown(text)
-                )));
-            }
+            _ => return Err(format!("`{}` begins with neither `http://` nor `https://`", shown(text))),
         };
-        let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| refuse(&format!("`{}` names no host", shown(text))))?;
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return Err(format!("`{}` names no host", shown(text)));
+        };
         if uri.query().is_some() {
-            return Err(refuse("it holds a query"));
+            return refuse("it holds a query");
         }
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let prefix = uri.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        let prefix = uri.path().trim_end_matches('/').to_owned();
         Ok(Self { tls, host: host.trim_matches(['[', ']']).to_owned(), port, prefix })
     }
 
+    /// The same without `end` at the end of its path: people copy it from examples.
+    #[must_use]
+    pub fn without_end(mut self, end: &str) -> Self {
+        self.prefix = self.prefix.trim_end_matches(end).to_owned();
+        self
+    }
+
+    /// What stands before every path, without a slash at its end.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// For the `Host` header.
-    pub(super) fn authority(&self) -> String {
+    #[must_use]
+    pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -53,8 +65,15 @@ impl Address {
         }
     }
 
+    /// Is it `https`?
+    #[must_use]
+    pub const fn needs_tls(&self) -> bool {
+        self.tls
+    }
+
     /// Does what is said to it pass over a network that others can listen to?
-    pub(super) fn is_plain_over_the_network(&self) -> bool {
+    #[must_use]
+    pub fn is_plain_over_the_network(&self) -> bool {
         let loopback = self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         !self.tls && !loopback
@@ -83,10 +102,11 @@ mod tests {
             ("http://127.0.0.1:8200", "http://127.0.0.1:8200", false),
             ("http://localhost:8200/", "http://localhost:8200", false),
             ("http://[::1]:8200", "http://[::1]:8200", false),
+            ("http://127.0.0.1.evil.example", "http://127.0.0.1.evil.example:80", true),
             ("http://vault.example:8200/v1/", "http://vault.example:8200", true),
             ("https://vault.example/proxy/v1", "https://vault.example:443/proxy", false),
         ] {
-            let address = Address::parse(text).unwrap();
+            let address = Address::parse(text).unwrap().without_end("/v1");
             assert_eq!(address.to_string(), shown);
             assert_eq!(address.is_plain_over_the_network(), plain, "{text}");
         }
@@ -103,7 +123,7 @@ mod tests {
             "http://u:canary1@h",
             "http://a b",
         ] {
-            let error = Address::parse(text).unwrap_err().to_string();
+            let error = Address::parse(text).unwrap_err();
             assert!(!error.contains("canary1"), "{error}");
         }
     }
