@@ -70,7 +70,11 @@ impl Client {
             _ => Connection::open(self.to).await?.get("/", true).await?,
         };
         if reply.status != 200 {
-            return Err(io::Error::other(format!("{}: {}", reply.status, String::from_utf8_lossy(&reply.body))));
+            return Err(io::Error::other(format!(
+                "{}: {}",
+                reply.status,
+                String::from_utf8_lossy(&reply.body)
+            )));
         }
         match self.kind {
             Kind::Download if !reply.body.ends_with(b"line 10\n") => {

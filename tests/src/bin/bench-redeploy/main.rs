@@ -91,7 +91,9 @@ fn main() -> ExitCode {
         }
     }
     if CASES.iter().any(|case| case.disturbance == Disturbance::Kill && is_wanted(case.name)) {
-        println!("\nOpen at a kill: requests that the killed edge had in its hands. They are not among the failed.");
+        println!(
+            "\nOpen at a kill: requests that the killed edge had in its hands. They are not among the failed."
+        );
     }
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -122,26 +122,23 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
+/// Compiles the fixtures' server.
+pub(crate) fn build_server(to: &Path) -> io::Result<()> {
+    let built = std::process::Command::new("rustc")
+        .args(["--edition", "2024", "-O", "-o"])
+        .arg(to)
+        .arg(fixtures().join("server/src/main.rs"))
+        .status()?;
+    if built.success() { Ok(()) } else { Err(io::Error::other("rustc failed")) }
 }
 
 impl Ground {
     fn new(case: &Case) -> io::Result<Self> {
         let ground = Self { folder: tempfile::tempdir()?, name: "busy" };
-        for folder in ["server", "apps/busy"] {
-            copy(&fixtures().join(folder), &ground.folder.path().join(folder))?;
-        }
+        let server = ground.folder.path().join("server");
+        std::fs::create_dir_all(&server)?;
+        build_server(&server.join("server"))?;
+        std::fs::create_dir_all(ground.app())?;
         ground.upgrade()?;
         ground.set(case, 0)?;
         Ok(ground)
@@ -165,6 +162,12 @@ impl Ground {
         let drain = DRAIN.as_secs();
         let text = text
             .replace("type: blue-green, drain: 2s", &format!("{}, drain: {drain}s", case.strategy))
+            // Compiled once, not for each release.
+            .replace("[/server/src/**]", "[/server/server]")
+            .replace(
+                "rustc --edition 2024 -O -o bin/server ../../server/src/main.rs",
+                "cp ../../server/server bin/",
+            )
             .replace(WELL, case.app)
             .replace("APP_VERSION: \"1\"", &format!("APP_VERSION: \"{number}\""));
         std::fs::write(self.app().join("deployment.yaml"), text)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use vrooli_deploy_tests::load::{Connection, Load};
 
-use crate::ours::{at_least, fixtures};
+use crate::ours::{at_least, build_server};
 use crate::row::Row;
 use crate::{DRAIN, LOAD, Size};
 
@@ -125,12 +125,7 @@ impl Stand {
     fn build(&self) -> io::Result<()> {
         let bin = self.file("bin");
         std::fs::create_dir_all(&bin)?;
-        let built = Command::new("rustc")
-            .args(["--edition", "2024", "-O", "-o"])
-            .arg(bin.join("server"))
-            .arg(fixtures().join("server/src/main.rs"))
-            .status()?;
-        if built.success() { Ok(()) } else { Err(io::Error::other("rustc failed")) }
+        build_server(&bin.join("server"))
     }
 
     /// Starts a release in a place, and waits until it is well.
