@@ -4,5 +4,6 @@
 pub mod conformance;
 pub mod crash;
 pub mod fakecloud;
+pub mod load;
 pub mod session;
 pub mod simfleet;

@@ -16,5 +16,6 @@ mod crash;
 mod in_process;
 mod key;
 mod main_job;
+mod redeploys;
 mod strategies;
 mod vrooli;

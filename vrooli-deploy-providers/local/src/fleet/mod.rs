@@ -250,8 +250,8 @@ impl Fleet for LocalFleet {
         }
     }
 
-    async fn samples(&self, cx: &OpCtx, _since: Option<Timestamp>) -> Result<Vec<Reading>> {
-        self.read_samples(cx).await
+    async fn samples(&self, cx: &OpCtx, since: Option<Timestamp>) -> Result<Vec<Reading>> {
+        self.read_samples(cx, since).await
     }
 
     async fn keep_watch(&self, cx: &OpCtx) -> Result<()> {
