@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// An answer that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Load {
     pub(crate) address: SocketAddr,
@@ -79,6 +82,8 @@ async fn client(load: Arc<Load>, end: Instant) -> (Vec<u32>, u64) {
     'connect: while Instant::now() < end {
         let Ok(stream) = TcpStream::connect(load.address).await else {
             failed += 1;
+            // Whoever refuses is not asked at full speed.
+            tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
         let _ = stream.set_nodelay(true);
@@ -94,9 +99,10 @@ async fn client(load: Arc<Load>, end: Instant) -> (Vec<u32>, u64) {
         };
         while Instant::now() < end {
             let asked = Instant::now();
-            match exchange(&mut *stream, request.as_bytes(), &mut buffer, load.body_bytes).await {
-                Ok(()) => latencies.push(asked.elapsed().as_micros() as u32),
-                Err(_) => {
+            let exchanged = exchange(&mut *stream, request.as_bytes(), &mut buffer, load.body_bytes);
+            match tokio::time::timeout(PATIENCE, exchanged).await {
+                Ok(Ok(())) => latencies.push(asked.elapsed().as_micros() as u32),
+                Ok(Err(_)) | Err(_) => {
                     failed += 1;
                     continue 'connect;
                 }
@@ -178,21 +184,27 @@ fn connector(_: &std::path::Path) -> impl Fn(TcpStream) -> Connecting + Send + S
 /// Opens connections, sends one request on each, and keeps them.
 pub(crate) fn hold_idle(address: SocketAddr, count: usize) -> std::io::Result<Vec<StdStream>> {
     let mut held = Vec::with_capacity(count);
-    let mut answer = [0; 4_096];
     for _ in 0..count {
-        let mut stream = StdStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(b"GET /small HTTP/1.1\r\nHost: bench.test\r\n\r\n")?;
-        let mut filled = 0;
-        // A header and a hundred bytes.
-        while !answer[..filled].ends_with(&[b'x'; 100]) {
-            let read = stream.read(&mut answer[filled..])?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            filled += read;
-        }
+        let stream = StdStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        ask_again(&stream)?;
         held.push(stream);
     }
     Ok(held)
+}
+
+/// One small request on a connection that is held.
+pub(crate) fn ask_again(mut stream: &StdStream) -> std::io::Result<()> {
+    let mut answer = [0; 4_096];
+    stream.write_all(b"GET /small HTTP/1.1\r\nHost: bench.test\r\n\r\n")?;
+    let mut filled = 0;
+    // A header and a hundred bytes.
+    while !answer[..filled].ends_with(&[b'x'; 100]) {
+        let read = stream.read(&mut answer[filled..])?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
+    }
+    Ok(())
 }
