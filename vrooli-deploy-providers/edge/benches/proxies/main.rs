@@ -157,7 +157,6 @@ fn once(
     certificate: &peers::Certificate,
     each: Duration,
 ) -> std::io::Result<measured::Once> {
-    let before = proxy.processor_seconds();
     let load = Load {
         address,
         path: case.body.path().to_owned(),
@@ -167,7 +166,9 @@ fn once(
         trusted: case.tls.then(|| certificate.certificate_file.clone()),
         for_ms: u64::try_from(each.as_millis()).unwrap_or(1_000),
     };
-    let done = load::in_a_child(&load)?;
+    let ready = load::in_a_child(&load)?;
+    let before = proxy.processor_seconds();
+    let done = ready.go()?;
     Ok(measured::Once {
         processor: proxy.processor_seconds() - before,
         resident_mb: proxy.resident_mb(),

@@ -137,7 +137,7 @@ fn nginx(folder: &Path, backend: SocketAddr, certificate: &Certificate) -> std::
              upstream b {{ server {backend}; keepalive 1024; keepalive_requests 1000000000; }}\n\
              server {{ listen {plain}; listen {tls} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
              location / {{ proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; \
-             proxy_set_header X-Forwarded-For $remote_addr; proxy_buffering off; }} }} }}\n",
+             proxy_set_header X-Forwarded-For $remote_addr; proxy_max_temp_file_size 0; }} }} }}\n",
             certificate.certificate_file.display(),
             certificate.key_file.display()
         ),
