@@ -3,12 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use http::{Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
 use serde::Serialize;
 
 use crate::options::AccessLogOptions;
@@ -36,7 +35,7 @@ pub(crate) struct Lines {
 #[derive(Debug)]
 pub(crate) struct Asked {
     at: SystemTime,
-    client: SocketAddr,
+    client: HeaderValue,
     method: Method,
     host: Option<String>,
     /// Without the query, which may hold what nobody else should see.
@@ -59,11 +58,18 @@ pub(crate) struct Answered<'a> {
     pub(crate) failure: Option<&'a str>,
 }
 
+impl Asked {
+    /// A proxy in front said whose request it is, and how it left its client.
+    pub(crate) fn came_from(&mut self, client: HeaderValue, secure: bool) {
+        (self.client, self.secure) = (client, secure);
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     /// Seconds since 1970, to the millisecond.
     ts: f64,
-    client: String,
+    client: &'a str,
     method: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
@@ -101,7 +107,7 @@ impl AccessLog {
         &self,
         lines: &Lines,
         request: &Request<B>,
-        client: SocketAddr,
+        client: &HeaderValue,
         secure: bool,
     ) -> Option<Box<Asked>> {
         let count = lines.count.get().wrapping_add(1);
@@ -113,7 +119,7 @@ impl AccessLog {
         let named = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
         Some(Box::new(Asked {
             at: SystemTime::now(),
-            client,
+            client: client.clone(),
             method: request.method().clone(),
             host: uri.authority().map(http::uri::Authority::as_str).or(named).map(str::to_owned),
             path: uri.path().to_owned(),
@@ -128,7 +134,7 @@ impl AccessLog {
         let ts = ms as f64 / 1_000.0;
         let line = Line {
             ts,
-            client: asked.client.ip().to_canonical().to_string(),
+            client: asked.client.to_str().unwrap_or("unknown"),
             method: asked.method.as_str(),
             host: asked.host.as_deref(),
             path: &asked.path,
@@ -208,8 +214,8 @@ mod tests {
     fn write(log: &AccessLog, lines: &Lines, count: usize) {
         for _ in 0..count {
             let request = Request::get("/a?token=secret").header("host", "h.test").body(()).unwrap();
-            let client = "127.0.0.1:9".parse().unwrap();
-            if let Some(asked) = log.ask(lines, &request, client, true) {
+            let client = HeaderValue::from_static("127.0.0.1");
+            if let Some(asked) = log.ask(lines, &request, &client, true) {
                 log.answer(lines, &asked, Answered { status: Some(200), ..Answered::default() });
             }
         }

@@ -91,6 +91,14 @@ pub(crate) fn prefers_json(request: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.contains("json") && !accept.contains("text/html"))
 }
 
+/// Sends a client to another address, for good and with the same method.
+pub(crate) fn redirect(address: HeaderValue, busy: Busy) -> Response<EdgeBody> {
+    let mut response = Response::new(EdgeBody::text(String::new(), busy));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, address);
+    response
+}
+
 pub(crate) fn reply(reason: Reason, json: bool, busy: Busy) -> Response<EdgeBody> {
     let (status, code, text) = reason.say();
     let (kind, body) = if json {

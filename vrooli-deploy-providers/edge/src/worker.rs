@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
@@ -37,17 +37,33 @@ pub(crate) struct Shared {
     access_log: Option<AccessLog>,
     /// Takes backends that a request could not reach.
     reports: mpsc::UnboundedSender<SocketAddr>,
+    /// Where each worker takes over connections that another one accepted.
+    doors: Box<[mpsc::UnboundedSender<Accepted>]>,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
 }
 
+/// A connection on its way to the worker that is to serve it.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    listener: ListenerId,
+    stream: std::net::TcpStream,
+    client: SocketAddr,
+}
+
+/// So many more connections than another worker has one keeps before it hands them on.
+const AHEAD: u64 = 4;
+
 impl Shared {
+    /// What is shared, and for each worker where its connections come in.
     pub(crate) fn new(
         workers: usize,
         options: &EdgeOptions,
         reports: mpsc::UnboundedSender<SocketAddr>,
-    ) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+    ) -> io::Result<(Arc<Self>, Vec<mpsc::UnboundedReceiver<Accepted>>)> {
+        let (doors, rooms): (Vec<_>, _) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = Arc::new(Self {
+            doors: doors.into(),
             #[cfg(feature = "tls")]
             tls: {
                 let tls = crate::tls::Tls::new(options.certificates.clone()).map_err(io::Error::other)?;
@@ -61,7 +77,16 @@ impl Shared {
             assets: AssetExtensions::load()?,
             access_log: options.access_log.as_ref().map(AccessLog::open).transpose()?,
             reports,
-        }))
+        });
+        Ok((shared, rooms))
+    }
+
+    /// Who is to serve a connection that a worker has accepted. The kernel wakes them all, and
+    /// who is awake first would take nearly everything.
+    fn whose(&self, accepted_by: usize) -> usize {
+        let open = |worker: usize| self.totals[worker].connections.load(Ordering::Relaxed);
+        let least = (0..self.totals.len()).min_by_key(|worker| open(*worker)).unwrap_or(accepted_by);
+        if open(accepted_by) > open(least) + AHEAD { least } else { accepted_by }
     }
 
     /// Puts routes into force for every request from now on.
@@ -206,7 +231,11 @@ pub(crate) struct WorkerHandle {
 }
 
 /// Starts one worker. It ends when its commands are dropped.
-pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<WorkerHandle> {
+pub(crate) fn start(
+    index: usize,
+    shared: Arc<Shared>,
+    room: mpsc::UnboundedReceiver<Accepted>,
+) -> io::Result<WorkerHandle> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (commands, inbox) = mpsc::unbounded_channel();
     let (ending, ended) = oneshot::channel();
@@ -214,12 +243,17 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<WorkerHandl
         // Dropped at the end, also by a panic: that is how the control hears of it.
         let _ending: oneshot::Sender<()> = ending;
         let tasks = LocalSet::new();
-        tasks.block_on(&runtime, run(index, shared, inbox));
+        tasks.block_on(&runtime, run(index, shared, inbox, room));
     })?;
     Ok(WorkerHandle { commands, ended })
 }
 
-async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+async fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    mut room: mpsc::UnboundedReceiver<Accepted>,
+) {
     let worker = Rc::new(Worker {
         index,
         shared,
@@ -235,8 +269,17 @@ async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiv
         lines: Lines::default(),
     });
     tokio::task::spawn_local(tick(worker.clone()));
-    while let Some(command) = inbox.recv().await {
-        worker.obey(command);
+    loop {
+        tokio::select! {
+            // First: what others accepted before they retired is here before they are asked
+            // whether anything is left.
+            biased;
+            Some(accepted) = room.recv() => worker.take_over(accepted),
+            command = inbox.recv() => match command {
+                Some(command) => worker.obey(command),
+                None => return,
+            },
+        }
     }
 }
 
@@ -264,6 +307,36 @@ async fn tick(worker: Rc<Worker>) {
 }
 
 impl Worker {
+    fn take_over(self: &Rc<Self>, Accepted { listener, stream, client }: Accepted) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => serve::begin(self, listener, stream, client),
+            Err(error) => {
+                tracing::warn!(%listener, %error, "could not take over a connection");
+                self.totals().connections.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Serves a connection, or has another worker do it that has less to do.
+    fn distribute(self: &Rc<Self>, listener: &ListenerId, stream: TcpStream, client: SocketAddr) {
+        let index = self.shared.whose(self.index);
+        // Counted here, so that the next one is not meant for the same worker by mistake.
+        self.shared.totals[index].connections.fetch_add(1, Ordering::Relaxed);
+        self.totals().accepted.fetch_add(1, Ordering::Relaxed);
+        if index == self.index {
+            return serve::begin(self, listener.clone(), stream, client);
+        }
+        let sent = stream.into_std().and_then(|stream| {
+            let accepted = Accepted { listener: listener.clone(), stream, client };
+            // A worker that is gone ends the edge.
+            self.shared.doors[index].send(accepted).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        });
+        if let Err(error) = sent {
+            tracing::warn!(%listener, %error, "could not hand on a connection");
+            self.shared.totals[index].connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn obey(self: &Rc<Self>, command: Command) {
         // Whoever asked may have gone; then nobody needs the answer.
         match command {
@@ -334,7 +407,7 @@ async fn accept(worker: Rc<Worker>, id: ListenerId, listener: TcpListener) {
             worker.room.notified().await;
         }
         match listener.accept().await {
-            Ok((stream, client)) => serve::begin(&worker, id.clone(), stream, client),
+            Ok((stream, client)) => worker.distribute(&id, stream, client),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: connections end, and then there is room.
