@@ -70,11 +70,15 @@ struct Line<'a> {
     /// Seconds since 1970, to the millisecond.
     ts: f64,
     client: &'a str,
-    method: &'a str,
+    /// None, with path and protocol, when no request was understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
-    path: &'a str,
-    protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
     tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<&'a str>,
@@ -129,20 +133,17 @@ impl AccessLog {
     }
 
     pub(crate) fn answer(&self, lines: &Lines, asked: &Asked, answered: Answered<'_>) {
-        let ms = crate::millis::of(asked.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        #[allow(clippy::cast_precision_loss)] // milliseconds of any date that can be
-        let ts = ms as f64 / 1_000.0;
         let line = Line {
-            ts,
+            ts: seconds(asked.at),
             client: asked.client.to_str().unwrap_or("unknown"),
-            method: asked.method.as_str(),
+            method: Some(asked.method.as_str()),
             host: asked.host.as_deref(),
-            path: &asked.path,
-            protocol: match asked.version {
+            path: Some(&asked.path),
+            protocol: Some(match asked.version {
                 Version::HTTP_2 => "HTTP/2",
                 Version::HTTP_10 => "HTTP/1.0",
                 _ => "HTTP/1.1",
-            },
+            }),
             tls: asked.secure,
             site: answered.site,
             release: answered.release,
@@ -152,9 +153,35 @@ impl AccessLog {
             total_us: answered.total_us,
             failure: answered.failure,
         };
+        self.add(lines, &line);
+    }
+
+    /// A connection was ended before a request on it was understood. Always written: there is
+    /// no request of which a share could be taken.
+    pub(crate) fn not_understood(&self, lines: &Lines, client: &HeaderValue, secure: bool, failure: &str) {
+        let line = Line {
+            ts: seconds(SystemTime::now()),
+            client: client.to_str().unwrap_or("unknown"),
+            method: None,
+            host: None,
+            path: None,
+            protocol: None,
+            tls: secure,
+            site: None,
+            release: None,
+            status: None,
+            bytes: 0,
+            first_us: None,
+            total_us: 0,
+            failure: Some(failure),
+        };
+        self.add(lines, &line);
+    }
+
+    fn add(&self, lines: &Lines, line: &Line<'_>) {
         let mut waiting = lines.waiting.borrow_mut();
         // Strings and numbers into memory: neither can fail.
-        let _ = serde_json::to_writer(&mut *waiting, &line);
+        let _ = serde_json::to_writer(&mut *waiting, line);
         waiting.push(b'\n');
         if waiting.len() >= BATCH {
             self.write(&mut waiting);
@@ -194,6 +221,12 @@ impl AccessLog {
         *size += waiting.len() as u64;
         Ok(())
     }
+}
+
+/// Since 1970, to the millisecond.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of any date that can be")]
+fn seconds(at: SystemTime) -> f64 {
+    crate::millis::of(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()) as f64 / 1_000.0
 }
 
 fn append_to(path: &Path) -> io::Result<(File, u64)> {

@@ -139,6 +139,10 @@ fn route<'a>(
             let address = headers::by_tls(host, https.port, request.uri());
             return Err(address.map_or(Instead::Refused(Reason::BadTarget), Instead::Elsewhere));
         }
+        let length = hyper::body::Body::size_hint(request.body()).lower();
+        if route.max_body_bytes.is_some_and(|most| length > most) {
+            return Err(Reason::TooLarge.into());
+        }
         let mut fresh_bucket = None;
         let choice = match route.sticks() {
             None => route.pick(|below| worker.random(below)),
@@ -184,7 +188,7 @@ async fn pass(
         && route.choices.len() > 1
         && worker.assets().asks_for_asset(&head.method, head.uri.path());
     let spare = asset.then(|| head.clone());
-    let upload = Upload::new(body, flight.state());
+    let upload = Upload::new(body, flight.state(), route.max_body_bytes);
 
     let sent = send(worker, flight.state(), &choice, head, upload);
     let sent = flight.state().stop.or(sent).await;

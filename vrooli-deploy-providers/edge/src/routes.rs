@@ -56,6 +56,7 @@ pub(crate) struct Route {
     pub(crate) sticky: Option<Rc<str>>,
     pub(crate) trusted_proxies: Option<Rc<TrustedProxies>>,
     pub(crate) https: Option<Https>,
+    pub(crate) max_body_bytes: Option<u64>,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
     total_weight: u64,
@@ -158,6 +159,7 @@ impl Routes {
                             sticky: table.sticky.as_deref().map(Rc::from),
                             trusted_proxies: trusted_proxies.clone(),
                             https: table.https.map(Https::new),
+                            max_body_bytes: table.max_body_bytes,
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
                         },

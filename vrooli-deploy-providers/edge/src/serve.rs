@@ -29,6 +29,11 @@ pub(crate) fn begin(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, clie
     tokio::task::spawn_local(async move {
         if let Err(error) = serve(&open.worker, &connection, stream).await {
             tracing::debug!(%client, %error, "a client's connection ended");
+            // The parser has told the client itself.
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                open.worker.count_refused();
+                open.worker.not_understood(&connection, "malformed");
+            }
         }
     });
 }

@@ -48,6 +48,10 @@ pub struct SiteTable {
     /// Sends who comes without TLS to the same address with it. None: plain HTTP is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https: Option<HttpsOnly>,
+    /// Bytes of the largest body that a request may have; a larger one is answered 413. None:
+    /// bodies stream through, however large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<u64>,
     /// Where the edge goes back to by itself unless another table comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<Revert>,
@@ -272,6 +276,7 @@ impl SiteTable {
             sticky: None,
             trusted_proxies: None,
             https: None,
+            max_body_bytes: None,
             revert: None,
         }
     }

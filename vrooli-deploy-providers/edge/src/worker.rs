@@ -18,6 +18,7 @@ use crate::access_log::{AccessLog, Lines};
 use crate::assets::AssetExtensions;
 use crate::flight::{Connection, EndConnection, InFlight, Stop};
 use crate::head_watch::Clock;
+use crate::metrics::Failure;
 use crate::names::ListenerId;
 use crate::options::{EdgeOptions, Limits};
 use crate::routes::{Published, Routes};
@@ -190,6 +191,13 @@ impl Worker {
         let _ = self.shared.reports.send(backend);
     }
 
+    /// Writes down that a connection ended before a request on it was understood.
+    pub(crate) fn not_understood(&self, connection: &Connection, failure: &str) {
+        if let Some((log, lines)) = self.access_log() {
+            log.not_understood(lines, &connection.client, connection.secure.get(), failure);
+        }
+    }
+
     pub(crate) fn count_refused(&self) {
         self.totals().refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -296,7 +304,12 @@ async fn tick(worker: Rc<Worker>) {
         }
         let mut expired = 0;
         for connection in worker.connections.members() {
-            expired += u64::from(connection.check(worker.limits()));
+            if connection.check(worker.limits()) {
+                expired += 1;
+                if connection.was_heard_half() {
+                    worker.not_understood(&connection, Failure::ClientSlow.as_str());
+                }
+            }
         }
         worker.totals().expired.fetch_add(expired, Ordering::Relaxed);
         worker.pool.sweep(worker.now(), worker.limits());
@@ -426,4 +439,25 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_go_to_who_has_fewer_but_not_for_one_or_two() {
+        let (reports, _) = mpsc::unbounded_channel();
+        let (shared, _) = Shared::new(3, &EdgeOptions::new("edge.json", "."), reports).unwrap();
+        let open = |counts: [u64; 3]| {
+            for (totals, count) in std::iter::zip(&shared.totals, counts) {
+                totals.connections.store(count, Ordering::Relaxed);
+            }
+            [0, 1, 2].map(|worker| shared.whose(worker))
+        };
+        assert_eq!(open([0, 0, 0]), [0, 1, 2]);
+        assert_eq!(open([4, 0, 2]), [0, 1, 2]);
+        assert_eq!(open([5, 0, 2]), [1, 1, 2]);
+        assert_eq!(open([90, 7, 80]), [1, 1, 1]);
+    }
 }
