@@ -3,12 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use http::{Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version};
 use serde::Serialize;
 
 use crate::options::AccessLogOptions;
@@ -36,7 +35,7 @@ pub(crate) struct Lines {
 #[derive(Debug)]
 pub(crate) struct Asked {
     at: SystemTime,
-    client: SocketAddr,
+    client: HeaderValue,
     method: Method,
     host: Option<String>,
     /// Without the query, which may hold what nobody else should see.
@@ -59,16 +58,27 @@ pub(crate) struct Answered<'a> {
     pub(crate) failure: Option<&'a str>,
 }
 
+impl Asked {
+    /// A proxy in front said whose request it is, and how it left its client.
+    pub(crate) fn came_from(&mut self, client: HeaderValue, secure: bool) {
+        (self.client, self.secure) = (client, secure);
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     /// Seconds since 1970, to the millisecond.
     ts: f64,
-    client: String,
-    method: &'a str,
+    client: &'a str,
+    /// None, with path and protocol, when no request was understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'a str>,
-    path: &'a str,
-    protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'static str>,
     tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<&'a str>,
@@ -101,7 +111,7 @@ impl AccessLog {
         &self,
         lines: &Lines,
         request: &Request<B>,
-        client: SocketAddr,
+        client: &HeaderValue,
         secure: bool,
     ) -> Option<Box<Asked>> {
         let count = lines.count.get().wrapping_add(1);
@@ -113,7 +123,7 @@ impl AccessLog {
         let named = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
         Some(Box::new(Asked {
             at: SystemTime::now(),
-            client,
+            client: client.clone(),
             method: request.method().clone(),
             host: uri.authority().map(http::uri::Authority::as_str).or(named).map(str::to_owned),
             path: uri.path().to_owned(),
@@ -123,20 +133,17 @@ impl AccessLog {
     }
 
     pub(crate) fn answer(&self, lines: &Lines, asked: &Asked, answered: Answered<'_>) {
-        let ms = crate::millis::of(asked.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        #[allow(clippy::cast_precision_loss)] // milliseconds of any date that can be
-        let ts = ms as f64 / 1_000.0;
         let line = Line {
-            ts,
-            client: asked.client.ip().to_canonical().to_string(),
-            method: asked.method.as_str(),
+            ts: seconds(asked.at),
+            client: asked.client.to_str().unwrap_or("unknown"),
+            method: Some(asked.method.as_str()),
             host: asked.host.as_deref(),
-            path: &asked.path,
-            protocol: match asked.version {
+            path: Some(&asked.path),
+            protocol: Some(match asked.version {
                 Version::HTTP_2 => "HTTP/2",
                 Version::HTTP_10 => "HTTP/1.0",
                 _ => "HTTP/1.1",
-            },
+            }),
             tls: asked.secure,
             site: answered.site,
             release: answered.release,
@@ -146,9 +153,35 @@ impl AccessLog {
             total_us: answered.total_us,
             failure: answered.failure,
         };
+        self.add(lines, &line);
+    }
+
+    /// A connection was ended before a request on it was understood. Always written: there is
+    /// no request of which a share could be taken.
+    pub(crate) fn not_understood(&self, lines: &Lines, client: &HeaderValue, secure: bool, failure: &str) {
+        let line = Line {
+            ts: seconds(SystemTime::now()),
+            client: client.to_str().unwrap_or("unknown"),
+            method: None,
+            host: None,
+            path: None,
+            protocol: None,
+            tls: secure,
+            site: None,
+            release: None,
+            status: None,
+            bytes: 0,
+            first_us: None,
+            total_us: 0,
+            failure: Some(failure),
+        };
+        self.add(lines, &line);
+    }
+
+    fn add(&self, lines: &Lines, line: &Line<'_>) {
         let mut waiting = lines.waiting.borrow_mut();
         // Strings and numbers into memory: neither can fail.
-        let _ = serde_json::to_writer(&mut *waiting, &line);
+        let _ = serde_json::to_writer(&mut *waiting, line);
         waiting.push(b'\n');
         if waiting.len() >= BATCH {
             self.write(&mut waiting);
@@ -190,6 +223,12 @@ impl AccessLog {
     }
 }
 
+/// Since 1970, to the millisecond.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of any date that can be")]
+fn seconds(at: SystemTime) -> f64 {
+    crate::millis::of(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()) as f64 / 1_000.0
+}
+
 fn append_to(path: &Path) -> io::Result<(File, u64)> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
@@ -208,8 +247,8 @@ mod tests {
     fn write(log: &AccessLog, lines: &Lines, count: usize) {
         for _ in 0..count {
             let request = Request::get("/a?token=secret").header("host", "h.test").body(()).unwrap();
-            let client = "127.0.0.1:9".parse().unwrap();
-            if let Some(asked) = log.ask(lines, &request, client, true) {
+            let client = HeaderValue::from_static("127.0.0.1");
+            if let Some(asked) = log.ask(lines, &request, &client, true) {
                 log.answer(lines, &asked, Answered { status: Some(200), ..Answered::default() });
             }
         }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::flight::{Busy, Flight, InFlight};
+use crate::flight::{Busy, Flight, InFlight, Stop};
 use crate::metrics::Failure;
 use crate::upstream::Sender;
 use crate::worker::Worker;
@@ -18,20 +18,22 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Upload {
     body: Option<(Incoming, Rc<InFlight>)>,
+    /// Bytes that may still come.
+    left: u64,
 }
 
 impl Upload {
     /// A body with nothing in it.
     pub(crate) fn empty() -> Self {
-        Self { body: None }
+        Self { body: None, left: 0 }
     }
 
-    pub(crate) fn new(body: Incoming, flight: &Rc<InFlight>) -> Self {
+    pub(crate) fn new(body: Incoming, flight: &Rc<InFlight>, most: Option<u64>) -> Self {
         if body.is_end_stream() {
             return Self::empty();
         }
         flight.connection.upload_open.set(true);
-        Self { body: Some((body, flight.clone())) }
+        Self { body: Some((body, flight.clone())), left: most.unwrap_or(u64::MAX) }
     }
 }
 
@@ -43,13 +45,21 @@ impl Body for Upload {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some((body, flight)) = &mut self.get_mut().body else {
+        let Self { body, left } = self.get_mut();
+        let Some((body, flight)) = body else {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut *body).poll_frame(cx);
         flight.awaits_client(polled.is_pending());
         if let Poll::Ready(frame) = &polled {
             flight.moved();
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            let Some(still) = left.checked_sub(data.map_or(0, |data| data.len() as u64)) else {
+                // What came before has left, but never its end: no app takes it for whole.
+                flight.stop.send(Stop::TooLarge);
+                return Poll::Pending;
+            };
+            *left = still;
             if frame.is_none() || body.is_end_stream() {
                 flight.connection.upload_open.set(false);
             }

@@ -45,7 +45,7 @@ pub(crate) async fn look(mut stream: TcpStream) -> io::Result<Option<(Speaks, Lo
 }
 
 /// None when more bytes are needed.
-fn speaks(first: &[u8]) -> Option<Speaks> {
+pub(crate) fn speaks(first: &[u8]) -> Option<Speaks> {
     if first.first()? == &TLS_HANDSHAKE {
         return Some(Speaks::Tls);
     }

@@ -62,6 +62,11 @@ impl Connection {
         }
     }
 
+    /// Part of a request's header has come, and not the rest.
+    pub(crate) fn was_heard_half(&self) -> bool {
+        matches!(self.watch.phase(), ClientPhase::Head(_))
+    }
+
     /// Ends the connection if its client is too slow or idle for too long; true the first time.
     pub(crate) fn check(&self, limits: &Limits) -> bool {
         let now = self.watch.now();
@@ -112,6 +117,8 @@ pub(crate) enum Stop {
     Late,
     /// The client takes too long.
     ClientSlow,
+    /// The client sends more than it may.
+    TooLarge,
 }
 
 impl Stop {
@@ -120,6 +127,7 @@ impl Stop {
             Self::Drained | Self::EdgeEnds => Failure::Cut,
             Self::Late => Failure::TimedOut,
             Self::ClientSlow => Failure::ClientSlow,
+            Self::TooLarge => Failure::TooLarge,
         }
     }
 }

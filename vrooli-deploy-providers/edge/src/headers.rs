@@ -6,11 +6,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
 
+use crate::origin::Origin;
 use crate::replies::Reason;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -18,7 +19,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 ///
 /// # Errors
 /// Two hosts, no host where there must be one, or what cannot be a host.
-pub(crate) fn host<T>(request: &Request<T>) -> Result<Option<Cow<'_, str>>, Reason> {
+fn host<T>(request: &Request<T>) -> Result<Option<Cow<'_, str>>, Reason> {
     let mut named = request.headers().get_all(header::HOST).iter();
     let header = named.next();
     if named.next().is_some() {
@@ -49,7 +50,8 @@ pub(crate) fn host<T>(request: &Request<T>) -> Result<Option<Cow<'_, str>>, Reas
     name_of(authority).map(Some).ok_or(Reason::BadHost)
 }
 
-fn name_of(authority: &str) -> Option<Cow<'_, str>> {
+/// The host of an authority, in lower case without port; none when it cannot be one.
+pub(crate) fn name_of(authority: &str) -> Option<Cow<'_, str>> {
     let (name, port) = if authority.starts_with('[') {
         let end = authority.find(']')? + 1;
         let address = &authority[1..end - 1];
@@ -77,7 +79,7 @@ fn name_of(authority: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Refuses bodies whose form is not plain: only `chunked` and a length are passed on.
-pub(crate) fn check_framing<T>(request: &Request<T>) -> Result<(), Reason> {
+fn check_framing<T>(request: &Request<T>) -> Result<(), Reason> {
     let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
@@ -90,6 +92,30 @@ pub(crate) fn check_framing<T>(request: &Request<T>) -> Result<(), Reason> {
         }
         _ => Err(Reason::BadEncoding),
     }
+}
+
+/// Refuses what is ambiguous, or nothing for us; the host that is asked for otherwise.
+/// `two_lengths` is what [`crate::head_watch`] saw.
+///
+/// # Errors
+/// Why it is refused.
+pub(crate) fn admit<T>(request: &Request<T>, two_lengths: bool) -> Result<Option<Cow<'_, str>>, Reason> {
+    if two_lengths {
+        return Err(Reason::TwoLengths);
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(Reason::NoTunnels);
+    }
+    check_framing(request)?;
+    host(request)
+}
+
+/// The same address by TLS; none when it cannot be said.
+pub(crate) fn by_tls(host: &str, port: u16, uri: &Uri) -> Option<HeaderValue> {
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = if path.starts_with('/') { path } else { "/" };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    HeaderValue::from_bytes(format!("https://{host}{port}{path}").as_bytes()).ok()
 }
 
 /// The protocol that a client asks to change to, if that is offered. HTTP/2 is not: it would
@@ -140,22 +166,13 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// What only we may say about where a request came from. Some servers read `_` as `-`.
-fn is_forwarding(name: &str) -> bool {
+pub(crate) fn is_forwarding(name: &str) -> bool {
     let begins = |prefix: &str| {
         name.len() >= prefix.len()
             && std::iter::zip(name.bytes(), prefix.bytes())
                 .all(|(have, want)| have == want || (have == b'_' && want == b'-'))
     };
     begins("x-forwarded-") || name == "forwarded" || (begins("x-real-ip") && name.len() == 9)
-}
-
-/// Where a request came from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin<'a> {
-    /// The client's address.
-    pub(crate) client: &'a HeaderValue,
-    /// It came by TLS.
-    pub(crate) secure: bool,
 }
 
 /// HTTP/2 may cut a cookie into crumbs; HTTP/1 knows one field (RFC 9113, 8.2.3).
@@ -174,7 +191,7 @@ fn join_crumbs(headers: &mut HeaderMap) {
 /// host when the client said none.
 pub(crate) fn to_backend(
     request: &mut Parts,
-    from: Origin<'_>,
+    from: &Origin<'_>,
     upgrade: Option<&HeaderValue>,
     nameless_host: impl FnOnce() -> Option<HeaderValue>,
 ) {
@@ -210,11 +227,11 @@ pub(crate) fn to_backend(
         headers.insert(header::UPGRADE, protocol.clone());
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    headers.insert(X_FORWARDED_FOR, from.client.clone());
+    headers.insert(X_FORWARDED_FOR, from.client.clone().into_owned());
     let protocol = HeaderValue::from_static(if from.secure { "https" } else { "http" });
     headers.insert(X_FORWARDED_PROTO, protocol);
     if let Some(host) = headers.get(header::HOST).cloned() {
-        headers.insert(X_FORWARDED_HOST, host);
+        headers.insert(X_FORWARDED_HOST, from.host.clone().unwrap_or(host));
     } else if let Some(host) = nameless_host() {
         headers.insert(header::HOST, host);
     }
@@ -309,7 +326,8 @@ mod tests {
         .into_parts()
         .0;
         let client = HeaderValue::from_static("9.9.9.9");
-        to_backend(&mut parts, Origin { client: &client, secure: false }, None, || None);
+        let from = Origin::of_peer("9.9.9.9:1".parse().unwrap(), &client, false);
+        to_backend(&mut parts, &from, None, || None);
         let mut have: Vec<_> = parts
             .headers
             .iter()
@@ -337,10 +355,25 @@ mod tests {
         let request = request("http://a.test:81/x?y", &[("host", "a.test:81")]);
         let mut parts = request.into_parts().0;
         let client = HeaderValue::from_static("::1");
-        to_backend(&mut parts, Origin { client: &client, secure: true }, None, || None);
+        let from = Origin::of_peer("[::1]:1".parse().unwrap(), &client, true);
+        to_backend(&mut parts, &from, None, || None);
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(parts.headers[header::HOST], "a.test:81");
         assert_eq!(parts.headers[X_FORWARDED_PROTO], "https");
+    }
+
+    #[test]
+    fn the_way_to_tls_keeps_host_and_path() {
+        for (host, port, uri, expected) in [
+            ("a.test", 443, "/x/y?z=1", "https://a.test/x/y?z=1"),
+            ("a.test", 8443, "/", "https://a.test:8443/"),
+            ("[::1]", 8443, "http://[::1]:80/x", "https://[::1]:8443/x"),
+            ("a.test", 443, "*", "https://a.test/"),
+            ("a.test", 443, "//evil.test", "https://a.test//evil.test"),
+        ] {
+            let uri: Uri = uri.parse().unwrap();
+            assert_eq!(by_tls(host, port, &uri).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -46,15 +46,21 @@ mod embedded;
 mod error;
 mod first_bytes;
 mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head_watch;
 mod headers;
 mod health;
 mod held;
+mod lines;
 mod link;
 mod metrics;
 mod millis;
 mod names;
+mod network;
 mod options;
+mod origin;
 mod protocol;
 mod proxy;
 mod reader;
@@ -81,13 +87,16 @@ pub use error::{EdgeError, Refusal};
 pub use link::{EdgeEnd, EdgeLink};
 pub use metrics::{Failure, Latency, Metrics, ReleaseMetrics, Sample};
 pub use names::{ListenerId, MAX_NAME_BYTES, NameError, ReleaseName, ServiceName, SiteId};
+pub use network::{Network, NetworkError};
 pub use options::{AccessLogOptions, EdgeOptions, Limits};
+pub use origin::{OriginHeader, TrustedProxies};
 pub use protocol::{CertificateState, DrainReport, EdgeStatus};
 pub use reader::EdgeReader;
 pub use run::run;
 pub use state::RejectedEntry;
 pub use table::{
-    HealthCheck, MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable, TableError,
+    HealthCheck, HttpsOnly, MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable,
+    TableError,
 };
 
 /// The name of the socket, in [`EdgeOptions::socket_folder`], where a supervisor attaches.

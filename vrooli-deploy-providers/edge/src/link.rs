@@ -1,6 +1,8 @@
 //! The supervisor's side of an edge.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod wire;
+
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -8,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -20,12 +22,12 @@ use crate::CONTROL_SOCKET;
 use crate::error::{EdgeError, Refusal, Trying as _};
 use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
-use crate::protocol::{
-    Answer, Call, CertificateState, DrainReport, EdgeStatus, Greeting, Request, Response, ResponseBody,
-    VERSION,
-};
-use crate::socket::{self, LineReader, LineWriter};
+use crate::protocol::{Answer, Call, CertificateState, DrainReport, EdgeStatus, Request, VERSION};
+use crate::socket;
 use crate::table::{SiteState, SiteTable};
+
+pub(crate) use wire::from_std;
+use wire::{Forget, Listeners, Outgoing, Pending, hello, lock, read, reap, write};
 
 /// How long an edge may take to say hello, the wait for its predecessor's lock included.
 const HELLO: Duration = Duration::from_secs(15);
@@ -33,8 +35,6 @@ const HELLO: Duration = Duration::from_secs(15);
 const CALL: Duration = Duration::from_secs(10);
 /// How long a predecessor's link may take to end after its process did.
 const TAKE_OVER: Duration = Duration::from_secs(2);
-/// How long the process may take to end after its link did.
-const REAP: Duration = Duration::from_secs(5);
 /// Longest time a retired edge keeps idle connections for one more request.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -75,18 +75,6 @@ impl Drop for Inner {
 pub struct EdgeEnd {
     /// Its exit status, if it was started by this supervisor and has ended.
     pub status: Option<ExitStatus>,
-}
-
-type Outgoing = (Vec<u8>, Option<OwnedFd>);
-type Outcome = Result<Answer, Refusal>;
-type Listeners = Mutex<BTreeMap<ListenerId, OwnedFd>>;
-
-/// Who waits for which answer; none once the link has ended.
-#[derive(Debug, Default)]
-struct Pending(Mutex<Option<HashMap<u64, oneshot::Sender<Outcome>>>>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EdgeLink {
@@ -467,20 +455,6 @@ impl EdgeLink {
     }
 }
 
-/// An answer that nobody waits for any more is not waited for.
-struct Forget<'a> {
-    pending: &'a Pending,
-    id: u64,
-}
-
-impl Drop for Forget<'_> {
-    fn drop(&mut self) {
-        if let Some(pending) = lock(&self.pending.0).as_mut() {
-            pending.remove(&self.id);
-        }
-    }
-}
-
 fn unexpected(answer: &Answer) -> EdgeError {
     let kind = match answer {
         Answer::Done => "done",
@@ -492,72 +466,4 @@ fn unexpected(answer: &Answer) -> EdgeError {
         Answer::Drained(_) => "drained",
     };
     EdgeError::Protocol { reason: format!("it gave an answer to another question: {kind}") }
-}
-
-pub(crate) fn from_std(stream: StdUnixStream) -> Result<UnixStream, EdgeError> {
-    stream.set_nonblocking(true).trying("use the edge's link")?;
-    UnixStream::from_std(stream).trying("use the edge's link")
-}
-
-async fn hello(mut reader: LineReader, writer: &LineWriter) -> Result<(LineReader, Greeting), EdgeError> {
-    // That the other side is gone shows when reading.
-    let _ = writer.message(&Greeting::new(None, false), None).await;
-    let greeting = socket::read_greeting(&mut reader).await?;
-    if greeting.busy {
-        return Err(EdgeError::Busy);
-    }
-    Ok((reader, greeting))
-}
-
-async fn write(writer: LineWriter, mut inbox: mpsc::UnboundedReceiver<Outgoing>) {
-    while let Some((line, socket)) = inbox.recv().await {
-        if let Err(error) = writer.line(&line, socket.as_ref()).await {
-            tracing::debug!(%error, "could not write to the edge");
-            // Reading ends too, and tells everyone.
-            writer.shut_down();
-            return;
-        }
-    }
-}
-
-async fn read(mut reader: LineReader, pending: Arc<Pending>, listeners: Arc<Listeners>) {
-    loop {
-        let Response { id, body } = match reader.message().await {
-            Ok(Some(response)) => response,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(%error, "the link to the edge broke");
-                return;
-            }
-        };
-        let outcome = match body {
-            ResponseBody::Listener(listener) => {
-                if let Some(socket) = reader.descriptor() {
-                    lock(&listeners).insert(listener, socket);
-                }
-                continue;
-            }
-            ResponseBody::Answer(answer) => Ok(answer),
-            ResponseBody::Refused(refusal) => Err(refusal),
-        };
-        let waiting = lock(&pending.0).as_mut().and_then(|all| all.remove(&id));
-        if let Some(waiting) = waiting {
-            // Whoever asked may have given up.
-            let _ = waiting.send(outcome);
-        }
-    }
-}
-
-/// Waits for a process whose link has ended.
-async fn reap(mut child: Child) -> Option<ExitStatus> {
-    let started = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) if started.elapsed() < REAP => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            Ok(None) | Err(_) => return None,
-        }
-    }
 }

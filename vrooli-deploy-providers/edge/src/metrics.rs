@@ -29,11 +29,13 @@ pub enum Failure {
     ClientSlow,
     /// The drain deadline or the end of the edge cut it.
     Cut,
+    /// The request's body was larger than its site takes (413).
+    TooLarge,
 }
 
 impl Failure {
     /// Every failure, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Unreachable,
         Self::Broken,
         Self::TimedOut,
@@ -42,6 +44,7 @@ impl Failure {
         Self::ClientGone,
         Self::ClientSlow,
         Self::Cut,
+        Self::TooLarge,
     ];
 
     /// The word for it in metrics.
@@ -56,6 +59,7 @@ impl Failure {
             Self::ClientGone => "client_gone",
             Self::ClientSlow => "client_slow",
             Self::Cut => "cut",
+            Self::TooLarge => "too_large",
         }
     }
 }

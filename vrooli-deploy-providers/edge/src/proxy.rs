@@ -1,11 +1,12 @@
 //! One request: find its route, choose a release, pass it on, pass the answer back.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -13,9 +14,10 @@ use crate::access_log::{Answered, Asked};
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
 use crate::flight::{Busy, Connection, Flight, InFlight};
-use crate::headers::{self, Origin};
+use crate::headers;
 use crate::metrics::Failure;
-use crate::replies::{Reason, prefers_json, reply};
+use crate::origin::Origin;
+use crate::replies::{Reason, prefers_json, redirect, reply};
 use crate::routes::{Choice, Route};
 use crate::upstream;
 use crate::worker::Worker;
@@ -29,38 +31,31 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<EdgeBody>, Infallible> {
     let two_lengths = connection.watch.begin();
-    let visit = Visit {
+    let mut visit = Visit {
         busy: Busy::new(&connection),
         json: prefers_json(request.headers()),
         to_log: worker
             .access_log()
-            .and_then(|(log, lines)| log.ask(lines, &request, connection.address, connection.secure.get())),
+            .and_then(|(log, lines)| log.ask(lines, &request, &connection.client, connection.secure.get())),
     };
     let mut response = match route(&worker, &connection, &request, two_lengths) {
-        Ok(Way { route, choice, fresh_bucket }) => {
-            let cookie = fresh_bucket.and_then(|bucket| {
-                crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, connection.secure.get())
-            });
-            let mut response = pass(&worker, &connection, request, route, choice, visit).await;
+        Ok(Way { route, choice, fresh_bucket, from }) => {
+            if let (Some(asked), Cow::Owned(client)) = (&mut visit.to_log, &from.client) {
+                asked.came_from(client.clone(), from.secure);
+            }
+            let remember = route.https.as_ref().filter(|_| from.secure).and_then(|one| one.remember.clone());
+            let cookie = fresh_bucket
+                .and_then(|bucket| crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, from.secure));
+            let mut response = pass(&worker, &connection, request, route, choice, &from, visit).await;
             if let Some(cookie) = cookie {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
-            response
-        }
-        Err(reason) => {
-            worker.count_refused();
-            tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
-            let response = reply(reason, visit.json, visit.busy);
-            if let (Some(asked), Some((log, lines))) = (&visit.to_log, worker.access_log()) {
-                let status = Some(response.status().as_u16());
-                log.answer(
-                    lines,
-                    asked,
-                    Answered { status, failure: Some("refused"), ..Answered::default() },
-                );
+            if let Some(remember) = remember {
+                response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(remember);
             }
             response
         }
+        Err(instead) => answer_instead(&worker, &connection, instead, visit),
     };
     if worker.is_retired()
         && response.status() != StatusCode::SWITCHING_PROTOCOLS
@@ -80,32 +75,74 @@ struct Visit {
 }
 
 /// Where a request goes.
-struct Way {
+struct Way<'a> {
     route: Rc<Route>,
     choice: Rc<Choice>,
     /// The client is to keep this bucket.
     fresh_bucket: Option<u32>,
+    from: Origin<'a>,
+}
+
+/// What no app is asked about.
+enum Instead {
+    Refused(Reason),
+    /// The same is to be asked for at this address.
+    Elsewhere(HeaderValue),
+}
+
+impl<R: Into<Reason>> From<R> for Instead {
+    fn from(reason: R) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+fn answer_instead(
+    worker: &Worker,
+    connection: &Connection,
+    instead: Instead,
+    visit: Visit,
+) -> Response<EdgeBody> {
+    let (response, failure) = match instead {
+        Instead::Refused(reason) => {
+            worker.count_refused();
+            tracing::debug!(listener = %connection.listener, ?reason, "refused a request");
+            (reply(reason, visit.json, visit.busy), Some("refused"))
+        }
+        Instead::Elsewhere(address) => (redirect(address, visit.busy), None),
+    };
+    if let (Some(asked), Some((log, lines))) = (&visit.to_log, worker.access_log()) {
+        let status = Some(response.status().as_u16());
+        log.answer(lines, asked, Answered { status, failure, ..Answered::default() });
+    }
+    response
 }
 
 /// Finds the route and the release. The release counts the request as under way from here on:
 /// [`Flight::entered`] takes that over.
-fn route(
+fn route<'a>(
     worker: &Worker,
-    connection: &Connection,
+    connection: &'a Connection,
     request: &Request<Incoming>,
     two_lengths: bool,
-) -> Result<Way, Reason> {
-    if two_lengths {
-        return Err(Reason::TwoLengths);
-    }
-    if *request.method() == Method::CONNECT {
-        return Err(Reason::NoTunnels);
-    }
-    headers::check_framing(request)?;
-    let host = headers::host(request)?;
+) -> Result<Way<'a>, Instead> {
+    let host = headers::admit(request, two_lengths)?;
     loop {
         let routes = worker.routes();
         let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
+        let peer = Origin::of_peer(connection.address, &connection.client, connection.secure.get());
+        let from = match &route.trusted_proxies {
+            Some(trusted) => peer.as_said(request.headers(), trusted),
+            None => peer,
+        };
+        if let Some(https) = route.https.as_ref().filter(|_| !from.secure) {
+            let host = host.as_deref().ok_or(Reason::BadHost)?;
+            let address = headers::by_tls(host, https.port, request.uri());
+            return Err(address.map_or(Instead::Refused(Reason::BadTarget), Instead::Elsewhere));
+        }
+        let length = hyper::body::Body::size_hint(request.body()).lower();
+        if route.max_body_bytes.is_some_and(|most| length > most) {
+            return Err(Reason::TooLarge.into());
+        }
         let mut fresh_bucket = None;
         let choice = match route.sticks() {
             None => route.pick(|below| worker.random(below)),
@@ -122,7 +159,7 @@ fn route(
         // Counted first and looked second: a drain that began with a newer table either sees
         // the count or makes us choose again.
         if worker.is_current(&routes) {
-            return Ok(Way { route: route.clone(), choice: choice.clone(), fresh_bucket });
+            return Ok(Way { route: route.clone(), choice: choice.clone(), fresh_bucket, from });
         }
         choice.stats.leave(worker.index);
     }
@@ -134,6 +171,7 @@ async fn pass(
     mut request: Request<Incoming>,
     route: Rc<Route>,
     choice: Rc<Choice>,
+    from: &Origin<'_>,
     Visit { busy, json, to_log }: Visit,
 ) -> Response<EdgeBody> {
     let mut flight = Flight::entered(worker, connection, &choice.stats);
@@ -142,7 +180,6 @@ async fn pass(
         .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
-    let from = Origin { client: &connection.client, secure: connection.secure.get() };
     headers::to_backend(&mut head, from, protocol, || {
         let address = choice.backends.first()?.to_string();
         HeaderValue::from_str(&address).ok()
@@ -151,7 +188,7 @@ async fn pass(
         && route.choices.len() > 1
         && worker.assets().asks_for_asset(&head.method, head.uri.path());
     let spare = asset.then(|| head.clone());
-    let upload = Upload::new(body, flight.state());
+    let upload = Upload::new(body, flight.state(), route.max_body_bytes);
 
     let sent = send(worker, flight.state(), &choice, head, upload);
     let sent = flight.state().stop.or(sent).await;

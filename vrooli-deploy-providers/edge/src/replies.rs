@@ -23,6 +23,7 @@ pub(crate) enum Reason {
     Broken,
     TimedOut,
     ClientSlow,
+    TooLarge,
     Retired,
 }
 
@@ -54,6 +55,9 @@ impl Reason {
             Self::Broken => (S::BAD_GATEWAY, "broken", "the app ended the connection before it answered"),
             Self::TimedOut => (S::GATEWAY_TIMEOUT, "timed_out", "the app did not answer in time"),
             Self::ClientSlow => (S::REQUEST_TIMEOUT, "too_slow", "the request took too long to arrive"),
+            Self::TooLarge => {
+                (S::PAYLOAD_TOO_LARGE, "too_large", "the request's body is larger than is taken here")
+            }
             Self::Retired => {
                 (S::SERVICE_UNAVAILABLE, "retired", "the app's release was replaced before it answered")
             }
@@ -79,6 +83,7 @@ impl From<Failure> for Reason {
             Failure::NoBackend => Self::NoRelease,
             Failure::ClientSlow | Failure::ClientGone => Self::ClientSlow,
             Failure::Cut => Self::Retired,
+            Failure::TooLarge => Self::TooLarge,
         }
     }
 }
@@ -89,6 +94,14 @@ pub(crate) fn prefers_json(request: &HeaderMap) -> bool {
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("json") && !accept.contains("text/html"))
+}
+
+/// Sends a client to another address, for good and with the same method.
+pub(crate) fn redirect(address: HeaderValue, busy: Busy) -> Response<EdgeBody> {
+    let mut response = Response::new(EdgeBody::text(String::new(), busy));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, address);
+    response
 }
 
 pub(crate) fn reply(reason: Reason, json: bool, busy: Busy) -> Response<EdgeBody> {
@@ -113,6 +126,7 @@ pub(crate) fn reply(reason: Reason, json: bool, busy: Busy) -> Response<EdgeBody
         | Reason::BadEncoding
         | Reason::TwoLengths
         | Reason::NoTunnels
+        | Reason::TooLarge
         | Reason::ClientSlow => {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

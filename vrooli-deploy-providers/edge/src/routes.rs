@@ -7,9 +7,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use crate::names::{ListenerId, ReleaseName};
+use crate::origin::TrustedProxies;
 use crate::stats::ReleaseStats;
-use crate::table::SiteTable;
+use crate::table::{HttpsOnly, SiteTable};
 
 /// The tables in force. Never altered: a change publishes another one.
 #[derive(Debug, Default)]
@@ -51,9 +54,28 @@ pub(crate) struct Route {
     pub(crate) bridge_assets: bool,
     /// The cookie by which clients keep their release.
     pub(crate) sticky: Option<Rc<str>>,
+    pub(crate) trusted_proxies: Option<Rc<TrustedProxies>>,
+    pub(crate) https: Option<Https>,
+    pub(crate) max_body_bytes: Option<u64>,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
     total_weight: u64,
+}
+
+/// That a route is only answered by TLS.
+#[derive(Debug, Clone)]
+pub(crate) struct Https {
+    pub(crate) port: u16,
+    /// What `Strict-Transport-Security` says, if it is said.
+    pub(crate) remember: Option<HeaderValue>,
+}
+
+impl Https {
+    fn new(only: HttpsOnly) -> Self {
+        let remember = only.remember_seconds.map(|seconds| format!("max-age={seconds}"));
+        let remember = remember.and_then(|text| HeaderValue::from_str(&text).ok());
+        Self { port: only.port, remember }
+    }
 }
 
 /// One release's backends for one service.
@@ -110,6 +132,7 @@ impl Routes {
     pub(crate) fn compile(published: &Published) -> Self {
         let mut listeners: HashMap<ListenerId, ListenerRoutes> = HashMap::new();
         for PublishedSite { table, stats } in &published.sites {
+            let trusted_proxies = table.trusted_proxies.clone().map(Rc::new);
             for listener in table.served_on() {
                 let routes = listeners.entry(listener).or_default();
                 for rule in &table.rules {
@@ -134,6 +157,9 @@ impl Routes {
                             prefix: rule.prefix().into(),
                             bridge_assets: table.bridge_assets,
                             sticky: table.sticky.as_deref().map(Rc::from),
+                            trusted_proxies: trusted_proxies.clone(),
+                            https: table.https.map(Https::new),
+                            max_body_bytes: table.max_body_bytes,
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
                         },

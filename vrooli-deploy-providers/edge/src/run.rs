@@ -94,9 +94,9 @@ async fn serve(options: EdgeOptions, link: StdUnixStream, home: Home) -> Result<
         count => count,
     };
     let (reporting, reports) = mpsc::unbounded_channel();
-    let shared = Shared::new(count, &options, reporting).trying("start the edge")?;
-    let workers: Vec<WorkerHandle> = (0..count)
-        .map(|index| worker::start(index, shared.clone()))
+    let (shared, rooms) = Shared::new(count, &options, reporting).trying("start the edge")?;
+    let workers: Vec<WorkerHandle> = std::iter::zip(0.., rooms)
+        .map(|(index, room)| worker::start(index, shared.clone(), room))
         .collect::<io::Result<_>>()
         .trying("start the edge's workers")?;
     let commands = workers.iter().map(|one| one.commands.clone()).collect();

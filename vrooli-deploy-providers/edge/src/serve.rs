@@ -15,21 +15,25 @@ use crate::first_bytes::{self, Looked, Speaks};
 use crate::flight::{Connection, EndConnection};
 use crate::head_watch::{ClientIo, HeadWatch};
 use crate::names::ListenerId;
+use crate::options::Limits;
 use crate::proxy;
 use crate::worker::Worker;
 
-/// Serves a connection in a task of its own.
+/// Serves a connection in a task of its own. It is among the worker's connections already.
 pub(crate) fn begin(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, client: SocketAddr) {
     // Small answers wait for nothing. An error means the client has gone, which reading shows.
     let _ = stream.set_nodelay(true);
     let connection = Rc::new(Connection::new(id, client, HeadWatch::new(worker.clock.clone())));
-    worker.totals().accepted.fetch_add(1, Ordering::Relaxed);
-    worker.totals().connections.fetch_add(1, Ordering::Relaxed);
     let slot = worker.connections.insert(connection.clone());
     let open = Open { worker: worker.clone(), slot };
     tokio::task::spawn_local(async move {
         if let Err(error) = serve(&open.worker, &connection, stream).await {
             tracing::debug!(%client, %error, "a client's connection ended");
+            // The parser has told the client itself.
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                open.worker.count_refused();
+                open.worker.not_understood(&connection, "malformed");
+            }
         }
     });
 }
@@ -81,20 +85,25 @@ async fn tls(_: &Rc<Worker>, _: &Rc<Connection>, _: Looked) -> Ended {
     Err("it speaks TLS, which this edge was built without".into())
 }
 
+/// How HTTP/1 is read.
+pub(crate) fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // Ours, from the first byte of a header, is in `Connection::check`.
+    builder.header_read_timeout(None);
+    builder.max_buf_size(limits.piece_bytes()).max_header_size(limits.header_bytes);
+    if let Some(fields) = limits.unusual_header_fields() {
+        builder.max_headers(fields);
+    }
+    builder
+}
+
 async fn http1<S>(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: S) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = TokioIo::new(ClientIo::new(stream, connection.watch.clone()));
     let service = service_fn(|request| proxy::handle(worker.clone(), connection.clone(), request));
-    let http = http1::Builder::new()
-        // Ours, from the first byte of a header, is in `Connection::check`.
-        .header_read_timeout(None)
-        .max_buf_size(worker.limits().header_bytes.max(8 << 10))
-        .max_header_size(worker.limits().header_bytes)
-        .max_headers(worker.limits().header_fields)
-        .serve_connection(io, service)
-        .with_upgrades();
+    let http = builder(worker.limits()).serve_connection(io, service).with_upgrades();
     let mut http = std::pin::pin!(http);
     let ended = drive(connection, |cx, politely| {
         if politely {

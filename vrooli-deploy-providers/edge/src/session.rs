@@ -45,10 +45,25 @@ pub(crate) enum Ending {
     LinkClosed,
 }
 
-#[derive(Deserialize)]
-struct RawRequest {
-    id: u64,
+/// A line from the other end, of which only the number is understood yet: so that what is
+/// not understood is answered too.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RawRequest {
+    pub(crate) id: u64,
     call: Box<RawValue>,
+}
+
+impl RawRequest {
+    /// What is asked, if whoever asks may.
+    pub(crate) fn call(&self, role: Role) -> Result<Call, Refusal> {
+        let unknown = |reason: String| Refusal::Unknown { reason };
+        let call: Call = serde_json::from_str(self.call.get()).map_err(|error| unknown(error.to_string()))?;
+        if role == Role::Supervisor || call.is_reading() {
+            Ok(call)
+        } else {
+            Err(unknown("this socket is for reading only".to_owned()))
+        }
+    }
 }
 
 type SharedWriter = Rc<Mutex<LineWriter>>;
@@ -112,16 +127,10 @@ impl Session {
                 }
             };
             let id = request.id;
-            let call = match serde_json::from_str::<Call>(request.call.get()) {
-                Ok(call) if self.role == Role::Supervisor || call.is_reading() => call,
-                Ok(_) => {
-                    let reason = "this socket is for reading only".to_owned();
-                    self.reply(id, Err(Refusal::Unknown { reason })).await;
-                    continue;
-                }
-                Err(error) => {
-                    let reason = error.to_string();
-                    self.reply(id, Err(Refusal::Unknown { reason })).await;
+            let call = match request.call(self.role) {
+                Ok(call) => call,
+                Err(refusal) => {
+                    self.reply(id, Err(refusal)).await;
                     continue;
                 }
             };

@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::error::{EdgeError, Trying as _};
+use crate::lines::LineBuffer;
 use crate::protocol::{Greeting, MAX_LINE, PROTOCOL};
 use crate::state::open_folder;
 
@@ -28,9 +29,7 @@ const CHUNK: usize = 16 << 10;
 /// The receiving half of a link.
 pub(crate) struct LineReader {
     stream: Arc<UnixStream>,
-    buffer: Vec<u8>,
-    /// Bytes of `buffer` known to hold no newline.
-    searched: usize,
+    lines: LineBuffer,
     descriptors: VecDeque<OwnedFd>,
 }
 
@@ -43,7 +42,7 @@ pub(crate) struct LineWriter {
 pub(crate) fn split(stream: UnixStream) -> (LineReader, LineWriter) {
     let stream = Arc::new(stream);
     (
-        LineReader { stream: stream.clone(), buffer: Vec::new(), searched: 0, descriptors: VecDeque::new() },
+        LineReader { stream: stream.clone(), lines: LineBuffer::default(), descriptors: VecDeque::new() },
         LineWriter { stream },
     )
 }
@@ -52,24 +51,11 @@ impl LineReader {
     /// The next line without its newline, or none at the end of the link.
     pub(crate) async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let fresh = &self.buffer[self.searched..];
-            if let Some(end) = fresh.iter().position(|byte| *byte == b'\n') {
-                let end = self.searched + end;
-                let rest = self.buffer.split_off(end + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                line.pop();
-                self.searched = 0;
+            if let Some(line) = self.lines.next()? {
                 return Ok(Some(line));
             }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > MAX_LINE {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("a line is longer than {MAX_LINE} bytes"),
-                ));
-            }
             if self.fill().await? == 0 {
-                return if self.buffer.is_empty() {
+                return if self.lines.is_empty() {
                     Ok(None)
                 } else {
                     Err(io::ErrorKind::UnexpectedEof.into())
@@ -94,8 +80,8 @@ impl LineReader {
     async fn fill(&mut self) -> io::Result<usize> {
         loop {
             self.stream.readable().await?;
-            let Self { stream, buffer, descriptors, .. } = self;
-            let received = stream.try_io(Interest::READABLE, || receive(stream.as_fd(), buffer, descriptors));
+            let Self { stream, lines, descriptors } = self;
+            let received = stream.try_io(Interest::READABLE, || receive(stream.as_fd(), lines, descriptors));
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // A peer that was killed may reset; for a reader that is the end as well.
@@ -108,7 +94,7 @@ impl LineReader {
 
 fn receive(
     socket: BorrowedFd<'_>,
-    buffer: &mut Vec<u8>,
+    lines: &mut LineBuffer,
     descriptors: &mut VecDeque<OwnedFd>,
 ) -> io::Result<usize> {
     let mut chunk = [0_u8; CHUNK];
@@ -128,7 +114,7 @@ fn receive(
             }
         }
     }
-    buffer.extend_from_slice(&chunk[..received.bytes]);
+    lines.push(&chunk[..received.bytes]);
     Ok(received.bytes)
 }
 

@@ -150,14 +150,19 @@ struct Line<T> {
     entry: T,
 }
 
-fn line(record: &Record) -> io::Result<String> {
+/// A record as a line of the file.
+pub(crate) fn line(record: &Record) -> io::Result<String> {
     let entry = serde_json::to_string(record)?;
     let crc = format!("{:08x}", crc32fast::hash(entry.as_bytes()));
     // By hand, so that the checksum is over exactly the bytes that are in the file.
     Ok(format!("{{\"crc\":\"{crc}\",\"entry\":{entry}}}\n"))
 }
 
-fn parse(bytes: &[u8]) -> io::Result<(Loaded, Vec<u8>)> {
+/// What the bytes of a file say, and the lines of it that say nothing.
+///
+/// # Errors
+/// When it is of a newer version.
+pub(crate) fn parse(bytes: &[u8]) -> io::Result<(Loaded, Vec<u8>)> {
     let mut loaded = Loaded::default();
     let mut bad_lines = Vec::new();
     for (number, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ListenerId, ReleaseName, ServiceName, SiteId};
+use crate::origin::TrustedProxies;
 
 /// Largest weight of a release. Weights are relative, so nobody needs more.
 pub const MAX_WEIGHT: u32 = 1_000_000;
@@ -40,9 +41,31 @@ pub struct SiteTable {
     /// without one are sampled like everyone else. None: each request is sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sticky: Option<String>,
+    /// Proxies in front of the edge that say where a request came from. None: what requests
+    /// say of it is thrown away, and the client is whoever connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusted_proxies: Option<TrustedProxies>,
+    /// Sends who comes without TLS to the same address with it. None: plain HTTP is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<HttpsOnly>,
+    /// Bytes of the largest body that a request may have; a larger one is answered 413. None:
+    /// bodies stream through, however large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<u64>,
     /// Where the edge goes back to by itself unless another table comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<Revert>,
+}
+
+/// That a site is only answered by TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpsOnly {
+    /// The port that clients reach TLS at; 443 is not written out.
+    pub port: u16,
+    /// How long a browser is to remember it (HSTS), in whole seconds; none: it is not told to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remember_seconds: Option<u32>,
 }
 
 /// Sends the requests that match to one service.
@@ -251,6 +274,9 @@ impl SiteTable {
             bridge_assets: false,
             health: BTreeMap::new(),
             sticky: None,
+            trusted_proxies: None,
+            https: None,
+            max_body_bytes: None,
             revert: None,
         }
     }

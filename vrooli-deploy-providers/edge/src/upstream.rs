@@ -88,12 +88,12 @@ pub(crate) async fn connect(backend: SocketAddr, limits: &Limits) -> io::Result<
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(limits.header_bytes.max(8 << 10))
-        .max_headers(limits.header_fields)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits.piece_bytes()).max_header_size(limits.header_bytes);
+    if let Some(fields) = limits.unusual_header_fields() {
+        builder.max_headers(fields);
+    }
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::task::spawn_local(async move {
         // What went wrong is reported to the request; afterwards nobody needs to know.
         if let Err(error) = connection.with_upgrades().await {

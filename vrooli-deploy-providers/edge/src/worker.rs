@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
@@ -18,6 +18,7 @@ use crate::access_log::{AccessLog, Lines};
 use crate::assets::AssetExtensions;
 use crate::flight::{Connection, EndConnection, InFlight, Stop};
 use crate::head_watch::Clock;
+use crate::metrics::Failure;
 use crate::names::ListenerId;
 use crate::options::{EdgeOptions, Limits};
 use crate::routes::{Published, Routes};
@@ -37,17 +38,33 @@ pub(crate) struct Shared {
     access_log: Option<AccessLog>,
     /// Takes backends that a request could not reach.
     reports: mpsc::UnboundedSender<SocketAddr>,
+    /// Where each worker takes over connections that another one accepted.
+    doors: Box<[mpsc::UnboundedSender<Accepted>]>,
     #[cfg(feature = "tls")]
     pub(crate) tls: crate::tls::Tls,
 }
 
+/// A connection on its way to the worker that is to serve it.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    listener: ListenerId,
+    stream: std::net::TcpStream,
+    client: SocketAddr,
+}
+
+/// So many more connections than another worker has one keeps before it hands them on.
+const AHEAD: u64 = 4;
+
 impl Shared {
+    /// What is shared, and for each worker where its connections come in.
     pub(crate) fn new(
         workers: usize,
         options: &EdgeOptions,
         reports: mpsc::UnboundedSender<SocketAddr>,
-    ) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
+    ) -> io::Result<(Arc<Self>, Vec<mpsc::UnboundedReceiver<Accepted>>)> {
+        let (doors, rooms): (Vec<_>, _) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let shared = Arc::new(Self {
+            doors: doors.into(),
             #[cfg(feature = "tls")]
             tls: {
                 let tls = crate::tls::Tls::new(options.certificates.clone()).map_err(io::Error::other)?;
@@ -61,7 +78,16 @@ impl Shared {
             assets: AssetExtensions::load()?,
             access_log: options.access_log.as_ref().map(AccessLog::open).transpose()?,
             reports,
-        }))
+        });
+        Ok((shared, rooms))
+    }
+
+    /// Who is to serve a connection that a worker has accepted. The kernel wakes them all, and
+    /// who is awake first would take nearly everything.
+    fn whose(&self, accepted_by: usize) -> usize {
+        let open = |worker: usize| self.totals[worker].connections.load(Ordering::Relaxed);
+        let least = (0..self.totals.len()).min_by_key(|worker| open(*worker)).unwrap_or(accepted_by);
+        if open(accepted_by) > open(least) + AHEAD { least } else { accepted_by }
     }
 
     /// Puts routes into force for every request from now on.
@@ -165,6 +191,13 @@ impl Worker {
         let _ = self.shared.reports.send(backend);
     }
 
+    /// Writes down that a connection ended before a request on it was understood.
+    pub(crate) fn not_understood(&self, connection: &Connection, failure: &str) {
+        if let Some((log, lines)) = self.access_log() {
+            log.not_understood(lines, &connection.client, connection.secure.get(), failure);
+        }
+    }
+
     pub(crate) fn count_refused(&self) {
         self.totals().refused.fetch_add(1, Ordering::Relaxed);
     }
@@ -206,7 +239,11 @@ pub(crate) struct WorkerHandle {
 }
 
 /// Starts one worker. It ends when its commands are dropped.
-pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<WorkerHandle> {
+pub(crate) fn start(
+    index: usize,
+    shared: Arc<Shared>,
+    room: mpsc::UnboundedReceiver<Accepted>,
+) -> io::Result<WorkerHandle> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (commands, inbox) = mpsc::unbounded_channel();
     let (ending, ended) = oneshot::channel();
@@ -214,12 +251,17 @@ pub(crate) fn start(index: usize, shared: Arc<Shared>) -> io::Result<WorkerHandl
         // Dropped at the end, also by a panic: that is how the control hears of it.
         let _ending: oneshot::Sender<()> = ending;
         let tasks = LocalSet::new();
-        tasks.block_on(&runtime, run(index, shared, inbox));
+        tasks.block_on(&runtime, run(index, shared, inbox, room));
     })?;
     Ok(WorkerHandle { commands, ended })
 }
 
-async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+async fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+    mut room: mpsc::UnboundedReceiver<Accepted>,
+) {
     let worker = Rc::new(Worker {
         index,
         shared,
@@ -235,8 +277,17 @@ async fn run(index: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiv
         lines: Lines::default(),
     });
     tokio::task::spawn_local(tick(worker.clone()));
-    while let Some(command) = inbox.recv().await {
-        worker.obey(command);
+    loop {
+        tokio::select! {
+            // First: what others accepted before they retired is here before they are asked
+            // whether anything is left.
+            biased;
+            Some(accepted) = room.recv() => worker.take_over(accepted),
+            command = inbox.recv() => match command {
+                Some(command) => worker.obey(command),
+                None => return,
+            },
+        }
     }
 }
 
@@ -253,7 +304,12 @@ async fn tick(worker: Rc<Worker>) {
         }
         let mut expired = 0;
         for connection in worker.connections.members() {
-            expired += u64::from(connection.check(worker.limits()));
+            if connection.check(worker.limits()) {
+                expired += 1;
+                if connection.was_heard_half() {
+                    worker.not_understood(&connection, Failure::ClientSlow.as_str());
+                }
+            }
         }
         worker.totals().expired.fetch_add(expired, Ordering::Relaxed);
         worker.pool.sweep(worker.now(), worker.limits());
@@ -264,6 +320,36 @@ async fn tick(worker: Rc<Worker>) {
 }
 
 impl Worker {
+    fn take_over(self: &Rc<Self>, Accepted { listener, stream, client }: Accepted) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => serve::begin(self, listener, stream, client),
+            Err(error) => {
+                tracing::warn!(%listener, %error, "could not take over a connection");
+                self.totals().connections.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Serves a connection, or has another worker do it that has less to do.
+    fn distribute(self: &Rc<Self>, listener: &ListenerId, stream: TcpStream, client: SocketAddr) {
+        let index = self.shared.whose(self.index);
+        // Counted here, so that the next one is not meant for the same worker by mistake.
+        self.shared.totals[index].connections.fetch_add(1, Ordering::Relaxed);
+        self.totals().accepted.fetch_add(1, Ordering::Relaxed);
+        if index == self.index {
+            return serve::begin(self, listener.clone(), stream, client);
+        }
+        let sent = stream.into_std().and_then(|stream| {
+            let accepted = Accepted { listener: listener.clone(), stream, client };
+            // A worker that is gone ends the edge.
+            self.shared.doors[index].send(accepted).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        });
+        if let Err(error) = sent {
+            tracing::warn!(%listener, %error, "could not hand on a connection");
+            self.shared.totals[index].connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn obey(self: &Rc<Self>, command: Command) {
         // Whoever asked may have gone; then nobody needs the answer.
         match command {
@@ -334,7 +420,7 @@ async fn accept(worker: Rc<Worker>, id: ListenerId, listener: TcpListener) {
             worker.room.notified().await;
         }
         match listener.accept().await {
-            Ok((stream, client)) => serve::begin(&worker, id.clone(), stream, client),
+            Ok((stream, client)) => worker.distribute(&id, stream, client),
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 // Out of descriptors or memory: connections end, and then there is room.
@@ -353,4 +439,25 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_go_to_who_has_fewer_but_not_for_one_or_two() {
+        let (reports, _) = mpsc::unbounded_channel();
+        let (shared, _) = Shared::new(3, &EdgeOptions::new("edge.json", "."), reports).unwrap();
+        let open = |counts: [u64; 3]| {
+            for (totals, count) in std::iter::zip(&shared.totals, counts) {
+                totals.connections.store(count, Ordering::Relaxed);
+            }
+            [0, 1, 2].map(|worker| shared.whose(worker))
+        };
+        assert_eq!(open([0, 0, 0]), [0, 1, 2]);
+        assert_eq!(open([4, 0, 2]), [0, 1, 2]);
+        assert_eq!(open([5, 0, 2]), [1, 1, 2]);
+        assert_eq!(open([90, 7, 80]), [1, 1, 1]);
+    }
 }

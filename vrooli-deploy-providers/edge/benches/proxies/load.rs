@@ -1,16 +1,20 @@
 //! Closed-loop clients: each sends a request, reads the whole answer, and sends the next. One
 //! thread, a process of its own, so that its processor time is not the proxy's.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream as StdStream};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+/// An answer that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Load {
@@ -32,21 +36,49 @@ pub(crate) struct Done {
     pub(crate) p99_us: u64,
 }
 
-pub(crate) fn in_a_child(load: &Load) -> std::io::Result<Done> {
+/// A process that is connected, and waits for the word to begin.
+pub(crate) struct Ready {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+pub(crate) fn in_a_child(load: &Load) -> std::io::Result<Ready> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg("load")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    child.stdin.take().expect("its stdin").write_all(&serde_json::to_vec(load)?)?;
-    let output = child.wait_with_output()?;
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let lines = BufReader::new(child.stdout.take().expect("its stdout"));
+    let mut ready = Ready { child, lines };
+    ready.say(&serde_json::to_string(load)?)?;
+    ready.hear()?;
+    Ok(ready)
+}
+
+impl Ready {
+    /// Sends the load and waits for what came of it.
+    pub(crate) fn go(mut self) -> std::io::Result<Done> {
+        self.say("go")?;
+        let done = serde_json::from_str(&self.hear()?)?;
+        self.child.wait()?;
+        Ok(done)
+    }
+
+    fn say(&mut self, line: &str) -> std::io::Result<()> {
+        writeln!(self.child.stdin.as_mut().expect("its stdin"), "{line}")
+    }
+
+    fn hear(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line)?;
+        Ok(line)
+    }
 }
 
 pub(crate) fn run_as_child() -> ExitCode {
-    let mut text = Vec::new();
-    std::io::stdin().read_to_end(&mut text).expect("what to do");
-    let load: Load = serde_json::from_slice(&text).expect("what to do");
+    let mut text = String::new();
+    std::io::stdin().read_line(&mut text).expect("what to do");
+    let load: Load = serde_json::from_str(&text).expect("what to do");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let done = runtime.block_on(run(Arc::new(load)));
     println!("{}", serde_json::to_string(&done).expect("figures"));
@@ -54,9 +86,20 @@ pub(crate) fn run_as_child() -> ExitCode {
 }
 
 async fn run(load: Arc<Load>) -> Done {
-    let started = Instant::now();
-    let end = started + Duration::from_millis(load.for_ms);
-    let clients: Vec<_> = (0..load.connections).map(|_| tokio::spawn(client(load.clone(), end))).collect();
+    let (start, started) = watch::channel(None);
+    let mut clients = Vec::new();
+    let (connected, mut all_connected) = mpsc::channel::<()>(1);
+    for _ in 0..load.connections {
+        clients.push(tokio::spawn(client(load.clone(), connected.clone(), started.clone())));
+    }
+    // Each client drops its own when it is connected: then nothing more can come.
+    drop(connected);
+    let _ = all_connected.recv().await;
+    println!("ready");
+    let mut word = String::new();
+    std::io::stdin().read_line(&mut word).expect("the word to begin");
+    let begun = Instant::now();
+    start.send_replace(Some(begun + Duration::from_millis(load.for_ms)));
     let mut all: Vec<u32> = Vec::new();
     let mut failed = 0;
     for one in clients {
@@ -64,49 +107,74 @@ async fn run(load: Arc<Load>) -> Done {
         all.extend(latencies);
         failed += failures;
     }
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = begun.elapsed().as_secs_f64();
     all.sort_unstable();
     let at = |share: f64| all.get((all.len() as f64 * share) as usize).copied().unwrap_or(0).into();
     Done { requests: all.len() as u64, failed, seconds, p50_us: at(0.5), p99_us: at(0.99) }
 }
 
-async fn client(load: Arc<Load>, end: Instant) -> (Vec<u32>, u64) {
+/// One client: connected and with one answer taken before the start, so that handshakes are
+/// not what is measured, unless each request has a connection of its own.
+async fn client(
+    load: Arc<Load>,
+    connected: mpsc::Sender<()>,
+    mut start: watch::Receiver<Option<Instant>>,
+) -> (Vec<u32>, u64) {
     let (mut latencies, mut failed) = (Vec::new(), 0);
     let close = if load.one_shot { "Connection: close\r\n" } else { "" };
-    let request = format!("GET {} HTTP/1.1\r\nHost: bench.test\r\n{close}\r\n", load.path);
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\n{close}\r\n");
+    let (first, request) = (request("/small"), request(&load.path));
     let tls = load.trusted.as_deref().map(connector);
     let mut buffer = vec![0; 64 << 10];
-    'connect: while Instant::now() < end {
-        let Ok(stream) = TcpStream::connect(load.address).await else {
-            failed += 1;
+    let mut open = None;
+    while !load.one_shot && open.is_none() {
+        let Ok(mut stream) = connect(&load, tls.as_ref()).await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let _ = stream.set_nodelay(true);
-        let mut stream: Box<dyn Both> = match &tls {
-            None => Box::new(stream),
-            Some(connect) => match connect(stream).await {
-                Ok(stream) => stream,
-                Err(_) => {
-                    failed += 1;
-                    continue;
-                }
-            },
+        if exchange(&mut *stream, first.as_bytes(), &mut buffer, 100).await.is_ok() {
+            open = Some(stream);
+        }
+    }
+    drop(connected);
+    let Ok(end) = start.wait_for(Option::is_some).await.map(|end| end.unwrap_or_else(Instant::now)) else {
+        return (latencies, failed);
+    };
+    while Instant::now() < end {
+        let asked = Instant::now();
+        let exchanged = async {
+            let mut stream = match open.take() {
+                Some(stream) => stream,
+                None => connect(&load, tls.as_ref()).await?,
+            };
+            exchange(&mut *stream, request.as_bytes(), &mut buffer, load.body_bytes).await?;
+            std::io::Result::Ok(stream)
         };
-        while Instant::now() < end {
-            let asked = Instant::now();
-            match exchange(&mut *stream, request.as_bytes(), &mut buffer, load.body_bytes).await {
-                Ok(()) => latencies.push(asked.elapsed().as_micros() as u32),
-                Err(_) => {
-                    failed += 1;
-                    continue 'connect;
-                }
+        match tokio::time::timeout(PATIENCE, exchanged).await {
+            Ok(Ok(stream)) => {
+                latencies.push(asked.elapsed().as_micros() as u32);
+                open = (!load.one_shot).then_some(stream);
             }
-            if load.one_shot {
-                continue 'connect;
+            Ok(Err(_)) | Err(_) => {
+                failed += 1;
+                // Whoever refuses is not asked at full speed.
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
     (latencies, failed)
+}
+
+async fn connect(
+    load: &Load,
+    tls: Option<&impl Fn(TcpStream) -> Connecting>,
+) -> std::io::Result<Box<dyn Both>> {
+    let stream = TcpStream::connect(load.address).await?;
+    stream.set_nodelay(true)?;
+    match tls {
+        None => Ok(Box::new(stream)),
+        Some(connect) => connect(stream).await,
+    }
 }
 
 pub(crate) trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -178,21 +246,27 @@ fn connector(_: &std::path::Path) -> impl Fn(TcpStream) -> Connecting + Send + S
 /// Opens connections, sends one request on each, and keeps them.
 pub(crate) fn hold_idle(address: SocketAddr, count: usize) -> std::io::Result<Vec<StdStream>> {
     let mut held = Vec::with_capacity(count);
-    let mut answer = [0; 4_096];
     for _ in 0..count {
-        let mut stream = StdStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(b"GET /small HTTP/1.1\r\nHost: bench.test\r\n\r\n")?;
-        let mut filled = 0;
-        // A header and a hundred bytes.
-        while !answer[..filled].ends_with(&[b'x'; 100]) {
-            let read = stream.read(&mut answer[filled..])?;
-            if read == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            filled += read;
-        }
+        let stream = StdStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        ask_again(&stream)?;
         held.push(stream);
     }
     Ok(held)
+}
+
+/// One small request on a connection that is held.
+pub(crate) fn ask_again(mut stream: &StdStream) -> std::io::Result<()> {
+    let mut answer = [0; 4_096];
+    stream.write_all(b"GET /small HTTP/1.1\r\nHost: bench.test\r\n\r\n")?;
+    let mut filled = 0;
+    // A header and a hundred bytes.
+    while !answer[..filled].ends_with(&[b'x'; 100]) {
+        let read = stream.read(&mut answer[filled..])?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
+    }
+    Ok(())
 }

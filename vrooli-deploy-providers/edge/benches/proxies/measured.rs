@@ -46,20 +46,34 @@ fn spread(values: &[f64], digits: usize) -> String {
     format!("{:.digits$} ({least:.digits$}–{most:.digits$})", median(values))
 }
 
+/// What the others are measured by.
+const REFERENCE: &str = "HAProxy";
+
+/// The ratio of each round to the reference's in the same round.
+fn ratio(of: &[f64], reference: Option<&Vec<f64>>) -> String {
+    let Some(reference) = reference.filter(|one| one.len() == of.len()) else { return "–".to_owned() };
+    spread(&std::iter::zip(of, reference).map(|(one, other)| one / other).collect::<Vec<_>>(), 2)
+}
+
 pub(crate) fn table(name: &str, proxies: &[Proxy], figures: &[Figures]) {
-    println!("| {name} | requests/s | p50 ms | p99 ms | CPU-s per 100,000 | resident MB | failed |");
-    println!("|---|---:|---:|---:|---:|---:|---:|");
+    println!(
+        "| {name} | requests/s | × {REFERENCE}'s | p50 ms | p99 ms | CPU-s per 100,000 | × {REFERENCE}'s | resident MB | failed |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|");
+    let reference = proxies.iter().position(|one| one.name.starts_with(REFERENCE)).map(|at| &figures[at]);
     for (proxy, one) in proxies.iter().zip(figures) {
         if one.rate.is_empty() {
             continue;
         }
         println!(
-            "| {} | {} | {:.2} | {:.2} | {} | {:.0} | {} of {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {:.0} | {} of {} |",
             proxy.name,
             spread(&one.rate, 0),
-            median(&one.p50),
-            median(&one.p99),
+            ratio(&one.rate, reference.map(|one| &one.rate)),
+            spread(&one.p50, 2),
+            spread(&one.p99, 2),
             spread(&one.processor, 2),
+            ratio(&one.processor, reference.map(|one| &one.processor)),
             median(&one.resident),
             one.failed,
             one.requests,

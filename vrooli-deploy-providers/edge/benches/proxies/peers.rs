@@ -112,7 +112,7 @@ fn haproxy(folder: &Path, backend: SocketAddr, certificate: &Certificate) -> std
     std::fs::write(
         &file,
         format!(
-            "global\n  maxconn 9500\n  nbthread 2\n  log {} local0\ndefaults\n  mode http\n  log global\n  option httplog\n  \
+            "global\n  no strict-limits\n  maxconn 11000\n  nbthread 2\n  log {} local0\ndefaults\n  mode http\n  log global\n  option httplog\n  \
              option http-keep-alive\n  http-reuse always\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  \
              timeout http-keep-alive 60s\nfrontend f\n  bind {plain}\n  bind {tls} ssl crt {} alpn h2,http/1.1\n  \
              default_backend b\nbackend b\n  option forwardfor\n  server s {backend}\n",
@@ -132,12 +132,12 @@ fn nginx(folder: &Path, backend: SocketAddr, certificate: &Certificate) -> std::
         &file,
         format!(
             "worker_processes 2; worker_rlimit_nofile 65536; daemon off; pid {at}/nginx.pid; error_log {at}/nginx-error.log;\n\
-             events {{ worker_connections 30000; }}\nhttp {{ access_log {at}/nginx.log; keepalive_requests 1000000000;\n\
+             events {{ worker_connections 30000; }}\nhttp {{ access_log {at}/nginx.log combined buffer=32k flush=250ms; keepalive_requests 1000000000;\n\
              client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3; uwsgi_temp_path {at}/t4; scgi_temp_path {at}/t5;\n\
              upstream b {{ server {backend}; keepalive 1024; keepalive_requests 1000000000; }}\n\
              server {{ listen {plain}; listen {tls} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
              location / {{ proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; \
-             proxy_set_header X-Forwarded-For $remote_addr; proxy_buffering off; }} }} }}\n",
+             proxy_set_header X-Forwarded-For $remote_addr; proxy_max_temp_file_size 0; }} }} }}\n",
             certificate.certificate_file.display(),
             certificate.key_file.display()
         ),
@@ -193,10 +193,11 @@ impl Proxy {
         self.processes().into_iter().filter_map(of).sum()
     }
 
+    /// Resident memory; what several processes share is counted once.
     pub(crate) fn resident_mb(&self) -> f64 {
         let of = |process: u32| -> Option<f64> {
-            let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-            let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+            let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+            let line = text.lines().find(|line| line.starts_with("Pss:"))?;
             Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1_024.0)
         };
         self.processes().into_iter().filter_map(of).sum()

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
-use vrooli_deploy_edge::{Failure, Limits};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{App, Client, Rig, get, raw, raw_app, read_head, release, site, until};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use vrooli_deploy_edge::{AccessLogOptions, Failure, Limits, Rule};
+
+use crate::support::{App, Client, Rig, get, raw, raw_app, read_head, release, service, site, table, until};
 
 pub(crate) async fn refuses_ambiguous_requests() {
     let rig = Rig::embedded().await;
@@ -244,4 +247,188 @@ pub(crate) async fn accepts_no_more_than_it_holds() {
     assert!(!fifth.is_finished());
     clients.pop();
     assert_eq!(fifth.await.unwrap().unwrap().status, 200);
+}
+
+/// Most open files that this process may have.
+fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+pub(crate) async fn ten_thousand_idle_connections_are_in_nobodys_way() {
+    let room = raise_open_files().saturating_sub(1_000);
+    let count = usize::try_from(room.min(10_000)).unwrap();
+    if count < 10_000 {
+        println!("this process may only hold {count} of 10,000 connections");
+    }
+    let rig = Rig::process().await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+    let mut idle = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut client = Client::connect(rig.address).await.unwrap();
+        // Some have asked before, most never say a word.
+        if number % 100 == 0 {
+            assert_eq!(client.get("/").await.unwrap().status, 200);
+        }
+        idle.push(client);
+    }
+    until(async || rig.edge.metrics().await.unwrap().connections == count as u64).await;
+    for _ in 0..50 {
+        assert_eq!(get(rig.address, "/").await.unwrap().text(), "app");
+    }
+    // They are still good.
+    for client in idle.iter_mut().step_by(count / 50) {
+        assert_eq!(client.get("/").await.unwrap().status, 200);
+    }
+    drop(idle);
+    until(async || rig.edge.metrics().await.unwrap().connections == 0).await;
+    rig.edge.stop(Duration::from_secs(5)).await.unwrap();
+}
+
+/// An app that reads one request and says these bytes; then it resets, or waits for the edge.
+async fn saying(bytes: &'static [u8], resets: bool) -> std::net::SocketAddr {
+    raw_app(move |mut stream, _| async move {
+        if read_head(&mut stream).await.is_err() {
+            return;
+        }
+        let _ = stream.write_all(bytes).await;
+        if resets {
+            #[allow(deprecated, reason = "a reset is what is wanted")]
+            stream.set_linger(Some(Duration::ZERO)).unwrap();
+        } else {
+            let _ = stream.read_u8().await;
+        }
+    })
+    .await
+}
+
+pub(crate) async fn broken_apps_harm_nobody_else_and_are_written_down() {
+    let rig = Rig::with_options(|options| {
+        let path = options.state_file.with_file_name("access.log");
+        options.access_log = Some(AccessLogOptions { path, every: 1, max_bytes: 16 << 20 });
+        options.limits.response_header = Duration::from_secs(1);
+        options.limits.request_header = Duration::from_secs(1);
+    })
+    .await;
+    let app = App::start("app").await;
+    let flood: &'static [u8] =
+        Box::leak(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-Flood: 1\r\n".repeat(9_000)).into_boxed_str())
+            .as_bytes();
+    let large: &'static [u8] =
+        Box::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(200 << 10)).into_boxed_str())
+            .as_bytes();
+    // What each does, what the client gets, and what the log says.
+    let broken: [(&str, &'static [u8], bool, Option<u16>, &str); 9] = [
+        ("/resets", b"", true, Some(502), "broken"),
+        ("/stalls", b"", false, Some(504), "timed_out"),
+        ("/stalls-in-its-header", b"HTTP/1.1 200 OK\r\nX: ", false, Some(504), "timed_out"),
+        ("/half", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", true, None, "truncated"),
+        (
+            "/half-chunked",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha",
+            true,
+            None,
+            "truncated",
+        ),
+        (
+            "/bad-chunk",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            false,
+            None,
+            "truncated",
+        ),
+        (
+            "/two-lengths",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            false,
+            Some(502),
+            "broken",
+        ),
+        ("/many-fields", flood, false, Some(502), "broken"),
+        ("/large-field", large, false, Some(502), "broken"),
+    ];
+    let mut site = table(1, &[("r1", 100, &[app.address])]);
+    for (path, says, resets, ..) in broken {
+        let name = service(&path[1..]);
+        site.rules.push(Rule::any_host(path, name.clone()));
+        let address = saying(says, resets).await;
+        site.releases.get_mut(&release("r1")).unwrap().backends.insert(name, vec![address]);
+    }
+    rig.edge.set_site(site).await.unwrap();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopping, address) = (stop.clone(), rig.address);
+    let others = tokio::spawn(async move {
+        let mut served = 0;
+        while !stopping.load(Ordering::Relaxed) {
+            assert_eq!(get(address, "/").await.unwrap().text(), "app");
+            served += 1;
+        }
+        served
+    });
+    let mut slow = Client::connect(rig.address).await.unwrap();
+    slow.send("GET /never-said HTTP/1.1\r\nX: ").await.unwrap();
+    let mut asked = tokio::task::JoinSet::new();
+    for (path, _, _, status, _) in broken {
+        for _ in 0..4 {
+            asked.spawn(async move {
+                let got = get(address, path).await.map(|reply| reply.status).ok();
+                assert_eq!(got, status, "{path}");
+            });
+        }
+    }
+    while let Some(one) = asked.join_next().await {
+        one.unwrap();
+    }
+    assert!(slow.is_closed().await);
+    assert!(raw(rig.address, b"GET / HTTP/1.1\r\nHost : a\r\n\r\n").await.contains(" 400 "));
+    stop.store(true, Ordering::Relaxed);
+    assert!(others.await.unwrap() > 0, "nobody else was served");
+
+    let log = rig.folder.path().join("access.log");
+    let failures = |path: &str| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["path"] == path).map(|line| line["failure"].clone()).collect::<Vec<_>>()
+    };
+    for (path, .., failure) in broken {
+        until(async || failures(path).len() == 4).await;
+        assert!(failures(path).iter().all(|said| said == failure), "{path}: {:?}", failures(path));
+    }
+    // Of requests that nobody understood there is a line as well.
+    for failure in ["client_slow", "malformed"] {
+        let expected = format!("\"failure\":\"{failure}\"");
+        let said = || std::fs::read_to_string(&log).unwrap().lines().any(|line| line.contains(&expected));
+        until(async || said()).await;
+    }
+}
+
+pub(crate) async fn an_app_that_says_too_much_answers_no_other_request() {
+    let rig = Rig::embedded().await;
+    const LIE: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 299 Lie\r\nContent-Length: 4\r\n\r\nlie!";
+    // In one piece with the answer, and a moment after it.
+    for (first, rest) in [(LIE.len(), 0), (LIE.len() - 40, 40)] {
+        let address = raw_app(move |mut stream, _| async move {
+            while read_head(&mut stream).await.is_ok() {
+                stream.write_all(&LIE[..first]).await.unwrap();
+                tokio::task::yield_now().await;
+                // The edge may have closed it.
+                let _ = stream.write_all(&LIE[first..first + rest]).await;
+            }
+        })
+        .await;
+        rig.serve("r1", address).await;
+        // All on one connection, and so on one worker with one pool.
+        let mut client = Client::connect(rig.address).await.unwrap();
+        for _ in 0..100 {
+            let reply = client.get("/").await.unwrap();
+            assert_ne!(reply.text(), "lie!", "an answer to nothing was given to somebody");
+            assert!(reply.status == 200 || reply.status == 502, "{}", reply.status);
+        }
+    }
 }

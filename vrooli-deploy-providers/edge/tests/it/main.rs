@@ -9,6 +9,7 @@ mod hostile;
 mod http2;
 mod lifecycle;
 mod messages;
+mod origins;
 mod routing;
 mod support;
 mod watching;
@@ -49,12 +50,15 @@ fn main() -> std::process::ExitCode {
         routing::finds_assets_in_the_other_release,
         routing::keeps_weights_between_two_releases,
         routing::clients_keep_their_release_while_two_serve,
+        origins::only_a_trusted_proxy_says_whose_request_it_is,
+        origins::a_site_is_sent_to_tls_with_its_host_and_path,
         messages::streams_both_ways_without_gathering,
         messages::passes_events_as_they_come,
         messages::passes_odd_but_good_messages,
         messages::repeats_only_what_is_safe,
         messages::reports_an_answer_that_is_cut_short,
         messages::keeps_connections_to_the_app,
+        messages::takes_no_larger_body_than_its_site_does,
         cutover::fails_no_request_under_load,
         cutover::keeps_a_websocket_until_the_drain_deadline,
         cutover::counts_what_a_drain_waits_for_and_cuts,
@@ -72,6 +76,9 @@ fn main() -> std::process::ExitCode {
         hostile::closes_slow_clients_and_serves_others,
         hostile::gives_up_on_slow_apps_and_uploads,
         hostile::accepts_no_more_than_it_holds,
+        hostile::ten_thousand_idle_connections_are_in_nobodys_way,
+        hostile::broken_apps_harm_nobody_else_and_are_written_down,
+        hostile::an_app_that_says_too_much_answers_no_other_request,
         lifecycle::a_killed_edge_refuses_nobody,
         lifecycle::an_edge_without_its_supervisor_serves_on_and_is_taken_over,
         lifecycle::is_replaced_without_a_lost_request,

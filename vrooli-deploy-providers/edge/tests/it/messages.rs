@@ -241,3 +241,41 @@ pub(crate) async fn keeps_connections_to_the_app() {
     }
     assert_eq!(app.seen.connections.load(Ordering::Relaxed), 1);
 }
+
+pub(crate) async fn takes_no_larger_body_than_its_site_does() {
+    let rig = Rig::embedded().await;
+    let app = App::start("app").await;
+    let mut site = table(1, &[("r1", 100, &[app.address])]);
+    site.max_body_bytes = Some(10);
+    rig.edge.set_site(site).await.unwrap();
+    let with_length = |body: &str| {
+        let length = body.len();
+        format!(
+            "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+    };
+    let reply = fetch(rig.address, with_length("0123456789")).await.unwrap();
+    assert_eq!((reply.status, reply.text().as_str()), (200, "10"));
+    // Before the app hears of it, and before the client has sent it.
+    let mut client = Client::connect(rig.address).await.unwrap();
+    let head = "POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n";
+    client.send(head).await.unwrap();
+    assert_eq!(client.reply(true).await.unwrap().status, 413);
+    assert!(client.is_closed().await);
+    assert_eq!(app.requests(), 1);
+    // A body that does not say how long it is, as soon as it is too long.
+    let mut client = Client::connect(rig.address).await.unwrap();
+    let head = "POST /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    client.send(head).await.unwrap();
+    client.send("a\r\n0123456789\r\n").await.unwrap();
+    until(async || app.open() == 1).await;
+    client.send("1\r\nx\r\n").await.unwrap();
+    let reply = client.reply(true).await.unwrap();
+    assert_eq!(reply.status, 413, "{}", reply.text());
+    assert!(client.is_closed().await);
+    until(async || app.open() == 0).await;
+    let metrics = rig.edge.metrics().await.unwrap();
+    let counted = metrics.release(&crate::support::site(), &release("r1")).unwrap();
+    assert_eq!(counted.failures.get(&Failure::TooLarge), Some(&1));
+    assert_eq!((counted.in_flight, metrics.refused), (0, 1));
+}
