@@ -31,7 +31,7 @@ have() { command -v "$1" >/dev/null; }
 
 say "building (release)" >&2
 cargo build --quiet --locked --release -p vrooli-deploy-cli
-cargo build --quiet --locked --release -p vrooli-deploy-tests --bin bench-plan
+cargo build --quiet --locked --release -p vrooli-deploy-tests --bin bench-plan --bin bench-assess
 
 # --- the peer ---------------------------------------------------------------------------
 peer=
@@ -175,6 +175,11 @@ HCL
         "\`terraform plan\`, the same graph" "terraform -chdir='$work/blocks' $plan" \
         "\`terraform plan\`, one block, \`count = 10000\`" "terraform -chdir='$work/counted' $plan"
 fi
+
+# Knowing before acting: needs the folder of service.json files beside the checkout.
+say "fitness and cost" >&2
+say ""
+"$target/release/bench-assess"
 
 # One run lasts a second or so, in which a disk that others use has one mood: several runs.
 say "the journal" >&2

@@ -193,7 +193,7 @@ pub(crate) struct ProfileExport {
 pub(crate) struct ProfileImport {
     /// A profile as `profile export` writes it, or one of Vrooli's deployment-manager
     pub(crate) file: PathBuf,
-    /// Another name than the file's
+    /// Another name than the file's; `--name` is taken for it too
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) profile: Option<ProfileName>,
     /// Where the app's folder or manifest file is here

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use vrooli_deploy_core::diagnostics::Diagnostic;
+use vrooli_deploy_core::diagnostics::{Diagnostic, rules};
+use vrooli_deploy_core::names::ProfileName;
 use vrooli_deploy_core::profile::{self, KEYS, ProfileVersion};
 use vrooli_deploy_core::workspace::{ImportOptions, ProfileEdit, Workspace};
 
@@ -261,7 +262,13 @@ async fn export(context: &Context, workspace: &Workspace, args: &ProfileExport) 
 
 async fn import(context: &Context, workspace: &Workspace, args: &ProfileImport) -> Result<Done, Failure> {
     let mut options = ImportOptions::default();
-    options.name.clone_from(&args.profile);
+    // Vrooli's deployment-manager has `--name` here: ignored, it would import under the wrong name.
+    let named = context.global.name.as_ref().map(|name| ProfileName::new(name.as_str())).transpose();
+    let named = named.map_err(|error| {
+        let diagnostic = rules::PROFILE_VALUE.diagnostic(error.to_string());
+        Failure::input(vec![diagnostic.help("give another with `--as`")])
+    })?;
+    options.name = args.profile.clone().or(named);
     options.scenario.clone_from(&args.scenario);
     options.update = args.update;
     let imported = workspace.import_profile(&args.file, &options, &edit(&args.edit)).await?;

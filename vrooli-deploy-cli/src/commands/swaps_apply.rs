@@ -10,7 +10,7 @@ pub(crate) async fn run(context: &Context, args: &SwapsApply) -> Result<Done, Fa
     let workspace = context.workspace().await?;
     let version = workspace.profile(&args.profile.profile).await?;
     let edit = ProfileEdit::new().expecting(args.edit.expect).because(args.edit.reason.clone());
-    let swapped = workspace.swap_profile(version.id, &edit, &args.swaps).await?;
+    let swapped = workspace.swap_profile(version.id, &edit, &args.all()).await?;
     change::input(&context.console, &swapped.diagnostics);
     Ok(profile::said(context, &swapped.version, swapped.changed))
 }

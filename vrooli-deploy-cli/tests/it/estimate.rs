@@ -108,3 +108,20 @@ fn a_budget_is_a_gate_and_providers_stand_side_by_side() {
     assert_eq!(estimate["compare"][0]["monthly_estimate"]["total"], 95.15);
     assert!(estimate["compare"][2]["monthly_estimate"].is_null(), "no servers are named");
 }
+
+/// What a reader of the recorded session sees: today's totals, and the document's own.
+#[test]
+fn the_recorded_workflow_shows_all_four_totals() {
+    let recorded = include_str!("../scripts/workflow.txt");
+    let after = |command: &str| {
+        let (_, after) = recorded.split_once(&format!("$ vrooli-deploy {command}\n")).expect(command);
+        after.split("\n$ ").next().unwrap().to_owned()
+    };
+    let document = "estimate-cost profile-1 --prices saas-workflow-document";
+    assert!(after("estimate-cost profile-1 --quiet").contains("|   total  83.15  83.15  "));
+    assert!(after("estimate-cost profile-1 --verbose").contains("|   total  95.15  95.15  "));
+    let without = after(&format!("{document} --json"));
+    assert!(without.contains(r#""total":93.0}"#), "{without}");
+    let with = after(&format!("{document} --quiet"));
+    assert!(with.contains("|   total  ~105.00  ~105.00  ~105.00"), "{with}");
+}

@@ -66,7 +66,7 @@ const KINDS: [(&str, Kind); 7] = [
     ("[N]", |text| {
         let digits = digits(text);
         let whole = !text[digits..].starts_with(|c: char| c.is_ascii_alphanumeric());
-        (digits >= 3 && whole).then_some(digits)
+        (digits >= 3 && whole && !is_money(&text[digits..])).then_some(digits)
     }),
 ];
 
@@ -76,6 +76,14 @@ fn shape<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 
 fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
+/// What follows the whole part of an amount: a dot and two digits. Amounts are the same in every run.
+fn is_money(rest: &str) -> bool {
+    rest.strip_prefix('.').is_some_and(|cents| {
+        let length = digits(cents);
+        length == 2 && !cents[length..].starts_with(|c: char| c == '.' || c.is_ascii_alphanumeric())
+    })
 }
 
 fn hex(text: &str) -> usize {
@@ -132,12 +140,12 @@ fn time(text: &str) -> Option<usize> {
 fn what_differs_is_named_and_nothing_else() {
     let text = format!(
         "r12 at /tmp/x/state on http://127.0.0.1:15123/ (45 ms) plan a1b2c3d4e5f6 sha256:{} 2026-01-02T03:04:05.678Z \
-         0190f5d2-0000-7000-8000-000000000000 build 3 steps 1.2 s, 20 sandwiches\napi.0     12345  api=15123",
+         0190f5d2-0000-7000-8000-000000000000 build 3 steps 1.2 s, 20 sandwiches\napi.0     12345  api=15123 total 105.00 USD at 127.0.0.1",
         "0".repeat(64)
     );
     assert_eq!(
         normal(&text, &[("/tmp/x/state", "[STATE]")]),
         "r12 at [STATE] on http://127.0.0.1:[PORT]/ ([TIME]) plan [ID] sha256:[DIGEST] [AT] [UUID] build 3 steps [TIME], \
-         20 sandwiches\napi.0  [N]  api=[N]\n"
+         20 sandwiches\napi.0  [N]  api=[N] total 105.00 USD at [N].0.0.1\n"
     );
 }

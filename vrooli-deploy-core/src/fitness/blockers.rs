@@ -181,7 +181,7 @@ fn secrets(sheet: &mut Sheet<'_>) {
         let Some(known) = catalogue().find(&resource.resource) else { continue };
         for secret in &known.secrets {
             let unplanned =
-                secret.class == SecretClass::Infrastructure && !secret.strategies.contains_key(&sheet.tier);
+                secret.class == SecretClass::Infrastructure && secret.strategy(sheet.tier).is_none();
             if unplanned && !given(secret.variable.as_str()) {
                 let cause = sheet.dependency(&resource.name, format!("catalogue: {}.secrets", known.name));
                 open.push((resource.required, secret.variable.to_string(), cause));
@@ -193,9 +193,9 @@ fn secrets(sheet: &mut Sheet<'_>) {
     {
         let infrastructure = secret.classification.as_deref() == Some("infrastructure");
         let owner = secret.id.split('/').next().unwrap_or_default();
-        let planned = catalogue().find(owner).is_some_and(|known| {
-            known.secrets.iter().any(|secret| secret.strategies.contains_key(&sheet.tier))
-        });
+        let planned = catalogue()
+            .find(owner)
+            .is_some_and(|known| known.secrets.iter().any(|secret| secret.strategy(sheet.tier).is_some()));
         let variable = secret.id.replace(['/', '-'], "_").to_ascii_uppercase();
         if infrastructure && secret.strategy.is_none() && !planned && !given(&variable) {
             open.push((true, secret.id.clone(), sheet.places.tier(sheet.tier)));

@@ -196,13 +196,67 @@ pub struct KnownSecret {
     /// `password`, `api_key`, `token`, `credential`, `certificate`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What becomes of it in each tier: `generate`, `prompt`, `delegate`, `strip`; a tier that
-    /// is not named has no strategy.
+    /// Who makes the value. `None`: it is no value to keep, but a name, or a part of what the
+    /// provider gives with the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
+    /// What it is, in a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Does the resource work without it? Default: no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<bool>,
+    /// What a person is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<SecretQuestion>,
+    /// How a value is made: `type`, `length`, `charset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<serde_json::Value>,
+    /// What somebody said must become of it in a tier: `generate`, `prompt`, `delegate`,
+    /// `strip`. In the others it follows from who makes it ([`strategy`](Self::strategy)).
     #[serde(default)]
     pub strategies: BTreeMap<Tier, String>,
     /// A regular expression that the value matches.
     #[serde(default)]
     pub format: Option<String>,
+}
+
+impl KnownSecret {
+    /// What becomes of it in a tier: what was said, else what follows from who makes it. `None`:
+    /// nothing is known.
+    #[must_use]
+    pub fn strategy(&self, tier: Tier) -> Option<&str> {
+        if let Some(said) = self.strategies.get(&tier) {
+            return Some(said);
+        }
+        match self.made_by? {
+            // No server runs on a phone.
+            MadeBy::Resource => (tier != Tier::Mobile).then_some("generate"),
+            MadeBy::Vendor => Some("prompt"),
+            MadeBy::Operator => None,
+        }
+    }
+}
+
+/// Who makes the value of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MadeBy {
+    /// The resource itself, with the provider that makes it.
+    Resource,
+    /// Whoever runs the resource.
+    Operator,
+    /// The company behind it, for its customers.
+    Vendor,
+}
+
+/// What a person is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretQuestion {
+    /// In a few words.
+    pub label: String,
+    /// In a sentence: where one gets it.
+    pub description: String,
 }
 
 /// Whose a secret is.
@@ -369,6 +423,20 @@ mod tests {
             }
         }
         assert!(seen.len() > 50);
+    }
+
+    #[test]
+    fn what_becomes_of_a_secret_was_said_or_follows_from_who_makes_it() {
+        let strategy = |resource: &str, variable: &str, tier| {
+            let known = catalogue().find(resource).unwrap();
+            known.secrets.iter().find(|s| s.variable.as_str() == variable).unwrap().strategy(tier)
+        };
+        assert_eq!(strategy("postgres", "POSTGRES_USER", Tier::Saas), Some("strip"));
+        assert_eq!(strategy("redis", "REDIS_PASSWORD", Tier::Saas), Some("generate"));
+        assert_eq!(strategy("redis", "REDIS_PASSWORD", Tier::Mobile), None);
+        assert_eq!(strategy("openrouter", "OPENROUTER_API_KEY", Tier::Mobile), Some("prompt"));
+        assert_eq!(strategy("vault", "VAULT_TOKEN", Tier::Saas), Some("delegate"));
+        assert_eq!(strategy("vault", "VAULT_TOKEN", Tier::Desktop), None);
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod versions;
 
 pub use aggregate::{Aggregate, SizedPart, aggregate};
 pub use catalogue::{
-    Catalogue, GpuNeed, Hosting, KnownFootprint, KnownHealth, KnownResource, KnownSecret, Licence, Need,
-    ResourceForm, SecretClass, Support, TierSupport, catalogue,
+    Catalogue, GpuNeed, Hosting, KnownFootprint, KnownHealth, KnownResource, KnownSecret, Licence, MadeBy,
+    Need, ResourceForm, SecretClass, SecretQuestion, Support, TierSupport, catalogue,
 };
 pub use derive::{DeriveOptions, derive, derive_at};
 pub(crate) use metadata::orphan;

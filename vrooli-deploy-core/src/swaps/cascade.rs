@@ -137,10 +137,7 @@ fn follow(
     for secret in catalogue().find(to).map(|known| known.secrets.as_slice()).unwrap_or_default() {
         let has = catalogue().find(from).is_some_and(|known| known.secrets.contains(secret));
         let given = manifest.secrets.contains_key(&secret.variable);
-        let made = secret
-            .strategies
-            .get(&tier)
-            .is_some_and(|strategy| strategy == "generate" || strategy == "strip");
+        let made = secret.strategy(tier).is_some_and(|word| matches!(word, "generate" | "strip"));
         if !has && !given && !made {
             push(ForceKind::Secret, secret.variable.to_string(), &format!("`{to}` is used with it"));
         }

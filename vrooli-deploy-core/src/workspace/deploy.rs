@@ -164,12 +164,12 @@ impl Workspace {
             tier: (manifest.target == Tier::Local && provider.as_str() != "local").then_some(Tier::Saas),
             ..DeriveOptions::default()
         };
-        let derived = requirements::derive_at(&manifest, &derive, &loaded.spans);
-        let requirements = keep(derived, &mut diagnostics)?;
         let tier = derive.tier.unwrap_or(manifest.target);
         if let Some((_, found)) = requirements::scenarios_around(&loaded, &manifest, tier) {
             diagnostics.extend(found);
         }
+        let derived = requirements::derive_at(&manifest, &derive, &loaded.spans);
+        let requirements = keep(derived, &mut diagnostics)?;
         let resolved =
             self.secrets(&target.stack, &loaded, &manifest, &requirements, &mut diagnostics).await?;
         let known_port = known.as_ref().and_then(|s| s.port);

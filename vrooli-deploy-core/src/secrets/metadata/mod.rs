@@ -18,6 +18,7 @@ use crate::diagnostics::{Checked, Diagnostic, Span};
 use crate::manifest::yaml::Document;
 use crate::manifest::{SecretSource, Tier};
 use crate::names::{AppName, VariableName};
+pub(super) use crate::requirements::MadeBy;
 
 pub(super) use needs::needs;
 
@@ -72,18 +73,6 @@ pub struct SecretPrompt {
     /// In a sentence: where one gets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-}
-
-/// Who makes the value, as far as the catalogue knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum MadeBy {
-    /// The resource itself, with the provider that makes it.
-    Resource,
-    /// Whoever runs the resource.
-    Operator,
-    /// The company behind it, for its customers.
-    Vendor,
 }
 
 /// One secret, as one place says it. Everything but the name may be absent.
