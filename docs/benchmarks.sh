@@ -197,6 +197,11 @@ grep '^a plan of' "$work/journal"
 awk '{ print $13 }' "$work/rounds" | sort -n | awk '{ t[NR] = $1 } END { printf "difference: median %d µs, %d to %d\n", t[int((NR + 1) / 2)], t[1], t[NR] }'
 say '```'
 
+# Beside other proxies, those of haproxy, nginx and caddy that are installed. Some ten minutes.
+say "the edge beside other proxies" >&2
+say ""
+cargo bench --quiet --locked -p vrooli-deploy-edge --features tls --bench proxies -- "$peer_runs" 2 2>>"$work/out"
+
 packages=$(cargo tree --locked -p vrooli-deploy-cli -e normal,build --prefix none -f '{p}' | sed 's/ (.*//' | sort -u | wc -l)
 say ""
 say "Default build: $packages packages. Release binary: $(stat -c %s "$ours" | awk '{ printf "%.1f MB", $1 / 1e6 }')."

@@ -52,7 +52,7 @@ impl<'a> Origin<'a> {
     }
 
     /// What the proxy at the other end says, if it is a trusted one.
-    pub(crate) fn as_said(self, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+    pub(crate) fn believing(self, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
         if !trusted.has(self.address) {
             return self;
         }
@@ -189,7 +189,7 @@ mod tests {
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
         let client = HeaderValue::from_str(&peer.ip().to_string()).unwrap();
-        let origin = Origin::of_peer(peer, &client, false).as_said(&map, &trusted);
+        let origin = Origin::of_peer(peer, &client, false).believing(&map, &trusted);
         assert_eq!(origin.client.to_str().unwrap(), origin.address.to_string());
         let host = origin.host.map(|host| host.to_str().unwrap().to_owned());
         (origin.address.to_string(), origin.secure, host)

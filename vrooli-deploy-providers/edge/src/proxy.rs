@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
@@ -46,7 +47,9 @@ pub(crate) async fn handle(
             let remember = route.https.as_ref().filter(|_| from.secure).and_then(|one| one.remember.clone());
             let cookie = fresh_bucket
                 .and_then(|bucket| crate::sticky::set_cookie(route.sticky.as_deref()?, bucket, from.secure));
-            let mut response = pass(&worker, &connection, request, route, choice, &from, visit).await;
+            // In a box: an idle connection keeps the room of what answers its requests.
+            let passing = pass(&worker, &connection, request, route, choice, &from, visit);
+            let mut response = Box::pin(passing).await;
             if let Some(cookie) = cookie {
                 response.headers_mut().append(header::SET_COOKIE, cookie);
             }
@@ -131,7 +134,7 @@ fn route<'a>(
         let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
         let peer = Origin::of_peer(connection.address, &connection.client, connection.secure.get());
         let from = match &route.trusted_proxies {
-            Some(trusted) => peer.as_said(request.headers(), trusted),
+            Some(trusted) => peer.believing(request.headers(), trusted),
             None => peer,
         };
         if let Some(https) = route.https.as_ref().filter(|_| !from.secure) {
@@ -190,8 +193,10 @@ async fn pass(
     let spare = asset.then(|| head.clone());
     let upload = Upload::new(body, flight.state(), route.max_body_bytes);
 
-    let sent = send(worker, flight.state(), &choice, head, upload);
-    let sent = flight.state().stop.or(sent).await;
+    let sent = {
+        let sending = pin!(send(worker, flight.state(), &choice, head, upload));
+        flight.state().stop.or(sending).await
+    };
     let (response, lease) = match sent {
         Ok(Ok(answer)) => answer,
         Ok(Err(failure)) => return fail(flight, failure, json, busy),
@@ -200,7 +205,7 @@ async fn pass(
     flight.answered(response.status().as_u16());
     if let Some(spare) = spare
         && AssetExtensions::is_miss(response.status(), response.headers())
-        && let Some(found) = bridge(worker, connection, &route, &choice, &spare).await
+        && let Some(found) = Box::pin(bridge(worker, connection, &route, &choice, &spare)).await
     {
         flight.whole();
         let to_log = flight.take_log();
@@ -294,8 +299,11 @@ async fn bridge(
             flight.whole();
             continue;
         }
-        let sent = send(worker, flight.state(), &choice, head.clone(), Upload::empty());
-        match flight.state().stop.or(sent).await {
+        let sent = {
+            let sending = pin!(send(worker, flight.state(), &choice, head.clone(), Upload::empty()));
+            flight.state().stop.or(sending).await
+        };
+        match sent {
             Ok(Ok((response, lease))) => {
                 flight.answered(response.status().as_u16());
                 let found = response.status().is_success()

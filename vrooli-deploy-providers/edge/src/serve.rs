@@ -1,6 +1,7 @@
 //! One client's connection, from its first byte to its last.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -55,7 +56,7 @@ impl Drop for Open {
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: TcpStream) -> Ended {
-    let Ok(looked) = connection.end.or(first_bytes::look(stream)).await else { return Ok(()) };
+    let Ok(looked) = connection.end.or(pin!(first_bytes::look(stream))).await else { return Ok(()) };
     match looked? {
         None => Ok(()),
         Some((Speaks::Http1, stream)) => http1(worker, connection, stream).await,
@@ -68,7 +69,7 @@ async fn serve(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: TcpStre
 async fn tls(worker: &Rc<Worker>, connection: &Rc<Connection>, stream: Looked) -> Ended {
     let acceptor = tokio_rustls::TlsAcceptor::from(worker.shared.tls.config());
     let handshake = tokio::time::timeout(worker.limits().request_header, acceptor.accept(stream));
-    let Ok(shaken) = connection.end.or(handshake).await else { return Ok(()) };
+    let Ok(shaken) = connection.end.or(pin!(handshake)).await else { return Ok(()) };
     let stream = shaken??;
     connection.secure.set(true);
     // The handshake was the first sign of life; now the first request may take its time.
@@ -104,7 +105,7 @@ where
     let io = TokioIo::new(ClientIo::new(stream, connection.watch.clone()));
     let service = service_fn(|request| proxy::handle(worker.clone(), connection.clone(), request));
     let http = builder(worker.limits()).serve_connection(io, service).with_upgrades();
-    let mut http = std::pin::pin!(http);
+    let mut http = pin!(http);
     let ended = drive(connection, |cx, politely| {
         if politely {
             http.as_mut().graceful_shutdown();
@@ -125,7 +126,7 @@ where
         .max_header_list_size(limit)
         .max_concurrent_streams(worker.limits().streams_per_connection)
         .serve_connection(TokioIo::new(stream), service);
-    let mut http = std::pin::pin!(http);
+    let mut http = pin!(http);
     let ended = drive(connection, |cx, politely| {
         if politely {
             http.as_mut().graceful_shutdown();

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -41,9 +41,9 @@ impl<T: Copy> Signal<T> {
         Poll::Pending
     }
 
-    /// Goes on with a task until it is done or the value comes; the task is dropped then.
-    pub(crate) async fn or<F: Future>(&self, task: F) -> Result<F::Output, T> {
-        let mut task = pin!(task);
+    /// Goes on with a task until it is done or the value comes. The task stays where it is:
+    /// a copy of it would make room for itself in everything that waits here.
+    pub(crate) async fn or<F: Future>(&self, mut task: Pin<&mut F>) -> Result<F::Output, T> {
         poll_fn(|cx| match task.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending => self.poll(cx).map(Err),
@@ -99,6 +99,8 @@ impl<T> Slots<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[test]
@@ -117,10 +119,10 @@ mod tests {
     #[tokio::test]
     async fn a_signal_ends_the_task_and_is_taken_once() {
         let signal = Signal::default();
-        assert_eq!(signal.or(async { 5 }).await, Ok(5));
+        assert_eq!(signal.or(pin!(async { 5 })).await, Ok(5));
         signal.send("stop");
         let never = std::future::pending::<()>();
-        assert_eq!(signal.or(never).await, Err("stop"));
-        assert_eq!(signal.or(async { 6 }).await, Ok(6));
+        assert_eq!(signal.or(pin!(never)).await, Err("stop"));
+        assert_eq!(signal.or(pin!(async { 6 })).await, Ok(6));
     }
 }

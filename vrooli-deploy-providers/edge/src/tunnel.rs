@@ -1,6 +1,7 @@
 //! Bytes both ways after a connection changed its protocol.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -94,7 +95,7 @@ type OneWay = Direction<ReadHalf<TokioIo<Upgraded>>, WriteHalf<TokioIo<Upgraded>
 /// the flight is stopped.
 pub(crate) async fn run(client: OnUpgrade, backend: OnUpgrade, flight: Flight, websocket: bool) {
     let ready = async { Ok::<_, hyper::Error>((client.await?, backend.await?)) };
-    let (client, backend) = match flight.state().stop.or(ready).await {
+    let (client, backend) = match flight.state().stop.or(pin!(ready)).await {
         Ok(Ok(both)) => both,
         Ok(Err(error)) => {
             tracing::debug!(%error, "an upgrade did not come about");
@@ -106,7 +107,11 @@ pub(crate) async fn run(client: OnUpgrade, backend: OnUpgrade, flight: Flight, w
     let (backend_in, backend_out) = tokio::io::split(TokioIo::new(backend));
     let mut down = Direction::new(backend_in, client_out, websocket.then(Frames::default));
     let mut up = Direction::new(client_in, backend_out, None);
-    match flight.state().stop.or(both_ways(&mut down, &mut up)).await {
+    let ended = {
+        let passing = pin!(both_ways(&mut down, &mut up));
+        flight.state().stop.or(passing).await
+    };
+    match ended {
         Ok(Ok(())) => flight.whole(),
         Ok(Err(error)) => {
             tracing::debug!(%error, "a tunnel broke");
@@ -121,8 +126,8 @@ pub(crate) async fn run(client: OnUpgrade, backend: OnUpgrade, flight: Flight, w
 
 async fn both_ways(down: &mut OneWay, up: &mut OneWay) -> io::Result<()> {
     let first = {
-        let mut downward = std::pin::pin!(down.run());
-        let mut upward = std::pin::pin!(up.run());
+        let mut downward = pin!(down.run());
+        let mut upward = pin!(up.run());
         tokio::select! {
             ended = &mut downward => {
                 ended?;

@@ -175,7 +175,7 @@ fn where_it_came_from(headers: &HeaderMap) {
     for says in [OriginHeader::XForwarded, OriginHeader::Forwarded] {
         for network in ["10.0.0.0/8", "192.0.2.0/24"] {
             let trusted = TrustedProxies { networks: network.parse().into_iter().collect(), says };
-            let origin = Origin::of_peer(peer, &client, false).as_said(headers, &trusted);
+            let origin = Origin::of_peer(peer, &client, false).believing(headers, &trusted);
             assert_eq!(origin.client.to_str().ok(), Some(origin.address.to_string().as_str()));
             if network == "192.0.2.0/24" {
                 assert_eq!(origin.address, peer.ip(), "a stranger was believed");

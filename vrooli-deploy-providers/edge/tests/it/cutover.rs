@@ -165,7 +165,7 @@ pub(crate) async fn fails_no_request_under_load() {
     assert!(metrics.releases[0].failures.is_empty(), "{metrics:?}");
 }
 
-async fn websocket(address: SocketAddr) -> Client {
+pub(crate) async fn websocket(address: SocketAddr) -> Client {
     let mut client = Client::connect(address).await.unwrap();
     client
         .send(

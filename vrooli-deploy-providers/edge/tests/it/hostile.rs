@@ -306,6 +306,9 @@ async fn saying(bytes: &'static [u8], resets: bool) -> std::net::SocketAddr {
     .await
 }
 
+/// Its path, what it says, whether it resets then; what its client gets, and what the log says.
+type Broken = (&'static str, &'static [u8], bool, Option<u16>, &'static str);
+
 pub(crate) async fn broken_apps_harm_nobody_else_and_are_written_down() {
     let rig = Rig::with_options(|options| {
         let path = options.state_file.with_file_name("access.log");
@@ -321,8 +324,7 @@ pub(crate) async fn broken_apps_harm_nobody_else_and_are_written_down() {
     let large: &'static [u8] =
         Box::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(200 << 10)).into_boxed_str())
             .as_bytes();
-    // What each does, what the client gets, and what the log says.
-    let broken: [(&str, &'static [u8], bool, Option<u16>, &str); 9] = [
+    let broken: [Broken; 9] = [
         ("/resets", b"", true, Some(502), "broken"),
         ("/stalls", b"", false, Some(504), "timed_out"),
         ("/stalls-in-its-header", b"HTTP/1.1 200 OK\r\nX: ", false, Some(504), "timed_out"),

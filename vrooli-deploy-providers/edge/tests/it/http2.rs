@@ -120,6 +120,37 @@ pub(crate) async fn idle_connections_end_and_others_go_on() {
     assert!(half.is_closed().await);
 }
 
+pub(crate) async fn passes_trailers_and_events() {
+    let rig = Rig::embedded().await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let trailers =
+        async { Some(Ok(http::HeaderMap::from_iter([("x-sum".parse().unwrap(), "42".parse().unwrap())]))) };
+    let body = Full::new(Bytes::from_static(b"abc")).with_trailers(trailers).boxed_unsync();
+    let request = Request::post("http://a.test/trailers").header("te", "trailers").header("trailer", "x-sum");
+    let answer = sender.send_request(request.body(body).unwrap()).await.unwrap();
+    let whole = answer.into_body().collect().await.unwrap();
+    assert_eq!(whole.trailers().unwrap()["x-sum"], "42");
+    assert_eq!(whole.to_bytes(), "abc");
+
+    let events = Request::get("http://a.test/events").body(Full::default().boxed_unsync()).unwrap();
+    let mut events = sender.send_request(events).await.unwrap().into_body();
+    for number in 0..3 {
+        app.seen.release.notify_one();
+        let frame = events.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), format!("data: {number}\n\n"));
+    }
+    // They end with their release, cleanly.
+    rig.edge.set_site(table(2, &[("r1", 0, &[app.address])])).await.unwrap();
+    let drained = rig.edge.drain(&site(), &release("r1"), Duration::ZERO).await.unwrap();
+    assert_eq!(drained.cut, 1);
+    assert!(events.frame().await.is_none());
+}
+
 #[cfg(feature = "tls")]
 pub(crate) mod tls {
     use std::sync::Arc;

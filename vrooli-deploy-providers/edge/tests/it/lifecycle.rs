@@ -179,6 +179,26 @@ pub(crate) async fn ends_politely_on_sigterm() {
     assert!(Client::connect(rig.address).await.is_ok());
 }
 
+pub(crate) async fn says_goodbye_to_what_never_ends() {
+    let rig = Rig::process().await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+    let mut socket = crate::cutover::websocket(rig.address).await;
+    let mut events = Client::connect(rig.address).await.unwrap();
+    events.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_eq!(events.head().await.unwrap().status, 200);
+    until(async || app.open() == 2).await;
+    let stopping = tokio::spawn({
+        let edge = rig.edge.clone();
+        async move { edge.stop(Duration::from_millis(200)).await }
+    });
+    let mut rest = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut socket.stream, &mut rest).await.unwrap();
+    assert_eq!(rest, [0x88, 0x02, 0x03, 0xe9], "close 1001");
+    assert_eq!(events.chunk().await.unwrap(), None, "events end cleanly");
+    assert!(stopping.await.unwrap().unwrap().status.unwrap().success());
+}
+
 pub(crate) async fn ends_when_its_folder_is_deleted_but_not_when_it_is_moved() {
     let parent = tempfile::tempdir().unwrap();
     // Far longer than the address of a socket may be.
