@@ -396,14 +396,36 @@ impl SshHost {
             let session = Session::resume_mux(control.clone().into_boxed_path(), None);
             return Ok(Connection { session: Arc::new(session), control });
         }
-        match self.base.failed(&self.name, status.is_none(), words) {
-            // Which key it is that nobody knows.
-            RemoteError::UnknownKey { name, .. } => {
-                let asked = HostName::new(name.as_str()).unwrap_or_else(|_| self.name.clone());
-                let offered = self.base.offered_key(&asked, None).await.ok();
-                Err(RemoteError::UnknownKey { name, offered: offered.map(|key| key.fingerprint) })
+        Err(self.explained(self.base.failed(&self.name, status.is_none(), words)).await)
+    }
+
+    /// The same error by the name that the user gave, with the key that is shown, and with what
+    /// hosts on the way said: with a connection that is kept `ssh` does not pass that on.
+    async fn explained(&self, error: RemoteError) -> RemoteError {
+        let about_keys = matches!(error, RemoteError::UnknownKey { .. } | RemoteError::ChangedKey { .. });
+        let cut_off =
+            matches!(&error, RemoteError::Unreachable { words, .. } if words.contains("kex_exchange"));
+        if !about_keys && !cut_off {
+            return error;
+        }
+        let own = self.name.to_string();
+        match (error, self.base.offered_key(&self.name, None).await) {
+            (RemoteError::UnknownKey { .. }, Ok(key)) => {
+                RemoteError::UnknownKey { name: own, offered: Some(key.fingerprint) }
             }
-            other => Err(other),
+            (RemoteError::ChangedKey { known, place, .. }, Ok(key)) => {
+                RemoteError::ChangedKey { name: own, known, offered: Some(key.fingerprint), place }
+            }
+            // A host on the way.
+            (_, Err(RemoteError::UnknownKey { name, .. })) => {
+                let offered = match HostName::new(name.as_str()) {
+                    Ok(host) => self.base.offered_key(&host, None).await.ok(),
+                    Err(_) => None,
+                };
+                RemoteError::UnknownKey { name, offered: offered.map(|key| key.fingerprint) }
+            }
+            (RemoteError::Unreachable { .. }, Err(closer)) => closer,
+            (error, _) => error,
         }
     }
 

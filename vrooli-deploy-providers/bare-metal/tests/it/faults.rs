@@ -91,7 +91,7 @@ async fn network_cut() {
     let hosts = trusted(&rig, 1).await;
     let name = host(&rig, 1);
     let cut = |verb: &str| {
-        let words = ["network", verb, "vrooli-deploy-test-hosts", name.as_str()];
+        let words = ["network", verb, &rig.network(), name.as_str()];
         assert!(Command::new("docker").args(words).status().unwrap().success());
     };
     let (result, ()) = tokio::join!(run(&hosts, &name, slow()), async {

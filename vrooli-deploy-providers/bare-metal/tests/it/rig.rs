@@ -77,6 +77,11 @@ impl Rig {
         format!("{}{number}", self.prefix)
     }
 
+    /// The network that they, and nobody else, are in.
+    pub(crate) fn network(&self) -> String {
+        self.prefix.clone()
+    }
+
     /// A folder that goes with the hosts.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
