@@ -4,6 +4,7 @@
 
 mod estimate;
 mod fitness;
+mod hosts;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use crate::errors::Failure;
 
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
+pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
 pub(crate) use validate::{CheckLine, FindingLine, RemediationLine};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
@@ -190,6 +192,10 @@ pub(crate) enum Line {
     Estimate(Box<EstimateLine>),
     /// What a rule says of an app (`validate`).
     Check(Box<CheckLine>),
+    /// A server of the user's own (`hosts`).
+    Host(Box<HostLine>),
+    /// A check of an app's servers (`preflight`).
+    Preflight(Box<PreflightLine>),
     /// A price book (`prices list`).
     PriceBook(BookLine),
     /// A price (`prices show`).

@@ -3,9 +3,13 @@
 
 mod canary;
 mod estimate;
+mod hosts;
 mod json;
 mod normal;
+#[path = "../../../vrooli-deploy-providers/bare-metal/tests/it/rig.rs"]
+mod rig;
 mod script;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 

@@ -80,20 +80,24 @@ impl Hosts {
     }
 
     /// The servers of a manifest and those that were added; of one that is both, the manifest
-    /// says the role. Names and roles that mean nothing are left out: lowering says so.
+    /// says the role.
     ///
     /// # Errors
-    /// [`RemoteError::File`] when what was added cannot be read.
+    /// [`RemoteError::File`] when what was added cannot be read, [`RemoteError::Name`] for a name
+    /// or a role in the manifest that means nothing.
     pub fn all(&self, manifest: &[ServerConfig]) -> Result<Vec<(Server, Origin)>, RemoteError> {
         let mut all: BTreeMap<HostName, (Server, Origin)> = BTreeMap::new();
         for server in self.added()? {
             all.insert(server.host.clone(), (server, Origin::Added));
         }
         for config in manifest {
-            if let (Ok(host), Some(role)) = (HostName::new(config.host.as_str()), role(&config.role)) {
-                let server = Server { host: host.clone(), role: role.to_owned() };
-                all.insert(host, (server, Origin::Manifest));
-            }
+            let host = HostName::new(config.host.as_str())
+                .map_err(|error| RemoteError::Name { words: error.to_string() })?;
+            let role = role(&config.role).ok_or_else(|| RemoteError::Name {
+                words: format!("`{}` is no role of a server", config.role),
+            })?;
+            let server = Server { host: host.clone(), role: role.to_owned() };
+            all.insert(host, (server, Origin::Manifest));
         }
         Ok(all.into_values().collect())
     }
@@ -190,7 +194,10 @@ mod tests {
             role: role.to_owned(),
             monthly_usd: None,
         };
-        let all = hosts.all(&[config("a", "db"), config("c", "web"), config("-x", "web"), config("d", "?")]);
+        for bad in [config("-x", "web"), config("d", "?")] {
+            assert!(matches!(hosts.all(&[bad]), Err(RemoteError::Name { .. })));
+        }
+        let all = hosts.all(&[config("a", "db"), config("c", "web")]);
         assert_eq!(
             all.unwrap(),
             [

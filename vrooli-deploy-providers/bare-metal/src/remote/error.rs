@@ -4,7 +4,7 @@ use vrooli_deploy_core::diagnostics::{Code, rules};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError};
 
 use super::Fingerprint;
-use crate::host::HostName;
+use crate::host::{HostName, roles};
 
 /// Why a phase did not do what it should. `Display` names the host; what `ssh` or the script
 /// said is in [`words`](Self::words).
@@ -133,6 +133,12 @@ pub enum RemoteError {
         /// Why.
         words: String,
     },
+    /// A server is named or described in a way that means nothing.
+    #[error("{words}")]
+    Name {
+        /// What is wrong with which.
+        words: String,
+    },
     /// The caller asked to stop. A script that ran is ended by the host within its limit.
     #[error("stopped")]
     Cancelled {
@@ -173,6 +179,7 @@ impl RemoteError {
             Self::Unreadable { .. } => rules::HOST_ANSWER,
             Self::Ssh { .. } => rules::SSH_UNUSABLE,
             Self::File { .. } => rules::HOSTS_FILE,
+            Self::Name { .. } => rules::HOST_NAME,
             Self::Cancelled { .. } => rules::PHASE_CANCELLED,
         }
     }
@@ -194,6 +201,7 @@ impl RemoteError {
             | Self::OtherKey { .. }
             | Self::TooLong { .. }
             | Self::Unreadable { .. }
+            | Self::Name { .. }
             | Self::Cancelled { .. } => "",
         }
     }
@@ -234,6 +242,10 @@ impl RemoteError {
             }
             Self::Ssh { .. } => "install the OpenSSH client (`apt-get install openssh-client`), or mend what it says about its configuration".to_owned(),
             Self::File { .. } => "mend or remove the file; hosts can be added again".to_owned(),
+            Self::Name { .. } => format!(
+                "a host is a name, an address, or a `Host` of ~/.ssh/config, where user and port stand; roles are {}",
+                roles().collect::<Vec<_>>().join(", ")
+            ),
             Self::Cancelled { .. } => "run the command again".to_owned(),
         }
     }
@@ -251,7 +263,7 @@ impl From<RemoteError> for ProviderError {
             RemoteError::TooLong { .. } | RemoteError::Lost { .. } => ErrorKind::Ambiguous,
             RemoteError::NoRoot { .. } => ErrorKind::Permission,
             RemoteError::Ssh { .. } => ErrorKind::Missing,
-            RemoteError::File { .. } => ErrorKind::Config,
+            RemoteError::File { .. } | RemoteError::Name { .. } => ErrorKind::Config,
             RemoteError::Cancelled { .. } => ErrorKind::Cancelled,
             RemoteError::Failed { .. } | RemoteError::Unreadable { .. } => ErrorKind::Unexpected,
         };
