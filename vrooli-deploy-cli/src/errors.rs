@@ -13,6 +13,7 @@ use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::provider::ProviderError;
 use vrooli_deploy_core::validate::Validation;
 use vrooli_deploy_core::workspace::OperationError;
+use vrooli_deploy_providers::bare_metal::artefact::ArtefactError;
 use vrooli_deploy_providers::bare_metal::host::HostName;
 use vrooli_deploy_providers::bare_metal::preflight::{CheckStatus, Preflight};
 use vrooli_deploy_providers::bare_metal::remote::RemoteError;
@@ -294,6 +295,12 @@ impl From<RemoteError> for Failure {
             failure.facts.push(Fact { name: "said".to_owned(), value: error.words().to_owned() });
         }
         failure
+    }
+}
+
+impl From<ArtefactError> for Failure {
+    fn from(error: ArtefactError) -> Self {
+        Self::new(Some(rules::UNREADABLE), 1, error.to_string())
     }
 }
 

@@ -1,5 +1,6 @@
+use vrooli_deploy_providers::bare_metal::artefact::Artefact;
 use vrooli_deploy_providers::bare_metal::host::Server;
-use vrooli_deploy_providers::bare_metal::preflight::CheckStatus;
+use vrooli_deploy_providers::bare_metal::preflight::{CheckStatus, PreflightOptions};
 
 use super::change;
 use super::context::Context;
@@ -20,8 +21,10 @@ pub(crate) async fn run(context: &Context, args: &Preflight) -> Result<Done, Fai
     if servers.is_empty() {
         return Err(Failure::no_hosts(&target.stack));
     }
-    let cancellation = context.interrupt.cancellation();
-    let looked = hosts.preflight(&servers, manifest.app.domain.as_deref(), &cancellation).await?;
+    let mut options = PreflightOptions::default();
+    options.domain.clone_from(&manifest.app.domain);
+    options.artefacts = args.artefact.iter().map(|path| Artefact::read(path)).collect::<Result<_, _>>()?;
+    let looked = hosts.preflight(&servers, &options, &context.interrupt.cancellation()).await?;
     let console = &context.console;
     for (host, check) in looked.checks() {
         console.line(&Line::Preflight(Box::new(PreflightLine::new(&target.stack, host, check))));

@@ -106,9 +106,15 @@ fn a_person_is_asked_whose_key_it_is() {
     let (status, seen) = answer("yes");
     assert!(status.success(), "{}", String::from_utf8_lossy(&seen));
     assert_eq!(user.known_hosts().unwrap().lines().count(), 1);
-    // From now on nobody is asked.
+    // From now on nobody is asked, and of no command a connection stays.
     let (lines, exit) = user.json(&["hosts", "check"]);
     assert_eq!((exit, &lines[0]["facts"]["root"]), (0, &Value::from("sudo")), "{lines:?}");
+    let left = fs::read_dir(user.place.state().join("hosts")).unwrap().flatten();
+    let left: Vec<_> = left
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().starts_with(".ssh"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

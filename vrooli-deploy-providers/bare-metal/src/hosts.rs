@@ -11,7 +11,7 @@ use vrooli_deploy_core::provider::Cancellation;
 
 use crate::facts::{self, HostFacts};
 use crate::host::{HostName, Server, role};
-use crate::preflight::{self, Preflight};
+use crate::preflight::{self, Preflight, PreflightOptions};
 use crate::remote::{
     Fingerprint, OfferedKey, RemoteError, RemoteExec as _, SshConnections, SshOptions, replace,
 };
@@ -160,10 +160,10 @@ impl Hosts {
     pub async fn preflight(
         &self,
         servers: &[Server],
-        domain: Option<&str>,
+        options: &PreflightOptions,
         cancellation: &Cancellation,
     ) -> Result<Preflight, RemoteError> {
-        preflight::preflight(&self.connections, servers, domain, cancellation).await
+        preflight::preflight(&self.connections, servers, options, cancellation).await
     }
 
     fn file(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 //! them ([`remote`]), and what could be in the way of a deployment ([`preflight`]). Carrying
 //! releases to them is not part of this version: opening the provider says so.
 
+pub mod artefact;
 mod factory;
 pub mod facts;
 pub mod host;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::limits::{LIMITS, Limit};
 use super::{CheckStatus, PreflightCheck};
+use crate::artefact::Artefact;
 use crate::facts::{HostFacts, Lines, Root, facts};
 use crate::host::Server;
 
@@ -62,13 +63,18 @@ fn at_least(value: f64, limit: Limit) -> CheckStatus {
 ///
 /// # Errors
 /// What of the answer cannot be read.
-pub fn judge_host(server: &Server, seen: Seen<'_>) -> Result<Vec<PreflightCheck>, String> {
+pub fn judge_host(
+    server: &Server,
+    seen: Seen<'_>,
+    artefacts: &[Artefact],
+) -> Result<Vec<PreflightCheck>, String> {
     let lines = Lines::new(seen.stdout);
     let facts = facts(&lines)?;
     let mut checks = vec![PreflightCheck::connection(None), root(&facts), system(&facts), systemd(&facts)];
     if server.role == "app" {
         checks.push(ports(&lines, &facts));
         checks.push(firewall(&lines, &facts));
+        checks.extend(artefacts.iter().map(|artefact| fits(artefact, &facts)));
     }
     checks.extend([outbound(&lines), disk(&facts), memory(&facts), clock(&facts, seen)]);
     checks.extend(commands(&lines));
@@ -220,6 +226,27 @@ fn lets_in(rules: &[&str], port: &str) -> bool {
         }
     }
     !rules.iter().any(|rule| *rule == "-P INPUT DROP" || *rule == "-P INPUT REJECT")
+}
+
+/// Will what was built run there? Told with the first that will not.
+fn fits(artefact: &Artefact, facts: &HostFacts) -> PreflightCheck {
+    const ID: &str = "artefact";
+    let misfits: Vec<_> = artefact
+        .programs
+        .iter()
+        .filter_map(|(path, program)| Some((artefact.path.join(path), program.fits(facts).err()?)))
+        .collect();
+    let all = artefact.programs.len();
+    let result = match misfits.first() {
+        None => check(ID, CheckStatus::Pass, format!("{all} programs and libraries fit")),
+        Some((path, misfit)) => {
+            // A path that is joined with nothing ends with a separator.
+            let path = path.components().collect::<std::path::PathBuf>();
+            let details = format!("{} of {all} do not fit: {}: {misfit}", misfits.len(), path.display());
+            PreflightCheck { hint: Some(misfit.help()), ..check(ID, CheckStatus::Fail, details) }
+        }
+    };
+    result.with("path", artefact.path.display())
 }
 
 fn outbound(lines: &Lines<'_>) -> PreflightCheck {
@@ -408,7 +435,7 @@ mod tests {
         let server = Server { host: HostName::new("web1").unwrap(), role: "app".to_owned() };
         let stdout = format!("{SAMPLE}{MORE}{more}");
         let seen = Seen { stdout: &stdout, sent: 1_795_000_000.0, answered: 1_795_000_000.5 };
-        judge_host(&server, seen).unwrap().into_iter().map(|check| (check.id.clone(), check)).collect()
+        judge_host(&server, seen, &[]).unwrap().into_iter().map(|check| (check.id.clone(), check)).collect()
     }
 
     #[test]
@@ -470,7 +497,7 @@ mod tests {
             let server = Server { host: HostName::new("web1").unwrap(), role: "app".to_owned() };
             let stdout = format!("{}{MORE}", SAMPLE.replace(from, to));
             let seen = Seen { stdout: &stdout, sent: 1_795_000_000.0, answered: 1_795_000_000.5 };
-            let checks = judge_host(&server, seen).unwrap();
+            let checks = judge_host(&server, seen, &[]).unwrap();
             checks.into_iter().find(|check| check.id == id).unwrap().status
         };
         let (pass, warn, fail) = (CheckStatus::Pass, CheckStatus::Warn, CheckStatus::Fail);

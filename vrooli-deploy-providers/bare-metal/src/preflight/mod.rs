@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::artefact::Artefact;
 use crate::facts;
 use crate::host::{HostName, Server};
 use crate::remote::Phase;
@@ -47,6 +48,16 @@ pub struct PreflightCheck {
     /// What it was seen by.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, String>,
+}
+
+/// What to look for beside what is always looked for.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PreflightOptions {
+    /// The app's domain: it must lead to its servers.
+    pub domain: Option<String>,
+    /// What was built: it must run on the servers that run the app.
+    pub artefacts: Vec<Artefact>,
 }
 
 /// What was seen of a host.

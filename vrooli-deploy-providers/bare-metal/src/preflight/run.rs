@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use vrooli_deploy_core::provider::Cancellation;
 
 use super::judge::{Resolved, Seen, judge_dns, judge_host};
-use super::{CheckStatus, HostPreflight, Preflight, PreflightCheck, phase};
+use super::{CheckStatus, HostPreflight, Preflight, PreflightCheck, PreflightOptions, phase};
 use crate::facts::Lines;
 use crate::host::{HostName, Server};
 use crate::remote::{PhaseOutput, RemoteError, RemoteExec, SshConnections};
@@ -16,7 +16,7 @@ use crate::remote::{PhaseOutput, RemoteError, RemoteExec, SshConnections};
 /// How long a name may take to lead somewhere.
 const RESOLVE: Duration = Duration::from_secs(10);
 
-/// Looks at all servers, and at where `domain` leads. A host that cannot be looked at is a check
+/// Looks at all servers, and at where the domain leads. A host that cannot be looked at is a check
 /// that failed, not an error.
 ///
 /// # Errors
@@ -24,10 +24,11 @@ const RESOLVE: Duration = Duration::from_secs(10);
 pub async fn preflight(
     connections: &SshConnections,
     servers: &[Server],
-    domain: Option<&str>,
+    options: &PreflightOptions,
     cancellation: &Cancellation,
 ) -> Result<Preflight, RemoteError> {
-    let hosts = join_all(servers.iter().map(|server| look(connections, server, cancellation)));
+    let domain = options.domain.as_deref();
+    let hosts = join_all(servers.iter().map(|server| look(connections, server, options, cancellation)));
     let (hosts, names) = tokio::join!(hosts, resolve_all(domain));
     if cancellation.is_cancelled() {
         return Err(RemoteError::Cancelled { sent: false });
@@ -69,7 +70,12 @@ struct Looked {
     machine: Option<String>,
 }
 
-async fn look(connections: &SshConnections, server: &Server, cancellation: &Cancellation) -> Looked {
+async fn look(
+    connections: &SshConnections,
+    server: &Server,
+    options: &PreflightOptions,
+    cancellation: &Cancellation,
+) -> Looked {
     let (host, phase) = (connections.host(&server.host), phase());
     let (resolved, seen) = tokio::join!(resolve(server.host.as_str()), timed(host.run(&phase, cancellation)));
     let (sent, output, answered) = seen;
@@ -83,10 +89,8 @@ async fn look(connections: &SshConnections, server: &Server, cancellation: &Canc
     }
     let judged = output.and_then(|output: PhaseOutput| {
         let seen = Seen { stdout: &output.stdout, sent, answered };
-        let checks = judge_host(server, seen).map_err(|words| RemoteError::Unreadable {
-            host: server.host.clone(),
-            phase: "preflight",
-            words,
+        let checks = judge_host(server, seen, &options.artefacts).map_err(|words| {
+            RemoteError::Unreadable { host: server.host.clone(), phase: "preflight", words }
         })?;
         let lines = Lines::new(&output.stdout);
         looked.addresses.extend(lines.all("address").filter_map(|text| text.parse::<IpAddr>().ok()));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -71,8 +72,9 @@ pub struct RoundTrips {
 /// Connections to hosts: at most one each, opened when it is first needed and closed with this.
 #[derive(Debug)]
 pub struct SshConnections {
-    base: Arc<Base>,
+    // Before the folder that their sockets are in.
     hosts: Mutex<BTreeMap<HostName, Arc<SshHost>>>,
+    base: Arc<Base>,
 }
 
 /// What all connections have in common.
@@ -98,7 +100,7 @@ impl SshConnections {
             file: folder.display().to_string(),
             words: error.to_string(),
         };
-        fs::create_dir_all(folder).map_err(failed)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let folder = folder.canonicalize().map_err(failed)?;
         remove_left_behind(&folder);
         let short = folder.as_os_str().len() <= LONGEST_FOLDER;
@@ -321,9 +323,10 @@ impl Drop for Connection {
 /// A host over `ssh`.
 #[derive(Debug)]
 pub struct SshHost {
+    // Before the folder that its socket is in: a connection is ended by its socket.
+    connection: AsyncMutex<Option<Arc<Connection>>>,
     base: Arc<Base>,
     name: HostName,
-    connection: AsyncMutex<Option<Arc<Connection>>>,
     sessions: Semaphore,
     /// How many sessions the host allows, as far as we know; never less than one.
     allowed: AtomicUsize,

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use libtest_mimic::Trial;
 use vrooli_deploy_core::provider::Cancellation;
+use vrooli_deploy_provider_bare_metal::artefact::Artefact;
 use vrooli_deploy_provider_bare_metal::facts::Root;
 use vrooli_deploy_provider_bare_metal::host::Server;
 use vrooli_deploy_provider_bare_metal::hosts::Hosts;
-use vrooli_deploy_provider_bare_metal::preflight::{CheckStatus, Preflight, PreflightCheck};
+use vrooli_deploy_provider_bare_metal::preflight::{
+    CheckStatus, Preflight, PreflightCheck, PreflightOptions,
+};
 
 use crate::rig::Rig;
 use crate::{host, trial, trusted, until};
@@ -20,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("small_disk_and_wrong_clock", small_disk_and_wrong_clock),
         trial("one_host_away", one_host_away),
         trial("one_machine_twice", one_machine_twice),
+        trial("artefacts", artefacts),
         trial("nothing_is_changed", nothing_is_changed),
     ]
 }
@@ -27,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 async fn preflight(rig: &Rig, hosts: &Hosts, count: u32) -> Preflight {
     let server = |number| Server { host: host(rig, number), role: "app".to_owned() };
     let servers: Vec<Server> = (1..=count).map(server).collect();
-    hosts.preflight(&servers, None, &Cancellation::new()).await.unwrap()
+    hosts.preflight(&servers, &PreflightOptions::default(), &Cancellation::new()).await.unwrap()
 }
 
 fn of(preflight: &Preflight, index: usize) -> BTreeMap<&str, &PreflightCheck> {
@@ -161,9 +165,42 @@ async fn one_machine_twice() {
     ));
     let hosts_of = |name: &str| Server { host: name.parse().unwrap(), role: "app".to_owned() };
     let servers = [hosts_of(&rig.name(1)), hosts_of("vdt-alias")];
-    let looked = hosts.preflight(&servers, None, &Cancellation::new()).await.unwrap();
+    let looked = hosts.preflight(&servers, &PreflightOptions::default(), &Cancellation::new()).await.unwrap();
     assert!(!of(&looked, 0).contains_key("one_machine"));
     assert_eq!(of(&looked, 1)["one_machine"].status, CheckStatus::Fail);
+}
+
+/// What runs there fits; what asks for more than the host has does not, and is told before it is sent.
+async fn artefacts() {
+    let rig = Rig::up(1, &[]);
+    let hosts = trusted(&rig, 1).await;
+    let folder = rig.folder().join("built");
+    std::fs::create_dir(&folder).unwrap();
+    for (from, to) in
+        [("/bin/date", "date"), ("/lib/x86_64-linux-gnu/libc.so.6", "libc.so.6"), ("/etc/os-release", "text")]
+    {
+        rig.docker_copy(1, from, &folder.join(to));
+    }
+    let look = async |path: &std::path::Path| {
+        let mut options = PreflightOptions::default();
+        options.artefacts = vec![Artefact::read(path).unwrap()];
+        let servers = [Server { host: host(&rig, 1), role: "app".to_owned() }];
+        let looked = hosts.preflight(&servers, &options, &Cancellation::new()).await.unwrap();
+        of(&looked, 0)["artefact"].clone()
+    };
+    let fits = look(&folder).await;
+    assert_eq!((fits.status, fits.details.as_str()), (CheckStatus::Pass, "2 programs and libraries fit"));
+    // A host with an older library: it says so by the program that is asked.
+    let getconf = "#!/bin/sh\necho glibc 2.2\n";
+    rig.on(1, &format!("printf '%s' '{getconf}' >/usr/local/bin/getconf; chmod 755 /usr/local/bin/getconf"));
+    let newer = look(&folder.join("date")).await;
+    assert_eq!(newer.status, CheckStatus::Fail);
+    assert!(
+        newer.details.contains("built/date: it asks for glibc 2.")
+            && newer.details.ends_with("the host has 2.2"),
+        "{newer:?}"
+    );
+    assert!(newer.hint.unwrap().contains("musl"));
 }
 
 /// A look leaves no file behind and changes none, but for what login itself writes down.

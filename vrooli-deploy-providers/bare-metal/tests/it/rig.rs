@@ -113,6 +113,12 @@ impl Rig {
         ran(Command::new("docker").args(words).arg(self.name(number)))
     }
 
+    /// Copies a file from a host.
+    pub(crate) fn docker_copy(&self, number: u32, from: &str, to: &Path) {
+        let from = format!("{}:{from}", self.name(number));
+        ran(Command::new("docker").args(["cp", "-L", &from]).arg(to));
+    }
+
     /// The fingerprint of a host's key, as its own console shows it.
     pub(crate) fn fingerprint(&self, number: u32, kind: &str) -> String {
         let shown = self.on(number, &format!("ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"));
