@@ -3,6 +3,8 @@
 pub(crate) mod configure;
 mod estimate_cost;
 mod fitness;
+mod hosts;
+mod preflight;
 mod prices;
 pub(crate) mod profile;
 mod secrets;
@@ -23,6 +25,8 @@ use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
+pub(crate) use hosts::{Hosts, HostsAdd, HostsOf};
+pub(crate) use preflight::Preflight;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 pub(crate) use swaps_apply::SwapsApply;
@@ -137,6 +141,11 @@ pub(crate) enum Command {
     EstimateCost(EstimateCost),
     /// Say whether an app may be deployed as it is: every rule, and what to mend
     Validate(Validate),
+    /// Add, list and look at servers of your own
+    #[command(subcommand)]
+    Hosts(Hosts),
+    /// Look at an app's servers for what could be in the way of a deployment; change nothing
+    Preflight(Preflight),
     /// List, show or refresh price books
     #[command(subcommand)]
     Prices(Prices),
@@ -183,6 +192,8 @@ impl Command {
             Self::Configure(_) => "configure",
             Self::EstimateCost(_) => "estimate-cost",
             Self::Validate(_) => "validate",
+            Self::Hosts(hosts) => hosts.name(),
+            Self::Preflight(_) => "preflight",
             Self::Prices(Prices::List) => "prices list",
             Self::Prices(Prices::Show(_)) => "prices show",
             Self::Prices(Prices::Refresh(_)) => "prices refresh",

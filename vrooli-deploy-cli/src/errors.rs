@@ -8,10 +8,15 @@ use serde::Serialize;
 use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity, rules};
 use vrooli_deploy_core::engine::{Outcome, StepFailure};
 use vrooli_deploy_core::fitness::{Fitness, TierFitness};
+use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::plan::StepId;
 use vrooli_deploy_core::provider::ProviderError;
 use vrooli_deploy_core::validate::Validation;
 use vrooli_deploy_core::workspace::OperationError;
+use vrooli_deploy_providers::bare_metal::artefact::ArtefactError;
+use vrooli_deploy_providers::bare_metal::host::HostName;
+use vrooli_deploy_providers::bare_metal::preflight::{CheckStatus, Preflight};
+use vrooli_deploy_providers::bare_metal::remote::RemoteError;
 
 /// What went wrong. Behind a pointer: it is returned from everywhere and seldom there.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -244,9 +249,58 @@ impl Failure {
             .with_help("`--verbose` shows what caused each, where, and the steps that mend it")
     }
 
+    /// Some hosts cannot be used.
+    pub(crate) fn hosts(bad: &[&HostName], all: usize) -> Self {
+        let names: Vec<&str> = bad.iter().map(|host| host.as_str()).collect();
+        let message = format!("{} of {all} hosts cannot be used: {}", bad.len(), names.join(", "));
+        Self::new(Some(rules::HOSTS_FAILED), 1, message).with_help("why stands at each")
+    }
+
+    /// There is no server to look at.
+    pub(crate) fn no_hosts(stack: &StackId) -> Self {
+        Self::new(Some(rules::NO_HOSTS), 1, format!("`{}` has no servers", stack.app)).with_help(
+            "name them in the manifest, `infrastructure.servers: [{host: web1.example.com, role: app}]`, or add one: `vrooli-deploy hosts add HOST`",
+        )
+    }
+
+    /// Something is in the way of a deployment.
+    pub(crate) fn preflight(looked: &Preflight) -> Self {
+        let failed: Vec<String> = looked
+            .checks()
+            .filter(|(_, check)| check.status == CheckStatus::Fail)
+            .map(|(host, check)| match host {
+                Some(host) => format!("{} on {host}", check.id),
+                None => check.id.clone(),
+            })
+            .collect();
+        let message =
+            format!("{} of {} checks failed: {}", failed.len(), looked.checks().count(), failed.join(", "));
+        Self::new(Some(rules::PREFLIGHT_FAILED), 1, message)
+            .with_help("do what the hints say, and run it again; nothing was changed")
+    }
+
     /// The input cannot be used.
     pub(crate) fn input(diagnostics: Vec<Diagnostic>) -> Self {
         OperationError::Input(diagnostics).into()
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        if matches!(error, RemoteError::Cancelled { .. }) {
+            return Self::interrupted();
+        }
+        let mut failure = Self::new(Some(error.code()), 1, error.to_string()).with_help(error.help());
+        if !error.words().is_empty() {
+            failure.facts.push(Fact { name: "said".to_owned(), value: error.words().to_owned() });
+        }
+        failure
+    }
+}
+
+impl From<ArtefactError> for Failure {
+    fn from(error: ArtefactError) -> Self {
+        Self::new(Some(rules::UNREADABLE), 1, error.to_string())
     }
 }
 

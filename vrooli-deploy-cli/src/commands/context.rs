@@ -7,6 +7,8 @@ use etcetera::BaseStrategy as _;
 use vrooli_deploy_core::provider::Registry;
 use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::workspace::{Run, Target, Workspace, WorkspaceOptions, run_url};
+use vrooli_deploy_providers::bare_metal::hosts::Hosts;
+use vrooli_deploy_providers::bare_metal::remote::SshOptions;
 
 use super::interrupt::Interrupt;
 use crate::arguments::Global;
@@ -53,6 +55,14 @@ impl Context {
         let workspace = self.workspace().await?;
         let target = workspace.resolve_to_assess(argument, &self.global.target()).await?;
         Ok((workspace, target))
+    }
+
+    /// The servers of the workspace. Reaches none.
+    pub(crate) fn hosts(&self) -> Result<Hosts, Failure> {
+        let mut options = SshOptions::default();
+        options.config =
+            std::env::var_os("VROOLI_DEPLOY_SSH_CONFIG").filter(|file| !file.is_empty()).map(Into::into);
+        Ok(Hosts::open(&self.state_dir()?, options)?)
     }
 
     fn state_dir(&self) -> Result<PathBuf, Failure> {

@@ -13,12 +13,14 @@ mod explain;
 mod file;
 mod fitness;
 mod history;
+mod hosts;
 mod interrupt;
 mod list;
 mod logs;
 mod man;
 mod manifest;
 mod plan;
+mod preflight;
 mod prices;
 mod profile;
 mod promote;
@@ -137,6 +139,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
         Command::EstimateCost(args) => estimate_cost::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
+        Command::Hosts(args) => hosts::run(context, args).await,
+        Command::Preflight(args) => preflight::run(context, args).await,
         Command::Prices(args) => prices::run(context, args).await,
         Command::Fitness(args) => fitness::run(context, args).await,
         Command::Swaps(args) => swaps::run(context, args).await,

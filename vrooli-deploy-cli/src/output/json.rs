@@ -6,6 +6,7 @@ mod deployment;
 mod diagnostic;
 mod estimate;
 mod fitness;
+mod hosts;
 mod profile;
 mod secrets;
 mod status;
@@ -21,6 +22,7 @@ pub(crate) use deployment::{DeploymentLine, LeftBehindLine, PlanLine, StepLine};
 pub(crate) use diagnostic::{DiagnosticLine, PlaceLine};
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
+pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
 pub(crate) use profile::{ConfigurationLine, ProfileLine};
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
 pub(crate) use status::{AppLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine};
@@ -198,6 +200,10 @@ pub(crate) enum Line {
     Estimate(Box<EstimateLine>),
     /// What a rule says of an app (`validate`).
     Check(Box<CheckLine>),
+    /// A server of the user's own (`hosts`).
+    Host(Box<HostLine>),
+    /// A check of an app's servers (`preflight`).
+    Preflight(Box<PreflightLine>),
     /// A price book (`prices list`).
     PriceBook(BookLine),
     /// A price (`prices show`).

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 
 use crate::script::Place;
+use crate::terminal::on_terminal;
 
 /// Each is another in every encoding.
 const TYPED: &str = r#"c4nary-typed "q\/+%ü 1"#;
@@ -319,52 +320,28 @@ fn what_is_looked_for_would_be_found() {
 /// A terminal: the question is seen, the answer is not.
 #[test]
 fn a_prompt_hides_what_is_typed() {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
     let place = Place::new();
     std::fs::create_dir_all(place.dir().join("app")).unwrap();
     std::fs::write(place.dir().join("app/deployment.yaml"), MANIFEST).unwrap();
-    let pty = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&pty).unwrap();
-    unlockpt(&pty).unwrap();
-    let name = ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
-    let terminal = || File::options().read(true).write(true).open(&name).unwrap();
-    let (stdin, stdout, stderr) = (terminal(), terminal(), terminal());
-    let mut child = place
-        .program()
-        .args(["secrets", "set", "app", "TYPED"])
-        .stdin(stdin)
-        .stdout(stdout)
-        .stderr(stderr)
-        .spawn()
-        .unwrap();
-    let mut master = File::from(pty);
-    let mut writer = master.try_clone().unwrap();
-    let mut seen = Vec::new();
     let mut answered = false;
-    let mut buffer = [0; 4096];
-    // Ends with an error when the last process on the terminal is gone.
-    while let Ok(read) = master.read(&mut buffer) {
-        if read == 0 {
-            break;
+    let mut program = place.program();
+    let (status, seen) = on_terminal(program.args(["secrets", "set", "app", "TYPED"]), |seen, terminal| {
+        if answered || !seen.contains("Typed value (TYPED):") {
+            return;
         }
-        seen.extend_from_slice(&buffer[..read]);
-        let silent = || {
-            let modes = rustix::termios::tcgetattr(&writer).unwrap().local_modes;
-            !modes.contains(rustix::termios::LocalModes::ECHO)
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let echoes = |terminal: &File| {
+            let modes = rustix::termios::tcgetattr(terminal).unwrap().local_modes;
+            modes.contains(rustix::termios::LocalModes::ECHO)
         };
-        if !answered && String::from_utf8_lossy(&seen).contains("Typed value (TYPED):") {
-            let deadline = Instant::now() + Duration::from_secs(30);
-            // The question is written before the terminal is silenced, so that nothing is lost.
-            while !silent() {
-                assert!(Instant::now() < deadline, "the terminal keeps its echo");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            writeln!(writer, "{TYPED}").unwrap();
-            answered = true;
+        // The question is written before the terminal is silenced, so that nothing is lost.
+        while echoes(terminal) {
+            assert!(Instant::now() < deadline, "the terminal keeps its echo");
+            std::thread::sleep(Duration::from_millis(5));
         }
-    }
-    let status = child.wait().unwrap();
+        writeln!(terminal, "{TYPED}").unwrap();
+        answered = true;
+    });
     let text = String::from_utf8_lossy(&seen).into_owned();
     assert!(answered && status.success() && text.contains("is stored (version 1)"), "{text}");
     clean(&seen, "the terminal", &[TYPED]);

@@ -4,10 +4,14 @@
 mod canary;
 mod configure;
 mod estimate;
+mod hosts;
 mod json;
 mod normal;
 mod prices;
+#[path = "../../../vrooli-deploy-providers/bare-metal/tests/it/rig.rs"]
+mod rig;
 mod script;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 

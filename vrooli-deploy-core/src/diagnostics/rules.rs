@@ -313,6 +313,26 @@ rules! {
     SECRET_VALUE_IN_FILE "0833" "secret-value-in-metadata" Warning;
     SECRET_VALUE "0834" "secret-value-cannot-be-used" Error;
 
+    // 0900-0969: hosts of the user's own, over SSH
+    HOST_KEY_UNKNOWN "0900" "host-key-unknown" Error;
+    HOST_KEY_CHANGED "0901" "host-key-changed" Error;
+    HOST_KEY_OTHER "0902" "host-key-is-another" Error;
+    HOST_REFUSES "0903" "host-refuses-us" Error;
+    HOST_UNREACHABLE "0904" "host-unreachable" Error;
+    HOST_NO_ANSWER "0905" "host-does-not-answer" Error;
+    CONNECTION_LOST "0906" "connection-lost" Error;
+    HOST_NO_ROOT "0907" "no-root-on-host" Error;
+    PHASE_TOO_LONG "0908" "phase-took-too-long" Error;
+    PHASE_FAILED "0909" "phase-failed" Error;
+    SSH_UNUSABLE "0910" "ssh-cannot-be-used" Error;
+    HOST_ANSWER "0911" "host-answer-unreadable" Error;
+    HOSTS_FILE "0912" "hosts-file-unusable" Error;
+    PHASE_CANCELLED "0913" "host-work-stopped" Error;
+    HOST_NAME "0914" "host-name" Error;
+    PREFLIGHT_FAILED "0915" "preflight-failed" Error;
+    HOSTS_FAILED "0916" "hosts-cannot-be-used" Error;
+    NO_HOSTS "0917" "no-hosts" Error;
+
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;
     STATE_DAMAGED "1002" "state-is-damaged" Error;

@@ -1,11 +1,19 @@
 //! Servers of the user as a provider.
 //!
-//! This is the pure half, as far as estimates and comparisons need it: which server is for
-//! what, and what it costs by the user's own word. The native half, which prepares servers and
-//! carries releases to them, is not part of this version: opening the provider says so.
+//! The pure half: which server is for what, what it costs by the user's own word, and what is
+//! asked of it. With the feature `native`: hosts that are known ([`hosts`]), phases that run on
+//! them ([`remote`]), and what could be in the way of a deployment ([`preflight`]). Carrying
+//! releases to them is not part of this version: opening the provider says so.
 
+pub mod artefact;
 mod factory;
+pub mod facts;
+pub mod host;
+#[cfg(feature = "native")]
+pub mod hosts;
 pub mod kinds;
 pub mod lower;
+pub mod preflight;
+pub mod remote;
 
 pub use factory::BareMetalFactory;

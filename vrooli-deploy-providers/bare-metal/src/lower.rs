@@ -1,9 +1,5 @@
 //! From what an app needs to what its servers are for. Pure.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use serde::Deserialize;
 use vrooli_deploy_core::cost::Decimal;
 use vrooli_deploy_core::diagnostics::{Checked, rules};
 use vrooli_deploy_core::manifest::ServerConfig;
@@ -13,16 +9,8 @@ use vrooli_deploy_core::provider::lowering::{Lowering, unknown};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::Stack;
 
+use crate::host::{HostName, role, roles, roles_for};
 use crate::kinds::server::{Server, ServerSpec};
-
-#[derive(Debug, Default, Deserialize)]
-struct Roles {
-    roles: BTreeMap<String, Vec<String>>,
-    resources: BTreeMap<String, Vec<String>>,
-}
-
-static ROLES: LazyLock<Roles> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../data/roles.json")).unwrap_or_default());
 
 /// The stack of an app on servers that are there, keyed `server/<host>`.
 pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
@@ -44,7 +32,7 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
         if lowering.pointed_elsewhere(requirement) {
             continue;
         }
-        let Some(roles) = ROLES.resources.get(&requirement.resource) else {
+        let Some(roles) = roles_for(&requirement.resource) else {
             lowering.not_made(requirement, "a server of yours", "server");
             continue;
         };
@@ -89,20 +77,18 @@ fn server(
     config: &ServerConfig,
 ) -> Option<(ResourceKey, ServerSpec)> {
     let host = &config.host;
-    let valid = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'));
+    let valid = HostName::new(host.as_str()).is_ok();
     // Addresses of IPv6 have colons, which keys have not.
     let key = ResourceKey::new(format!("server/{}", host.to_ascii_lowercase().replace(':', "-")));
     let (true, Ok(key)) = (valid, key) else {
         let message = format!("`{host}` is no host name and no address");
-        let diagnostic = rules::RESOURCE_UNUSABLE.diagnostic(message).help("letters, digits, `.`, `-`, `:`");
+        let diagnostic =
+            rules::RESOURCE_UNUSABLE.diagnostic(message).help("letters, digits, `.`, `-`, `_`, `:`");
         lowering.say_at(&format!("{pointer}/host"), diagnostic);
         return None;
     };
-    let word = config.role.to_ascii_lowercase();
-    let role = ROLES.roles.iter().find(|(name, also)| **name == word || also.contains(&word));
-    let Some((role, _)) = role else {
-        let known = ROLES.roles.keys().map(String::as_str);
-        let diagnostic = unknown(rules::SERVER_ROLE, "role of a server", &config.role, known);
+    let Some(role) = role(&config.role) else {
+        let diagnostic = unknown(rules::SERVER_ROLE, "role of a server", &config.role, roles());
         lowering.say_at(&format!("{pointer}/role"), diagnostic);
         return None;
     };
@@ -132,7 +118,7 @@ fn server(
     let spec = ServerSpec {
         host: host.clone(),
         runs_app: role == "app",
-        role: role.clone(),
+        role: role.to_owned(),
         resources: Vec::new(),
         monthly_usd,
     };
@@ -161,11 +147,6 @@ mod tests {
 
     fn postgres() -> serde_json::Value {
         json!([{ "name": "postgres", "resource": "postgres", "primitive": "database", "env": {} }])
-    }
-
-    #[test]
-    fn the_data_can_be_read() {
-        serde_json::from_str::<Roles>(include_str!("../data/roles.json")).unwrap();
     }
 
     #[test]

@@ -1,0 +1,168 @@
+//! Servers as a user meets them: real ones, in containers.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::rig::{self, Rig};
+use crate::script::{Place, repository};
+use crate::terminal::on_terminal;
+
+/// A workspace whose user knows the hosts as `web1`, `web2`, …
+struct User {
+    place: Place,
+    rig: Rig,
+}
+
+impl User {
+    /// `None`, and said so, where there can be no hosts.
+    fn new(test: &str, count: u32) -> Option<Self> {
+        if let Some(why) = rig::absent() {
+            println!("skipped: {test}: {why}");
+            return None;
+        }
+        let rig = Rig::up(count, &[]);
+        for number in 1..=count {
+            let address = rig.docker(
+                &["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"],
+                number,
+            );
+            let own =
+                format!("User deploy\n  IdentityFile {}/id\n  IdentitiesOnly yes", rig.folder().display());
+            let known = rig.user_known_hosts();
+            rig.configure_first(&format!(
+                "Host web{number}\n  HostName {address}\n  {own}\n  UserKnownHostsFile {}",
+                known.display()
+            ));
+        }
+        Some(Self { place: Place::new(), rig })
+    }
+
+    fn program(&self, words: &[&str]) -> Command {
+        let mut program = self.place.program();
+        program.env("VROOLI_DEPLOY_SSH_CONFIG", self.rig.ssh_config()).args(words);
+        program
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.program(words).output().unwrap()
+    }
+
+    /// The lines of `--json`, and the exit code.
+    fn json(&self, words: &[&str]) -> (Vec<Value>, i32) {
+        let output = self.program(words).arg("--json").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            output.status.code().unwrap(),
+        )
+    }
+
+    fn known_hosts(&self) -> Option<String> {
+        fs::read_to_string(self.place.state().join("hosts/known_hosts")).ok()
+    }
+}
+
+#[test]
+fn yes_is_no_answer_to_whose_key_it_is() {
+    let Some(user) = User::new("yes_is_no_answer_to_whose_key_it_is", 1) else { return };
+    for words in [&["hosts", "add", "web1", "--yes"][..], &["hosts", "add", "web1"]] {
+        let (lines, exit) = user.json(words);
+        assert_eq!(exit, 1);
+        let error = &lines[0]["error"];
+        assert_eq!(error["code"], "VD0900", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(&user.rig.fingerprint(1, "ed25519")), "{error}");
+        assert!(error["help"].as_str().unwrap().contains("hosts add web1 --fingerprint"), "{error}");
+    }
+    let wrong = format!("SHA256:{}", "A".repeat(43));
+    let (lines, exit) = user.json(&["hosts", "add", "web1", "--yes", "--fingerprint", &wrong]);
+    assert_eq!((exit, &lines[0]["error"]["code"]), (1, &Value::from("VD0902")));
+    assert_eq!(user.known_hosts(), None);
+    assert!(!user.rig.user_known_hosts().exists());
+    assert_eq!(user.json(&["hosts", "list"]).0.len(), 1);
+}
+
+#[test]
+fn a_person_is_asked_whose_key_it_is() {
+    let Some(user) = User::new("a_person_is_asked_whose_key_it_is", 1) else { return };
+    let fingerprint = user.rig.fingerprint(1, "ed25519");
+    let answer = |answer: &str| {
+        let mut answered = false;
+        on_terminal(&mut user.program(&["hosts", "add", "web1", "--yes"]), |seen, terminal| {
+            if !answered && seen.contains("[yes/no]") {
+                assert!(seen.contains(&fingerprint), "{seen}");
+                writeln!(terminal, "{answer}").unwrap();
+                answered = true;
+            }
+        })
+    };
+    for no in ["no", "y", ""] {
+        let (status, seen) = answer(no);
+        assert_eq!(status.code(), Some(1), "{}", String::from_utf8_lossy(&seen));
+        assert_eq!(user.known_hosts(), None);
+    }
+    let (status, seen) = answer("yes");
+    assert!(status.success(), "{}", String::from_utf8_lossy(&seen));
+    assert_eq!(user.known_hosts().unwrap().lines().count(), 1);
+    // From now on nobody is asked, and of no command a connection stays.
+    let (lines, exit) = user.json(&["hosts", "check"]);
+    assert_eq!((exit, &lines[0]["facts"]["root"]), (0, &Value::from("sudo")), "{lines:?}");
+    let left = fs::read_dir(user.place.state().join("hosts")).unwrap().flatten();
+    let left: Vec<_> = left
+        .map(|entry| entry.file_name())
+        .filter(|name| name.to_string_lossy().starts_with(".ssh"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn one_bad_host_is_named_and_the_others_are_shown() {
+    let Some(user) = User::new("one_bad_host_is_named_and_the_others_are_shown", 2) else { return };
+    for number in [1, 2] {
+        let fingerprint = user.rig.fingerprint(number, "ed25519");
+        let name = format!("web{number}");
+        assert_eq!(user.json(&["hosts", "add", &name, "--fingerprint", &fingerprint]).1, 0);
+    }
+    user.rig.on(2, "rm /home/deploy/.ssh/authorized_keys");
+    let (lines, exit) = user.json(&["hosts", "check"]);
+    assert_eq!(exit, 1);
+    assert_eq!(lines[0]["facts"]["os"], "debian");
+    assert_eq!(lines[1]["error"]["code"], "VD0903");
+    assert_eq!(lines[2]["error"]["code"], "VD0916");
+}
+
+/// The commands of the page are run as they stand there, but for the fingerprints.
+#[test]
+fn what_the_page_shows_works() {
+    let Some(user) = User::new("what_the_page_shows_works", 2) else { return };
+    let page = fs::read_to_string(repository().join("docs/providers/bare-metal.md")).unwrap();
+    let (_, manifest) = page.split_once("```yaml\n# shop.yaml\n").unwrap();
+    fs::write(user.place.dir().join("shop.yaml"), manifest.split("```").next().unwrap()).unwrap();
+    let mut ran = Vec::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("$ vrooli-deploy ")) {
+        let fingerprint = user.rig.fingerprint(if line.contains("web2") { 2 } else { 1 }, "ed25519");
+        let line = line.replace("SHA256:…", &fingerprint);
+        let words: Vec<&str> = line.split(' ').collect();
+        let output = user.run(&words);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        // `preflight` may find fault with a container; it must have looked.
+        let looked =
+            words[0] == "preflight" && out.contains("web2 (database)") && out.contains("clock_offset");
+        assert!(output.status.success() || looked, "{line}: {out}{err}");
+        ran.push(words[..2].join(" "));
+    }
+    assert_eq!(ran, ["hosts add", "hosts add", "hosts list", "hosts check", "preflight shop.yaml"]);
+    // The same for programs: a line a check, each with what it is about.
+    let (lines, exit) = user.json(&["preflight", "shop.yaml"]);
+    let (result, checks) = lines.split_last().unwrap();
+    assert_eq!(result["exit_code"], exit);
+    assert!(checks.iter().all(|line| line["type"] == "preflight" && line["id"].is_string()), "{checks:?}");
+    let of = |host: &str, id: &str| checks.iter().find(|line| line["host"] == host && line["id"] == id);
+    assert_eq!(of("web1", "ssh_connect").unwrap()["status"], "pass");
+    assert_eq!(of("web1", "ports_80_443").unwrap()["status"], "pass");
+    // A server that runs no app needs no port of the edge.
+    assert!(of("web2", "ports_80_443").is_none());
+    assert_eq!(of("web2", "root").unwrap()["status"], "pass");
+}

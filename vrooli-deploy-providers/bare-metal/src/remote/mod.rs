@@ -1,0 +1,45 @@
+//! Doing something on a host: a phase is a script of ours, sent once and run whole.
+//!
+//! What a phase is and what can become of it is here and pure; how it gets to the host is behind
+//! [`RemoteExec`], which the feature `native` implements over the user's own `ssh`.
+
+mod error;
+#[cfg(feature = "native")]
+mod keys;
+mod phase;
+#[cfg(feature = "native")]
+mod ssh;
+#[cfg(feature = "native")]
+mod ssh_config;
+mod ssh_words;
+
+use async_trait::async_trait;
+use vrooli_deploy_core::provider::Cancellation;
+
+pub use error::RemoteError;
+#[cfg(feature = "native")]
+pub(crate) use keys::replace;
+#[cfg(feature = "native")]
+pub use keys::{HostKeys, OfferedKey};
+pub use phase::{Phase, PhaseOutput, Privilege};
+#[cfg(feature = "native")]
+pub use ssh::{RoundTrips, SshConnections, SshHost, SshOptions};
+pub use ssh_words::Fingerprint;
+
+use crate::host::HostName;
+
+/// One host that scripts can be run on.
+#[async_trait]
+pub trait RemoteExec: Send + Sync {
+    /// Which.
+    fn host(&self) -> &HostName;
+
+    /// Runs a phase: one round trip, beside the connection where there is none yet. Phases of one
+    /// host may run at the same time.
+    ///
+    /// # Errors
+    /// [`RemoteError`] says what went wrong and whether it is certain that nothing happened: see
+    /// [`RemoteError::is_ambiguous`]. A script that ends with another status than 0 is
+    /// [`RemoteError::Failed`].
+    async fn run(&self, phase: &Phase, cancellation: &Cancellation) -> Result<PhaseOutput, RemoteError>;
+}
