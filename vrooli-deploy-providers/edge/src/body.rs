@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::flight::{Busy, Flight, InFlight, Stop};
 use crate::metrics::Failure;
-use crate::upstream::Sender;
+use crate::upstream::Link;
 use crate::worker::Worker;
 
 /// A request's body on its way to the backend.
@@ -82,7 +82,7 @@ impl Body for Upload {
 /// The connection that an answer comes on.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    pub(crate) sender: Sender,
+    pub(crate) link: Link,
     pub(crate) backend: SocketAddr,
     pub(crate) worker: Rc<Worker>,
 }
@@ -91,7 +91,7 @@ impl Lease {
     /// The answer was read to its end.
     pub(crate) fn give_back(self) {
         let now = self.worker.now();
-        self.worker.pool.put(self.backend, self.sender, now);
+        self.worker.pool.put(self.backend, self.link, now);
     }
 }
 
@@ -145,7 +145,14 @@ impl Download {
                 Some(Err(io::Error::other("the release was retired")))
             });
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.link.move_on(cx);
+            polled = Pin::new(&mut self.body).poll_frame(cx);
+        }
+        match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 let state = self.flight.state();

@@ -214,7 +214,7 @@ async fn pass(
         return deliver(flight, response, lease, busy);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switch(flight, response, asked, json, busy);
+        return switch(flight, response, lease, asked, json, busy);
     }
     deliver(flight, response, lease, busy)
 }
@@ -242,10 +242,10 @@ async fn send(
             let pooled =
                 may_reuse.then(|| worker.pool.take(backend, worker.now(), limits, repeatable)).flatten();
             let reused = pooled.is_some();
-            let mut sender = match pooled {
-                Some(sender) => sender,
+            let mut link = match pooled {
+                Some(link) => link,
                 None => match upstream::connect(backend, limits).await {
-                    Ok(sender) => sender,
+                    Ok(link) => link,
                     Err(error) => {
                         tracing::debug!(%backend, %error, "a backend did not accept a connection");
                         if choice.backends.is_up(backend) {
@@ -256,9 +256,9 @@ async fn send(
                     }
                 },
             };
-            match sender.try_send_request(request).await {
+            match link.send(request).await {
                 Ok(response) => {
-                    let lease = Lease { sender, backend, worker: worker.clone() };
+                    let lease = Lease { link, backend, worker: worker.clone() };
                     return Ok((response, lease));
                 }
                 Err(mut error) => {
@@ -349,6 +349,7 @@ struct Upgrade {
 fn switch(
     flight: Flight,
     mut response: Response<Incoming>,
+    lease: Lease,
     asked: Option<Upgrade>,
     json: bool,
     busy: Busy,
@@ -362,6 +363,7 @@ fn switch(
     }
     let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
     let backend = hyper::upgrade::on(&mut response);
+    lease.link.detach();
     let (mut head, _) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.headers.insert(header::UPGRADE, protocol);

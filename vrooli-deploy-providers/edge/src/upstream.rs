@@ -2,9 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -15,8 +21,72 @@ use crate::options::Limits;
 /// Most idle connections kept to one backend. At a thousand clients a core all of theirs stay.
 const IDLE_PER_BACKEND: usize = 1_024;
 
-/// A connection that a request can be sent on.
-pub(crate) type Sender = SendRequest<Upload>;
+type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>>>>;
+
+/// A connection to a backend. It moves only when it is polled, by whoever uses it: what is
+/// read is passed on while it is still in the processor's caches, and no other task has to be
+/// woken for it.
+pub(crate) struct Link {
+    sender: SendRequest<Upload>,
+    /// None once it has ended.
+    connection: Option<Connection>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Link").field("open", &self.connection.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        std::future::poll_fn(|cx| {
+            move_on(connection, cx);
+            answer.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Reads and writes what can be.
+    pub(crate) fn move_on(&mut self, cx: &mut Context<'_>) {
+        move_on(&mut self.connection, cx);
+    }
+
+    /// Has it go on by itself until it ends.
+    pub(crate) fn detach(self) {
+        if let Some(connection) = self.connection {
+            tokio::task::spawn_local(async move {
+                // What went wrong is reported to whoever waits for it.
+                let _ = connection.await;
+            });
+        }
+    }
+
+    /// Whether another request can be sent. What came in meanwhile is looked at, because it
+    /// may be the end; nobody is woken for what comes later.
+    fn is_free(&mut self) -> bool {
+        self.move_on(&mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready() && !self.sender.is_closed()
+    }
+}
+
+fn move_on(slot: &mut Option<Connection>, cx: &mut Context<'_>) {
+    if let Some(connection) = slot
+        && let Poll::Ready(ended) = connection.as_mut().poll(cx)
+    {
+        // What went wrong is reported to the request; afterwards nobody needs to know.
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection to a backend ended");
+        }
+        *slot = None;
+    }
+}
 
 /// The idle connections of one worker.
 #[derive(Debug, Default)]
@@ -26,7 +96,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: Sender,
+    link: Link,
     since: u64,
 }
 
@@ -40,10 +110,10 @@ impl Pool {
         now: u64,
         limits: &Limits,
         repeatable: bool,
-    ) -> Option<Sender> {
+    ) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let known = idle.get_mut(&backend)?;
-        while let Some(last) = known.pop() {
+        while let Some(mut last) = known.pop() {
             let age = now.saturating_sub(last.since);
             if age > crate::millis::of(limits.backend_idle) {
                 // The ones below are older still.
@@ -54,21 +124,23 @@ impl Pool {
                 known.push(last);
                 return None;
             }
-            if last.sender.is_ready() && !last.sender.is_closed() {
-                return Some(last.sender);
+            if last.link.is_free() {
+                return Some(last.link);
             }
         }
         None
     }
 
-    pub(crate) fn put(&self, backend: SocketAddr, sender: Sender, now: u64) {
-        if sender.is_closed() {
-            return;
+    /// Keeps a connection whose answer was read to its end. One whose request is still being
+    /// sent goes on with that, and is not used again.
+    pub(crate) fn put(&self, backend: SocketAddr, mut link: Link, now: u64) {
+        if !link.is_free() {
+            return link.detach();
         }
         let mut idle = self.idle.borrow_mut();
         let known = idle.entry(backend).or_default();
         if known.len() < IDLE_PER_BACKEND {
-            known.push(Idle { sender, since: now });
+            known.push(Idle { link, since: now });
         }
     }
 
@@ -76,14 +148,14 @@ impl Pool {
     pub(crate) fn sweep(&self, now: u64, limits: &Limits) {
         let limit = crate::millis::of(limits.backend_idle);
         self.idle.borrow_mut().retain(|_, known| {
-            known.retain(|one| !one.sender.is_closed() && now.saturating_sub(one.since) <= limit);
+            known.retain_mut(|one| now.saturating_sub(one.since) <= limit && one.link.is_free());
             !known.is_empty()
         });
     }
 }
 
 /// Opens a connection to a backend.
-pub(crate) async fn connect(backend: SocketAddr, limits: &Limits) -> io::Result<Sender> {
+pub(crate) async fn connect(backend: SocketAddr, limits: &Limits) -> io::Result<Link> {
     let stream = tokio::time::timeout(limits.connect, TcpStream::connect(backend))
         .await
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -94,11 +166,5 @@ pub(crate) async fn connect(backend: SocketAddr, limits: &Limits) -> io::Result<
         builder.max_headers(fields);
     }
     let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        // What went wrong is reported to the request; afterwards nobody needs to know.
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%backend, %error, "a connection to a backend ended");
-        }
-    });
-    Ok(sender)
+    Ok(Link { sender, connection: Some(Box::pin(connection.with_upgrades())) })
 }

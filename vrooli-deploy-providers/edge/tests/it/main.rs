@@ -58,6 +58,7 @@ fn main() -> std::process::ExitCode {
         messages::repeats_only_what_is_safe,
         messages::reports_an_answer_that_is_cut_short,
         messages::keeps_connections_to_the_app,
+        messages::an_upload_goes_on_after_its_answer,
         messages::takes_no_larger_body_than_its_site_does,
         cutover::fails_no_request_under_load,
         cutover::keeps_a_websocket_until_the_drain_deadline,

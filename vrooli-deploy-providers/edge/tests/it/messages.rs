@@ -279,3 +279,32 @@ pub(crate) async fn takes_no_larger_body_than_its_site_does() {
     assert_eq!(counted.failures.get(&Failure::TooLarge), Some(&1));
     assert_eq!((counted.in_flight, metrics.refused), (0, 1));
 }
+
+pub(crate) async fn an_upload_goes_on_after_its_answer() {
+    let rig = Rig::embedded().await;
+    let taken = Arc::new(AtomicU64::new(0));
+    let counting = taken.clone();
+    let address = raw_app(move |mut stream, _| {
+        let counting = counting.clone();
+        async move {
+            if read_head(&mut stream).await.is_err() {
+                return;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            let mut piece = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = stream.read(&mut piece).await {
+                counting.fetch_add(count as u64, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    rig.serve("r1", address).await;
+    let mut client = Client::connect(rig.address).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 2 * MEGABYTE);
+    client.send(head).await.unwrap();
+    assert_eq!(client.reply(true).await.unwrap().text(), "ok");
+    client.send(vec![7; 2 * MEGABYTE]).await.unwrap();
+    until(async || taken.load(Ordering::Relaxed) >= 2 * MEGABYTE as u64).await;
+    // And with that the connection is done with this request.
+    assert_eq!(client.get("/").await.unwrap().text(), "ok");
+}
