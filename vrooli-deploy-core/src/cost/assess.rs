@@ -290,11 +290,7 @@ impl Request<'_> {
             networking: manifest.networking.clone(),
             domain: manifest.app.domain.clone(),
             provided,
-            spans: if self.loaded.dialect == crate::manifest::Dialect::Manifest {
-                self.loaded.spans.clone()
-            } else {
-                crate::manifest::yaml::SpanIndex::default()
-            },
+            spans: self.loaded.spans.clone(),
             ..LowerOptions::default()
         };
         let lowered = factory.lower(self.stack, &requirements, &lower);

@@ -202,9 +202,10 @@ pub fn extensions(lowering: &mut Lowering<'_>, known: ExtensionLists<'_>, requir
                 rules::EXTENSION.diagnostic(format!("the extension `{extension}` is not offered: {why}"));
             diagnostic.severity = Severity::Error;
             let help = format!("do without it, or point `{}` to a database that has it", requirement.name);
-            lowering.say(diagnostic.help(help));
+            lowering.say_of(&requirement.name, diagnostic.help(help));
         } else if !known.available.contains(extension) {
-            lowering.say(
+            lowering.say_of(
+                &requirement.name,
                 rules::EXTENSION
                     .diagnostic(format!("whether the extension `{extension}` is offered is not known"))
                     .help(known.how_to_know),

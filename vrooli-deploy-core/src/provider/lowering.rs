@@ -10,7 +10,8 @@ use super::kind::{Field, ResourceKindDef, Wanted};
 use super::registry::LowerOptions;
 use crate::diagnostics::{Checked, Code, Diagnostic, Severity, rules};
 use crate::manifest::crosswalk::embedded;
-use crate::names::{Digest, OutputName, ResourceKey, StackId, VariableName};
+use crate::manifest::places::Places;
+use crate::names::{DependencyName, Digest, OutputName, ResourceKey, StackId, VariableName};
 use crate::requirements::ResourceRequirement;
 use crate::stack::{Input, Reference, Resource, Stack};
 
@@ -51,6 +52,12 @@ impl<'a> Lowering<'a> {
     pub fn say_at(&mut self, pointer: &str, diagnostic: Diagnostic) {
         let place = self.options.spans.place(pointer);
         let span = place.and_then(|place| place.value.clone().or_else(|| place.key.clone()));
+        self.diagnostics.push(diagnostic.at(span, ""));
+    }
+
+    /// Says something about a dependency, where the app declares it.
+    pub fn say_of(&mut self, name: &DependencyName, diagnostic: Diagnostic) {
+        let span = Places::new(Some(&self.options.spans)).resource(name).span;
         self.diagnostics.push(diagnostic.at(span, ""));
     }
 
@@ -110,7 +117,7 @@ impl<'a> Lowering<'a> {
             return false;
         };
         let message = format!("`{}` is not made here: `{variable}` is set in the manifest", requirement.name);
-        self.say(rules::RESOURCE_ELSEWHERE.diagnostic(message));
+        self.say_of(&requirement.name, rules::RESOURCE_ELSEWHERE.diagnostic(message));
         true
     }
 
@@ -132,12 +139,12 @@ impl<'a> Lowering<'a> {
                 |variable| format!("give its key: `{variable}` under `secrets`; its vendor bills for it"),
             );
             let message = format!("`{name}` is used by its API: nothing is made for it");
-            return self.say(rules::RESOURCE_BY_API.diagnostic(message).help(help));
+            return self.say_of(name, rules::RESOURCE_BY_API.diagnostic(message).help(help));
         }
         if listed(&ELSEWHERE.programs) {
             let message = format!("`{name}` is a program that the app brings itself: nothing is made for it");
             let help = "its image, or its machines, must have it";
-            return self.say(rules::RESOURCE_BY_API.diagnostic(message).help(help));
+            return self.say_of(name, rules::RESOURCE_BY_API.diagnostic(message).help(help));
         }
         let mut ways = Vec::new();
         ways.extend(ELSEWHERE.alternatives.get(resource).cloned());
@@ -148,7 +155,8 @@ impl<'a> Lowering<'a> {
             ways.push(format!("point to one that is there: set `{variable}` under `env` or `secrets`"));
         }
         ways.push(format!("if the app can do without: `--drop {name}`"));
-        self.say(
+        self.say_of(
+            name,
             rules::RESOURCE_NOT_IN_CLOUD
                 .diagnostic(format!("`{name}` ({resource}) is nothing that {cloud} offers"))
                 .help(ways.join("; ")),

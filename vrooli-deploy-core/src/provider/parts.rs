@@ -113,7 +113,10 @@ pub fn parts<'a>(
         }
         let Some(key) = requirement.key() else {
             let message = format!("`{}` cannot be part of a key", requirement.name);
-            lowering.say(rules::RESOURCE_UNUSABLE.diagnostic(message).help("rename the dependency"));
+            lowering.say_of(
+                &requirement.name,
+                rules::RESOURCE_UNUSABLE.diagnostic(message).help("rename the dependency"),
+            );
             continue;
         };
         let Some(rule) = offered.rules.iter().find(|rule| rule.resource == requirement.resource) else {

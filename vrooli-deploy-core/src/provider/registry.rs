@@ -57,8 +57,8 @@ pub struct LowerOptions {
     pub listen: Option<std::net::IpAddr>,
     /// Variables that the manifest sets itself: a resource whose contract they fill is not made.
     pub provided: std::collections::BTreeSet<crate::names::VariableName>,
-    /// Where the manifest says what, for the labels of diagnostics. Empty for a manifest that
-    /// was not read from a file of its own dialect.
+    /// Where the app's file says what, for the labels of diagnostics. A pointer that is in the
+    /// file means the same in every dialect.
     pub spans: SpanIndex,
 }
 

@@ -20,6 +20,9 @@ use crate::names::DependencyName;
 /// How deep dependencies are followed. Vrooli's deepest chain has 17 nodes in all.
 const MAX_DEPTH: usize = 64;
 
+/// What the range of versions is called, in `service.json` and in a manifest.
+const RANGE: [&str; 2] = ["versionRange", "version_range"];
+
 /// The scenarios that an app needs, and those that they need, as far as they go.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScenarioClosure {
@@ -199,16 +202,16 @@ impl Walk<'_> {
         node.required |= required;
     }
 
-    /// Where the scenario at the end of the path says that it needs another; `part` of that, if
-    /// it is there.
-    fn place(&self, name: &DependencyName, part: Option<&str>) -> Option<Span> {
+    /// Where the scenario at the end of the path says that it needs another: the first of these
+    /// parts of that, if one is there.
+    fn place(&self, name: &DependencyName, parts: &[&str]) -> Option<Span> {
         let spans = match self.path.last() {
             Some(by) if self.path.len() > 1 => &self.files.get(by)?.as_ref()?.spans,
             _ => self.spans,
         };
         let spot = Places::new(Some(spans)).scenario(name);
-        let part = spot.field.zip(part).map(|(field, part)| child(&field, part));
-        part.and_then(|part| spans.place(&part)?.value.clone()).or(spot.span)
+        let part = |part: &&str| spans.place(&child(spot.field.as_deref()?, part))?.value.clone();
+        parts.iter().find_map(part).or(spot.span)
     }
 
     fn cycle(&mut self, from: usize, back: &DependencyName) {
@@ -218,7 +221,7 @@ impl Walk<'_> {
         self.found.push(
             rules::SCENARIO_CYCLE
                 .diagnostic(format!("scenarios need each other in a circle: {}", names.join(" → ")))
-                .at(self.place(back, None), "closes the circle")
+                .at(self.place(back, &[]), "closes the circle")
                 .help("make one of them `\"required\": false`"),
         );
         self.closure.cycles.push(circle);
@@ -240,7 +243,7 @@ impl Walk<'_> {
         } else {
             "what uses it will not work"
         };
-        self.found.push(diagnostic.at(self.place(name, None), "wanted here").help(help));
+        self.found.push(diagnostic.at(self.place(name, &[]), "wanted here").help(help));
     }
 
     fn version(&mut self, name: &DependencyName, wanted: &ScenarioDependency, required: bool, file: &File) {
@@ -254,7 +257,7 @@ impl Walk<'_> {
                     self.wanted_by()
                 ));
                 diagnostic.severity = self.severity(required);
-                let diagnostic = diagnostic.at(self.place(name, Some("versionRange")), "wanted here");
+                let diagnostic = diagnostic.at(self.place(name, &RANGE), "wanted here");
                 self.found.push(diagnostic.help("deploy a version that fits, or change `versionRange`"));
                 if let (Some(node), Some(by)) = (self.closure.nodes.get_mut(name), by) {
                     node.mismatches.insert(by, range.clone());
@@ -266,7 +269,7 @@ impl Walk<'_> {
                     "whether `{name}` ({version}) is {range}, as `{}` wants, cannot be told",
                     self.wanted_by()
                 ));
-                let diagnostic = diagnostic.at(self.place(name, Some("versionRange")), "wanted here");
+                let diagnostic = diagnostic.at(self.place(name, &RANGE), "wanted here");
                 self.found.push(diagnostic.help("write versions like `1.2.0` and ranges like `>=1.2`"));
             }
         }

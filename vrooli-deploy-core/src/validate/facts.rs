@@ -7,7 +7,7 @@ use super::source::{SourceText, read_sources};
 use super::{Budget, ValidateOptions, of_tier};
 use crate::diagnostics::{Checked, Diagnostic, Severity, Span, rules};
 use crate::fitness::{AssessOptions, TierFitness, assess};
-use crate::manifest::yaml::{SpanIndex, child};
+use crate::manifest::yaml::child;
 use crate::manifest::{DeploymentManifest, Dialect, LoadedManifest, Tier};
 use crate::names::{ProviderName, ResourceKey, StackId, VariableName};
 use crate::provider::{LowerOptions, Registry};
@@ -182,10 +182,7 @@ fn lower(
         networking: manifest.networking.clone(),
         domain: manifest.app.domain.clone(),
         provided,
-        spans: match loaded.dialect {
-            Dialect::Manifest => loaded.spans.clone(),
-            Dialect::ServiceJson => SpanIndex::default(),
-        },
+        spans: loaded.spans.clone(),
         ..LowerOptions::default()
     };
     let Checked { value, diagnostics } = factory.lower(stack, requirements, &options);

@@ -148,11 +148,14 @@ pub(super) fn extensions(facts: &Facts<'_>) -> Answer {
             Some((script, name, span))
         });
         match made {
-            Some((script, name, span)) if found.labels.is_empty() => {
-                let found = found.clone().at(Some(span.clone()), "asked for here");
+            Some((script, name, span)) => {
+                // More exact than the line that declares the database.
+                let mut found = found.clone();
+                found.labels.clear();
+                let found = found.at(Some(span.clone()), "asked for here");
                 Finding::new(found, format!("`CREATE EXTENSION {name}` in {}", script.name))
             }
-            _ => Finding::new(found.clone(), cause(facts, found)),
+            None => Finding::new(found.clone(), cause(facts, found)),
         }
     });
     Answer::fine(fine).with(told)

@@ -14,8 +14,7 @@ use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
 use crate::engine::{StackState, Survey, survey};
-use crate::manifest::yaml::SpanIndex;
-use crate::manifest::{DeploymentManifest, Dialect, StrategyConfig, StrategyKind, Tier};
+use crate::manifest::{DeploymentManifest, StrategyConfig, StrategyKind, Tier};
 use crate::names::{ProviderName, ReleaseNumber, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
@@ -190,11 +189,7 @@ impl Workspace {
             port: options.port.or(settings.port).or(known_port),
             listen: options.listen.or(settings.listen).or(known_listen),
             provided,
-            // Pointers of another dialect mean other things.
-            spans: match loaded.dialect {
-                Dialect::Manifest => loaded.spans.clone(),
-                _ => SpanIndex::default(),
-            },
+            spans: loaded.spans.clone(),
         };
         let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {

@@ -41,7 +41,8 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
             let first = roles.first().map_or("", String::as_str);
             let message =
                 format!("`{}` runs beside the app: no server has the role `{first}`", requirement.name);
-            lowering.say(rules::ADDED.diagnostic(message).help("name one with that role to keep them apart"));
+            let help = "name one with that role to keep them apart";
+            lowering.say_of(&requirement.name, rules::ADDED.diagnostic(message).help(help));
         }
         let place =
             place.or_else(|| servers.iter().position(|(_, server)| server.runs_app)).unwrap_or_default();

@@ -145,6 +145,7 @@ impl ProviderFactory for LocalFactory {
                 listen: options.listen.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 port: options.port,
                 given: options.provided.clone(),
+                spans: options.spans.clone(),
             },
         )
     }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
-use vrooli_deploy_core::diagnostics::{Checked, Code, Diagnostic, Severity};
+use vrooli_deploy_core::diagnostics::{Checked, Code, Diagnostic, Label, Severity};
+use vrooli_deploy_core::manifest::yaml::{SpanIndex, child};
 use vrooli_deploy_core::names::{EnvironmentName, ResourceKey, ResourceKind, StackId, VariableName};
 use vrooli_deploy_core::requirements::{Requirements, ResourceRequirement};
 use vrooli_deploy_core::stack::{Resource, Stack};
@@ -33,13 +34,21 @@ pub struct LowerOptions {
     pub port: Option<u16>,
     /// Variables that the manifest sets itself, by `env` or `secrets`.
     pub given: BTreeSet<VariableName>,
+    /// Where the app's file says what.
+    pub spans: SpanIndex,
 }
 
 impl LowerOptions {
     /// Loopback, a port that is chosen, nothing given.
     #[must_use]
     pub fn new(environment: EnvironmentName) -> Self {
-        Self { environment, listen: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, given: BTreeSet::new() }
+        Self {
+            environment,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: None,
+            given: BTreeSet::new(),
+            spans: SpanIndex::default(),
+        }
     }
 }
 
@@ -67,16 +76,14 @@ pub fn lower(requirements: &Requirements, options: &LowerOptions) -> Checked<Sta
     // Whether the app writes to `../data` cannot be seen from here: it always finds it.
     lowering.add("volume", "data", "local.volume", &VolumeSpec {}, true);
     for requirement in &requirements.resources {
-        if let Some(variable) = pointed_elsewhere(requirement, &options.given) {
-            lowering.say(
-                POINTED_ELSEWHERE,
-                Severity::Info,
-                format!("`{}` is not made here: `{variable}` is set in the manifest", requirement.name),
-                None,
-            );
-            continue;
+        let earlier = lowering.diagnostics.len();
+        lowering.requirement(requirement, requirements, &options.given);
+        let place = options.spans.place(&child("/dependencies/resources", requirement.name.as_str()));
+        if let Some(span) = place.and_then(|place| place.key.clone()) {
+            for found in lowering.diagnostics.iter_mut().skip(earlier) {
+                found.labels.push(Label { span: span.clone(), text: String::new() });
+            }
         }
-        lowering.resource(requirement, requirements);
     }
     let value = Stack {
         id: StackId { app: requirements.app.clone(), environment: options.environment.clone() },
@@ -110,6 +117,24 @@ impl Lowering {
         let mut diagnostic = Diagnostic::new(code, severity, message);
         diagnostic.help = help;
         self.diagnostics.push(diagnostic);
+    }
+
+    /// One thing that the app needs: it is made, or it is said why not.
+    fn requirement(
+        &mut self,
+        requirement: &ResourceRequirement,
+        requirements: &Requirements,
+        given: &BTreeSet<VariableName>,
+    ) {
+        match pointed_elsewhere(requirement, given) {
+            Some(variable) => self.say(
+                POINTED_ELSEWHERE,
+                Severity::Info,
+                format!("`{}` is not made here: `{variable}` is set in the manifest", requirement.name),
+                None,
+            ),
+            None => self.resource(requirement, requirements),
+        }
     }
 
     fn resource(&mut self, requirement: &ResourceRequirement, requirements: &Requirements) {
