@@ -201,6 +201,16 @@ say '```'
 say "the edge beside other proxies" >&2
 say ""
 cargo bench --quiet --locked -p vrooli-deploy-edge --features tls --bench proxies -- "$peer_runs" 2 2>>"$work/out"
+# --- verdicts and redeploys ---------------------------------------------------------------
+say "verdicts" >&2
+cargo build --quiet --locked --release -p vrooli-deploy-tests --bin bench-verdict --bin bench-redeploy
+say ""
+"$target/release/bench-verdict" 10000
+
+# Beside haproxy, nginx and caddy where they are installed; about two minutes a row.
+say "redeploys under load" >&2
+say ""
+"$target/release/bench-redeploy" 20 100000 || say "requests failed in a row of ours: see standard error" >&2
 
 packages=$(cargo tree --locked -p vrooli-deploy-cli -e normal,build --prefix none -f '{p}' | sed 's/ (.*//' | sort -u | wc -l)
 say ""
