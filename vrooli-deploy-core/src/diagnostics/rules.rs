@@ -332,6 +332,7 @@ rules! {
     PREFLIGHT_FAILED "0915" "preflight-failed" Error;
     HOSTS_FAILED "0916" "hosts-cannot-be-used" Error;
     NO_HOSTS "0917" "no-hosts" Error;
+    HOST_NO_ROOM "0918" "no-room-on-host" Error;
 
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;

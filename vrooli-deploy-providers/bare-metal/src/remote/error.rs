@@ -97,6 +97,16 @@ pub enum RemoteError {
         /// What `sudo` said.
         words: String,
     },
+    /// What is to be sent does not fit. Nothing was sent.
+    #[error("{host} has {} MiB free, and {} MiB are needed", .free / 1_048_576, .needed / 1_048_576)]
+    NoRoom {
+        /// Which host.
+        host: HostName,
+        /// What is needed, in bytes, with what is left free.
+        needed: u64,
+        /// What is free, in bytes.
+        free: u64,
+    },
     /// The script ended with another status than 0.
     #[error("{phase} failed on {host} with status {status}")]
     Failed {
@@ -175,6 +185,7 @@ impl RemoteError {
             Self::TooLong { .. } => rules::PHASE_TOO_LONG,
             Self::Lost { .. } => rules::CONNECTION_LOST,
             Self::NoRoot { .. } => rules::HOST_NO_ROOT,
+            Self::NoRoom { .. } => rules::HOST_NO_ROOM,
             Self::Failed { .. } => rules::PHASE_FAILED,
             Self::Unreadable { .. } => rules::HOST_ANSWER,
             Self::Ssh { .. } => rules::SSH_UNUSABLE,
@@ -200,6 +211,7 @@ impl RemoteError {
             | Self::ChangedKey { .. }
             | Self::OtherKey { .. }
             | Self::TooLong { .. }
+            | Self::NoRoom { .. }
             | Self::Unreadable { .. }
             | Self::Name { .. }
             | Self::Cancelled { .. } => "",
@@ -237,6 +249,9 @@ impl RemoteError {
             Self::NoRoot { .. } => {
                 "log in as root, or let the account use sudo without a password: `NAME ALL=(ALL) NOPASSWD: ALL` in a file under /etc/sudoers.d".to_owned()
             }
+            Self::NoRoom { .. } => {
+                "make room (`apt-get clean`, `journalctl --vacuum-size=100M`), or give the server a larger disk".to_owned()
+            }
             Self::Failed { .. } | Self::Unreadable { .. } => {
                 "what it said is above; mend it on the server and run the command again".to_owned()
             }
@@ -262,6 +277,7 @@ impl From<RemoteError> for ProviderError {
             RemoteError::NoAnswer { .. } => ErrorKind::Timeout,
             RemoteError::TooLong { .. } | RemoteError::Lost { .. } => ErrorKind::Ambiguous,
             RemoteError::NoRoot { .. } => ErrorKind::Permission,
+            RemoteError::NoRoom { .. } => ErrorKind::Quota,
             RemoteError::Ssh { .. } => ErrorKind::Missing,
             RemoteError::File { .. } | RemoteError::Name { .. } => ErrorKind::Config,
             RemoteError::Cancelled { .. } => ErrorKind::Cancelled,

@@ -12,6 +12,8 @@ mod ssh;
 #[cfg(feature = "native")]
 mod ssh_config;
 mod ssh_words;
+#[cfg(feature = "native")]
+mod store;
 
 use async_trait::async_trait;
 use vrooli_deploy_core::provider::Cancellation;
@@ -25,6 +27,8 @@ pub use phase::{Phase, PhaseOutput, Privilege};
 #[cfg(feature = "native")]
 pub use ssh::{RoundTrips, SshConnections, SshHost, SshOptions};
 pub use ssh_words::Fingerprint;
+#[cfg(feature = "native")]
+pub use store::{Sent, StoredFile};
 
 use crate::host::HostName;
 

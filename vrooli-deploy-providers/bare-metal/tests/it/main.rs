@@ -13,6 +13,7 @@ mod keys;
 mod looking;
 mod rig;
 mod sessions;
+mod store;
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use vrooli_deploy_provider_bare_metal::remote::{
 use rig::Rig;
 
 fn main() -> std::process::ExitCode {
-    let trials = [keys::trials(), faults::trials(), sessions::trials(), looking::trials()];
+    let trials = [keys::trials(), faults::trials(), sessions::trials(), looking::trials(), store::trials()];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
 
