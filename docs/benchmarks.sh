@@ -201,6 +201,7 @@ say '```'
 say "the edge beside other proxies" >&2
 say ""
 cargo bench --quiet --locked -p vrooli-deploy-edge --features tls --bench proxies -- "$peer_runs" 2 2>>"$work/out"
+
 # --- verdicts and redeploys ---------------------------------------------------------------
 say "verdicts" >&2
 cargo build --quiet --locked --release -p vrooli-deploy-tests --bin bench-verdict --bin bench-redeploy
