@@ -38,6 +38,7 @@ struct Arguments {
     adopt: bool,
     in_process: bool,
     no_wait: bool,
+    allow_irreversible: bool,
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Arguments {
@@ -55,6 +56,7 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Arguments {
             "--adopt" => parsed.adopt = true,
             "--in-process" => parsed.in_process = true,
             "--no-wait" => parsed.no_wait = true,
+            "--allow-irreversible" => parsed.allow_irreversible = true,
             _ => plain.push(word),
         }
     }
@@ -203,6 +205,7 @@ async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), O
         "rollback" => {
             let mut options = RollbackOptions::default();
             options.to = arguments.to.as_ref().and_then(|r| r.parse().ok());
+            options.allow_irreversible = arguments.allow_irreversible;
             workspace.rollback(stack, &options, &run).await?
         }
         "stop" => workspace.stop(stack, &run).await?,

@@ -17,5 +17,6 @@ mod in_process;
 mod key;
 mod main_job;
 mod redeploys;
+mod rollback;
 mod strategies;
 mod vrooli;

@@ -395,6 +395,10 @@ impl StackState {
                 {
                     record.status = ReleaseStatus::Removed;
                 }
+                // A destroy that was cut short: nothing serves, and nothing is there to start.
+                if self.current == Some(old) {
+                    self.current = None;
+                }
             }
             _ => {}
         }

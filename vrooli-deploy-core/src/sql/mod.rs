@@ -2,6 +2,25 @@
 //! quotes, nested comments, backslash commands, data of `COPY … FROM STDIN`. Enough to
 //! know what a statement is; what it means is the server's business.
 
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::manifest::crosswalk::embedded;
+
+#[derive(Debug, Default, Deserialize)]
+struct Psql {
+    ends_statement: Vec<String>,
+}
+
+static PSQL: LazyLock<Psql> = LazyLock::new(|| embedded(include_str!("psql.json")));
+
+/// The backslash commands of `psql` that end a statement as `;` does.
+#[must_use]
+pub fn ending_commands() -> &'static [String] {
+    &PSQL.ends_statement
+}
+
 /// A piece of a script that does something. Bytes outside of pieces are comments and
 /// white space.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -289,9 +289,15 @@ impl Workspace {
         let mut strategy_notes = Vec::new();
         let unchanged = !options.force
             && current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        let serves = current.is_some_and(|current| serves(current, &units, &routing));
+        // What another hand removed cannot be started again.
+        let is_there = serves || !unchanged || {
+            let staged = fleet.staged(cx).await?;
+            current.is_some_and(|current| staged.iter().any(|there| there.number == current.number))
+        };
         match current {
-            Some(current) if unchanged => {
-                if !serves(current, &units, &routing) {
+            Some(current) if unchanged && is_there => {
+                if !serves {
                     let next = PlannedRelease {
                         number: current.number,
                         source: ReleaseSource::Staged { release: Box::new(current.clone()) },

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::sql::{self, Piece, PieceKind, Word};
+
 /// A statement that cannot be taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Irreversible {
@@ -87,101 +89,23 @@ struct Statement {
     words: Vec<String>,
 }
 
-/// Statements as upper-case words, without comments, strings, quoted names and bodies.
+/// Statements as upper-case words. Texts, bodies of functions among them, and signs are left
+/// out; a quoted name is an empty word: whatever it says, it is no key word.
 fn statements(sql: &str) -> Vec<Statement> {
-    let bytes = sql.as_bytes();
-    let mut all = Vec::new();
-    let mut now = Statement { line: 1, words: Vec::new() };
-    let (mut at, mut line) = (0, 1);
-    let lines = |from: usize, to: usize| bytes[from..to].iter().filter(|b| **b == b'\n').count();
-    while at < bytes.len() {
-        let rest = &bytes[at..];
-        let end = match rest {
-            [b'-', b'-', ..] => at + rest.iter().position(|b| *b == b'\n').unwrap_or(rest.len()),
-            [b'/', b'*', ..] => at + comment(rest),
-            [b'\'', ..] => at + quoted(rest, b'\''),
-            [b'"', ..] => {
-                // A name: whatever it says, it is no keyword.
-                now.words.push(String::new());
-                at + quoted(rest, b'"')
-            }
-            [b'$', ..] => at + dollar(rest),
-            [b';', ..] => {
-                let next = Statement { line, words: Vec::new() };
-                let done = std::mem::replace(&mut now, next);
-                if !done.words.is_empty() {
-                    all.push(done);
-                }
-                at + 1
-            }
-            [first, ..] if first.is_ascii_alphabetic() || *first == b'_' => {
-                let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-                if now.words.is_empty() {
-                    now.line = line;
-                }
-                now.words.push(String::from_utf8_lossy(&rest[..length]).to_ascii_uppercase());
-                at + length
-            }
-            _ => at + 1,
-        };
-        line += lines(at, end);
-        at = end;
-    }
-    if !now.words.is_empty() {
-        all.push(now);
-    }
-    all
-}
-
-/// Length of a comment; they nest.
-fn comment(rest: &[u8]) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    while at < rest.len() {
-        match &rest[at..] {
-            [b'/', b'*', ..] => {
-                depth += 1;
-                at += 2;
-            }
-            [b'*', b'/', ..] => {
-                depth -= 1;
-                at += 2;
-                if depth == 0 {
-                    return at;
-                }
-            }
-            _ => at += 1,
+    // What is not closed is refused before it is applied.
+    let pieces = sql::split(sql, sql::ending_commands()).unwrap_or_default();
+    let of_piece = |piece: Piece| match piece.kind {
+        PieceKind::Statement { words, .. } => {
+            let words = words.into_iter().filter_map(|word| match word {
+                Word::Plain(word) => Some(word.to_uppercase()),
+                Word::Quoted(_) => Some(String::new()),
+                Word::Text(_) | Word::Sign(_) => None,
+            });
+            Some(Statement { line: piece.line, words: words.collect() })
         }
-    }
-    rest.len()
-}
-
-/// Length of what is quoted; a doubled quote is one of its characters.
-fn quoted(rest: &[u8], quote: u8) -> usize {
-    let mut at = 1;
-    while at < rest.len() {
-        if rest[at] == quote {
-            if rest.get(at + 1) != Some(&quote) {
-                return at + 1;
-            }
-            at += 1;
-        }
-        at += 1;
-    }
-    rest.len()
-}
-
-/// Length of a body between `$tag$` and `$tag$`; 1 for a lone dollar.
-fn dollar(rest: &[u8]) -> usize {
-    let tag = rest[1..].iter().position(|b| *b == b'$').map(|end| &rest[..end + 2]);
-    let Some(tag) =
-        tag.filter(|tag| tag[1..tag.len() - 1].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_'))
-    else {
-        return 1;
+        PieceKind::Command { .. } => None,
     };
-    rest[tag.len()..]
-        .windows(tag.len())
-        .position(|window| window == tag)
-        .map_or(rest.len(), |at| at + 2 * tag.len())
+    pieces.into_iter().filter_map(of_piece).collect()
 }
 
 #[cfg(test)]
@@ -211,6 +135,7 @@ mod tests {
             "TRUNCATE a",
             "DELETE FROM a WHERE x",
             "ALTER TABLE a DROP b",
+            "SELECT 1 \\g\nDROP TABLE a",
         ] {
             assert_eq!(found(sql).len(), 1, "{sql}");
         }
@@ -231,6 +156,7 @@ mod tests {
             "SELECT \"DROP\" FROM \"TABLE\"",
             "CREATE TABLE b (a int REFERENCES a ON DELETE CASCADE)",
             "$ ; $1 'open",
+            "COPY a FROM STDIN;\nDROP TABLE a;\n\\.\n",
         ] {
             assert_eq!(found(sql), [], "{sql}");
         }

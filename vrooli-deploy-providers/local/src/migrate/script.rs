@@ -15,7 +15,6 @@ struct Known {
     left_out: Vec<LeftOut>,
     allowed_commands: Vec<String>,
     left_out_commands: Vec<String>,
-    ends_statement: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,7 +74,7 @@ pub(super) fn read(text: &str, place: Place<'_>) -> Result<Script> {
     if text.contains('\0') {
         return Err(refuse(place.file, 1, "the file holds a NUL byte and is no text", "save it as UTF-8"));
     }
-    let pieces = lexer::split(text, &KNOWN.ends_statement)
+    let pieces = lexer::split(text, lexer::ending_commands())
         .map_err(|open| refuse(place.file, open.line, &format!("{} is not closed", open.what), "close it"))?;
     let mut script = Script {
         text: text.to_owned(),
