@@ -156,6 +156,59 @@ fn a_watch_that_nobody_waits_for_is_ended_by_the_supervisor() {
     bench.expect_no_process();
 }
 
+/// Waits until somebody who holds the lease watches.
+fn being_watched(bench: &Bench) {
+    eventually("it watches", || {
+        let status = bench.run(&["status", "replicas"]).expect(0);
+        status["notes"].to_string().contains("being watched") && !status["lease"].is_null()
+    });
+}
+
+#[test]
+fn an_open_watch_keeps_no_hotfix_out() {
+    let bench = Bench::new();
+    let (app, url) = replicas(&bench, "{ watch: 10m }");
+    let path = app.to_str().unwrap();
+    bench.set_version(&app, "two");
+    bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    being_watched(&bench);
+    replace(&app, "watch: 10m", "drain: 1s");
+    replace(&app, "APP_VERSION: \"two\"", "APP_VERSION: \"three\"");
+    // What was watched is given up: the hotfix follows the release that was committed last.
+    assert_eq!(bench.run(&["deploy", path]).expect(0)["kind"], "applied");
+    assert_eq!(answered_by(&bench, &url), only("three"));
+
+    // Who decides about it is no less welcome than who deploys.
+    for (version, decision, serves) in [("four", "promote", "four"), ("five", "abort", "four")] {
+        if version == "four" {
+            replace(&app, "drain: 1s", "watch: 10m");
+        }
+        let text = std::fs::read_to_string(app.join("deployment.yaml")).unwrap();
+        let old = text.split("APP_VERSION: ").nth(1).unwrap().trim().to_owned();
+        replace(&app, &format!("APP_VERSION: {old}"), &format!("APP_VERSION: \"{version}\""));
+        bench.run(&["deploy", path, "--no-wait"]).expect(8);
+        being_watched(&bench);
+        bench.run(&[decision, "replicas"]).expect(0);
+        assert_eq!(answered_by(&bench, &url), only(serves), "{decision}");
+    }
+
+    // The same with a command that waits for its watch.
+    replace(&app, "APP_VERSION: \"five\"", "APP_VERSION: \"six\"");
+    let waiting = bench
+        .command(&["deploy", path])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    being_watched(&bench);
+    bench.run(&["rollback", "replicas"]).expect(0);
+    let left = crate::bench::ran(&waiting.wait_with_output().unwrap());
+    assert_eq!(left.code, Some(130), "{}", left.value);
+    assert_eq!(bench.run(&["status", "replicas"]).expect(0)["health"], "running");
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
 /// Begins a deployment and kills the command once it watches.
 fn killed_in_its_watch(bench: &Bench, app: &Path) {
     let mut child = bench

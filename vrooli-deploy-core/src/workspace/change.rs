@@ -71,6 +71,7 @@ impl Change {
         }
         let digest = self.plan.digest.clone();
         let steps = self.plan.steps.len();
+        let mut made_way = false;
         let mut outcome = if self.plan.is_empty() {
             Outcome {
                 kind: OutcomeKind::NoChange,
@@ -84,15 +85,17 @@ impl Change {
                 cancellation: self.session.run.cancellation.clone(),
                 detach: self.after.detach,
             };
-            engine
-                .apply(
-                    &*self.session.lease,
-                    &mut self.session.state,
-                    self.plan.clone(),
-                    options,
-                    &self.session.run.events,
-                )
-                .await?
+            let cancellation = options.cancellation.clone();
+            let work = engine.apply(
+                &*self.session.lease,
+                &mut self.session.state,
+                self.plan.clone(),
+                options,
+                &self.session.run.events,
+            );
+            let (outcome, way) = workspace.making_way(&stack, &cancellation, work).await;
+            made_way = way;
+            outcome?
         };
         let done = matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange);
         if done && let Some(stopped) = self.after.stopped {
@@ -120,7 +123,7 @@ impl Change {
             steps,
             plan: digest,
         };
-        self.session.end().await?;
+        self.session.end(made_way).await?;
         Ok(report)
     }
 }

@@ -54,6 +54,9 @@ impl Workspace {
         if !waiting(&self.0.store.load(stack).await?.open) {
             return Err(nothing_waits(stack));
         }
+        if decision == Decision::Watch && self.is_asked_for(stack).await? {
+            return Err(made_way(stack));
+        }
         let session = self.session(stack, &source.provider, run, command, Interrupted::Decide).await?;
         if !waiting(&session.state.open) {
             return Err(nothing_waits(stack));
@@ -69,8 +72,11 @@ impl Session {
         let plan = self.state.open.as_ref().map(|open| (open.plan.digest.clone(), open.plan.steps.len()));
         let engine = self.engine().await?;
         let options = ApplyOptions { cancellation: self.run.cancellation.clone(), ..ApplyOptions::default() };
-        let outcome: Outcome =
-            engine.proceed(&*self.lease, &mut self.state, decision, options, &self.run.events).await?;
+        let (workspace, stack) = (self.workspace.clone(), self.stack.clone());
+        let cancellation = options.cancellation.clone();
+        let work = engine.proceed(&*self.lease, &mut self.state, decision, options, &self.run.events);
+        let (outcome, made_way) = workspace.making_way(&stack, &cancellation, work).await;
+        let outcome: Outcome = outcome?;
         let urls = self.fleet()?.urls(&self.context()).await.unwrap_or_default();
         let (digest, steps) = plan.unwrap_or_else(|| (crate::names::Digest::of(&[]), 0));
         let report = Report {
@@ -81,8 +87,15 @@ impl Session {
             steps,
             plan: digest,
         };
-        self.end().await?;
+        self.end(made_way).await?;
         Ok(report)
+    }
+}
+
+fn made_way(stack: &StackId) -> OperationError {
+    OperationError::Nothing {
+        message: format!("somebody else goes on with `{stack}`"),
+        help: format!("`vrooli-deploy status {}` shows how it is", stack.app),
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod estimate;
 mod fitness;
 mod live;
+mod making_way;
 mod options;
 mod power;
 mod profiles;

@@ -75,7 +75,7 @@ impl Workspace {
             run_url: run.run_url.clone(),
         });
         let provider = self.provider(stack, provider).await?;
-        let lease = self.0.store.acquire(stack, &holder).await?;
+        let lease = self.acquire(stack, &holder).await?;
         let state = self.0.store.load(stack).await?;
         let mut session = Session {
             workspace: self.clone(),
@@ -121,12 +121,14 @@ impl Session {
         Ok(self.fleet()?.revive(&self.context()).await?)
     }
 
-    /// Gives the lease up. A watch that is left open is taken over by what runs there.
-    pub(super) async fn end(self) -> Result<(), OperationError> {
+    /// Gives the lease up. A watch that is left open is taken over by what runs there, if it did
+    /// not make way for somebody.
+    pub(super) async fn end(self, made_way: bool) -> Result<(), OperationError> {
         let cx = self.context();
         let watched =
             self.state.open.as_ref().and_then(|open| open.held.as_ref()).is_some_and(|h| h.watching);
-        let fleet = self.provider.fleet().filter(|fleet| watched && fleet.capabilities().keeps_watch);
+        let fleet =
+            self.provider.fleet().filter(|fleet| watched && !made_way && fleet.capabilities().keeps_watch);
         self.lease.release().await?;
         if let Some(fleet) = fleet {
             fleet.keep_watch(&cx).await?;
