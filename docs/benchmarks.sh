@@ -192,6 +192,17 @@ grep '^a plan of' "$work/journal"
 awk '{ print $13 }' "$work/rounds" | sort -n | awk '{ t[NR] = $1 } END { printf "difference: median %d µs, %d to %d\n", t[int((NR + 1) / 2)], t[1], t[NR] }'
 say '```'
 
+# --- verdicts and redeploys ---------------------------------------------------------------
+say "verdicts" >&2
+cargo build --quiet --locked --release -p vrooli-deploy-tests --bin bench-verdict --bin bench-redeploy
+say ""
+"$target/release/bench-verdict" 10000
+
+# Beside haproxy, nginx and caddy where they are installed; about two minutes a row.
+say "redeploys under load" >&2
+say ""
+"$target/release/bench-redeploy" 20 100000 || say "requests failed in a row of ours: see standard error" >&2
+
 packages=$(cargo tree --locked -p vrooli-deploy-cli -e normal,build --prefix none -f '{p}' | sed 's/ (.*//' | sort -u | wc -l)
 say ""
 say "Default build: $packages packages. Release binary: $(stat -c %s "$ours" | awk '{ printf "%.1f MB", $1 / 1e6 }')."

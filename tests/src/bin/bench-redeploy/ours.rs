@@ -71,9 +71,12 @@ pub(crate) async fn run(case: &Case, size: Size) -> io::Result<Row> {
     let ground = Ground::new(case)?;
     let done = redeploy(case, size, &ground).await;
     // Nothing is to run on, whatever came of it.
-    let ended = ground.command(&["destroy", ground.name, "--data", ground.name, "--yes"]).await;
+    let ended = ground.command(&["destroy", ground.name, &format!("--data={}", ground.name), "--yes"]).await;
     let row = done?;
-    ended.map(|_| row)
+    match ended?["exit_code"].as_u64() {
+        Some(0) => Ok(row),
+        other => Err(io::Error::other(format!("destroy ended with {other:?}"))),
+    }
 }
 
 async fn redeploy(case: &Case, size: Size, ground: &Ground) -> io::Result<Row> {

@@ -29,6 +29,10 @@ const GREETING: Duration = Duration::from_secs(30);
 /// Every request has the effect of once.
 const TRIES: u32 = 3;
 
+/// Calls of one plan run side by side: the first of them replaces an older supervisor, the others
+/// find the new one. Two successors would ask each other to step down.
+static REPLACING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 impl SupervisorClient {
     /// Sends a request and waits for its answer, until the deadline of the call or its
     /// cancellation (P4).
@@ -84,7 +88,12 @@ impl SupervisorClient {
                 Ok(Some((stream, _))) => {
                     replaced = true;
                     drop(stream);
-                    if let Some(Supervision::Detached(program)) = &self.starter {
+                    let _alone = REPLACING.lock().await;
+                    if let Some(Supervision::Detached(program)) = &self.starter
+                        && let Ok(Some((stream, greeting))) = self.dial(name).await
+                        && self.is_outdated(&greeting)
+                    {
+                        drop(stream);
                         // The successor asks it to step down, and for what only it knows.
                         self.spawn(program.clone(), true).await?;
                     }
