@@ -147,16 +147,7 @@ impl Control {
     pub(crate) fn set_site(&self, table: SiteTable) -> Result<Option<SiteTable>, Refusal> {
         let site = table.site.clone();
         self.check_fence(&site, table.fence)?;
-        let bad = |error: crate::table::TableError| Refusal::Table {
-            site: site.clone(),
-            reason: error.to_string(),
-        };
-        table.check().map_err(bad)?;
-        {
-            let sites = self.sites.borrow();
-            let others = sites.values().map(|held| &held.table);
-            table.check_beside(others).map_err(bad)?;
-        }
+        self.check_table(&table)?;
         let held = Held::new(table);
         let mut sites = self.sites.borrow().clone();
         let mut fences = self.fences.borrow().clone();
@@ -164,6 +155,30 @@ impl Control {
         let previous = sites.insert(site, held).map(|held| held.current());
         self.change(sites, fences)?;
         Ok(previous)
+    }
+
+    /// What the successor of a retired edge serves, for the connections that are left here. The
+    /// state file is the successor's.
+    pub(crate) fn follow(&self, table: SiteTable) -> Result<(), Refusal> {
+        if !self.stopping.get() {
+            return Err(Refusal::NotRetired);
+        }
+        self.check_table(&table)?;
+        self.sites.borrow_mut().insert(table.site.clone(), Held::new(table));
+        self.publish();
+        self.revert_changed.notify_one();
+        Ok(())
+    }
+
+    fn check_table(&self, table: &SiteTable) -> Result<(), Refusal> {
+        let site = &table.site;
+        let bad = |error: crate::table::TableError| Refusal::Table {
+            site: site.clone(),
+            reason: error.to_string(),
+        };
+        table.check().map_err(bad)?;
+        let sites = self.sites.borrow();
+        table.check_beside(sites.values().map(|held| &held.table)).map_err(bad)
     }
 
     pub(crate) fn remove_site(&self, site: &SiteId, fence: u64) -> Result<Option<SiteTable>, Refusal> {
@@ -393,7 +408,10 @@ impl Control {
         }
         // Serving right matters more than a full disk; the file is written with the next
         // change, and until then a restart reverts again.
-        if let Err(error) = save(&self.file, &self.sites.borrow(), &self.fences.borrow()) {
+        // Once retired the file is the successor's, which reverts by itself.
+        if !self.stopping.get()
+            && let Err(error) = save(&self.file, &self.sites.borrow(), &self.fences.borrow())
+        {
             tracing::error!(%error, "could not write the edge's state file");
         }
         self.publish();

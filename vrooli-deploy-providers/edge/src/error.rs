@@ -120,6 +120,9 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+    /// It serves; it has no successor to follow.
+    #[error("the edge has not been retired: it is told by `set_site`")]
+    NotRetired,
     /// The edge is about to end.
     #[error("the edge is stopping")]
     Stopping,

@@ -265,6 +265,16 @@ impl EdgeLink {
         }
     }
 
+    /// Tells a retired edge (see [`EdgeLink::retire`]) what its successor serves: from then on
+    /// requests on connections that it still has follow this table, and what its release no
+    /// longer serves can be drained. Nothing is written: the state is the successor's.
+    ///
+    /// # Errors
+    /// [`Refusal::NotRetired`] and [`Refusal::Table`]; nothing was changed then.
+    pub async fn follow(&self, table: SiteTable) -> Result<(), EdgeError> {
+        self.call(Call::Follow { table: Box::new(table) }, CALL).await.map(drop)
+    }
+
     /// Removes a site; returns what it was. Its fence is kept, so that a table from an older
     /// lease cannot bring it back.
     ///

@@ -87,6 +87,9 @@ pub(crate) enum Call {
     SetSite {
         table: Box<SiteTable>,
     },
+    Follow {
+        table: Box<SiteTable>,
+    },
     RemoveSite {
         site: SiteId,
         fence: u64,

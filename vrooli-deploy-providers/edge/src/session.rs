@@ -168,6 +168,10 @@ impl Session {
                     let previous = self.control.set_site(*table);
                     self.reply(id, previous.map(|table| Answer::Previous(table.map(Box::new)))).await;
                 }
+                Call::Follow { table } => {
+                    let followed = self.control.follow(*table);
+                    self.reply(id, followed.map(|()| Answer::Done)).await;
+                }
                 Call::RemoveSite { site, fence } => {
                     let previous = self.control.remove_site(&site, fence);
                     self.reply(id, previous.map(|table| Answer::Previous(table.map(Box::new)))).await;

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::AsyncReadExt as _;
 use vrooli_deploy_edge::{Edge, EdgeError, EdgeLink, EdgeOptions, EdgeReader, ListenerId, Refusal};
 
-use crate::cutover::Load;
+use crate::cutover::{Load, websocket};
 use crate::support::{App, Client, Rig, command, get, listen, listener_id, release, site, table, until};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -137,6 +138,34 @@ pub(crate) async fn is_replaced_without_a_lost_request() {
     let sent = load.posts.clone();
     assert_eq!(load.end().await, Vec::<String>::new());
     assert_eq!(app.posts(), sent.load(Ordering::Relaxed));
+    rig.edge.stop(LONG).await.unwrap();
+}
+
+/// An upgrade of the edge in the middle of a release: what the old process still carries goes
+/// to the new release, and what cannot is told so.
+pub(crate) async fn a_retired_edge_follows_and_drains() {
+    let mut rig = Rig::process().await;
+    let (old, new) = (App::start("old").await, App::start("new").await);
+    rig.serve("r1", old.address).await;
+    let mut socket = websocket(rig.address).await;
+    let mut kept = Client::connect(rig.address).await.unwrap();
+    assert_eq!(kept.get("/").await.unwrap().text(), "old");
+    let retired = rig.edge.clone();
+    let both: &[(&str, u32, &[SocketAddr])] = &[("r1", 0, &[old.address]), ("r2", 100, &[new.address])];
+    assert!(matches!(retired.follow(table(1, both)).await, Err(EdgeError::Refused(Refusal::NotRetired))));
+    rig.edge = rig.edge.replace(rig.command(), LONG).await.unwrap();
+
+    rig.edge.set_site(table(1, both)).await.unwrap();
+    let drained = retired.drain(&site(), &release("r1"), Duration::ZERO).await;
+    assert!(matches!(drained, Err(EdgeError::Refused(Refusal::StillRouted { .. }))), "{drained:?}");
+    retired.follow(table(1, both)).await.unwrap();
+    assert_eq!(kept.get("/").await.unwrap().text(), "new");
+    let report = retired.drain(&site(), &release("r1"), Duration::from_millis(50)).await.unwrap();
+    assert_eq!(report.cut, 1, "{report:?}");
+    let mut rest = Vec::new();
+    socket.stream.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"\x88\x02\x03\xf4", "a close frame: 1012");
+    assert!(retired.closed().await.status.unwrap().success());
     rig.edge.stop(LONG).await.unwrap();
 }
 

@@ -84,6 +84,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::a_killed_edge_refuses_nobody,
         lifecycle::an_edge_without_its_supervisor_serves_on_and_is_taken_over,
         lifecycle::is_replaced_without_a_lost_request,
+        lifecycle::a_retired_edge_follows_and_drains,
         lifecycle::two_never_serve_the_same_state,
         lifecycle::ends_politely_on_sigterm,
         lifecycle::says_goodbye_to_what_never_ends,

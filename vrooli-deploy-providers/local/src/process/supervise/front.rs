@@ -38,6 +38,8 @@ pub(super) struct Front {
 #[derive(Debug, Default)]
 struct State {
     link: Option<Arc<EdgeLink>>,
+    /// Edges that were replaced and may still be busy.
+    retired: Vec<Arc<EdgeLink>>,
     listeners: BTreeMap<edge::ListenerId, TcpListener>,
     sites: BTreeMap<edge::SiteId, Told>,
 }
@@ -65,6 +67,18 @@ impl Told {
 }
 
 impl State {
+    /// Tells edges that were replaced what is served now, for connections that they still have.
+    /// One that has ended, or is too old to be told, is let go: it ends what it carries itself.
+    async fn tell_retired(&mut self, supervisor: &Supervisor, table: &edge::SiteTable) {
+        for link in std::mem::take(&mut self.retired) {
+            match link.follow(table.clone()).await {
+                Ok(()) => self.retired.push(link),
+                Err(edge::EdgeError::Closed) => {}
+                Err(e) => supervisor.note(&format!("a replaced edge cannot be told: {}", chain(&e))),
+            }
+        }
+    }
+
     fn is_needed(&self) -> bool {
         !self.listeners.is_empty()
     }
@@ -106,7 +120,8 @@ impl Front {
             && let Ok(command) = command(supervisor)
         {
             supervisor.note("the edge is of another version and is replaced");
-            link = link.replace(command, REPLACED_GRACE).await?;
+            let successor = link.replace(command, REPLACED_GRACE).await?;
+            state.retired.push(Arc::new(std::mem::replace(&mut link, successor)));
         }
         state.link = Some(Arc::new(link));
         Ok(true)
@@ -176,6 +191,9 @@ impl Front {
             Ok((link, _)) => link.set_site(table.clone()).await.map(drop).map_err(|e| failed(&e)),
             Err(e) => Err(e),
         };
+        if told.is_ok() {
+            state.tell_retired(supervisor, &table).await;
+        }
         if told.is_err() {
             match before {
                 Some(before) => state.sites.insert(table.site, before),
@@ -208,18 +226,25 @@ impl Front {
         backends: BTreeSet<SocketAddr>,
         deadline: Duration,
     ) -> Result<DrainReport> {
-        let link = self.state.lock().await.link.clone();
-        let Some(link) = link else {
-            return Ok(DrainReport::default());
+        let (link, retired) = {
+            let state = self.state.lock().await;
+            (state.link.clone(), state.retired.clone())
         };
         let name = edge::ReleaseName::new(release.to_string())
             .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))?;
-        match link.drain_backends(&site(stack)?, &name, backends, deadline).await {
-            Ok(report) => Ok(DrainReport { cut: u32::try_from(report.cut).unwrap_or(u32::MAX) }),
-            // What was in flight went with it.
-            Err(edge::EdgeError::Closed) => Ok(DrainReport::default()),
-            Err(e) => Err(failed(&e)),
+        let site = site(stack)?;
+        let all = link.iter().chain(&retired);
+        let drains = all.map(|link| link.drain_backends(&site, &name, backends.clone(), deadline));
+        let mut cut = 0;
+        for drained in futures_util::future::join_all(drains).await {
+            match drained {
+                Ok(report) => cut += report.cut,
+                // What was in flight went with it.
+                Err(edge::EdgeError::Closed) => {}
+                Err(e) => return Err(failed(&e)),
+            }
         }
+        Ok(DrainReport { cut: u32::try_from(cut).unwrap_or(u32::MAX) })
     }
 
     /// What the edge counted.
