@@ -26,7 +26,7 @@ pub use keys::{HostKeys, OfferedKey};
 pub use phase::{Phase, PhaseOutput, Privilege};
 #[cfg(feature = "native")]
 pub use ssh::{RoundTrips, SshConnections, SshHost, SshOptions};
-pub use ssh_words::Fingerprint;
+pub use ssh_words::{Fingerprint, FingerprintError};
 #[cfg(feature = "native")]
 pub use store::{Sent, StoredFile};
 
