@@ -326,9 +326,10 @@ impl From<OperationError> for Failure {
         match error {
             OperationError::Input(diagnostics) => {
                 let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error);
-                failure.message = match errors().count() {
-                    0 | 1 => "the input cannot be used".to_owned(),
-                    n => format!("the input cannot be used: {n} errors"),
+                failure.message = match (errors().next(), errors().count()) {
+                    (Some(only), 1) => only.message.clone(),
+                    (_, 0) => "the input cannot be used".to_owned(),
+                    (_, n) => format!("the input cannot be used: {n} errors"),
                 };
                 failure.code = errors().next().map(|d| d.code.to_string());
                 failure.help =
@@ -348,6 +349,11 @@ impl From<OperationError> for Failure {
 }
 
 impl Failure {
+    /// Is this one of its diagnostics over again?
+    pub(crate) fn is_a_diagnostic(&self) -> bool {
+        self.diagnostics.iter().any(|d| d.severity == Severity::Error && d.message == self.message)
+    }
+
     fn provider(&mut self, error: &ProviderError) {
         if let Some(id) = error.request_id() {
             self.facts.push(Fact { name: "request id".to_owned(), value: id.to_owned() });

@@ -156,13 +156,18 @@ fn finish(console: &Console, command: &str, result: Result<Done, Failure>) -> Ex
         Ok(done) => done,
         Err(failure) => {
             if !failure.diagnostics.is_empty() {
-                console.error(&output::diagnostics(console.err, console.width(), &failure.diagnostics));
+                // What refused it is read last, where the eye is.
+                let mut drawn = failure.diagnostics.clone();
+                drawn.sort_by_key(|diagnostic| diagnostic.severity);
+                console.error(&output::diagnostics(console.err, console.width(), &drawn));
                 for diagnostic in &failure.diagnostics {
                     console.line(&Line::Diagnostic(diagnostic.into()));
                 }
             }
             if failure.exit == 130 {
                 console.error(&failure.message);
+            } else if failure.is_a_diagnostic() {
+                console.error(&output::more(console.err, &failure));
             } else {
                 console.error(&output::failure(console.err, &failure));
             }

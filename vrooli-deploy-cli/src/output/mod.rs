@@ -33,7 +33,7 @@ pub(crate) use estimate::{estimate, price_rows};
 pub(crate) use fitness::{analysis, consequences, fitness, tiers};
 pub(crate) use hosts::{host, hosts, is_it, preflight, trusted};
 pub(crate) use journal::record;
-pub(crate) use outcome::{failure, report};
+pub(crate) use outcome::{failure, more, report};
 pub(crate) use plan::plan;
 pub(crate) use profile::{difference, instant, profile, read_from};
 pub(crate) use progress::Progress;

@@ -37,6 +37,11 @@ pub(crate) fn failure(paint: Paint, failure: &Failure) -> String {
     text
 }
 
+/// What follows a failure whose diagnostic has said it all.
+pub(crate) fn more(paint: Paint, failure: &Failure) -> String {
+    failure.help.as_ref().map(|help| format!("  {}", paint.dim(&indented(help)))).unwrap_or_default()
+}
+
 fn indented(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n    ")
 }

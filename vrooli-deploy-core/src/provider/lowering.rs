@@ -49,9 +49,14 @@ impl<'a> Lowering<'a> {
     }
 
     /// Says something about a place of the manifest, given as a JSON pointer.
-    pub fn say_at(&mut self, pointer: &str, diagnostic: Diagnostic) {
+    pub fn say_at(&mut self, pointer: &str, mut diagnostic: Diagnostic) {
         let place = self.options.spans.place(pointer);
         let span = place.and_then(|place| place.value.clone().or_else(|| place.key.clone()));
+        // What a profile or a flag chose stands in no file: its key is the place.
+        if span.is_none() && diagnostic.severity == Severity::Error {
+            let key = pointer.trim_start_matches('/').replace('/', ".");
+            diagnostic.message = format!("`{key}`: {}", diagnostic.message);
+        }
         self.diagnostics.push(diagnostic.at(span, ""));
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile, absolute, input, unknown};
 use crate::diagnostics::{Checked, Severity, rules};
+use crate::fitness::load as load_to_assess;
 use crate::manifest::yaml::SourceFile;
 use crate::manifest::{DeploymentManifest, Layer, Layers, SwapConfig, folder_of};
 use crate::names::{DependencyName, StackId};
@@ -177,11 +178,11 @@ fn swap_one(profile: &mut Profile, swap: &SwapConfig) {
     }
 }
 
-/// The app's own manifest, which must be one that can be used.
+/// The app's own manifest. Files that it names and that are not there keep nobody from writing
+/// down what is planned for it: validation and deployments refuse them.
 pub(super) fn manifest_of(scenario: &Path) -> Result<DeploymentManifest, OperationError> {
-    load_layered(scenario, &Layers::default())
-        .map(|(loaded, _)| loaded.manifest)
-        .map_err(OperationError::Input)
+    let loaded = load_to_assess(scenario).into_result().map_err(OperationError::Input)?;
+    Ok(loaded.0.manifest)
 }
 
 /// The folder that relative paths of an app start at.
