@@ -211,18 +211,29 @@ fn an_open_watch_keeps_no_hotfix_out() {
 
 /// Begins a deployment and kills the command once it watches.
 fn killed_in_its_watch(bench: &Bench, app: &Path) {
+    let said = app.with_file_name("deploy.said");
+    let file = std::fs::File::create(&said).unwrap();
     let mut child = bench
         .command(&["deploy", app.to_str().unwrap()])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
         .spawn()
         .unwrap();
-    eventually("it watches", || {
+    let watches = || {
         let status = bench.run(&["status", "replicas"]).expect(0);
         status["notes"].as_array().is_some_and(|notes| {
             notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("being watched")))
         })
-    });
+    };
+    let end = Instant::now() + PATIENCE;
+    while !watches() {
+        let ended = child.try_wait().unwrap();
+        if ended.is_some() || Instant::now() > end {
+            let said = std::fs::read_to_string(&said).unwrap_or_default();
+            panic!("never watches; the command ended: {ended:?}, and said:\n{said}");
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
     child.kill().unwrap();
     child.wait().unwrap();
 }
