@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -14,6 +14,7 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use crate::failure;
 use crate::layout::Layout;
+use crate::process::sockets::{holder, probe};
 
 /// A range of port numbers, both ends included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -68,7 +69,7 @@ fn start(workspace: uuid::Uuid, stack: &StackId, key: &ResourceKey, length: usiz
 
 /// Can this port be listened on?
 fn is_free(listen: IpAddr, port: u16) -> io::Result<bool> {
-    match TcpListener::bind(SocketAddr::new(listen, port)) {
+    match probe(SocketAddr::new(listen, port)) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(false),
         Err(error) => Err(error),
@@ -220,64 +221,6 @@ pub(crate) fn taken(listen: IpAddr, port: u16) -> ProviderError {
         .with_help("stop that process, or choose another port with `--port`")
 }
 
-/// A process that listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Its process id.
-    pub pid: u32,
-    /// Its name.
-    pub name: String,
-}
-
-/// Who listens on a port, as far as this user may see.
-#[must_use]
-pub fn holder(port: u16) -> Option<Holder> {
-    let inodes: BTreeSet<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .flat_map(|text| listening_inodes(&text, port))
-        .collect();
-    if inodes.is_empty() {
-        return None;
-    }
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        for descriptor in descriptors.flatten() {
-            let Ok(target) = fs::read_link(descriptor.path()) else {
-                continue;
-            };
-            let socket = target
-                .to_str()
-                .and_then(|t| t.strip_prefix("socket:[")?.strip_suffix(']').map(str::to_owned));
-            if socket.is_some_and(|inode| inodes.contains(&inode)) {
-                let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                return Some(Holder { pid, name: name.trim().to_owned() });
-            }
-        }
-    }
-    None
-}
-
-/// Inodes of sockets in state LISTEN on a port, from the kernel's table.
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
-    const LISTEN: &str = "0A";
-    let suffix = format!(":{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            (fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == LISTEN)
-                .then(|| fields.get(9).map(|i| (*i).to_owned()))?
-        })
-        .collect()
-}
-
 /// The lock under which numbers are chosen in a workspace.
 pub(crate) async fn lock(cx: &vrooli_deploy_core::provider::OpCtx, layout: &Layout) -> Result<fs::File> {
     crate::files::lock(cx, &layout.root().join("ports.lock"), "choosing a port").await
@@ -285,6 +228,8 @@ pub(crate) async fn lock(cx: &vrooli_deploy_core::provider::OpCtx, layout: &Layo
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -309,7 +254,6 @@ mod tests {
             println!("skipped: no /proc here");
             return;
         }
-        assert_eq!(holder(port).unwrap().pid, std::process::id());
         let error = taken(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
     }

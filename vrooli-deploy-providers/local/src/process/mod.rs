@@ -28,7 +28,7 @@ mod protocol;
 mod record;
 mod shim;
 mod socket;
-mod sockets;
+pub(crate) mod sockets;
 mod supervise;
 mod supervision;
 mod table;

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -108,11 +109,22 @@ pub(crate) fn allocate(
     Ok(after)
 }
 
-/// Checks that a unit that is about to start can listen on its ports.
+/// How long a port may be in use by nobody who can be seen: a process that is just ending, or a
+/// child between fork and exec that holds what its parent has closed.
+const PASSING: Duration = Duration::from_secs(1);
+
+/// Checks that a unit that is about to start can listen on its ports. Blocks for up to a second
+/// where one is in use and nobody is seen to use it.
 pub(crate) fn check_free(unit: &UnitId, ports: &BTreeMap<PortName, u16>) -> Result<()> {
+    let until = Instant::now() + PASSING;
     for (name, number) in ports {
-        if !is_free(*number) {
-            let who = sockets::holder(*number)
+        while !is_free(*number) {
+            let holder = sockets::holder(*number);
+            if holder.is_none() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            let who = holder
                 .map_or_else(|| "another process".to_owned(), |h| format!("{} (process {})", h.name, h.pid));
             return Err(ProviderError::new(
                 ErrorKind::Conflict,
@@ -213,7 +225,7 @@ fn is_free(port: u16) -> bool {
         Ipv6Addr::LOCALHOST.into(),
         Ipv6Addr::UNSPECIFIED.into(),
     ];
-    addresses.into_iter().all(|address| match TcpListener::bind(SocketAddr::new(address, port)) {
+    addresses.into_iter().all(|address| match sockets::probe(SocketAddr::new(address, port)) {
         Ok(_) => true,
         // A machine without IPv6 is none that has the port taken.
         Err(e) => address.is_ipv6() && e.kind() != io::ErrorKind::AddrInUse,
@@ -222,6 +234,8 @@ fn is_free(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -230,6 +244,17 @@ mod tests {
         let range = |first, last| Range { first, last };
         assert_eq!(usable(range(25000, 25002), range(25001, 60999)), [25000]);
         assert_eq!(usable(range(25000, 25002), range(1024, 60999)).first(), Some(&61000));
+    }
+
+    #[test]
+    fn looking_whether_a_port_is_free_takes_it_from_nobody() {
+        let port = choose("probed", &BTreeSet::new()).unwrap();
+        let probe = sockets::probe((Ipv4Addr::UNSPECIFIED, port).into()).unwrap();
+        assert!(is_free(port));
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        drop(probe);
+        assert!(!is_free(port));
+        drop(listener);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// A process that listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,19 @@ pub(crate) fn holder(port: u16) -> Option<Holder> {
         }
     }
     None
+}
+
+/// A socket at an address that somebody may want to listen on, to see whether they could. It
+/// never listens: such a one keeps neither a listener nor another of its kind away, also where a
+/// child that was just forked still holds it.
+///
+/// # Errors
+/// When somebody listens there (`AddrInUse`), or this user or machine cannot.
+pub(crate) fn probe(address: SocketAddr) -> io::Result<Socket> {
+    let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    probe.set_reuse_address(true)?;
+    probe.bind(&address.into())?;
+    Ok(probe)
 }
 
 /// Addresses that a process and its descendants listen on, in order. Empty where that cannot
