@@ -279,7 +279,7 @@ impl Workspace {
             }
             EnvValue::from_output(state.resources.get(&reference.key)?.outputs.get(&reference.output)?)
         };
-        let expired = expired(state, prepared.manifest.strategy.keep, Timestamp::now());
+        let no_longer_kept = |next| expired(state, next, prepared.manifest.strategy.keep, Timestamp::now());
         let strategy = self.0.strategies.get(&prepared.strategy)?;
         let fleet_capabilities = fleet.capabilities();
         let mut release = None;
@@ -300,6 +300,7 @@ impl Workspace {
                         number: current.number,
                         source: ReleaseSource::Staged { release: Box::new(current.clone()) },
                     };
+                    let expired = no_longer_kept(next.number);
                     release_steps = start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
                     release = Some(next);
                 }
@@ -313,6 +314,7 @@ impl Workspace {
                         draft: Box::new(prepared.draft.clone()),
                     },
                 };
+                let expired = no_longer_kept(next.number);
                 let situation = Situation {
                     next: &next,
                     current,
