@@ -285,8 +285,15 @@ impl Workspace {
         let mut release = None;
         let mut release_steps: Vec<Step> = Vec::new();
         let mut strategy_notes = Vec::new();
-        let unchanged = !options.force
-            && current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        let same = current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        let unchanged = same && !options.force;
+        let because = match current {
+            None => "there is no release yet",
+            Some(current) if current.bundle.artefact.source != source => "its source changed",
+            Some(_) if !same => "its configuration changed",
+            Some(_) if options.force => "forced",
+            Some(_) => "what was built of it is gone",
+        };
         let serves = current.is_some_and(|current| serves(current, &units, &routing));
         // What another hand removed cannot be started again.
         let is_there = serves || !unchanged || {
@@ -322,6 +329,7 @@ impl Workspace {
                     units: &units,
                     fleet: &fleet_capabilities,
                     config: &prepared.manifest.strategy,
+                    because,
                     expired: &expired,
                 };
                 release_steps = strategy.steps(&situation)?;

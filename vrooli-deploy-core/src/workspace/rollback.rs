@@ -58,6 +58,7 @@ impl Workspace {
             units: &units,
             fleet: &capabilities,
             config: &config,
+            because: "a rollback",
             expired: &expired,
         };
         let release_steps = strategy.steps(&situation)?;

@@ -88,7 +88,9 @@ pub(super) fn start_steps(
     expired: &[ReleaseNumber],
 ) -> Vec<Step> {
     let config = StrategyConfig::default();
-    let situation = Situation { next, current: None, routing, units, fleet, config: &config, expired };
+    let because = "it does not serve";
+    let situation =
+        Situation { next, current: None, routing, units, fleet, config: &config, because, expired };
     let running: BTreeSet<_> = units
         .iter()
         .filter(|u| u.release == next.number && u.state == UnitState::Running)
