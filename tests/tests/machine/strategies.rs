@@ -131,6 +131,26 @@ fn a_hold_is_promoted_or_given_up() {
 }
 
 #[test]
+fn what_was_promoted_asks_nobody_again() {
+    let bench = Bench::new();
+    // Nobody asks anything of it: each watch sees too little, and would hold.
+    let canary =
+        "{ type: canary, steps: [20, 60], watch: 1s, min_requests: 100000, inconclusive: hold, hold: true }";
+    let (app, url) = replicas(&bench, canary);
+    let path = app.to_str().unwrap();
+    bench.set_version(&app, "two");
+    bench.run(&["deploy", path]).expect(8);
+    let promoted = bench.run(&["promote", "replicas"]).expect(0);
+    assert_eq!((&promoted["kind"], &promoted["release"]), (&"applied".into(), &"r2".into()));
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    assert_eq!(bench.run(&["status", "replicas"]).expect(0)["health"], "running");
+    // What was promoted is what is wanted: there is nothing to hold again.
+    assert_eq!(bench.run(&["deploy", path]).expect(0)["kind"], "no_change");
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
+#[test]
 fn a_watch_that_nobody_waits_for_is_ended_by_the_supervisor() {
     let bench = Bench::new();
     let (app, url) = replicas(&bench, "{ watch: 3s, min_requests: 1 }");

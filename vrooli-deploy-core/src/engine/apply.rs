@@ -180,6 +180,11 @@ pub(super) async fn roll_back(
     }
 }
 
+/// Did a person take the release for good?
+fn is_promoted(state: &StackState) -> bool {
+    state.open.as_ref().is_some_and(|open| open.promoted)
+}
+
 /// A sign of life, after some time.
 fn renewal<'a>(calls: &'a Calls<'a>) -> BoxFuture<'a, StepResult<()>> {
     async move {
@@ -363,6 +368,13 @@ impl<'a> Forward<'a> {
                 continue;
             }
             if matches!(step.action, StepAction::Release { action: ReleaseAction::Hold, .. }) {
+                if is_promoted(journal.state) {
+                    entries.push(Entry::Succeeded { step: step.id.clone(), output: StepOutput::Nothing });
+                    journal.append(&std::mem::take(&mut entries)).await?;
+                    calls.events.send(&Event::StepSucceeded { step: step.id.clone(), millis: 0 });
+                    self.done(at);
+                    continue;
+                }
                 self.held = Some(HeldAt {
                     step: step.id.clone(),
                     reason: "a person decides".to_owned(),
@@ -444,6 +456,10 @@ impl<'a> Forward<'a> {
                 None => output,
             }),
             Ok(Given::Built(artefact)) => self.opened.built(artefact, state),
+            Ok(Given::Undecided(reason)) if is_promoted(state) => {
+                self.calls.note(format!("{reason}; it goes on because it was promoted"));
+                Ok(StepOutput::Nothing)
+            }
             Ok(Given::Undecided(reason)) => {
                 self.held = Some(HeldAt { step: step.id.clone(), reason, watching: false });
                 return Ok(());

@@ -91,6 +91,11 @@ pub enum Entry {
         /// The step that waited.
         step: StepId,
     },
+    /// A person took the release of the open plan for good: nothing later in it asks again.
+    Promoted {
+        /// The step that waited.
+        step: StepId,
+    },
     /// The release is the current one: made before any host is told.
     Committed {
         /// Which.

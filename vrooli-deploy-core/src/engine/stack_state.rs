@@ -114,6 +114,10 @@ pub struct OpenPlan {
     /// Set while the plan is held on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// A person took its release for good: nothing asks again. What is seen to be worse goes back
+    /// all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoted: bool,
     #[serde(skip)]
     index: StepIndex,
 }
@@ -211,6 +215,7 @@ impl StackState {
                     cause: None,
                     previous: BTreeMap::new(),
                     held: None,
+                    promoted: false,
                     index: StepIndex::default(),
                 });
             }
@@ -276,6 +281,13 @@ impl StackState {
                 if open.held.take().is_none_or(|held| held.step != *step) {
                     return Err(illegal(format!("the plan is not held at `{step}`")));
                 }
+            }
+            Entry::Promoted { step } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                if open.action(step).is_none() {
+                    return Err(illegal(format!("no step `{step}` in the plan")));
+                }
+                open.promoted = true;
             }
             Entry::Committed { release } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;

@@ -8,7 +8,8 @@ use crate::names::StackId;
 
 impl Workspace {
     /// Takes the release that is on hold, or being watched, for good: the rest of its
-    /// deployment follows.
+    /// deployment follows, and nothing of it asks a person again. What is still to be watched is
+    /// watched, and goes back (outcome `RolledBack`) if it is worse.
     ///
     /// # Errors
     /// When nothing waits, or someone else holds the lease.
