@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::bench::{Bench, PATIENCE, get, replace};
 
@@ -109,8 +110,12 @@ fn a_hold_is_promoted_or_given_up() {
     let (app, url) = replicas(&bench, "{ type: canary, canary_percent: 50, watch: 1s, hold: true }");
     let path = app.to_str().unwrap();
     bench.set_version(&app, "two");
-    assert_eq!(bench.run(&["deploy", path]).expect(8)["kind"], "on_hold");
-    assert_eq!(bench.run(&["status", "replicas"]).expect(0)["health"], "on_hold");
+    let held = bench.run(&["deploy", path]).expect(8);
+    assert_eq!(held["kind"], "on_hold");
+    assert_eq!(held["waiting"]["weights"], json!({"r1": 50, "r2": 50}), "{held}");
+    let status = bench.run(&["status", "replicas"]).expect(0);
+    assert_eq!(status["health"], "on_hold");
+    assert!(status["notes"].to_string().contains("r2 gets 50 % of the requests, r1 the others"), "{status}");
     let both = BTreeSet::from(["1".to_owned(), "two".to_owned()]);
     assert_eq!(answered_by(&bench, &url), both);
     assert_eq!(bench.run(&["resume", "replicas"]).expect(8)["kind"], "on_hold");
@@ -190,8 +195,12 @@ fn an_open_watch_keeps_no_hotfix_out() {
     let (app, url) = replicas(&bench, "{ watch: 10m }");
     let path = app.to_str().unwrap();
     bench.set_version(&app, "two");
-    bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    let left = bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    assert_eq!(left["waiting"]["weights"], json!({"r2": 100}), "only one serves: {left}");
     being_watched(&bench);
+    let status = bench.run(&["status", "replicas"]).expect(0);
+    assert_eq!(status["health"], "watched", "also while somebody watches: {status}");
+    assert!(status["notes"].to_string().contains("r2 gets all requests, r1 is kept warm"), "{status}");
     replace(&app, "watch: 10m", "drain: 1s");
     replace(&app, "APP_VERSION: \"two\"", "APP_VERSION: \"three\"");
     // What was watched is given up: the hotfix follows the release that was committed last.

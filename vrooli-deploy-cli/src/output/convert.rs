@@ -7,11 +7,11 @@ use vrooli_deploy_core::engine::{Event, JournalRecord, StepFailure};
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::plan::{Plan, StepAction};
 use vrooli_deploy_core::provider::{Counters, LogLine};
-use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
+use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport, Waiting};
 
 use super::json::{
     AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, SeenLine,
-    StatusLine, StepLine, UnitLine, WatchLine,
+    StatusLine, StepLine, UnitLine, WaitingLine, WatchLine,
 };
 use crate::errors::Failure;
 
@@ -225,6 +225,18 @@ impl From<&StatusReport> for StatusLine {
                 reason: watch.verdict.reason().map(ToOwned::to_owned),
             }),
             notes: report.notes.clone(),
+        }
+    }
+}
+
+impl From<&Waiting> for WaitingLine {
+    fn from(waiting: &Waiting) -> Self {
+        Self {
+            release: waiting.release.to_string(),
+            old: waiting.old.map(|old| old.to_string()),
+            watching: waiting.watching,
+            reason: waiting.reason.clone(),
+            routing: waiting.weights.iter().map(|(release, weight)| (release.to_string(), *weight)).collect(),
         }
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn conclude(
     }
 }
 
-/// Leaves the plan open with both releases serving. Where a person decides traffic stays as it
+/// Leaves the plan open with both releases there. Where a person decides traffic stays as it
 /// is for as long as that takes; a watch that goes on without us is renewed by whoever does.
 async fn hold(journal: &mut Journal<'_>, calls: &Calls<'_>, held: HeldAt) -> Result<Outcome, ApplyError> {
     let HeldAt { step, reason, watching } = held;

@@ -77,7 +77,7 @@ pub enum Entry {
         /// Why.
         failure: StepFailure,
     },
-    /// The plan waits with both releases serving, and its lease is about to be given up.
+    /// The plan waits with both releases there, and its lease is about to be given up.
     Held {
         /// The step that waits.
         step: StepId,

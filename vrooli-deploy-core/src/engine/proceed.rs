@@ -1,4 +1,4 @@
-//! Goes on with a plan that waits with both releases serving.
+//! Goes on with a plan that waits with both releases there.
 
 use std::sync::Arc;
 

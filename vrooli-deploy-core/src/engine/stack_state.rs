@@ -122,7 +122,7 @@ pub struct OpenPlan {
     index: StepIndex,
 }
 
-/// That a plan is held with both releases serving.
+/// That a plan is held with both releases there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The step that waits.
@@ -490,7 +490,7 @@ impl OpenPlan {
         known.or_else(|| steps.iter().find(|step| step.id == *id))
     }
 
-    /// Where the plan waits with both releases serving: held on purpose, or being watched by
+    /// Where the plan waits with both releases there: held on purpose, or being watched by
     /// somebody who may be gone. `None` for a plan that is anywhere else.
     #[must_use]
     pub fn waiting(&self) -> Option<Held> {

@@ -2,7 +2,7 @@
 
 use super::error::never_deployed;
 use super::session::{Interrupted, Session};
-use super::{OperationError, Report, Run, Workspace};
+use super::{OperationError, Report, Run, Waiting, Workspace};
 use crate::engine::{ApplyOptions, Decision, OpenPlan, Outcome, OutcomeKind, codes};
 use crate::names::StackId;
 
@@ -87,6 +87,7 @@ impl Session {
             outcome,
             steps,
             plan: digest,
+            waiting: Waiting::of(&self.state, None),
         };
         self.end(made_way).await?;
         Ok(report)

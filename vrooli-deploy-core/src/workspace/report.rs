@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ReleaseTraffic, WatchStatus};
+use super::{ReleaseTraffic, Waiting, WatchStatus};
 use crate::engine::{Outcome, ReleaseStatus};
 use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber};
 use crate::profile::ProfileRef;
@@ -24,6 +24,9 @@ pub struct Report {
     pub steps: usize,
     /// Digest of the plan.
     pub plan: Digest,
+    /// What is not decided yet (outcome `OnHold`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// One line of `list`.
@@ -63,7 +66,7 @@ pub enum Health {
     Empty,
     /// A run was interrupted; the next command resolves it.
     Interrupted,
-    /// Two releases serve; a person decides.
+    /// A new release is there beside the one before it; a person decides.
     OnHold,
     /// A new release is being watched, and the one before it stays warm.
     Watched,
