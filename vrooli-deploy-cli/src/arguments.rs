@@ -130,7 +130,7 @@ pub(crate) enum Command {
     Abort(App),
     /// Remove an app; databases and volumes stay unless --data names it
     Destroy(Destroy),
-    /// Resolve an interrupted run, and start nothing new
+    /// Resolve an interrupted run or wait for a watch, and start nothing new
     Resume(App),
     /// Keep choices for an app: tier, provider, region, sizes, variables, …
     #[command(subcommand)]

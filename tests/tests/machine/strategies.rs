@@ -177,6 +177,12 @@ fn a_watch_that_nobody_waits_for_is_ended_by_the_supervisor() {
         status["last_outcome"]["kind"] == "rolled_back" && status["health"] == "running"
     });
     assert_eq!(answered_by(&bench, &url), only("two"));
+    // Whoever asks what came of it is not told that all is well.
+    let told = bench.run(&["resume", "replicas"]).expect(3);
+    assert_eq!((&told["kind"], &told["release"]), (&"rolled_back".into(), &"r2".into()), "{told}");
+    let releases = bench.run(&["releases", "replicas"]).expect(0);
+    assert_eq!((&releases[0]["number"], &releases[0]["status"]), (&"r3".into(), &"failed".into()));
+    assert!(releases[0]["failure"].as_str().is_some_and(|why| !why.is_empty()), "{releases}");
     bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
     bench.expect_no_process();
 }

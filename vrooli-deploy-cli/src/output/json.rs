@@ -25,7 +25,9 @@ pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLin
 pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
 pub(crate) use profile::{ConfigurationLine, ProfileLine};
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
-pub(crate) use status::{AppLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine};
+pub(crate) use status::{
+    AppLine, LastChangeLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine,
+};
 pub(crate) use validate::{CheckLine, FindingLine, RemediationLine};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.

@@ -80,6 +80,7 @@ impl Workspace {
                 })
                 .collect(),
             last_outcome: state.last_outcome,
+            last_run: state.last_run,
             traffic: Vec::new(),
             watch: None,
             notes,
@@ -106,6 +107,7 @@ impl Workspace {
                 committed: record.committed,
                 status: record.status,
                 current: state.current == Some(record.release.number),
+                failure: record.failure.clone(),
                 profile: made_from.get(&record.release.number).copied(),
             })
             .collect())
@@ -136,7 +138,8 @@ impl Workspace {
         Ok(self.0.store.journal(stack, from).await?)
     }
 
-    /// Resolves an interrupted run and starts no new one.
+    /// Resolves an interrupted run, or goes on with an open watch, and starts no new one. A
+    /// release that went back meanwhile with nobody there is told as such (outcome `RolledBack`).
     ///
     /// # Errors
     /// When the stack is not there, or someone else holds the lease.
@@ -149,13 +152,13 @@ impl Workspace {
             // It waits with both releases there: a watch is gone on with.
             return session.decide(Decision::Watch).await;
         }
-        let outcome = if before.open.is_some() { session.state.last_outcome.clone() } else { None }
-            .unwrap_or(Outcome {
-                kind: OutcomeKind::NoChange,
-                release: session.state.current,
-                cause: None,
-                left_behind: Vec::new(),
-            });
+        let told = before.open.is_some() || session.state.went_back_unseen().is_some();
+        let outcome = if told { session.state.last_outcome.clone() } else { None }.unwrap_or(Outcome {
+            kind: OutcomeKind::NoChange,
+            release: session.state.current,
+            cause: None,
+            left_behind: Vec::new(),
+        });
         let urls = session.fleet()?.urls(&session.context()).await.unwrap_or_default();
         let report = Report {
             app: stack.app.clone(),

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ReleaseTraffic, Waiting, WatchStatus};
-use crate::engine::{Outcome, ReleaseStatus};
+use crate::engine::{LastRun, Outcome, ReleaseStatus};
 use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber};
 use crate::profile::ProfileRef;
 use crate::provider::{Routing, UnitObserved};
@@ -88,6 +88,9 @@ pub struct StatusReport {
     pub resources: Vec<ResourceSummary>,
     /// What came of the last change.
     pub last_outcome: Option<Outcome>,
+    /// What that change was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
     /// What each release does; only of [`Live`](super::Live).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<ReleaseTraffic>,
@@ -126,6 +129,9 @@ pub struct ReleaseSummary {
     pub status: ReleaseStatus,
     /// Does it serve now?
     pub current: bool,
+    /// Why its deployment failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// The version of a profile that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileRef>,

@@ -194,6 +194,7 @@ mod tests {
                 release,
                 created: Timestamp::UNIX_EPOCH,
                 committed: at,
+                failure: None,
                 status: ReleaseStatus::Good,
             };
             state.releases.insert(ReleaseNumber(number), record);

@@ -202,8 +202,13 @@ mod tests {
             let at = Timestamp::from_second(day * 86_400).unwrap();
             let number = ReleaseNumber(number);
             let release = Release::new(number, bundle(i64::from(number.0))).unwrap();
-            let record =
-                ReleaseRecord { release, created: at, committed: Some(at), status: ReleaseStatus::Good };
+            let record = ReleaseRecord {
+                release,
+                created: at,
+                committed: Some(at),
+                failure: None,
+                status: ReleaseStatus::Good,
+            };
             state.releases.insert(number, record);
             state.current = Some(number);
         }
