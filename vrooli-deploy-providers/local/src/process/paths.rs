@@ -22,6 +22,11 @@ impl Layout {
     pub fn supervisor_lock(&self) -> PathBuf {
         self.run().join("supervisor.lock")
     }
+    /// Held while a supervisor is started or replaced. Never removed while the folder exists.
+    #[must_use]
+    pub fn starting_lock(&self) -> PathBuf {
+        self.run().join("starting.lock")
+    }
     /// Held while a program runs apps in itself, and until the last of them has ended.
     #[must_use]
     pub fn in_process_lock(&self) -> PathBuf {
