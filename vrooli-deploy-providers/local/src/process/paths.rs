@@ -227,6 +227,9 @@ impl Pinned {
 
     /// Paths that other processes understand, as the folder is called now.
     pub(crate) fn named(&self) -> io::Result<Layout> {
+        if self.is_deleted() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the state folder was deleted"));
+        }
         if cfg!(target_os = "linux") {
             fs::read_link(self.layout.root()).map(Layout::new)
         } else {
@@ -234,9 +237,11 @@ impl Pinned {
         }
     }
 
-    /// Was the folder deleted?
+    /// Was the folder deleted, or is it this moment? What names it may go before the folder does.
     pub(crate) fn is_deleted(&self) -> bool {
+        let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
         self.dir.metadata().is_ok_and(|m| m.nlink() == 0)
+            || fs::symlink_metadata(self.layout.root().join("id")).is_err_and(|e| gone(&e))
     }
 }
 
@@ -256,8 +261,11 @@ mod tests {
             assert_eq!(pinned.named().unwrap().root(), new.canonicalize().unwrap());
         }
         assert!(!pinned.is_deleted());
+        fs::remove_file(new.join("id")).unwrap();
+        assert!(pinned.is_deleted(), "it has begun");
         fs::remove_dir_all(&new).unwrap();
         assert!(pinned.is_deleted());
+        assert!(pinned.named().is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Retryability};
 
 use super::super::config::Program;
-use super::super::files::create_dir;
+use super::super::files::create_below;
 use super::super::key::{Legacy, StoreKey};
 use super::super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
 use super::super::supervise::{BUILD, Birth};
@@ -259,12 +259,12 @@ pub(super) fn unexpected(answer: &Answer) -> ProviderError {
     ProviderError::new(ErrorKind::Unexpected, format!("the supervisor answered something else: {answer:?}"))
 }
 
-/// The folders that a supervisor starts in.
+/// The folder that a supervisor starts in. The state folder must be there: one that was deleted
+/// under a command does not come back with it.
 fn make_place(layout: &Layout) -> Result<()> {
     let (root, run) = (layout.root(), layout.run());
-    create_dir(root).map_err(at("make", root))?;
-    layout.workspace_id().map_err(at("use", root))?;
-    create_dir(&run).map_err(at("make", &run))
+    create_below(root, &run).map_err(at("make", &run))?;
+    layout.workspace_id().map(drop).map_err(at("use", root))
 }
 
 /// Blocks until the supervisor is ready, or says why it is not.
