@@ -36,7 +36,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
   1  refused; nothing was changed               7  a gate said no (budget, fitness, data)
-  2  usage                                      8  on hold: two releases serve
+  2  usage                                      8  not decided yet: held or watched
   3  failed and rolled back                    10  differences found (--detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
   5  someone else is changing the app
@@ -130,7 +130,7 @@ pub(crate) enum Command {
     Abort(App),
     /// Remove an app; databases and volumes stay unless --data names it
     Destroy(Destroy),
-    /// Resolve an interrupted run, and start nothing new
+    /// Resolve an interrupted run or wait for a watch, and start nothing new
     Resume(App),
     /// Keep choices for an app: tier, provider, region, sizes, variables, …
     #[command(subcommand)]

@@ -238,6 +238,7 @@ impl Session {
                     units: &seen.units,
                     fleet: &fleet,
                     config: &draft.strategy,
+                    because: "its source changed",
                     expired: &expired,
                 })?;
                 release = Some(next);

@@ -185,6 +185,7 @@ impl SimSession {
                 units: &seen.units,
                 fleet: &fleet,
                 config: &draft.strategy,
+                because: "its source changed",
                 expired: &[],
             })?;
             release = Some(next);

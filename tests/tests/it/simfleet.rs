@@ -188,6 +188,38 @@ fn a_hold_on_many_hosts_is_promoted_or_given_up() {
     });
 }
 
+/// A person's word is final: whatever was still to be decided later is decided with it, also for
+/// whoever goes on where the promotion was killed.
+#[test]
+fn what_was_promoted_is_never_on_hold_again() {
+    on_virtual_time(async {
+        for strategy in [
+            json!({"type": "blue-green", "watch": "10m", "hold": true}),
+            json!({"type": "rolling", "watch": "10m", "hold": true}),
+            json!({"type": "canary", "steps": [10, 50], "watch": "10m", "hold": true}),
+        ] {
+            let promise = Promise { strategy: strategy.clone(), ..promise(2, 6, 1, 0, 0) };
+            let session = serving(6, 6, &promise).await;
+            let next = wanted("2", 6, &strategy);
+            let watched = tokio::time::timeout(Duration::from_secs(60), session.run(&next)).await;
+            assert!(watched.is_err(), "{strategy}: it is watched: {watched:?}");
+            let promoted =
+                tokio::time::timeout(Duration::from_secs(60), session.decide(Decision::Promote)).await;
+            let outcome = match promoted {
+                Ok(outcome) => outcome.unwrap(),
+                // Killed in the watch that comes next.
+                Err(_) => session.decide(Decision::Watch).await.unwrap(),
+            };
+            assert_eq!(
+                (outcome.kind, outcome.release),
+                (OutcomeKind::Applied, Some(ReleaseNumber(2))),
+                "{strategy}"
+            );
+            session.verify(&outcome).await;
+        }
+    });
+}
+
 fn promises() -> impl Strategy<Value = (usize, usize, Promise)> {
     (0_u32..5, 2_usize..12, 1_usize..5, 0_usize..4, 0_usize..4, 1_usize..12).prop_map(
         |(kind, count, batch, surge, missing, hosts)| {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::bench::{Bench, PATIENCE, get, replace};
 
@@ -109,8 +110,12 @@ fn a_hold_is_promoted_or_given_up() {
     let (app, url) = replicas(&bench, "{ type: canary, canary_percent: 50, watch: 1s, hold: true }");
     let path = app.to_str().unwrap();
     bench.set_version(&app, "two");
-    assert_eq!(bench.run(&["deploy", path]).expect(8)["kind"], "on_hold");
-    assert_eq!(bench.run(&["status", "replicas"]).expect(0)["health"], "on_hold");
+    let held = bench.run(&["deploy", path]).expect(8);
+    assert_eq!(held["kind"], "on_hold");
+    assert_eq!(held["waiting"]["weights"], json!({"r1": 50, "r2": 50}), "{held}");
+    let status = bench.run(&["status", "replicas"]).expect(0);
+    assert_eq!(status["health"], "on_hold");
+    assert!(status["notes"].to_string().contains("r2 gets 50 % of the requests, r1 the others"), "{status}");
     let both = BTreeSet::from(["1".to_owned(), "two".to_owned()]);
     assert_eq!(answered_by(&bench, &url), both);
     assert_eq!(bench.run(&["resume", "replicas"]).expect(8)["kind"], "on_hold");
@@ -126,6 +131,26 @@ fn a_hold_is_promoted_or_given_up() {
     bench.run(&["deploy", path]).expect(8);
     bench.run(&["rollback", "replicas"]).expect(0);
     assert_eq!(answered_by(&bench, &url), only("1"));
+    bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
+    bench.expect_no_process();
+}
+
+#[test]
+fn what_was_promoted_asks_nobody_again() {
+    let bench = Bench::new();
+    // Nobody asks anything of it: each watch sees too little, and would hold.
+    let canary =
+        "{ type: canary, steps: [20, 60], watch: 1s, min_requests: 100000, inconclusive: hold, hold: true }";
+    let (app, url) = replicas(&bench, canary);
+    let path = app.to_str().unwrap();
+    bench.set_version(&app, "two");
+    bench.run(&["deploy", path]).expect(8);
+    let promoted = bench.run(&["promote", "replicas"]).expect(0);
+    assert_eq!((&promoted["kind"], &promoted["release"]), (&"applied".into(), &"r2".into()));
+    assert_eq!(answered_by(&bench, &url), only("two"));
+    assert_eq!(bench.run(&["status", "replicas"]).expect(0)["health"], "running");
+    // What was promoted is what is wanted: there is nothing to hold again.
+    assert_eq!(bench.run(&["deploy", path]).expect(0)["kind"], "no_change");
     bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
     bench.expect_no_process();
 }
@@ -152,6 +177,12 @@ fn a_watch_that_nobody_waits_for_is_ended_by_the_supervisor() {
         status["last_outcome"]["kind"] == "rolled_back" && status["health"] == "running"
     });
     assert_eq!(answered_by(&bench, &url), only("two"));
+    // Whoever asks what came of it is not told that all is well.
+    let told = bench.run(&["resume", "replicas"]).expect(3);
+    assert_eq!((&told["kind"], &told["release"]), (&"rolled_back".into(), &"r2".into()), "{told}");
+    let releases = bench.run(&["releases", "replicas"]).expect(0);
+    assert_eq!((&releases[0]["number"], &releases[0]["status"]), (&"r3".into(), &"failed".into()));
+    assert!(releases[0]["failure"].as_str().is_some_and(|why| !why.is_empty()), "{releases}");
     bench.run(&["destroy", "replicas", "--data", "replicas"]).expect(0);
     bench.expect_no_process();
 }
@@ -170,8 +201,12 @@ fn an_open_watch_keeps_no_hotfix_out() {
     let (app, url) = replicas(&bench, "{ watch: 10m }");
     let path = app.to_str().unwrap();
     bench.set_version(&app, "two");
-    bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    let left = bench.run(&["deploy", path, "--no-wait"]).expect(8);
+    assert_eq!(left["waiting"]["weights"], json!({"r2": 100}), "only one serves: {left}");
     being_watched(&bench);
+    let status = bench.run(&["status", "replicas"]).expect(0);
+    assert_eq!(status["health"], "watched", "also while somebody watches: {status}");
+    assert!(status["notes"].to_string().contains("r2 gets all requests, r1 is kept warm"), "{status}");
     replace(&app, "watch: 10m", "drain: 1s");
     replace(&app, "APP_VERSION: \"two\"", "APP_VERSION: \"three\"");
     // What was watched is given up: the hotfix follows the release that was committed last.

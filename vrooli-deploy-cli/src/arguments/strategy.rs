@@ -21,7 +21,7 @@ pub(crate) struct Strategy {
     /// Do not wait for the watch: the supervisor commits or goes back (exit 8)
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// Hold with both releases serving until `promote` or `abort` (exit 8)
+    /// Hold until `promote` or `abort`, with the release before it kept (exit 8)
     #[arg(long)]
     pub(crate) hold: bool,
     /// Instances of a service that are exchanged at a time (rolling)

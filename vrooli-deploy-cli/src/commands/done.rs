@@ -59,6 +59,7 @@ impl Done {
                     .map(|left| LeftBehindLine { what: left.what.clone(), why: left.why.clone() })
                     .collect(),
                 plan: report.plan.to_string(),
+                waiting: report.waiting.as_ref().map(Into::into),
             }),
             error: Failure::outcome(&report.outcome),
         }

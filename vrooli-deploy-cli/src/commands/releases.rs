@@ -5,7 +5,7 @@ use super::done::Done;
 use crate::arguments::App;
 use crate::errors::Failure;
 use crate::output::json::Line;
-use crate::output::{ago, table, word};
+use crate::output::{ago, harmless, table, word};
 
 pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> {
     let (workspace, target) = context.target(&args.app).await?;
@@ -20,6 +20,10 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
     if profiles {
         head.push("PROFILE");
     }
+    let failures = releases.iter().any(|release| release.failure.is_some());
+    if failures {
+        head.push("WHY");
+    }
     let rows: Vec<Vec<String>> = releases
         .iter()
         .map(|release| {
@@ -33,6 +37,9 @@ pub(crate) async fn run(context: &Context, args: &App) -> Result<Done, Failure> 
             ];
             if profiles {
                 row.push(release.profile.map(|profile| profile.to_string()).unwrap_or_default());
+            }
+            if failures {
+                row.push(release.failure.as_deref().map(harmless).unwrap_or_default());
             }
             row
         })

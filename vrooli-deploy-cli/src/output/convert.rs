@@ -7,11 +7,11 @@ use vrooli_deploy_core::engine::{Event, JournalRecord, StepFailure};
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::plan::{Plan, StepAction};
 use vrooli_deploy_core::provider::{Counters, LogLine};
-use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport};
+use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport, Waiting};
 
 use super::json::{
-    AppLine, DiagnosticLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine, SeenLine,
-    StatusLine, StepLine, UnitLine, WatchLine,
+    AppLine, DiagnosticLine, LastChangeLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine,
+    SeenLine, StatusLine, StepLine, UnitLine, WaitingLine, WatchLine,
 };
 use crate::errors::Failure;
 
@@ -224,7 +224,29 @@ impl From<&StatusReport> for StatusLine {
                 verdict: watch.verdict.word().to_owned(),
                 reason: watch.verdict.reason().map(ToOwned::to_owned),
             }),
+            last_change: report.last_run.as_ref().zip(report.last_outcome.as_ref()).map(|(run, outcome)| {
+                LastChangeLine {
+                    command: run.command.clone(),
+                    release: run.release.map(|release| release.to_string()),
+                    at: run.at.to_string(),
+                    outcome: word(&outcome.kind),
+                    taken_over: run.taken_over,
+                    error: Failure::outcome(outcome),
+                }
+            }),
             notes: report.notes.clone(),
+        }
+    }
+}
+
+impl From<&Waiting> for WaitingLine {
+    fn from(waiting: &Waiting) -> Self {
+        Self {
+            release: waiting.release.to_string(),
+            old: waiting.old.map(|old| old.to_string()),
+            watching: waiting.watching,
+            reason: waiting.reason.clone(),
+            routing: waiting.weights.iter().map(|(release, weight)| (release.to_string(), *weight)).collect(),
         }
     }
 }
@@ -239,6 +261,7 @@ impl From<&ReleaseSummary> for ReleaseLine {
             committed: release.committed.map(|at| at.to_string()),
             status: word(&release.status),
             current: release.current,
+            failure: release.failure.clone(),
             profile: release.profile.map(|profile| profile.to_string()),
         }
     }

@@ -20,6 +20,7 @@ pub(crate) fn record(record: &JournalRecord) -> Vec<String> {
         Entry::UndoFailed { step, failure } => ("undo failed", step.to_string(), failure.message.clone()),
         Entry::Held { step, reason, .. } => ("held", step.to_string(), reason.clone()),
         Entry::Resumed { step } => ("resumed", step.to_string(), String::new()),
+        Entry::Promoted { step } => ("promoted", step.to_string(), String::new()),
         Entry::Committed { release } => ("committed", release.to_string(), String::new()),
         Entry::PlanClosed { outcome } => ("plan closed", word(&outcome.kind), String::new()),
         Entry::Destroyed => ("destroyed", String::new(), String::new()),

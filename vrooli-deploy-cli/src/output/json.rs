@@ -18,14 +18,16 @@ use serde_json::Value;
 
 use crate::errors::Failure;
 
-pub(crate) use deployment::{DeploymentLine, LeftBehindLine, PlanLine, StepLine};
+pub(crate) use deployment::{DeploymentLine, LeftBehindLine, PlanLine, StepLine, WaitingLine};
 pub(crate) use diagnostic::{DiagnosticLine, PlaceLine};
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
 pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
 pub(crate) use profile::{ConfigurationLine, ProfileLine};
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
-pub(crate) use status::{AppLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine};
+pub(crate) use status::{
+    AppLine, LastChangeLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine,
+};
 pub(crate) use validate::{CheckLine, FindingLine, RemediationLine};
 
 /// Rises when a field changes its meaning or goes; what is added does not count.
@@ -117,7 +119,7 @@ pub(crate) enum Line {
         /// What each release did since the watch began, the new one first.
         releases: Vec<SeenLine>,
     },
-    /// The plan waits with both releases serving.
+    /// The plan waits with both releases there.
     Held {
         /// The step's id.
         step: String,
@@ -302,7 +304,7 @@ pub(crate) enum OutcomeWord {
     NoChange,
     /// The change was made.
     Applied,
-    /// Two releases serve (exit 8).
+    /// Not decided yet: on hold, or being watched (exit 8).
     OnHold,
     /// Failed; all is as before but for `left_behind` (exit 3).
     RolledBack,

@@ -90,11 +90,7 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
             };
             format!("{} {name}: {what} ({})", paint.green("✓"), steps(report.steps))
         }
-        OutcomeKind::OnHold => format!(
-            "{} {name}: two releases serve; `vrooli-deploy promote {app}` goes on, `vrooli-deploy abort {app}` goes back",
-            paint.yellow("!"),
-            app = report.app
-        ),
+        OutcomeKind::OnHold => format!("{} {name}: {}", paint.yellow("!"), undecided(report)),
         OutcomeKind::RolledBack => format!(
             "{} {name}: failed and rolled back; {}",
             paint.red("✗"),
@@ -113,6 +109,24 @@ fn headline(paint: Paint, command: &str, report: &Report) -> String {
         OutcomeKind::Interrupted => {
             format!("{} {name}: interrupted; the next command on it goes on from here", paint.yellow("!"))
         }
+    }
+}
+
+/// A release that is not decided yet: who serves, who decides.
+fn undecided(report: &Report) -> String {
+    let app = &report.app;
+    match &report.waiting {
+        Some(waiting) if waiting.watching => format!(
+            "{} is being watched; {}; it is committed or goes back without you: `vrooli-deploy resume {app}` waits for that, `vrooli-deploy status {app}` shows it",
+            waiting.release,
+            waiting.who_serves(),
+        ),
+        Some(waiting) => format!(
+            "{} is on hold; {}; `vrooli-deploy promote {app}` goes on, `vrooli-deploy abort {app}` goes back",
+            waiting.release,
+            waiting.who_serves(),
+        ),
+        None => format!("on hold; `vrooli-deploy status {app}` shows how it is"),
     }
 }
 
@@ -167,6 +181,7 @@ mod tests {
                 urls: Vec::new(),
                 steps: 9,
                 plan: Digest::of(b""),
+                waiting: None,
             },
         );
         assert_eq!(

@@ -136,7 +136,11 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
         text.push_str(&format!("\n\n{}", table(paint, &["RESOURCE", "KIND", "ID"], &rows)));
     }
     if let Some(outcome) = &report.last_outcome {
-        text.push_str(&format!("\n\n  last change: {}", word(&outcome.kind).replace('_', " ")));
+        let run = report.last_run.as_ref().map_or_else(String::new, |run| {
+            let release = run.release.map(|release| format!(" of {release}")).unwrap_or_default();
+            format!("{}{release}, {}: ", run.command, ago(now, run.at))
+        });
+        text.push_str(&format!("\n\n  last change: {run}{}", word(&outcome.kind).replace('_', " ")));
         if let Some((step, failure)) = &outcome.cause {
             text.push_str(&format!(" ({step}: {})", harmless(&failure.message)));
         }

@@ -4,7 +4,7 @@
 //! # A comment.
 //! needs cargo                      skipped, and said so, where that tool is absent
 //! copy examples/picker-wheel app   from the repository into the script's folder
-//! file app.yaml                    a file; its lines are indented by two spaces
+//! file app.yaml                    a file; its lines are indented by two spaces, [DIR] is the script's folder
 //!   schema_version: v0.1
 //! remove app
 //! move a b
@@ -12,14 +12,20 @@
 //! | a line on stdout
 //! ! a line on stderr
 //! = 1                              the exit code, unless 0
+//! until 'rolled back' vrooli-deploy status app    again and again until it prints that
+//! while 'being changed' vrooli-deploy status app  again and again as long as it prints that
 //! ```
 //! `UPDATE=1` writes what the commands print into the script.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::normal::normal;
+
+/// How long a script waits for something.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Script {
     file: PathBuf,
@@ -59,6 +65,7 @@ impl Script {
                     }
                     let path = place.dir().join(rest);
                     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    let content = content.replace("[DIR]", place.dir().to_str().unwrap());
                     std::fs::write(path, content.trim_end().to_owned() + "\n").unwrap();
                 }
                 "remove" => {
@@ -70,6 +77,7 @@ impl Script {
                     let (from, to) = rest.split_once(' ').expect("move FROM TO");
                     std::fs::rename(place.dir().join(from), place.dir().join(to)).unwrap();
                 }
+                "until" | "while" => place.wait(verb == "until", rest),
                 "$" => actual.push_str(&place.command(rest)),
                 "" | "#" | "needs" | "|" | "!" | "=" => {}
                 _ => panic!("{}: no verb `{verb}`", self.file.display()),
@@ -127,6 +135,21 @@ impl Place {
             .env("XDG_CONFIG_HOME", self.root().join("config"))
             .env("XDG_DATA_HOME", self.root().join("data"));
         program
+    }
+
+    /// Runs a command until it prints a text, or no longer does.
+    fn wait(&self, is_there: bool, rest: &str) {
+        let words = words(rest);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let output = self.program().args(&words[2..]).output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            if printed.contains(&words[0]) == is_there {
+                return;
+            }
+            assert!(Instant::now() < end, "never: {rest}\n{printed}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn command(&self, line: &str) -> String {

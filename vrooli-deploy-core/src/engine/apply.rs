@@ -110,7 +110,7 @@ pub(super) async fn conclude(
     }
 }
 
-/// Leaves the plan open with both releases serving. Where a person decides traffic stays as it
+/// Leaves the plan open with both releases there. Where a person decides traffic stays as it
 /// is for as long as that takes; a watch that goes on without us is renewed by whoever does.
 async fn hold(journal: &mut Journal<'_>, calls: &Calls<'_>, held: HeldAt) -> Result<Outcome, ApplyError> {
     let HeldAt { step, reason, watching } = held;
@@ -178,6 +178,11 @@ pub(super) async fn roll_back(
             close(journal, calls, Ending { kind: OutcomeKind::RolledBack, cause, left_behind }).await
         }
     }
+}
+
+/// Did a person take the release for good?
+fn is_promoted(state: &StackState) -> bool {
+    state.open.as_ref().is_some_and(|open| open.promoted)
 }
 
 /// A sign of life, after some time.
@@ -363,6 +368,13 @@ impl<'a> Forward<'a> {
                 continue;
             }
             if matches!(step.action, StepAction::Release { action: ReleaseAction::Hold, .. }) {
+                if is_promoted(journal.state) {
+                    entries.push(Entry::Succeeded { step: step.id.clone(), output: StepOutput::Nothing });
+                    journal.append(&std::mem::take(&mut entries)).await?;
+                    calls.events.send(&Event::StepSucceeded { step: step.id.clone(), millis: 0 });
+                    self.done(at);
+                    continue;
+                }
                 self.held = Some(HeldAt {
                     step: step.id.clone(),
                     reason: "a person decides".to_owned(),
@@ -444,6 +456,10 @@ impl<'a> Forward<'a> {
                 None => output,
             }),
             Ok(Given::Built(artefact)) => self.opened.built(artefact, state),
+            Ok(Given::Undecided(reason)) if is_promoted(state) => {
+                self.calls.note(format!("{reason}; it goes on because it was promoted"));
+                Ok(StepOutput::Nothing)
+            }
             Ok(Given::Undecided(reason)) => {
                 self.held = Some(HeldAt { step: step.id.clone(), reason, watching: false });
                 return Ok(());

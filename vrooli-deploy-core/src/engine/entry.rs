@@ -77,7 +77,7 @@ pub enum Entry {
         /// Why.
         failure: StepFailure,
     },
-    /// The plan waits with both releases serving, and its lease is about to be given up.
+    /// The plan waits with both releases there, and its lease is about to be given up.
     Held {
         /// The step that waits.
         step: StepId,
@@ -88,6 +88,11 @@ pub enum Entry {
     },
     /// Somebody goes on with a plan that was held.
     Resumed {
+        /// The step that waited.
+        step: StepId,
+    },
+    /// A person took the release of the open plan for good: nothing later in it asks again.
+    Promoted {
         /// The step that waited.
         step: StepId,
     },

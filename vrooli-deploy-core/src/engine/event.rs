@@ -95,7 +95,7 @@ pub enum Event {
         /// What is thought of it so far.
         verdict: Verdict,
     },
-    /// The plan waits with both releases serving.
+    /// The plan waits with both releases there.
     Held {
         /// The step that waits.
         step: StepId,

@@ -50,7 +50,8 @@ pub use event::Event;
 pub use events::EventSink;
 pub use outcome::{Decision, LeftBehind, Outcome, OutcomeKind};
 pub use stack_state::{
-    Held, IllegalTransition, OpenPlan, ReleaseRecord, ReleaseStatus, ResourceState, StackState, StepState,
+    Held, IllegalTransition, LastRun, OpenPlan, ReleaseRecord, ReleaseStatus, ResourceState, StackState,
+    StepState,
 };
 
 #[cfg(feature = "engine")]

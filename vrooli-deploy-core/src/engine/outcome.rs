@@ -28,7 +28,7 @@ pub enum OutcomeKind {
     NoChange,
     /// Done.
     Applied,
-    /// Two releases serve; a person decides.
+    /// Not decided yet: a person decides, or whoever watches. The release before it is kept.
     OnHold,
     /// Failed, and all is as before but for what is listed.
     RolledBack,
@@ -55,7 +55,7 @@ impl OutcomeKind {
     }
 }
 
-/// What becomes of a plan that waits with both releases serving.
+/// What becomes of a plan that waits with both releases there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {

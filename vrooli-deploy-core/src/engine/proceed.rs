@@ -1,4 +1,4 @@
-//! Goes on with a plan that waits with both releases serving.
+//! Goes on with a plan that waits with both releases there.
 
 use std::sync::Arc;
 
@@ -21,7 +21,8 @@ use crate::state::Lease;
 
 impl Engine {
     /// Goes on with an open plan that waits, as was decided. `Promote` takes the step that it
-    /// waits at for passed; `Abort` takes everything back; `Watch` goes on watching, and leaves
+    /// waits at for passed, and nothing later in the plan waits for a person again; what is still
+    /// to be watched is watched, and goes back if it is worse. `Abort` takes everything back; `Watch` goes on watching, and leaves
     /// what waits for a person alone (outcome `OnHold`).
     ///
     /// # Errors
@@ -88,6 +89,7 @@ impl Engine {
             entries.push(Entry::Resumed { step: waiting.step.clone() });
         }
         if decision == Decision::Promote {
+            entries.push(Entry::Promoted { step: waiting.step.clone() });
             entries.push(Entry::Succeeded { step: waiting.step.clone(), output: StepOutput::Nothing });
         }
         journal.append(&entries).await?;

@@ -37,6 +37,23 @@ pub struct StackState {
     pub open: Option<OpenPlan>,
     /// What came of the last plan.
     pub last_outcome: Option<Outcome>,
+    /// What that plan was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
+}
+
+/// The last plan that was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// What for: `deploy`, `rollback`, …
+    pub command: String,
+    /// The release that it was to bring, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseNumber>,
+    /// When it was closed.
+    pub at: Timestamp,
+    /// Closed by another than the one who opened it: whoever did may not know what came of it.
+    pub taken_over: bool,
 }
 
 /// A resource that is there.
@@ -74,6 +91,9 @@ pub struct ReleaseRecord {
     pub created: Timestamp,
     /// When it was last made current.
     pub committed: Option<Timestamp>,
+    /// Why its deployment failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// What became of it.
     pub status: ReleaseStatus,
 }
@@ -99,6 +119,9 @@ pub struct OpenPlan {
     pub run: Uuid,
     /// The plan.
     pub plan: Plan,
+    /// The lease under which it was opened.
+    #[serde(default)]
+    pub fence: u64,
     /// How far each step is; one that is not named is pending.
     pub steps: BTreeMap<StepId, StepState>,
     /// Was its release committed?
@@ -114,11 +137,15 @@ pub struct OpenPlan {
     /// Set while the plan is held on purpose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
+    /// A person took its release for good: nothing asks again. What is seen to be worse goes back
+    /// all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoted: bool,
     #[serde(skip)]
     index: StepIndex,
 }
 
-/// That a plan is held with both releases serving.
+/// That a plan is held with both releases there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The step that waits.
@@ -205,12 +232,14 @@ impl StackState {
                 self.open = Some(OpenPlan {
                     run: *run,
                     plan: plan.clone(),
+                    fence: record.fence,
                     steps: BTreeMap::new(),
                     committed: false,
                     outputs: BTreeMap::new(),
                     cause: None,
                     previous: BTreeMap::new(),
                     held: None,
+                    promoted: false,
                     index: StepIndex::default(),
                 });
             }
@@ -277,6 +306,13 @@ impl StackState {
                     return Err(illegal(format!("the plan is not held at `{step}`")));
                 }
             }
+            Entry::Promoted { step } => {
+                let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
+                if open.action(step).is_none() {
+                    return Err(illegal(format!("no step `{step}` in the plan")));
+                }
+                open.promoted = true;
+            }
             Entry::Committed { release } => {
                 let open = self.open.as_mut().ok_or_else(|| illegal("no plan is open".to_owned()))?;
                 open.committed = true;
@@ -290,19 +326,31 @@ impl StackState {
             }
             Entry::PlanClosed { outcome } => {
                 let open = self.open.take().ok_or_else(|| illegal("no plan is open".to_owned()))?;
-                if outcome.kind != OutcomeKind::Interrupted
-                    && let Some(planned) = &open.plan.release
+                if let Some(planned) = &open.plan.release
                     && let Some(candidate) = self.releases.get_mut(&planned.number)
-                    && candidate.status == ReleaseStatus::Candidate
                 {
-                    candidate.status = ReleaseStatus::Failed;
+                    if outcome.kind != OutcomeKind::Interrupted
+                        && candidate.status == ReleaseStatus::Candidate
+                    {
+                        candidate.status = ReleaseStatus::Failed;
+                    }
+                    if candidate.status == ReleaseStatus::Failed {
+                        candidate.failure =
+                            outcome.cause.as_ref().map(|(_, failure)| failure.message.clone());
+                    }
                 }
                 self.last_outcome = Some(outcome.clone());
+                self.last_run = Some(LastRun {
+                    command: open.plan.command.clone(),
+                    release: open.plan.release.as_ref().map(|planned| planned.number),
+                    at: record.at,
+                    taken_over: record.fence != open.fence,
+                });
             }
             Entry::Destroyed => {
                 let (seq, last_release) = (self.seq, self.last_release);
-                let last_outcome = self.last_outcome.take();
-                *self = Self { seq, last_release, last_outcome, ..Self::default() };
+                let (last_outcome, last_run) = (self.last_outcome.take(), self.last_run.take());
+                *self = Self { seq, last_release, last_outcome, last_run, ..Self::default() };
             }
             Entry::Rebuilt { state } => {
                 let seq = self.seq;
@@ -385,6 +433,7 @@ impl StackState {
                         release: (**release).clone(),
                         created: at,
                         committed: None,
+                        failure: None,
                         status: ReleaseStatus::Candidate,
                     },
                 );
@@ -439,6 +488,17 @@ impl StackState {
         Ok(())
     }
 
+    /// The last release that went back with nobody there who waited for it, and why: nobody was
+    /// told yet. What a person ended is known to a person.
+    #[must_use]
+    pub fn went_back_unseen(&self) -> Option<(ReleaseNumber, &StepFailure)> {
+        let (run, outcome) = (self.last_run.as_ref()?, self.last_outcome.as_ref()?);
+        let (_, failure) = outcome.cause.as_ref()?;
+        let decided = failure.code == codes::ABORTED || failure.code == codes::ENDED;
+        let unseen = run.taken_over && outcome.kind == OutcomeKind::RolledBack && !decided;
+        unseen.then_some((run.release?, failure))
+    }
+
     /// What a step of the open plan said the routing was before it.
     #[must_use]
     pub fn routing_before(&self, step: &StepId) -> Option<&Routing> {
@@ -478,7 +538,7 @@ impl OpenPlan {
         known.or_else(|| steps.iter().find(|step| step.id == *id))
     }
 
-    /// Where the plan waits with both releases serving: held on purpose, or being watched by
+    /// Where the plan waits with both releases there: held on purpose, or being watched by
     /// somebody who may be gone. `None` for a plan that is anywhere else.
     #[must_use]
     pub fn waiting(&self) -> Option<Held> {
@@ -562,7 +622,7 @@ mod tests {
     fn a_step_is_found_by_its_id_also_in_a_plan_that_was_changed() {
         let digest = format!("sha256:{}", "0".repeat(64));
         let mut open: OpenPlan = serde_json::from_value(serde_json::json!({
-            "run": Uuid::nil(), "steps": {}, "committed": false, "outputs": {},
+            "run": Uuid::nil(), "fence": 1, "steps": {}, "committed": false, "outputs": {},
             "plan": {
                 "schema": 1, "stack": { "app": "a", "environment": "default" }, "provider": "local",
                 "incarnation": Uuid::nil(), "command": "deploy", "digest": digest,

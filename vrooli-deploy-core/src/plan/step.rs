@@ -250,7 +250,7 @@ pub enum ReleaseAction {
         /// What a verdict goes by.
         rules: WatchRules,
     },
-    /// Waits for a person: both releases serve until `promote` or `abort`.
+    /// Waits for a person: both releases are there until `promote` or `abort`.
     Hold,
     /// The release is the current one from here on.
     Commit,

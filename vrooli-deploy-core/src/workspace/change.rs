@@ -1,7 +1,7 @@
 use super::secrets::{PendingSecret, store_secrets};
 use super::session::Session;
 use super::source::Source;
-use super::{OperationError, Report};
+use super::{OperationError, Report, Waiting};
 use crate::diagnostics::Diagnostic;
 use crate::engine::{ApplyOptions, Outcome, OutcomeKind};
 use crate::plan::{Plan, PlannedRelease, ReleaseSource, StepAction};
@@ -122,6 +122,7 @@ impl Change {
             urls,
             steps,
             plan: digest,
+            waiting: Waiting::of(&self.session.state, None),
         };
         self.session.end(made_way).await?;
         Ok(report)

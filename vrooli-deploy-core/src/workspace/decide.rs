@@ -2,13 +2,14 @@
 
 use super::error::never_deployed;
 use super::session::{Interrupted, Session};
-use super::{OperationError, Report, Run, Workspace};
-use crate::engine::{ApplyOptions, Decision, OpenPlan, Outcome, OutcomeKind, codes};
+use super::{OperationError, Report, Run, Waiting, Workspace};
+use crate::engine::{ApplyOptions, Decision, OpenPlan, Outcome, OutcomeKind, StackState, codes};
 use crate::names::StackId;
 
 impl Workspace {
     /// Takes the release that is on hold, or being watched, for good: the rest of its
-    /// deployment follows.
+    /// deployment follows, and nothing of it asks a person again. What is still to be watched is
+    /// watched, and goes back (outcome `RolledBack`) if it is worse.
     ///
     /// # Errors
     /// When nothing waits, or someone else holds the lease.
@@ -51,15 +52,16 @@ impl Workspace {
         };
         // Asked before the lease is taken: nobody is kept out for nothing.
         let waiting = |open: &Option<OpenPlan>| open.as_ref().is_some_and(|open| open.waiting().is_some());
-        if !waiting(&self.0.store.load(stack).await?.open) {
-            return Err(nothing_waits(stack));
+        let state = self.0.store.load(stack).await?;
+        if !waiting(&state.open) {
+            return Err(nothing_waits(stack, &state));
         }
         if decision == Decision::Watch && self.is_asked_for(stack).await? {
             return Err(made_way(stack));
         }
         let session = self.session(stack, &source.provider, run, command, Interrupted::Decide).await?;
         if !waiting(&session.state.open) {
-            return Err(nothing_waits(stack));
+            return Err(nothing_waits(stack, &session.state));
         }
         session.revive().await?;
         session.decide(decision).await
@@ -86,6 +88,7 @@ impl Session {
             outcome,
             steps,
             plan: digest,
+            waiting: Waiting::of(&self.state, None),
         };
         self.end(made_way).await?;
         Ok(report)
@@ -99,9 +102,12 @@ fn made_way(stack: &StackId) -> OperationError {
     }
 }
 
-fn nothing_waits(stack: &StackId) -> OperationError {
+fn nothing_waits(stack: &StackId, state: &StackState) -> OperationError {
+    let went_back = state.went_back_unseen().map_or_else(String::new, |(release, failure)| {
+        format!(": {release} was rolled back already ({})", failure.message)
+    });
     OperationError::Nothing {
-        message: format!("no release of `{stack}` is on hold or being watched"),
+        message: format!("no release of `{stack}` is on hold or being watched{went_back}"),
         help: format!("`vrooli-deploy status {}` shows how it is", stack.app),
     }
 }

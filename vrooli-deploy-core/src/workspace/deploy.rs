@@ -279,14 +279,21 @@ impl Workspace {
             }
             EnvValue::from_output(state.resources.get(&reference.key)?.outputs.get(&reference.output)?)
         };
-        let expired = expired(state, prepared.manifest.strategy.keep, Timestamp::now());
+        let no_longer_kept = |next| expired(state, next, prepared.manifest.strategy.keep, Timestamp::now());
         let strategy = self.0.strategies.get(&prepared.strategy)?;
         let fleet_capabilities = fleet.capabilities();
         let mut release = None;
         let mut release_steps: Vec<Step> = Vec::new();
         let mut strategy_notes = Vec::new();
-        let unchanged = !options.force
-            && current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        let same = current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        let unchanged = same && !options.force;
+        let because = match current {
+            None => "there is no release yet",
+            Some(current) if current.bundle.artefact.source != source => "its source changed",
+            Some(_) if !same => "its configuration changed",
+            Some(_) if options.force => "forced",
+            Some(_) => "what was built of it is gone",
+        };
         let serves = current.is_some_and(|current| serves(current, &units, &routing));
         // What another hand removed cannot be started again.
         let is_there = serves || !unchanged || {
@@ -300,6 +307,7 @@ impl Workspace {
                         number: current.number,
                         source: ReleaseSource::Staged { release: Box::new(current.clone()) },
                     };
+                    let expired = no_longer_kept(next.number);
                     release_steps = start_steps(&next, &units, &routing, &fleet_capabilities, &expired);
                     release = Some(next);
                 }
@@ -313,6 +321,7 @@ impl Workspace {
                         draft: Box::new(prepared.draft.clone()),
                     },
                 };
+                let expired = no_longer_kept(next.number);
                 let situation = Situation {
                     next: &next,
                     current,
@@ -320,6 +329,7 @@ impl Workspace {
                     units: &units,
                     fleet: &fleet_capabilities,
                     config: &prepared.manifest.strategy,
+                    because,
                     expired: &expired,
                 };
                 release_steps = strategy.steps(&situation)?;

@@ -27,6 +27,7 @@ mod source;
 mod steps;
 mod target;
 mod validate;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, 
 pub use run_url::run_url;
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};
 pub use validate::ValidationReport;
+pub use waiting::Waiting;
 
 /// One state folder and the providers of this program. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use super::error::never_deployed;
 use super::session::{Interrupted, fleet};
 use super::{
     Health, OperationError, ReleaseSummary, Report, ResourceSummary, Run, StackSummary, StatusReport,
-    Workspace,
+    Waiting, Workspace,
 };
 use crate::engine::{Decision, JournalRecord, OpenPlan, Outcome, OutcomeKind, StackState};
 use crate::names::{Digest, StackId};
@@ -43,12 +43,13 @@ impl Workspace {
         let seen = self.look(stack).await?;
         let summary = self.summary(stack, &state, &seen).await?;
         let mut notes = Vec::new();
-        let waiting = state.open.as_ref().and_then(OpenPlan::waiting);
+        let waiting = Waiting::of(&state, seen.routing.as_ref());
         if let Some(waiting) = &waiting {
+            let (release, serves, app) = (waiting.release, waiting.who_serves(), &stack.app);
             notes.push(if waiting.watching {
-                format!("{}; `promote` takes it for good, `abort` gives it up", waiting.reason)
+                format!("{release} is being watched: {serves}; `vrooli-deploy promote {app}` takes it for good, `vrooli-deploy abort {app}` gives it up")
             } else {
-                format!("on hold: {}; `vrooli-deploy promote {app}` goes on, `vrooli-deploy abort {app}` goes back", waiting.reason, app = stack.app)
+                format!("{release} is on hold: {serves}; {}; `vrooli-deploy promote {app}` goes on, `vrooli-deploy abort {app}` goes back", waiting.reason)
             });
         }
         if let Some(open) = &state.open
@@ -79,6 +80,7 @@ impl Workspace {
                 })
                 .collect(),
             last_outcome: state.last_outcome,
+            last_run: state.last_run,
             traffic: Vec::new(),
             watch: None,
             notes,
@@ -105,6 +107,7 @@ impl Workspace {
                 committed: record.committed,
                 status: record.status,
                 current: state.current == Some(record.release.number),
+                failure: record.failure.clone(),
                 profile: made_from.get(&record.release.number).copied(),
             })
             .collect())
@@ -135,7 +138,8 @@ impl Workspace {
         Ok(self.0.store.journal(stack, from).await?)
     }
 
-    /// Resolves an interrupted run and starts no new one.
+    /// Resolves an interrupted run, or goes on with an open watch, and starts no new one. A
+    /// release that went back meanwhile with nobody there is told as such (outcome `RolledBack`).
     ///
     /// # Errors
     /// When the stack is not there, or someone else holds the lease.
@@ -145,16 +149,16 @@ impl Workspace {
         let session = self.session(stack, &source.provider, run, "resume", Interrupted::Decide).await?;
         session.revive().await?;
         if session.state.open.is_some() {
-            // It waits with both releases serving: a watch is gone on with.
+            // It waits with both releases there: a watch is gone on with.
             return session.decide(Decision::Watch).await;
         }
-        let outcome = if before.open.is_some() { session.state.last_outcome.clone() } else { None }
-            .unwrap_or(Outcome {
-                kind: OutcomeKind::NoChange,
-                release: session.state.current,
-                cause: None,
-                left_behind: Vec::new(),
-            });
+        let told = before.open.is_some() || session.state.went_back_unseen().is_some();
+        let outcome = if told { session.state.last_outcome.clone() } else { None }.unwrap_or(Outcome {
+            kind: OutcomeKind::NoChange,
+            release: session.state.current,
+            cause: None,
+            left_behind: Vec::new(),
+        });
         let urls = session.fleet()?.urls(&session.context()).await.unwrap_or_default();
         let report = Report {
             app: stack.app.clone(),
@@ -163,6 +167,7 @@ impl Workspace {
             urls,
             steps: 0,
             plan: before.open.map_or_else(|| Digest::of(&[]), |open| open.plan.digest),
+            waiting: None,
         };
         session.lease.release().await?;
         Ok(report)
@@ -222,14 +227,12 @@ impl Workspace {
 }
 
 fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health {
-    if let Some(open) = &state.open
-        && !busy
-    {
-        return match open.waiting() {
-            Some(waiting) if waiting.watching => Health::Watched,
-            Some(_) => Health::OnHold,
-            None => Health::Interrupted,
-        };
+    // Who watches holds the lease: that it is watched is true all the same.
+    match state.open.as_ref().map(OpenPlan::waiting) {
+        Some(Some(waiting)) if waiting.watching => return Health::Watched,
+        Some(Some(_)) => return Health::OnHold,
+        Some(None) if !busy => return Health::Interrupted,
+        _ => {}
     }
     let Some(current) = state.current.and_then(|n| state.releases.get(&n)) else {
         return if state.seq > 0 && state.incarnation.is_nil() { Health::DataOnly } else { Health::Empty };

@@ -1,8 +1,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ReleaseTraffic, WatchStatus};
-use crate::engine::{Outcome, ReleaseStatus};
+use super::{ReleaseTraffic, Waiting, WatchStatus};
+use crate::engine::{LastRun, Outcome, ReleaseStatus};
 use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber};
 use crate::profile::ProfileRef;
 use crate::provider::{Routing, UnitObserved};
@@ -24,6 +24,9 @@ pub struct Report {
     pub steps: usize,
     /// Digest of the plan.
     pub plan: Digest,
+    /// What is not decided yet (outcome `OnHold`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
 }
 
 /// One line of `list`.
@@ -63,7 +66,7 @@ pub enum Health {
     Empty,
     /// A run was interrupted; the next command resolves it.
     Interrupted,
-    /// Two releases serve; a person decides.
+    /// A new release is there beside the one before it; a person decides.
     OnHold,
     /// A new release is being watched, and the one before it stays warm.
     Watched,
@@ -85,6 +88,9 @@ pub struct StatusReport {
     pub resources: Vec<ResourceSummary>,
     /// What came of the last change.
     pub last_outcome: Option<Outcome>,
+    /// What that change was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
     /// What each release does; only of [`Live`](super::Live).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<ReleaseTraffic>,
@@ -123,6 +129,9 @@ pub struct ReleaseSummary {
     pub status: ReleaseStatus,
     /// Does it serve now?
     pub current: bool,
+    /// Why its deployment failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// The version of a profile that it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<ProfileRef>,

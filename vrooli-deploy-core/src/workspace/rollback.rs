@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use super::change::{After, Change};
 use super::error::never_deployed;
 use super::session::Interrupted;
-use super::steps::expired;
+use super::steps::{expired, former};
 use super::{OperationError, RollbackOptions, Run, Workspace};
 use crate::engine::{ReleaseStatus, StackState, Survey, survey};
 use crate::manifest::{StrategyConfig, StrategyKind};
@@ -12,7 +12,8 @@ use crate::plan::{self, PlannedRelease, ReleaseSource};
 use crate::release::strategy::Situation;
 
 impl Workspace {
-    /// Plans the way back: to the given release, or to the last good one before the current.
+    /// Plans the way back: to the given release, or to the good one before the current that served
+    /// last.
     /// The whole bundle comes back: artefact, environment, secret versions, health checks,
     /// routes, replica counts. It takes over all at once where both can run, whatever the
     /// strategy of its own deployment was: who goes back is in a hurry.
@@ -49,8 +50,7 @@ impl Workspace {
         let strategy = self.0.strategies.get(config.kind.name())?;
         let current = state.current.and_then(|n| state.releases.get(&n)).map(|r| &r.release);
         let keep = current.and_then(|current| current.bundle.strategy.keep);
-        let mut expired = expired(state, keep, Timestamp::now());
-        expired.retain(|number| *number != target);
+        let expired = expired(state, target, keep, Timestamp::now());
         let situation = Situation {
             next: &next,
             current,
@@ -58,6 +58,7 @@ impl Workspace {
             units: &units,
             fleet: &capabilities,
             config: &config,
+            because: "a rollback",
             expired: &expired,
         };
         let release_steps = strategy.steps(&situation)?;
@@ -130,7 +131,8 @@ fn no_such_release(number: ReleaseNumber) -> OperationError {
     }
 }
 
-/// The release to go back to. Without a wish: the newest good one before the current.
+/// The release to go back to. Without a wish: of the good ones before the current, the one that
+/// served last.
 fn goal(state: &StackState, to: Option<ReleaseNumber>) -> Result<ReleaseNumber, OperationError> {
     let current = state.current;
     if let Some(to) = to {
@@ -153,14 +155,7 @@ fn goal(state: &StackState, to: Option<ReleaseNumber>) -> Result<ReleaseNumber, 
             }),
         };
     }
-    state
-        .releases
-        .iter()
-        .rev()
-        .find(|(number, record)| {
-            record.status == ReleaseStatus::Good && current.is_none_or(|current| **number < current)
-        })
-        .map(|(number, _)| *number)
+    former(state, current)
         .ok_or_else(|| OperationError::Nothing {
             message: "there is no earlier good release to go back to".to_owned(),
             help: "`vrooli-deploy releases APP` shows the history; `--to rN` goes to a release that is not the newest before this one".to_owned(),
@@ -199,6 +194,7 @@ mod tests {
                 release,
                 created: Timestamp::UNIX_EPOCH,
                 committed: at,
+                failure: None,
                 status: ReleaseStatus::Good,
             };
             state.releases.insert(ReleaseNumber(number), record);

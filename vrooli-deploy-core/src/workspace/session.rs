@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{OperationError, Run, Workspace};
-use crate::engine::{Engine, EngineOptions, RecoverOptions, Redact, StackState};
+use crate::engine::{Engine, EngineOptions, Event, RecoverOptions, Redact, StackState};
 use crate::names::{ProviderName, StackId};
 use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OpenContext, Provider, ProviderError};
 use crate::secrets::Redactor;
@@ -99,6 +99,15 @@ impl Workspace {
             {
                 return Err(OperationError::Unresolved(Box::new(outcome)));
             }
+        }
+        // Whoever resumes is told with the outcome, and whoever watches knows.
+        if !matches!(command, "resume" | "watch")
+            && session.state.open.is_none()
+            && let Some((release, failure)) = session.state.went_back_unseen()
+        {
+            let message =
+                format!("{release} was rolled back while nobody waited for it: {}", failure.message);
+            run.events.send(&Event::Note { message });
         }
         Ok(session)
     }

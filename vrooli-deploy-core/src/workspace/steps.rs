@@ -13,7 +13,7 @@ use crate::provider::{FleetCapabilities, Routing, UnitObserved, UnitState};
 use crate::release::Release;
 use crate::release::strategy::{Situation, StepGraph};
 
-/// Releases beside the current one that stay staged for rollback when nothing says otherwise.
+/// Earlier releases that stay staged for rollback when nothing says otherwise.
 const RETAINED: u32 = 5;
 
 /// Does the release serve: all its units run and all traffic goes to it?
@@ -33,29 +33,48 @@ pub(super) fn serves(release: &Release, units: &[UnitObserved], routing: &Routin
     wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
 }
 
-/// Releases that are staged and that no rollback needs: all but the current one, the newest
-/// good ones that are not too old, and always the newest good one: that is where a rollback
-/// without a wish goes. The current one becomes such a one with the next commit.
-pub(super) fn expired(state: &StackState, keep: Option<KeepConfig>, now: Timestamp) -> Vec<ReleaseNumber> {
-    let keep = keep.unwrap_or_default();
-    let count = keep.count.unwrap_or(RETAINED).max(1) as usize;
-    let mut good: Vec<_> = state
+/// The release to go back to from that one: of the good ones before it, the one that served last.
+pub(super) fn former(state: &StackState, from: Option<ReleaseNumber>) -> Option<ReleaseNumber> {
+    state
         .releases
         .iter()
-        .filter(|(number, record)| record.status == ReleaseStatus::Good && Some(**number) != state.current)
-        .map(|(number, record)| (record.committed, *number))
+        .filter(|(number, record)| {
+            record.status == ReleaseStatus::Good && from.is_none_or(|from| **number < from)
+        })
+        .max_by_key(|(number, record)| (record.committed, **number))
+        .map(|(number, _)| *number)
+}
+
+/// Releases that are staged and that nothing needs once `next` is the current one: all but those
+/// that served last, as many as are kept and as long. The one that a rollback without a wish
+/// goes to is always one of them.
+pub(super) fn expired(
+    state: &StackState,
+    next: ReleaseNumber,
+    keep: Option<KeepConfig>,
+    now: Timestamp,
+) -> Vec<ReleaseNumber> {
+    let keep = keep.unwrap_or_default();
+    let count = keep.count.unwrap_or(RETAINED).max(1) as usize;
+    let former = former(state, Some(next));
+    let mut earlier: Vec<_> = state
+        .releases
+        .iter()
+        .filter(|(number, record)| record.status == ReleaseStatus::Good && **number != next)
+        .map(|(number, record)| (former == Some(*number), record.committed, *number))
         .collect();
-    good.sort_unstable();
-    good.into_iter()
+    earlier.sort_unstable();
+    earlier
+        .into_iter()
         .rev()
         .enumerate()
-        .filter(|(place, (committed, _))| {
+        .filter(|(place, (needed, committed, _))| {
             let old = keep.age.zip(*committed).is_some_and(|(age, committed)| {
                 Duration::try_from(now.duration_since(committed)).unwrap_or_default() > age
             });
-            *place >= count || (*place > 0 && old)
+            *place >= count || (!needed && old)
         })
-        .map(|(_, (_, number))| number)
+        .map(|(_, (_, _, number))| number)
         .collect()
 }
 
@@ -69,7 +88,9 @@ pub(super) fn start_steps(
     expired: &[ReleaseNumber],
 ) -> Vec<Step> {
     let config = StrategyConfig::default();
-    let situation = Situation { next, current: None, routing, units, fleet, config: &config, expired };
+    let because = "it does not serve";
+    let situation =
+        Situation { next, current: None, routing, units, fleet, config: &config, because, expired };
     let running: BTreeSet<_> = units
         .iter()
         .filter(|u| u.release == next.number && u.state == UnitState::Running)
@@ -181,29 +202,62 @@ mod tests {
             let at = Timestamp::from_second(day * 86_400).unwrap();
             let number = ReleaseNumber(number);
             let release = Release::new(number, bundle(i64::from(number.0))).unwrap();
-            let record =
-                ReleaseRecord { release, created: at, committed: Some(at), status: ReleaseStatus::Good };
+            let record = ReleaseRecord {
+                release,
+                created: at,
+                committed: Some(at),
+                failure: None,
+                status: ReleaseStatus::Good,
+            };
             state.releases.insert(number, record);
             state.current = Some(number);
         }
         state
     }
 
-    #[test]
-    fn releases_go_by_number_and_age_but_never_the_one_that_a_rollback_goes_to() {
-        let state = history(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    /// What goes when r9 follows r8, or another release that one.
+    fn gone(state: &StackState, next: u32, keep: Option<KeepConfig>) -> Vec<u32> {
         let now = Timestamp::from_second(100 * 86_400).unwrap();
-        let gone = |keep: Option<KeepConfig>| {
-            let mut gone: Vec<u32> = expired(&state, keep, now).into_iter().map(|n| n.0).collect();
-            gone.sort_unstable();
-            gone
-        };
-        assert_eq!(gone(None), [1, 2]);
-        assert_eq!(gone(Some(KeepConfig { count: Some(2), age: None })), [1, 2, 3, 4, 5]);
+        let mut gone: Vec<u32> =
+            expired(state, ReleaseNumber(next), keep, now).into_iter().map(|n| n.0).collect();
+        gone.sort_unstable();
+        gone
+    }
+
+    fn count(count: u32) -> Option<KeepConfig> {
+        Some(KeepConfig { count: Some(count), age: None })
+    }
+
+    #[test]
+    fn earlier_releases_are_kept_by_number_and_age_and_the_one_that_serves_becomes_one() {
+        let state = history(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(gone(&state, 9, None), [1, 2, 3]);
+        assert_eq!(gone(&state, 9, count(2)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(gone(&state, 9, count(1)), [1, 2, 3, 4, 5, 6, 7]);
         // 95 days: those of day 5 and later are young enough.
         let age = |days: u64| Some(Duration::from_secs(days * 86_400));
-        assert_eq!(gone(Some(KeepConfig { count: None, age: age(95) })), [1, 2, 3, 4]);
-        assert_eq!(gone(Some(KeepConfig { count: Some(9), age: age(1) })), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(gone(&state, 9, Some(KeepConfig { count: Some(9), age: age(95) })), [1, 2, 3, 4]);
+        // The one that a rollback goes to stays, however old it is.
+        let old = Some(KeepConfig { count: Some(9), age: age(1) });
+        assert_eq!(gone(&state, 9, old), [1, 2, 3, 4, 5, 6, 7]);
+        // Started again: it is the current one already.
+        assert_eq!(gone(&state, 8, count(2)), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn after_a_rollback_the_next_one_still_has_where_to_go() {
+        // Back from r4 to r3.
+        let mut state = history(&[1, 2, 3, 4]);
+        assert_eq!(former(&state, state.current), Some(ReleaseNumber(3)));
+        assert_eq!(gone(&state, 3, count(1)), [1, 4], "r2 is where a second rollback goes");
+        assert_eq!(gone(&state, 3, count(2)), [1]);
+        let record = state.releases.get_mut(&ReleaseNumber(3)).unwrap();
+        record.committed = Some(Timestamp::from_second(5 * 86_400).unwrap());
+        state.current = Some(ReleaseNumber(3));
+        assert_eq!(former(&state, state.current), Some(ReleaseNumber(2)));
+        // What follows goes back to what served before it, and not to what was given up.
+        assert_eq!(former(&state, Some(ReleaseNumber(5))), Some(ReleaseNumber(3)));
+        assert_eq!(gone(&state, 5, count(1)), [1, 2, 4]);
     }
 
     #[test]

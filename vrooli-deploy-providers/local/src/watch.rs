@@ -37,6 +37,11 @@ pub(crate) fn run(root: PathBuf, app: &OsStr, environment: &OsStr) -> u8 {
         Some(StackId { app: AppName::new(app).ok()?, environment: EnvironmentName::new(environment).ok()? })
     });
     let Some(stack) = stack else { return 64 };
+    // Opened, a workspace that was deleted would be made again.
+    if !root.join("id").is_file() {
+        note(&format!("{stack}: {} is no workspace any more", root.display()));
+        return 1;
+    }
     // It outlives the supervisor that started it.
     let _ = rustix::process::setsid();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -1,5 +1,7 @@
 //! What a change does, and what came of it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -20,6 +22,24 @@ pub(crate) struct DeploymentLine {
     pub(crate) left_behind: Vec<LeftBehindLine>,
     /// Digest of the plan.
     pub(crate) plan: String,
+    /// What is not decided yet (outcome `on_hold`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting: Option<WaitingLine>,
+}
+
+/// A release that is on hold, or being watched.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct WaitingLine {
+    /// The new release.
+    pub(crate) release: String,
+    /// The one before it, kept until it is decided.
+    pub(crate) old: Option<String>,
+    /// True: it is being watched. False: a person decides.
+    pub(crate) watching: bool,
+    /// Why it waits.
+    pub(crate) reason: String,
+    /// Traffic: weights by release.
+    pub(crate) routing: BTreeMap<String, u32>,
 }
 
 /// Something that is still there.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::SeenLine;
+use crate::errors::Failure;
 
 /// An app of the workspace.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -59,8 +60,29 @@ pub(crate) struct StatusLine {
     /// The open watch (`status --watch`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) watch: Option<WatchLine>,
+    /// What came of the last change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_change: Option<LastChangeLine>,
     /// For people.
     pub(crate) notes: Vec<String>,
+}
+
+/// The last change that came to an end.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct LastChangeLine {
+    /// `deploy`, `rollback`, …
+    pub(crate) command: String,
+    /// The release that it was to bring.
+    pub(crate) release: Option<String>,
+    /// When it ended, RFC 3339.
+    pub(crate) at: String,
+    /// `applied`, `rolled_back`, `partial`, …
+    pub(crate) outcome: String,
+    /// Ended by another than the command that began it: a watch that nobody waited for.
+    pub(crate) taken_over: bool,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Failure>,
 }
 
 /// A watch that is open.
@@ -130,6 +152,9 @@ pub(crate) struct ReleaseLine {
     pub(crate) status: String,
     /// Does it serve now?
     pub(crate) current: bool,
+    /// Why its deployment failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
     /// The version of a profile that it was made from: `profile-7 v3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) profile: Option<String>,

@@ -105,6 +105,7 @@ mod tests {
             units: &[],
             fleet: &fleet,
             config: &Default::default(),
+            because: "its source changed",
             expired: &[],
         };
         BlueGreen.steps(&situation).unwrap()
@@ -161,6 +162,7 @@ mod tests {
             units: &[],
             fleet: &FleetCapabilities::default(),
             config: &Default::default(),
+            because: "its source changed",
             expired: &[],
         };
         assert!(matches!(BlueGreen.steps(&situation), Err(StrategyError::Unsupported { .. })));

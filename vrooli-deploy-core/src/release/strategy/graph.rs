@@ -79,7 +79,12 @@ impl<'a> StepGraph<'a> {
         let number = self.number();
         let built = matches!(self.situation.next.source, ReleaseSource::Build { .. });
         if built {
-            self.next(&format!("build:{number}"), ReleaseAction::Build, Undo::Nothing, "its source changed");
+            self.next(
+                &format!("build:{number}"),
+                ReleaseAction::Build,
+                Undo::Nothing,
+                self.situation.because,
+            );
         }
         let undo = if built {
             Undo::Release { release: number, action: ReleaseAction::Remove { old: number } }

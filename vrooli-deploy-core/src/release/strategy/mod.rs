@@ -70,6 +70,8 @@ pub struct Situation<'a> {
     pub fleet: &'a FleetCapabilities,
     /// The user's choices.
     pub config: &'a StrategyConfig,
+    /// Why there is a next release, in words; said where it has to be built.
+    pub because: &'a str,
     /// Releases that nothing needs any more, to be removed at the end.
     pub expired: &'a [ReleaseNumber],
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
-use super::files::{absent_ok, create_dir};
+use super::files::{absent_ok, create_below};
 use super::lock;
 use super::supervise::check_fence;
 use crate::failure::at;
@@ -21,7 +21,7 @@ pub(crate) fn admit(layout: &Layout, stack: &StackId, fence: u64) -> Result<()> 
     check_fence(layout, stack, fence)?;
     let path = layout.fence(stack);
     let raise = || -> io::Result<u64> {
-        create_dir(&layout.locks(stack))?;
+        create_below(layout.root(), &layout.locks(stack))?;
         let mut file = lock::open(&path)?;
         // Held for as long as it takes to write a number.
         file.lock()?;

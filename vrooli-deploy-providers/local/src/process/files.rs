@@ -1,9 +1,9 @@
 //! How files get into the state folder: whole or not at all, and for their owner only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,6 +28,26 @@ pub(crate) enum Durability {
     Synced,
     /// No: what it speaks of does not survive that either.
     Volatile,
+}
+
+/// Makes a folder and those above it, up to one that must be there: what was deleted does not
+/// come back because something deep in it is written.
+pub(crate) fn create_below(base: &Path, path: &Path) -> io::Result<()> {
+    let below = path.strip_prefix(base).map_err(|_| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} is not in {}", path.display(), base.display()),
+        )
+    })?;
+    let mut folder = base.to_owned();
+    for part in below {
+        folder.push(part);
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Replaces a file (0600) so that a reader, and the next start after a crash, sees the old
@@ -135,6 +155,19 @@ mod tests {
         assert!(write_json(&path, &2, Durability::Synced).is_err());
         assert_eq!(read_json::<i32>(&path).unwrap(), Some(1));
         assert!(read_json::<String>(&path).unwrap_err().to_string().contains("is damaged"));
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_does_not_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("base");
+        let deep = base.join("one/two");
+        assert_eq!(create_below(&base, &deep).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(!base.exists());
+        fs::create_dir(&base).unwrap();
+        create_below(&base, &deep).unwrap();
+        create_below(&base, &deep).unwrap();
+        assert_eq!(fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::config::LogConfig;
 
-/// Opens a log for appending (0600), with its folder.
+/// Opens a log for appending (0600). Its folder must be there.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    if let Some(dir) = path.parent() {
-        super::files::create_dir(dir)?;
-    }
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
@@ -50,7 +47,7 @@ mod tests {
     #[test]
     fn a_log_that_is_kept_open_goes_on_from_the_start() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("logs/api.0.log");
+        let path = dir.path().join("api.0.log");
         let config = LogConfig { max_bytes: 10, keep: 2 };
         let mut log = open(&path).unwrap();
         for round in ["first of all\n", "the second one\n", "then the third\n"] {

@@ -22,6 +22,11 @@ impl Layout {
     pub fn supervisor_lock(&self) -> PathBuf {
         self.run().join("supervisor.lock")
     }
+    /// Held while a supervisor is started or replaced. Never removed while the folder exists.
+    #[must_use]
+    pub fn starting_lock(&self) -> PathBuf {
+        self.run().join("starting.lock")
+    }
     /// Held while a program runs apps in itself, and until the last of them has ended.
     #[must_use]
     pub fn in_process_lock(&self) -> PathBuf {
@@ -222,6 +227,9 @@ impl Pinned {
 
     /// Paths that other processes understand, as the folder is called now.
     pub(crate) fn named(&self) -> io::Result<Layout> {
+        if self.is_deleted() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the state folder was deleted"));
+        }
         if cfg!(target_os = "linux") {
             fs::read_link(self.layout.root()).map(Layout::new)
         } else {
@@ -229,9 +237,11 @@ impl Pinned {
         }
     }
 
-    /// Was the folder deleted?
+    /// Was the folder deleted, or is it this moment? What names it may go before the folder does.
     pub(crate) fn is_deleted(&self) -> bool {
+        let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
         self.dir.metadata().is_ok_and(|m| m.nlink() == 0)
+            || fs::symlink_metadata(self.layout.root().join("id")).is_err_and(|e| gone(&e))
     }
 }
 
@@ -251,8 +261,11 @@ mod tests {
             assert_eq!(pinned.named().unwrap().root(), new.canonicalize().unwrap());
         }
         assert!(!pinned.is_deleted());
+        fs::remove_file(new.join("id")).unwrap();
+        assert!(pinned.is_deleted(), "it has begun");
         fs::remove_dir_all(&new).unwrap();
         assert!(pinned.is_deleted());
+        assert!(pinned.named().is_err());
     }
 
     #[test]

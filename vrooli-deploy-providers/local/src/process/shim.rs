@@ -235,7 +235,6 @@ fn open_log_dir(log: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let (Some(dir), Some(name)) = (log.parent(), log.file_name().and_then(|n| n.to_str())) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the log has no place"));
     };
-    super::files::create_dir(dir)?;
     let opened: OwnedFd = File::open(dir)?.into();
     let path = through(&opened, dir, name);
     Ok((opened, path))

@@ -1,5 +1,6 @@
 //! How the supervisor is reached: found, started, replaced, and asked again when it died.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +11,7 @@ use tokio::net::UnixStream;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Retryability};
 
 use super::super::config::Program;
-use super::super::files::create_dir;
+use super::super::files::create_below;
 use super::super::key::{Legacy, StoreKey};
 use super::super::protocol::{Answer, Greeting, MAX_ANSWER, PROTOCOL, Request, receive, send};
 use super::super::supervise::{BUILD, Birth};
@@ -28,10 +29,6 @@ const GREETING: Duration = Duration::from_secs(30);
 /// How often a request is sent again to a new supervisor when the old one died under it.
 /// Every request has the effect of once.
 const TRIES: u32 = 3;
-
-/// Calls of one plan run side by side: the first of them replaces an older supervisor, the others
-/// find the new one. Two successors would ask each other to step down.
-static REPLACING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 impl SupervisorClient {
     /// Sends a request and waits for its answer, until the deadline of the call or its
@@ -88,7 +85,7 @@ impl SupervisorClient {
                 Ok(Some((stream, _))) => {
                     replaced = true;
                     drop(stream);
-                    let _alone = REPLACING.lock().await;
+                    let _alone = self.alone(until).await?;
                     if let Some(Supervision::Detached(program)) = &self.starter
                         && let Ok(Some((stream, greeting))) = self.dial(name).await
                         && self.is_outdated(&greeting)
@@ -101,7 +98,12 @@ impl SupervisorClient {
                 Ok(None) => match &self.starter {
                     Some(Supervision::Detached(program)) => {
                         in_process::wait_for_programs(&self.layout).await?;
-                        self.spawn(program.clone(), false).await?;
+                        make_place(&self.layout)?;
+                        let _alone = self.alone(until).await?;
+                        // Between a supervisor and its successor nobody listens for a moment.
+                        if self.dial(name).await?.is_none() {
+                            self.spawn(program.clone(), false).await?;
+                        }
                     }
                     Some(Supervision::InProcess(here)) => here.start().await?,
                     None => {
@@ -114,6 +116,22 @@ impl SupervisorClient {
                 // It died while it greeted us.
                 Err(e) if e.retry() == Retryability::Safe && self.starter.is_some() => {}
                 Err(e) => return Err(e),
+            }
+            if Instant::now() >= until {
+                return Err(self.no_answer());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// One at a time starts a supervisor or replaces an older one, of the calls of one plan as of
+    /// all commands: the others find the new one. Two successors would ask each other to step
+    /// down. A lock of the kernel's, so that whoever is killed over it keeps nobody out.
+    async fn alone(&self, until: Instant) -> Result<File> {
+        let path = self.layout.starting_lock();
+        loop {
+            if let Some(lock) = lock::try_take(&path).map_err(at("lock", &path))? {
+                return Ok(lock);
             }
             if Instant::now() >= until {
                 return Err(self.no_answer());
@@ -241,6 +259,14 @@ pub(super) fn unexpected(answer: &Answer) -> ProviderError {
     ProviderError::new(ErrorKind::Unexpected, format!("the supervisor answered something else: {answer:?}"))
 }
 
+/// The folder that a supervisor starts in. The state folder must be there: one that was deleted
+/// under a command does not come back with it.
+fn make_place(layout: &Layout) -> Result<()> {
+    let (root, run) = (layout.root(), layout.run());
+    create_below(root, &run).map_err(at("make", &run))?;
+    layout.workspace_id().map(drop).map_err(at("use", root))
+}
+
 /// Blocks until the supervisor is ready, or says why it is not.
 fn spawn(layout: &Layout, program: &Program, replaces: bool) -> Result<()> {
     if !cfg!(target_os = "linux") {
@@ -255,10 +281,6 @@ fn spawn(layout: &Layout, program: &Program, replaces: bool) -> Result<()> {
         .with_help("call `run_if_child` first in `main`"));
     }
     let root = layout.root();
-    create_dir(root).map_err(at("make", root))?;
-    layout.workspace_id().map_err(at("use", root))?;
-    let run = layout.run();
-    create_dir(&run).map_err(at("make", &run))?;
     let path = layout.supervisor_log();
     let errors = log::open(&path).map_err(at("write", &path))?;
     let mut command = program.command(crate::child::SUPERVISOR, [root.as_os_str().to_owned()]);

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use super::super::config::LogConfig;
-use super::super::files::{Durability, create_dir, remove_file, write_json};
+use super::super::files::{Durability, remove_file, write_json};
 use super::super::identity::{Handle, ProcessIdentity};
 use super::super::in_process::Leash;
 use super::super::launch::{self, Launch};
@@ -61,7 +61,6 @@ pub(super) fn launch(
     let layout = supervisor.layout();
     let files = layout.unit(&key.stack, key.release, &key.unit);
     let log = layout.unit_log(&key.stack, key.release, &key.unit);
-    create_dir(files.root()).map_err(at("make", files.root()))?;
     let Some(lock) = lock::try_take(&files.lock()).map_err(at("lock", files.root()))? else {
         return Ok(Launched::Taken);
     };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use super::super::adopt::Found;
-use super::super::files::{create_dir, read_json};
+use super::super::files::read_json;
 use super::super::identity::Handle;
 use super::super::launch::{Launch, Report};
 use super::super::log;
@@ -153,8 +153,6 @@ pub(super) fn launch(
 
 /// Starts a shim and hands it the launch. Blocks until the app runs, at most `config.launch`.
 fn launch_shim(supervisor: &Supervisor, name: &str, mark: &Mark, launch: &Launch) -> Result<Launched> {
-    let folder = &launch.target.unit;
-    create_dir(folder).map_err(at("make", folder))?;
     let supervisor_log = supervisor.layout().supervisor_log();
     let errors = log::open(&supervisor_log).map_err(at("write", &supervisor_log))?;
     let mut child = supervisor

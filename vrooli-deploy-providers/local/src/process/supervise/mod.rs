@@ -49,6 +49,7 @@ use crate::layout::Layout;
 use front::Front;
 pub(crate) use front::{edge_folder, run_edge};
 use stack::Stack;
+use succession::Predecessor;
 use unit::UnitKey;
 
 /// A predecessor that is about to end, or a child of somebody between fork and exec, may hold
@@ -178,8 +179,17 @@ pub(crate) fn run(root: &Path, options: SupervisorOptions) -> u8 {
             return 1;
         }
     };
-    let inherited = if legacy.replaces { succession::take_over(root) } else { None };
-    let patience = if legacy.replaces { SUCCESSION } else { LOCK_PATIENCE };
+    let (inherited, patience) = if legacy.replaces {
+        match succession::take_over(root) {
+            Predecessor::Gone(key) => (key, SUCCESSION),
+            Predecessor::Newer => {
+                say(&Birth::Taken);
+                return 0;
+            }
+        }
+    } else {
+        (None, LOCK_PATIENCE)
+    };
     let (supervisor, workspace) = match Supervisor::new(root, options, None, patience) {
         Ok(Some(born)) => born,
         Ok(None) => {

@@ -13,7 +13,7 @@ use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::secrets::SecretRef;
 
 use super::super::SecretResolver;
-use super::super::files::{create_dir, read_json};
+use super::super::files::read_json;
 use super::super::key::StoreKey;
 use super::super::launch::{Launch, Target};
 use super::super::ports::{self, UnitPorts};
@@ -28,18 +28,14 @@ const PORT_TRIES: u32 = 3;
 
 /// Puts together what the unit is launched with. Reads files and secrets: blocks.
 pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Result<Launch> {
-    let layout = supervisor.layout();
     let release = release(supervisor, &key.stack, key.release)?;
     let service = service(&release, key)?;
 
-    let folder = layout.units(&key.stack);
-    create_dir(&layout.release_units(&key.stack, key.release)).map_err(at("make", &folder))?;
     let ports = free_ports(supervisor, key, &release)?;
 
     // From here on paths are for other processes.
     let named = supervisor.named()?;
     let data = named.data(&key.stack);
-    create_dir(&data).map_err(at("make", &data))?;
     // Opened by the first secret: a store that cannot be opened stops nobody who needs nothing from it.
     let store = OnceLock::new();
     let resolve = |reference: &SecretRef| {

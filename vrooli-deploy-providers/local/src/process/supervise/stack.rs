@@ -10,9 +10,7 @@ use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result, Routing, UnitObserved};
 
 use super::super::fence;
-use super::super::files::{
-    Durability, create_dir, read_json, remove_file, remove_tree, sweep_drafts, write_json,
-};
+use super::super::files::{Durability, read_json, remove_file, remove_tree, sweep_drafts, write_json};
 use super::super::table::Mark;
 use super::super::{ports, sockets};
 use super::Supervisor;
@@ -117,9 +115,7 @@ impl Stack {
 
     fn save(&self, supervisor: &Supervisor, serving: &Serving) -> Result<()> {
         let path = supervisor.layout().serving(&self.id);
-        create_dir(&supervisor.layout().stack(&self.id))
-            .and_then(|()| write_json(&path, serving, Durability::Synced))
-            .map_err(at("write", &path))
+        write_json(&path, serving, Durability::Synced).map_err(at("write", &path))
     }
 
     fn unit(&self, supervisor: &Arc<Supervisor>, release: ReleaseNumber, unit: &UnitId) -> UnitHandle {

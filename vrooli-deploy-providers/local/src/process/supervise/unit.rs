@@ -10,7 +10,7 @@ use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result, UnitObserved, UnitState};
 
 use super::super::adopt::{self, Last};
-use super::super::files::{Durability, create_dir, read_json, remove_file, write_json};
+use super::super::files::{Durability, create_below, read_json, remove_file, write_json};
 use super::super::paths::UnitLayout;
 use super::super::record::{InstanceRecord, UnitRecord};
 use super::instance::{Instance, Launched, blocking, end_leftovers, launch};
@@ -246,7 +246,7 @@ impl Unit {
         self.restart_at = None;
         self.delay = self.supervisor.config.backoff;
         self.record = UnitRecord { wanted: true, ..UnitRecord::default() };
-        let started = match self.save() {
+        let started = match self.make_place().and_then(|()| self.save()) {
             Ok(()) => {
                 // Seen before anything is done: who allocates ports asks who is about to run.
                 self.show(UnitState::Restarting);
@@ -268,8 +268,8 @@ impl Unit {
     async fn stop(&mut self) -> Result<()> {
         self.restart_at = None;
         let known = self.files.root().is_dir();
-        if self.record.wanted || known {
-            self.record.wanted = false;
+        self.record.wanted = false;
+        if known {
             self.save()?;
         }
         self.bring_down().await
@@ -293,16 +293,31 @@ impl Unit {
         }
     }
 
-    /// Waits for the next try, longer each time.
+    /// Waits for the next try, longer each time. What was deleted is not made again: only a
+    /// command makes its place.
     fn schedule(&mut self) {
+        if !self.files.root().is_dir() {
+            return self.give_up();
+        }
         self.restart_at = Some(Instant::now() + self.delay);
         self.delay = (self.delay * 2).min(self.supervisor.config.backoff_max);
         self.save_or_note();
         self.show(UnitState::Restarting);
     }
 
+    fn give_up(&mut self) {
+        self.note("its folder was deleted");
+        self.record.wanted = false;
+        self.restart_at = None;
+        self.record.last_exit = Some("its folder was deleted".to_owned());
+        self.show(UnitState::Failed);
+    }
+
     async fn restart(&mut self) {
         self.restart_at = None;
+        if !self.files.root().is_dir() {
+            return self.give_up();
+        }
         self.record.restarts += 1;
         self.try_again().await;
     }
@@ -452,14 +467,23 @@ impl Unit {
         self.supervisor.touch();
     }
 
+    /// The folders that the unit needs. That of its stack must be there.
+    fn make_place(&self) -> Result<()> {
+        let UnitKey { stack, release, .. } = &self.key;
+        let layout = self.supervisor.layout();
+        let (base, data) = (layout.stack(stack), layout.data(stack));
+        for folder in [self.files.root(), &layout.release_logs(stack, *release), &data] {
+            create_below(&base, folder).map_err(at("make", folder))?;
+        }
+        Ok(())
+    }
+
     fn save(&self) -> Result<()> {
         if self.supervisor.is_deleted() {
             return Ok(());
         }
         let path = self.files.record();
-        create_dir(self.files.root())
-            .and_then(|()| write_json(&path, &self.record, Durability::Synced))
-            .map_err(at("write", &path))
+        write_json(&path, &self.record, Durability::Synced).map_err(at("write", &path))
     }
 
     fn save_or_note(&self) {

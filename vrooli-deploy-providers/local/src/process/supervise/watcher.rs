@@ -65,6 +65,9 @@ impl Watcher {
         if supervisor.leash.is_some() {
             return;
         }
+        if supervisor.is_deleted() {
+            return;
+        }
         let wanted = self.asked || self.is_abandoned(revert_at, Timestamp::now());
         if !wanted || Instant::now() < self.not_before {
             return;

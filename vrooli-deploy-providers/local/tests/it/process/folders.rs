@@ -17,6 +17,8 @@ trials![
     copied_folder_is_another_workspace,
     deleted_folder_ends_everything,
     deleted_folder_ends_everything_without_a_supervisor,
+    what_was_deleted_under_load_is_not_made_again,
+    deleted_folder_of_apps_that_restart_all_the_time,
     long_paths_and_private_files,
 ];
 
@@ -79,6 +81,46 @@ fn deleted_folder_ends_everything_without_a_supervisor() {
     assert!(!world.marked().is_empty());
     fs::remove_dir_all(world.layout.root()).unwrap();
     eventually("everything is gone", || world.marked().is_empty());
+}
+
+/// Removes a folder in which somebody may still write, as often as that takes.
+fn remove(folder: &std::path::Path) {
+    eventually("the folder is removed", || {
+        let _ = fs::remove_dir_all(folder);
+        !folder.exists()
+    });
+}
+
+/// A removal takes its time, and what is deleted first need not be what tells the supervisor.
+fn what_was_deleted_under_load_is_not_made_again() {
+    let world = World::new();
+    let release = world.stage_shell(1, "echo on; sleep 0.1; exit 3");
+    world.start(release, "app.0");
+    eventually("it is started again and again", || world.only().restarts > 2);
+    let supervisor = world.supervisor();
+    remove(&world.layout.root().join("apps"));
+    // Nothing is left to do for it: it ends by itself, and made nothing anew meanwhile.
+    eventually("the supervisor has ended", || !is_alive(supervisor) && world.marked().is_empty());
+    assert!(!world.layout.root().join("apps").exists(), "what was deleted came back");
+}
+
+fn deleted_folder_of_apps_that_restart_all_the_time() {
+    for _ in 0..4 {
+        let world = World::new();
+        let line = json!({ "run": "echo on; sleep 0.05; exit 3" });
+        let release = world.stage(1, &json!({ "one": line, "two": line, "three": line, "four": line }));
+        for unit in ["one.0", "two.0", "three.0", "four.0"] {
+            world.start(release, unit);
+        }
+        eventually("they are started again", || world.list().iter().all(|unit| unit.restarts > 0));
+        let supervisor = world.supervisor();
+        remove(world.layout.root());
+        eventually("everything is gone", || !is_alive(supervisor) && world.marked().is_empty());
+        assert!(!world.layout.root().exists(), "nothing of it was made again");
+        let beside: Vec<_> =
+            fs::read_dir(world.dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
+        assert!(beside.is_empty(), "nor beside it: {beside:?}");
+    }
 }
 
 fn long_paths_and_private_files() {

@@ -1,6 +1,7 @@
 //! Supervisors and shims that are killed, race, or wake up after a reboot.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ trials![
     killed_shim_leaves_nothing_and_the_unit_comes_back,
     killed_shim_and_supervisor_converge,
     supervisors_that_race_are_one_in_the_end,
+    commands_that_race_replace_an_older_supervisor_once,
     another_boot_starts_anew,
     damaged_records_make_nothing_worse,
     starts_and_stops_under_fire,
@@ -112,6 +114,43 @@ fn supervisors_that_race_are_one_in_the_end() {
         assert_eq!(world.children("shim").len(), 1, "one instance");
         kill_hard(world.supervisor());
     }
+}
+
+/// The program is replaced by a newer one, and several commands come at once.
+fn commands_that_race_replace_an_older_supervisor_once() {
+    let world = World::new();
+    let release = world.stage_shell(1, SLEEP);
+    let pid = world.start(release, "app.0").pid;
+    kill_hard(world.supervisor());
+    let program = world.dir.path().join("program");
+    let starts = || {
+        let log = fs::read_to_string(world.layout.supervisor_log()).unwrap();
+        log.lines().filter(|line| line.contains(": starts, version")).count()
+    };
+    let together = |count: usize| {
+        let new = world.dir.path().join("new");
+        fs::copy(std::env::current_exe().unwrap(), &new).unwrap();
+        fs::rename(&new, &program).unwrap();
+        let before = starts();
+        let commands: Vec<_> = (0..count)
+            .map(|_| {
+                let mut command = Command::new(&program);
+                command.args(["__test-app", "list"]).arg(world.layout.root());
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for command in commands {
+            let output = command.wait_with_output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        starts() - before
+    };
+    assert_eq!(together(1), 1);
+    for round in 0..10 {
+        assert_eq!(together(4), 1, "successors in round {round}");
+        eventually("one supervisor is left", || world.children("supervisor").len() == 1);
+    }
+    assert_eq!(world.only().pid, pid, "the app was left alone");
 }
 
 fn another_boot_starts_anew() {
