@@ -15,6 +15,8 @@ pub mod host;
 pub mod hosts;
 pub mod kinds;
 pub mod lower;
+#[cfg(feature = "native")]
+pub mod own;
 pub mod preflight;
 pub mod remote;
 #[cfg(feature = "native")]

@@ -45,7 +45,7 @@ case $kind in
         docker image inspect -- "$image" >/dev/null 2>&1 || { echo "the archive holds another image than $image" >&2; exit 22; }
         ;;
     program)
-        [ -d "$base/programs" ] || mkdir "$base/programs"
+        mkdir -p "$base/programs"
         chmod 755 "$base/programs"
         before=$(readlink "$base/program" || :)
         whole cp /dev/stdin "$in/program"
