@@ -146,7 +146,8 @@ fn a_supervisor_is_there_and_stays() {
         assert!(server.on(&format!("sha256sum {unit}; systemctl is-enabled {UNIT}")).starts_with(&Supervisor::digest()));
         // The host restarts.
         server.rig.docker(&["restart", "-t", "20"], 1);
-        server.until("it is up again", || server.is_active()).await;
+        let up = || server.is_active() && server.on("systemctl is-active ssh || true") == "active";
+        server.until("it is up again", up).await;
         let (after, trips) = server.set_up(&program).await;
         assert_eq!((after.changed, after.started, trips), (false, false, 2));
     });
@@ -199,7 +200,7 @@ fn nothing_is_left_of_a_supervisor() {
     trial(TEST, async || {
         let server = Server::new().await;
         let Some(program) = chosen(TEST, &server).await else { return };
-        let state = || server.on("systemctl list-unit-files --no-legend 'vrooli*'; ls /var/lib /etc/systemd/system /run/systemd/system; pgrep -fl vrooli || true");
+        let state = || server.on("systemctl list-unit-files --no-legend 'vrooli*'; ls /var/lib /etc/systemd/system /run/systemd/system; ps -eo args | grep '[_]_vrooli-deploy-child' || true");
         let before = state();
         server.set_up(&program).await;
         assert_ne!(state(), before);

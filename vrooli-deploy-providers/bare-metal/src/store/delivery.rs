@@ -274,11 +274,15 @@ impl Delivery {
     /// What it is, what it is made of, and what stays beside it: a line each.
     fn input(&self) -> Vec<u8> {
         let mut text = format!(
-            "stack {}\nname {}\ndigest {}\nsize {}\nkeep {}\nkept_free_kib {}\n",
+            "stack {}\nname {}\ndigest {}\nsize {}\nentries {}\nkeep {}\nkept_free_kib {}\n",
             self.stack,
             self.name,
             self.file.digest(),
             self.file.size(),
+            match self.form {
+                Form::Tree { entries, .. } => entries,
+                Form::Image(_) | Form::Program => 1,
+            },
             self.retention.keep,
             KEPT_FREE / 1024
         );
@@ -289,9 +293,8 @@ impl Delivery {
             text.push('\n');
         };
         match &self.form {
-            Form::Tree { entries, folder } => {
+            Form::Tree { folder, .. } => {
                 line("kind", "tree");
-                line("entries", &entries.to_string());
                 line("release", &folder.number.to_string());
                 line("record", &STANDARD.encode(&folder.record));
                 if let Some(owner) = &folder.owner {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use libtest_mimic::Trial;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId};
@@ -15,7 +16,7 @@ use vrooli_deploy_provider_bare_metal::store::{
     AccountName, Delivery, DeliveryError, ImageId, ReleaseFolder, Retention, SURVEY, Sent, Staged, StoredFile,
 };
 
-use crate::rig::Rig;
+use crate::rig::{self, Rig};
 use crate::{host, run, trial, trusted, until};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,6 +28,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("what_is_needed_stays", what_is_needed_stays),
         trial("two_apps_at_the_same_time", two_apps_at_the_same_time),
         trial("images_need_docker", images_need_docker),
+        Trial::test("images_go_layer_by_layer", || {
+            if let Some(why) = rig::absent_docker() {
+                println!("skipped: images_go_layer_by_layer: {why}");
+                return Ok(());
+            }
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.unwrap().block_on(images_go_layer_by_layer());
+            Ok(())
+        }),
     ]
 }
 
@@ -316,6 +327,8 @@ async fn what_is_needed_stays() {
         assert_eq!(deliver(app, number).await.pieces, 0, "{app} r{number}");
         assert!(is_there(&rig, app, number, &bytes(number.into())));
     }
+    // Delivered again, r1 is the newest; of the others one stays.
+    assert_eq!(releases("shop"), "r1\nr5");
     let pieces = |numbers: &[usize]| {
         let mut all = std::collections::BTreeSet::new();
         for number in numbers {
@@ -323,7 +336,7 @@ async fn what_is_needed_stays() {
         }
         all.len()
     };
-    assert_eq!(count(&rig, &format!("{STORE}/pieces")), pieces(&[1, 2, 4, 5]));
+    assert_eq!(count(&rig, &format!("{STORE}/pieces")), pieces(&[1, 2, 5]));
 }
 
 /// Two apps, two states, one host: neither knows of the other.
@@ -338,6 +351,95 @@ async fn two_apps_at_the_same_time() {
         assert_eq!((shop.unwrap().phases, blog.unwrap().phases), (2, 2));
         assert!(is_there(&rig, "shop", number, &one) && is_there(&rig, "blog", number, &other));
     }
+}
+
+/// An image of this machine's engine, gone with this.
+struct Image(String);
+
+impl Image {
+    /// Of a file, on top of another image or of nothing.
+    fn make(rig: &Rig, base: Option<&Self>, number: u32, bytes: &[u8]) -> Self {
+        let folder = rig.folder().join(format!("image-{number}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(format!("file-{number}")), bytes).unwrap();
+        let from = base.map_or("scratch", |base| base.0.as_str());
+        let file = format!("FROM {from}\nCOPY file-{number} /\nCMD [\"/none\"]\n");
+        fs::write(folder.join("Dockerfile"), file).unwrap();
+        let name = format!("{}-{number}", rig.network());
+        let made = Command::new("docker")
+            .env("DOCKER_BUILDKIT", "0")
+            .args(["build", "--quiet", "--tag", &name])
+            .arg(&folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Self(name)
+    }
+
+    fn id(&self) -> ImageId {
+        let id = Command::new("docker").args(["image", "inspect", "-f", "{{.Id}}", &self.0]).output().unwrap();
+        ImageId::new(String::from_utf8(id.stdout).unwrap().trim()).unwrap()
+    }
+
+    fn saved(&self, rig: &Rig) -> StoredFile {
+        let file = rig.folder().join(format!("{}.tar", self.0));
+        let saved = Command::new("docker").args(["save", "-o"]).arg(&file).arg(&self.0).status().unwrap();
+        assert!(saved.success());
+        StoredFile::read(&file).unwrap()
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        // Should it fail, one stays that bears the name of this test's process.
+        let _ = Command::new("docker").args(["image", "rm", "-f", &self.0]).output();
+    }
+}
+
+async fn images_go_layer_by_layer() {
+    let rig = Rig::up_with_docker();
+    let hosts = trusted(&rig, 1).await;
+    let base = Image::make(&rig, None, 0, &noise(8 << 20, 10));
+    let first = Image::make(&rig, Some(&base), 1, b"first");
+    let second = Image::make(&rig, Some(&base), 2, b"second");
+    let deliver = async |app: &str, image: &Image, keep: usize| {
+        let saved = image.saved(&rig);
+        let size = saved.size();
+        let artefact = Digest::of(image.0.as_bytes());
+        let mut rule = Retention::default();
+        rule.keep = keep;
+        let image = Delivery::image(&stack(app), &artefact, saved, image.id()).keeping(rule);
+        (send(&rig, &hosts, &image).await.unwrap(), size)
+    };
+    let is_loaded = |image: &Image| {
+        rig.on(1, &format!("docker image inspect {} >/dev/null 2>&1 && echo yes || true", image.id().as_str())) == "yes"
+    };
+    let (sent, size) = deliver("shop", &first, 1).await;
+    assert_eq!((sent.phases, sent.bytes), (2, size));
+    assert!(is_loaded(&first));
+    assert_eq!(deliver("shop", &first, 1).await.0.phases, 1);
+    // The layer below is there: only what is new is sent.
+    let (sent, size) = deliver("shop", &second, 1).await;
+    println!("an image of {size} bytes with a new layer: {} pieces, {} bytes", sent.pieces, sent.bytes);
+    assert!(sent.phases == 2 && sent.bytes < 3 << 20, "{sent:?}");
+    assert!(is_loaded(&first) && is_loaded(&second));
+    // One that Docker has lost is loaded again, and nothing is sent for it.
+    rig.on(1, &format!("docker image rm -f {}", second.id().as_str()));
+    let (sent, _) = deliver("shop", &second, 1).await;
+    assert_eq!((sent.phases, sent.pieces), (2, 0));
+    assert!(is_loaded(&second));
+    // What is not needed goes from Docker, too, but not what another app has.
+    deliver("blog", &first, 1).await;
+    assert_eq!(deliver("shop", &second, 0).await.0.pruned.len(), 1);
+    assert!(is_loaded(&first));
+    assert_eq!(deliver("blog", &second, 0).await.0.pruned.len(), 1);
+    assert!(!is_loaded(&first) && is_loaded(&second));
+    // An engine that does not answer is said before anything is sent.
+    rig.on(1, "systemctl stop docker.socket docker.service");
+    let third = Image::make(&rig, Some(&base), 3, b"third");
+    let image = Delivery::image(&stack("shop"), &Digest::of(b"third"), third.saved(&rig), third.id());
+    let error = send(&rig, &hosts, &image).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::NoDocker { .. }), "{error:?}");
 }
 
 async fn images_need_docker() {
