@@ -84,7 +84,12 @@ fn trial<F: Future<Output = ()>>(test: &str, run: impl FnOnce() -> F) {
         println!("skipped: {test}: {why}");
         return;
     }
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(run());
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(run());
 }
 
 /// The program, if it runs on the server. On a machine with a newer C library than the server has
@@ -103,8 +108,10 @@ async fn chosen(test: &str, server: &Server) -> Option<OwnProgram> {
 
 fn programs(named: &[(&str, &Path)], running: &Path) -> Programs {
     let mut programs = Programs::default();
-    programs.named =
-        named.iter().map(|(machine, path)| ((*machine).to_owned(), path.to_path_buf())).collect::<BTreeMap<_, _>>();
+    programs.named = named
+        .iter()
+        .map(|(machine, path)| ((*machine).to_owned(), path.to_path_buf()))
+        .collect::<BTreeMap<_, _>>();
     programs.running = Some(running.to_owned());
     programs
 }
@@ -121,29 +128,45 @@ fn a_supervisor_is_there_and_stays() {
         // Ready means that it can be talked to.
         assert!(server.is_active());
         assert_eq!(server.on(&format!("ls {BASE}/workspace/run | grep -c '^supervisor.lock$'")), "1");
-        assert_eq!(server.on(&format!("readlink /proc/{}/exe", installed.process)), format!("{BASE}/programs/{}", program.digest()));
+        assert_eq!(
+            server.on(&format!("readlink /proc/{}/exe", installed.process)),
+            format!("{BASE}/programs/{}", program.digest())
+        );
         let unit = format!("/etc/systemd/system/{UNIT}.service");
         assert_eq!(server.on(&format!("systemd-analyze verify --man=no {unit} 2>&1")), "");
         assert!(server.on(&format!("sha256sum {unit}")).starts_with(&Supervisor::digest()));
         // Nothing has changed: nothing is touched, and it is the same process.
         let (again, trips) = server.set_up(&program).await;
-        assert_eq!((again.changed, again.started, again.process, trips), (false, false, installed.process, 2));
+        assert_eq!(
+            (again.changed, again.started, again.process, trips),
+            (false, false, installed.process, 2)
+        );
         let survey = Phase::new("survey", SURVEY).as_root();
         let survey = server.remote().run(&survey, &Cancellation::new()).await.unwrap();
         assert_eq!(Staged::read(&survey.stdout).program.as_deref(), Some(program.digest()));
         // It stays although it has nothing to do: longer than one on a user's own machine would.
         let age = || server.on(&format!("ps -o etimes= -p {} || echo gone", installed.process));
-        server.until("it grows old", || age() == "gone" || age().trim().parse().is_ok_and(|age: u32| age > 7)).await;
+        server
+            .until("it grows old", || age() == "gone" || age().trim().parse().is_ok_and(|age: u32| age > 7))
+            .await;
         assert!(server.is_active() && age() != "gone");
         // Killed, it is back; somebody changed the unit: it is put right.
         server.on(&format!("kill -KILL {}", installed.process));
-        server.until("it is back", || {
-            server.is_active() && server.on(&format!("systemctl show -p MainPID --value {UNIT}")) != installed.process.to_string()
-        }).await;
+        server
+            .until("it is back", || {
+                server.is_active()
+                    && server.on(&format!("systemctl show -p MainPID --value {UNIT}"))
+                        != installed.process.to_string()
+            })
+            .await;
         server.on(&format!("echo '# mine' >>{unit}; systemctl disable --quiet {UNIT}"));
         let (mended, _) = server.set_up(&program).await;
         assert!(mended.changed && mended.started, "{mended:?}");
-        assert!(server.on(&format!("sha256sum {unit}; systemctl is-enabled {UNIT}")).starts_with(&Supervisor::digest()));
+        assert!(
+            server
+                .on(&format!("sha256sum {unit}; systemctl is-enabled {UNIT}"))
+                .starts_with(&Supervisor::digest())
+        );
         // The host restarts.
         server.rig.docker(&["restart", "-t", "20"], 1);
         let up = || server.is_active() && server.on("systemctl is-active ssh || true") == "active";
@@ -170,17 +193,27 @@ fn a_program_is_replaced() {
         let second = OwnProgram::read(&other).unwrap();
         let sent = second.send(&*server.remote(), &Cancellation::new()).await.unwrap();
         assert!(sent.phases == 2 && sent.pieces <= 2 && sent.bytes < 2 << 20, "{sent:?}");
-        println!("a program of {} bytes, changed at its end: {} bytes", fs::metadata(&other).unwrap().len(), sent.bytes);
+        println!(
+            "a program of {} bytes, changed at its end: {} bytes",
+            fs::metadata(&other).unwrap().len(),
+            sent.bytes
+        );
         // What runs goes on from the file that it was started from.
         assert!(server.is_active());
         assert!(server.on(&format!("readlink /proc/{}/exe", installed.process)).ends_with(first.digest()));
         let replaced = Supervisor.install(&*server.remote(), &second, &Cancellation::new()).await.unwrap();
-        assert!(!replaced.changed && replaced.started && replaced.process != installed.process, "{replaced:?}");
+        assert!(
+            !replaced.changed && replaced.started && replaced.process != installed.process,
+            "{replaced:?}"
+        );
         assert!(server.on(&format!("readlink /proc/{}/exe", replaced.process)).ends_with(second.digest()));
         // A file that somebody damaged is not believed.
         server.on(&format!("printf x | dd of={BASE}/programs/{} seek=100 bs=1 conv=notrunc status=none || true; rm {BASE}/program", first.digest()));
         let (back, _) = server.set_up(&first).await;
-        assert!(back.started && server.on(&format!("readlink /proc/{}/exe", back.process)).ends_with(first.digest()));
+        assert!(
+            back.started
+                && server.on(&format!("readlink /proc/{}/exe", back.process)).ends_with(first.digest())
+        );
         // It does not come up: that is said with what it says, and where no unit was, none stays.
         Supervisor.remove(&*server.remote(), &Cancellation::new()).await.unwrap();
         let none = server.rig.folder().join("none");
@@ -200,14 +233,22 @@ fn nothing_is_left_of_a_supervisor() {
     trial(TEST, async || {
         let server = Server::new().await;
         let Some(program) = chosen(TEST, &server).await else { return };
-        let state = || server.on("systemctl list-unit-files --no-legend 'vrooli*'; ls /var/lib /etc/systemd/system /run/systemd/system; ps -eo args | grep '[_]_vrooli-deploy-child' || true");
+        let state = || {
+            server.on("systemctl list-unit-files --no-legend 'vrooli*'; ls /var/lib /etc/systemd/system /run/systemd/system; ps -eo args | grep '[_]_vrooli-deploy-child' || true")
+        };
         let before = state();
         server.set_up(&program).await;
         assert_ne!(state(), before);
         // While an app has something there it stays.
-        server.on(&format!("mkdir -p {BASE}/store/refs/shop/default && touch {BASE}/store/refs/shop/default/{}", "0".repeat(64)));
+        server.on(&format!(
+            "mkdir -p {BASE}/store/refs/shop/default && touch {BASE}/store/refs/shop/default/{}",
+            "0".repeat(64)
+        ));
         let error = Supervisor.remove(&*server.remote(), &Cancellation::new()).await.unwrap_err();
-        assert!(matches!(&error, OwnError::StillUsed { stacks, .. } if *stacks == ["shop/default"]), "{error:?}");
+        assert!(
+            matches!(&error, OwnError::StillUsed { stacks, .. } if *stacks == ["shop/default"]),
+            "{error:?}"
+        );
         assert!(server.is_active());
         server.on(&format!("rm -r {BASE}/store/refs/shop"));
         // Once and once again.
@@ -215,6 +256,85 @@ fn nothing_is_left_of_a_supervisor() {
             Supervisor.remove(&*server.remote(), &Cancellation::new()).await.unwrap();
             assert_eq!(state(), before);
         }
+    });
+}
+
+/// What an app answers with on the server, by way of nothing but what is there.
+const RESPOND: &str = "while read -r line; do [ ${#line} -gt 1 ] || break; done\nprintf 'HTTP/1.1 200 OK\\r\\nContent-Length: 4\\r\\nConnection: close\\r\\n\\r\\nfine'\n";
+const MANIFEST: &str = r#"schema_version: v0.1
+target: local
+provider: local
+app:
+  name: shop
+services:
+  api:
+    run: "exec systemd-socket-activate --inetd -a -l 127.0.0.1:$PORT sh respond.sh"
+    ports:
+      http: { env_var: PORT }
+    health: { path: / }
+    routes: [{ path: / }]
+"#;
+
+/// A restart of the unit, a kill and an upgrade drop no request: apps and the edge go on, and the
+/// listening sockets with them. After a restart of the server the app serves again by itself.
+#[test]
+fn what_serves_outlives_the_supervisor() {
+    const TEST: &str = "what_serves_outlives_the_supervisor";
+    trial(TEST, async || {
+        let server = Server::new().await;
+        let Some(program) = chosen(TEST, &server).await else { return };
+        server.set_up(&program).await;
+        let folder = server.rig.folder().join("app");
+        fs::create_dir(&folder).unwrap();
+        for (name, text) in [("shop.yaml", MANIFEST), ("respond.sh", RESPOND)] {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let to = format!("{}:/root/app", server.name);
+        let copied = std::process::Command::new("docker").arg("cp").arg(&folder).arg(&to).output().unwrap();
+        assert!(copied.status.success(), "{copied:?}");
+        // The program there is the whole of it: it deploys to the supervisor that runs.
+        let url = server.on(&format!(
+            "cd /root && VROOLI_DEPLOY_HOME={BASE}/workspace {BASE}/program up app/shop.yaml --quiet"
+        ));
+        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+        assert_eq!(server.on(&format!("curl -fsS {url}")), "fine");
+        let supervisors = || server.on("ps -eo args | grep -c '[_]_vrooli-deploy-child supervisor'");
+        assert_eq!(supervisors(), "1");
+        let under_load = |what: &str| {
+            let load = format!(
+                "(while [ ! -e /tmp/over ]; do curl -fsS -m 10 -o /dev/null {url} && echo ok || echo failed; done) >/tmp/answers 2>&1"
+            );
+            let answers = "grep -c ok /tmp/answers || true";
+            // So many before, and as many after.
+            let more = format!(
+                "want=$(( $({answers}) + 20 )); for i in $(seq 300); do [ $({answers}) -lt $want ] || break; sleep 0.1; done; [ $({answers}) -ge $want ]"
+            );
+            server.on(&format!("rm -f /tmp/over; : >/tmp/answers; {load} & {more}; {what}; {more}; touch /tmp/over; wait; grep -v ok /tmp/answers || true"))
+        };
+        assert_eq!(under_load(&format!("systemctl restart {UNIT}")), "");
+        let kill = format!(
+            "systemctl kill --kill-who=main -s KILL {UNIT}; until systemctl is-active -q {UNIT}; do sleep 0.1; done"
+        );
+        assert_eq!(under_load(&kill), "");
+        // Another program: the edge is exchanged as well.
+        let other = server.rig.folder().join("vrooli-deploy");
+        let bytes = [fs::read(program.path()).unwrap(), b"another version".to_vec()].concat();
+        fs::write(&other, bytes).unwrap();
+        let second = OwnProgram::read(&other).unwrap();
+        second.send(&*server.remote(), &Cancellation::new()).await.unwrap();
+        let edge = || {
+            server.on("for p in $(pgrep -f '[_]_vrooli-deploy-child edge'); do readlink /proc/$p/exe; done")
+        };
+        assert_eq!(under_load(&format!("systemctl restart {UNIT}")), "");
+        server.until("the edge is exchanged", || edge().contains(second.digest())).await;
+        assert_eq!(supervisors(), "1");
+        server.rig.docker(&["restart", "-t", "20"], 1);
+        let serves = || server.on(&format!("curl -fsS -m 5 {url} 2>/dev/null || true")) == "fine";
+        server.until("it serves again", serves).await;
+        // Removed, nothing of it runs any more.
+        server.on(&format!("rm -rf {BASE}/store/refs/shop"));
+        Supervisor.remove(&*server.remote(), &Cancellation::new()).await.unwrap();
+        assert_eq!(server.on("ps -eo args | grep '[_]_vrooli-deploy-child\\|[r]espond' || true"), "");
     });
 }
 
@@ -233,10 +353,16 @@ fn a_program_for_another_machine_is_refused() {
         let facts = server.facts().await;
         let error = programs(&[], &other).choose(&server.name, &facts).unwrap_err();
         assert!(error.to_string().contains("it is for aarch64, and the host is"), "{error}");
-        assert!(error.help().contains("-unknown-linux-musl") && error.help().contains("PATH"), "{}", error.help());
+        assert!(
+            error.help().contains("-unknown-linux-musl") && error.help().contains("PATH"),
+            "{}",
+            error.help()
+        );
         // A host with an older library: it says so by the program that is asked.
         let getconf = "#!/bin/sh\necho glibc 2.2\n";
-        server.on(&format!("printf '%s' '{getconf}' >/usr/local/bin/getconf; chmod 755 /usr/local/bin/getconf"));
+        server.on(&format!(
+            "printf '%s' '{getconf}' >/usr/local/bin/getconf; chmod 755 /usr/local/bin/getconf"
+        ));
         let facts = server.facts().await;
         let error = programs(&[], program()).choose(&server.name, &facts).unwrap_err();
         assert!(error.to_string().contains("the host has 2.2"), "{error}");

@@ -123,11 +123,7 @@ impl OwnProgram {
     ///
     /// # Errors
     /// See [`Delivery::send`].
-    pub async fn send(
-        &self,
-        remote: &dyn RemoteExec,
-        cancellation: &Cancellation,
-    ) -> Result<Sent, OwnError> {
+    pub async fn send(&self, remote: &dyn RemoteExec, cancellation: &Cancellation) -> Result<Sent, OwnError> {
         Ok(Delivery::program(self.file.clone()).send(remote, cancellation).await?)
     }
 }

@@ -95,8 +95,7 @@ impl Supervisor {
         program: &OwnProgram,
         cancellation: &Cancellation,
     ) -> Result<Installed, OwnError> {
-        let input =
-            format!("{}\n{}\n{}\n", UNIT.unit, program.digest(), STANDARD.encode(Self::text()));
+        let input = format!("{}\n{}\n{}\n", UNIT.unit, program.digest(), STANDARD.encode(Self::text()));
         let phase = Phase::new("install the supervisor", INSTALL)
             .as_root()
             .within(Duration::from_secs(300))
@@ -125,11 +124,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`OwnError::StillUsed`] while any app has artefacts on the host; nothing is changed then.
-    pub async fn remove(
-        self,
-        remote: &dyn RemoteExec,
-        cancellation: &Cancellation,
-    ) -> Result<(), OwnError> {
+    pub async fn remove(self, remote: &dyn RemoteExec, cancellation: &Cancellation) -> Result<(), OwnError> {
         let phase = Phase::new("remove the supervisor", REMOVE)
             .as_root()
             .within(Duration::from_secs(300))

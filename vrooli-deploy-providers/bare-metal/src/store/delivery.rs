@@ -210,7 +210,8 @@ impl Delivery {
         let answer = self.run(remote, ask, cancellation, &mut sent).await?;
         let lines = Lines::new(&answer.stdout);
         sent.repaired += lines.all("corrupt").count();
-        sent.pruned = lines.all("pruned").filter_map(|hex| Digest::new(format!("sha256:{hex}")).ok()).collect();
+        sent.pruned =
+            lines.all("pruned").filter_map(|hex| Digest::new(format!("sha256:{hex}")).ok()).collect();
         if lines.get("there").is_some() {
             return Ok(sent);
         }

@@ -33,8 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 println!("skipped: images_go_layer_by_layer: {why}");
                 return Ok(());
             }
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.unwrap().block_on(images_go_layer_by_layer());
             Ok(())
         }),
@@ -125,7 +124,10 @@ async fn only_what_is_missing_is_sent() {
     );
     assert_eq!(rig.on(1, &format!("sudo -u nobody ls {root} 2>&1 || true")).matches("denied").count(), 1);
     let record = format!("{}/release.json", place("shop", 1));
-    assert_eq!(rig.on(1, &format!("cat {record}; stat -c '%a %U' {record}")), "{\"number\":\"r1\"}\n600 root");
+    assert_eq!(
+        rig.on(1, &format!("cat {record}; stat -c '%a %U' {record}")),
+        "{\"number\":\"r1\"}\n600 root"
+    );
     // Again costs a look, and nothing is sent.
     let sent = send(&rig, &hosts, &tree("shop", 1, &first)).await.unwrap();
     assert_eq!((sent.phases, sent.pieces), (1, 0));
@@ -332,7 +334,18 @@ async fn what_is_needed_stays() {
     let pieces = |numbers: &[usize]| {
         let mut all = std::collections::BTreeSet::new();
         for number in numbers {
-            all.extend(rig.on(1, &format!("sed -n 's/^piece //p' {STORE}/refs/*/default/{}", &name(&archives[*number]).as_str()[7..])).lines().map(ToOwned::to_owned).collect::<Vec<_>>());
+            all.extend(
+                rig.on(
+                    1,
+                    &format!(
+                        "sed -n 's/^piece //p' {STORE}/refs/*/default/{}",
+                        &name(&archives[*number]).as_str()[7..]
+                    ),
+                )
+                .lines()
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>(),
+            );
         }
         all.len()
     };
@@ -344,7 +357,8 @@ async fn two_apps_at_the_same_time() {
     let rig = Rig::up(1, &[]);
     let hosts = trusted(&rig, 1).await;
     let (one, other) = (noise(6 << 20, 7), noise(6 << 20, 8));
-    let (first, second) = (built(&rig.folder().join("one"), &one), built(&rig.folder().join("other"), &other));
+    let (first, second) =
+        (built(&rig.folder().join("one"), &one), built(&rig.folder().join("other"), &other));
     for number in 1..=3 {
         let (shop, blog) = (tree("shop", number, &first), tree("blog", number, &second));
         let (shop, blog) = tokio::join!(send(&rig, &hosts, &shop), send(&rig, &hosts, &blog));
@@ -377,7 +391,8 @@ impl Image {
     }
 
     fn id(&self) -> ImageId {
-        let id = Command::new("docker").args(["image", "inspect", "-f", "{{.Id}}", &self.0]).output().unwrap();
+        let id =
+            Command::new("docker").args(["image", "inspect", "-f", "{{.Id}}", &self.0]).output().unwrap();
         ImageId::new(String::from_utf8(id.stdout).unwrap().trim()).unwrap()
     }
 
@@ -412,7 +427,10 @@ async fn images_go_layer_by_layer() {
         (send(&rig, &hosts, &image).await.unwrap(), size)
     };
     let is_loaded = |image: &Image| {
-        rig.on(1, &format!("docker image inspect {} >/dev/null 2>&1 && echo yes || true", image.id().as_str())) == "yes"
+        rig.on(
+            1,
+            &format!("docker image inspect {} >/dev/null 2>&1 && echo yes || true", image.id().as_str()),
+        ) == "yes"
     };
     let (sent, size) = deliver("shop", &first, 1).await;
     assert_eq!((sent.phases, sent.bytes), (2, size));
