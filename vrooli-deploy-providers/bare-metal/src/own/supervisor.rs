@@ -154,6 +154,8 @@ mod tests {
         let text = Supervisor::text();
         let start = "[Service]\nExecStart=/var/lib/vrooli-deploy/program __vrooli-deploy-child supervisor /var/lib/vrooli-deploy/workspace resident\n";
         assert!(text.contains(start), "{text}");
+        // Its edge on 80 and 443 is no stranger there.
+        assert!(include_str!("../../data/preflight.json").contains(&format!("\"{}\"", Supervisor::unit())));
         // Apps and the edge outlive a restart.
         assert!(text.contains("\nKillMode=process\n"), "{text}");
         assert_eq!(Supervisor::digest().len(), 64);

@@ -24,6 +24,8 @@ while read -r piece; do say corrupt "$piece"; done <"$in/bad"
 
 # From now on it is needed: nobody else takes its pieces away.
 mkdir -p "$refs"
+fresh=
+[ -e "$refs/$name" ] || fresh=yes
 { printf 'name %s\n' "$name"; grep -E '^(piece|image) ' "$in/input" || :; } >"$in/ref"
 mv -f "$in/ref" "$refs/$name"
 
@@ -94,6 +96,8 @@ room() {
 }
 # What could be kept is not kept at the price of what is wanted.
 room || { prune 0; room; } || {
+    # It never came here: nothing is to make way for it next time.
+    [ -z "$fresh" ] || rm -f "$refs/$name"
     say needed_kib "$needed"
     say free_kib "$free"
     exit 0

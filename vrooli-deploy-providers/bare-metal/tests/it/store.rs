@@ -259,6 +259,7 @@ async fn a_small_disk_is_refused_before() {
     let DeliveryError::Remote(RemoteError::NoRoom { needed, free, .. }) = error else { panic!("{error:?}") };
     assert!(needed > 60 << 20 && free < 100 << 20 && needed > free, "{needed} {free}");
     assert_eq!(count(&rig, &format!("{STORE}/pieces")), 0);
+    assert_eq!(rig.on(1, &format!("find {STORE}/refs -type f")), "");
     let old = noise(8 << 20, 4);
     let (first, second) = (built(&folder, &old), built(&folder, &noise(14 << 20, 5)));
     let first_name = name(&first);
