@@ -1,7 +1,7 @@
 //! What was built as one file: the same folder gives the same bytes, on any machine.
 //!
-//! Entries are sorted, belong to nobody, and have one of two modes. Their times say nothing about
-//! when they were made, but they are not all the same either: see [`time_of`].
+//! Entries are sorted, belong to nobody, and have one of two modes. The time of a file says nothing
+//! about when it was made: it follows from what is in it.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
