@@ -9,7 +9,7 @@ say() { printf '%s\t%s\n' "$1" "$2"; }
 trap '' PIPE
 trap 'exit 5' HUP INT TERM
 # A folder that others may pass through, but not look into.
-passage() { mkdir -p "$1"; chmod 711 "$1"; }
+passage() { mkdir -p "$1"; chmod a+x "$1"; }
 passage "$base"
 mkdir -p "$store/pieces" "$store/refs"
 # One at a time, where names are given or taken away. It ends with whoever holds it.

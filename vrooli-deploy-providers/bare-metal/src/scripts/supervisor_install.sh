@@ -29,7 +29,7 @@ fi
 if [ -n "$changed" ] || [ "$(systemctl show -p NeedDaemonReload --value "$unit")" = yes ]; then systemctl daemon-reload; fi
 systemctl is-enabled --quiet "$unit" 2>/dev/null || { systemctl enable --quiet "$unit"; say changed yes; }
 [ -d "$base/workspace" ] || mkdir -p "$base/workspace"
-chmod 711 "$base" "$base/workspace"
+chmod a+x "$base" "$base/workspace"
 process() { systemctl show -p MainPID --value "$unit"; }
 runs() { [ "$(readlink "/proc/$(process)/exe" || :)" = "$base/programs/$program" ]; }
 if [ -n "$changed" ] || ! systemctl is-active --quiet "$unit" || ! runs; then
