@@ -11,6 +11,7 @@ mod prices;
 #[path = "../../../vrooli-deploy-providers/bare-metal/tests/it/rig.rs"]
 mod rig;
 mod script;
+mod supervisor;
 mod terminal;
 
 use std::path::{Path, PathBuf};

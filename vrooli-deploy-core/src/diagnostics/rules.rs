@@ -333,6 +333,15 @@ rules! {
     HOSTS_FAILED "0916" "hosts-cannot-be-used" Error;
     NO_HOSTS "0917" "no-hosts" Error;
     HOST_NO_ROOM "0918" "no-room-on-host" Error;
+    ARTEFACT_LEADS_OUTSIDE "0930" "artefact-leads-outside" Error;
+    ARTEFACT_UNPACKABLE "0931" "artefact-cannot-be-packed" Error;
+    HOST_NO_DOCKER "0932" "no-docker-on-host" Error;
+    HOST_NO_ACCOUNT "0933" "no-account-on-host" Error;
+    RELEASE_IN_USE "0934" "release-folder-in-use" Error;
+    STORE_DAMAGED "0935" "store-does-not-keep" Error;
+    PROGRAM_MISFIT "0936" "no-program-for-host" Error;
+    SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
+    HOST_IN_USE "0938" "host-still-used" Error;
 
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;

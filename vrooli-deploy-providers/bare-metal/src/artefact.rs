@@ -159,6 +159,14 @@ impl Artefact {
         }
         Ok(Self { path: path.to_owned(), programs })
     }
+
+    /// What in it will not run on a host, and why not. Nothing: all of it will.
+    #[must_use]
+    pub fn misfits(&self, host: &HostFacts) -> Vec<(PathBuf, Misfit)> {
+        let misfit =
+            |(path, program): &(PathBuf, Program)| Some((self.path.join(path), program.fits(host).err()?));
+        self.programs.iter().filter_map(misfit).collect()
+    }
 }
 
 /// A file that cannot be read, or is a damaged program.

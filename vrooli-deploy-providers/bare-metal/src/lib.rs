@@ -5,6 +5,8 @@
 //! them ([`remote`]), and what could be in the way of a deployment ([`preflight`]). Carrying
 //! releases to them is not part of this version: opening the provider says so.
 
+#[cfg(feature = "native")]
+pub mod archive;
 pub mod artefact;
 mod factory;
 pub mod facts;
@@ -13,7 +15,11 @@ pub mod host;
 pub mod hosts;
 pub mod kinds;
 pub mod lower;
+#[cfg(feature = "native")]
+pub mod own;
 pub mod preflight;
 pub mod remote;
+#[cfg(feature = "native")]
+pub mod store;
 
 pub use factory::BareMetalFactory;

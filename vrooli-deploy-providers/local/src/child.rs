@@ -2,6 +2,7 @@
 //! supervisor, shim, launcher, watch or edge. It must be passed first in `main`, before threads
 //! are made and arguments are read.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +21,10 @@ pub(crate) const LAUNCHER: &str = "launcher";
 pub(crate) const EDGE: &str = "edge";
 pub(crate) const WATCH: &str = "watch";
 const BUILD_STEP: &str = "build-step";
+
+/// What follows a supervisor's folder where the system starts and keeps it, on a server: it stays
+/// when there is nothing to do. The unit of bare-metal's data knows the word, too.
+const RESIDENT: &str = "resident";
 
 /// Build steps run under a hidden subcommand of the program, which ends them when we end.
 pub(crate) fn build_guard(program: &Program) -> Guard {
@@ -71,9 +76,10 @@ pub fn run_if_child(hooks: ChildHooks) {
         Some(BUILD_STEP) => crate::build::run_build_step(),
         Some(SHIM) => crate::process::run_shim(),
         Some(LAUNCHER) => crate::process::become_app(),
-        Some(SUPERVISOR) => match arguments.next() {
-            Some(root) => supervise(Path::new(&root), hooks),
-            None => 64,
+        Some(SUPERVISOR) => match (arguments.next(), arguments.next()) {
+            (Some(root), None) => supervise(Path::new(&root), hooks),
+            (Some(root), Some(how)) if how == RESIDENT => reside(Path::new(&root), hooks),
+            _ => 64,
         },
         Some(WATCH) => match (arguments.next(), arguments.next(), arguments.next()) {
             (Some(root), Some(app), Some(environment)) => crate::watch::run(root.into(), &app, &environment),
@@ -90,6 +96,18 @@ pub fn run_if_child(hooks: ChildHooks) {
 
 fn supervise(root: &Path, hooks: ChildHooks) -> u8 {
     let ChildHooks { open_secrets, config } = hooks;
+    crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
+}
+
+/// A supervisor that stays. Whoever started it is told by its protocol when it is ready.
+fn reside(root: &Path, hooks: ChildHooks) -> u8 {
+    if let Err(error) = std::fs::create_dir_all(root) {
+        // Standard error is the system's log.
+        let _ = writeln!(std::io::stderr(), "cannot make {}: {error}", root.display());
+        return 1;
+    }
+    let ChildHooks { open_secrets, mut config } = hooks;
+    config.idle = std::time::Duration::MAX;
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 

@@ -147,7 +147,7 @@ fn ports(lines: &Lines<'_>, facts: &HostFacts) -> PreflightCheck {
         }
         let (unit, command) =
             rest.split_last().map_or(("-", String::new()), |(unit, command)| (*unit, command.join(" ")));
-        if unit == LIMITS.edge_unit {
+        if LIMITS.edge_units.iter().any(|own| own == unit) {
             ours = true;
         } else {
             strangers.push((port, pid, command, unit));
@@ -231,11 +231,7 @@ fn lets_in(rules: &[&str], port: &str) -> bool {
 /// Will what was built run there? Told with the first that will not.
 fn fits(artefact: &Artefact, facts: &HostFacts) -> PreflightCheck {
     const ID: &str = "artefact";
-    let misfits: Vec<_> = artefact
-        .programs
-        .iter()
-        .filter_map(|(path, program)| Some((artefact.path.join(path), program.fits(facts).err()?)))
-        .collect();
+    let misfits = artefact.misfits(facts);
     let all = artefact.programs.len();
     let result = match misfits.first() {
         None => check(ID, CheckStatus::Pass, format!("{all} programs and libraries fit")),

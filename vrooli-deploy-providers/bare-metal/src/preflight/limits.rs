@@ -24,7 +24,7 @@ pub(super) struct System {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Limits {
-    pub(super) edge_unit: String,
+    pub(super) edge_units: Vec<String>,
     pub(super) ports: Vec<u16>,
     pub(super) disk_free_gib: Limit,
     pub(super) memory_gib: Limit,

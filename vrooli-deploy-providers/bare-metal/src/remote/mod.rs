@@ -12,8 +12,6 @@ mod ssh;
 #[cfg(feature = "native")]
 mod ssh_config;
 mod ssh_words;
-#[cfg(feature = "native")]
-mod store;
 
 use async_trait::async_trait;
 use vrooli_deploy_core::provider::Cancellation;
@@ -23,12 +21,10 @@ pub use error::RemoteError;
 pub(crate) use keys::replace;
 #[cfg(feature = "native")]
 pub use keys::{HostKeys, OfferedKey};
-pub use phase::{Phase, PhaseOutput, Privilege};
+pub use phase::{Phase, PhaseOutput, PhaseStream, Privilege};
 #[cfg(feature = "native")]
 pub use ssh::{RoundTrips, SshConnections, SshHost, SshOptions};
 pub use ssh_words::{Fingerprint, FingerprintError};
-#[cfg(feature = "native")]
-pub use store::{Sent, StoredFile};
 
 use crate::host::HostName;
 

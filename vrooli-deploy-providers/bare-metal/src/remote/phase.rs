@@ -1,4 +1,7 @@
 use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vrooli_deploy_core::secrets::Secret;
@@ -12,6 +15,18 @@ pub enum Privilege {
     Root,
 }
 
+/// Something large that a phase reads, opened when it is sent.
+pub trait PhaseStream: fmt::Debug + Send + Sync {
+    /// What it is, for messages.
+    fn name(&self) -> String;
+
+    /// Its bytes, from the beginning.
+    ///
+    /// # Errors
+    /// When it cannot be opened. An error of the reader itself cuts the phase's input off there.
+    fn open(&self) -> io::Result<Box<dyn io::Read + Send>>;
+}
+
 /// A script of ours that runs on a host, whole or not at all: what arrives cut off is not run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -22,6 +37,8 @@ pub struct Phase {
     pub script: Cow<'static, str>,
     /// What the script reads on its standard input. Nothing of it is in any argument list.
     pub input: Secret<Vec<u8>>,
+    /// What it reads after that, too large to be held in memory.
+    pub stream: Option<Arc<dyn PhaseStream>>,
     /// As whom it runs.
     pub privilege: Privilege,
     /// How long it may run on the host. The host ends it then by itself, even if nobody is
@@ -44,6 +61,7 @@ impl Phase {
             name,
             script: script.into(),
             input: Secret::new(Vec::new()),
+            stream: None,
             privilege: Privilege::Login,
             limit: LIMIT,
             largest_output: LARGEST_OUTPUT,
@@ -61,6 +79,13 @@ impl Phase {
     #[must_use]
     pub fn with_input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = Secret::new(input.into());
+        self
+    }
+
+    /// The same with more to read, after the input.
+    #[must_use]
+    pub fn with_stream(mut self, stream: impl PhaseStream + 'static) -> Self {
+        self.stream = Some(Arc::new(stream));
         self
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use openssh::Session;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use vrooli_deploy_core::provider::Cancellation;
@@ -24,7 +24,9 @@ use vrooli_deploy_core::provider::Cancellation;
 use super::phase::{BEGIN, KILL_AFTER};
 use super::ssh_config::{self, Patience};
 use super::ssh_words::{Meaning, meaning};
-use super::{Fingerprint, HostKeys, OfferedKey, Phase, PhaseOutput, RemoteError, RemoteExec, keys};
+use super::{
+    Fingerprint, HostKeys, OfferedKey, Phase, PhaseOutput, PhaseStream, RemoteError, RemoteExec, keys,
+};
 use crate::host::HostName;
 
 /// How many sessions `sshd` allows on one connection unless it is told otherwise (`MaxSessions`).
@@ -342,6 +344,8 @@ enum Trouble {
     Gone { sent: bool, words: String },
     /// It did not end within its limit and what it takes to hear so.
     TooLong,
+    /// What it should have read could not be read here; it was cut off.
+    Input { file: String, words: String },
 }
 
 /// How a script ended.
@@ -483,6 +487,7 @@ impl SshHost {
                         words,
                     });
                 }
+                Err(Trouble::Input { file, words }) => return Err(RemoteError::File { file, words }),
                 Err(Trouble::TooLong) => {
                     self.forget(&connection).await;
                     return Err(self.too_long(phase));
@@ -523,22 +528,30 @@ impl SshHost {
         let text = phase.text();
         let talk = async {
             let write = async {
-                if let Some(mut stdin) = stdin {
-                    // A script that does not read all of it, or a host that is gone: the status says.
-                    let _ = stdin.write_all(text.as_bytes()).await;
-                    let _ = stdin.write_all(phase.input.expose()).await;
-                    let _ = stdin.shutdown().await;
-                }
+                let Some(mut stdin) = stdin else { return Ok(()) };
+                // A script that does not read all of it, or a host that is gone: the status says.
+                let _ = stdin.write_all(text.as_bytes()).await;
+                let _ = stdin.write_all(phase.input.expose()).await;
+                let copied = match &phase.stream {
+                    Some(stream) => copy(&**stream, &mut stdin).await,
+                    None => Ok(()),
+                };
+                let _ = stdin.shutdown().await;
+                copied
             };
-            let (stdout, stderr, ()) =
+            let (stdout, stderr, copied) =
                 tokio::join!(first_of(stdout, phase.largest_output), last_of(stderr), write);
-            (stdout, stderr, child.wait().await)
+            (stdout, stderr, copied, child.wait().await)
         };
         // The host ends it at its limit; we hear of it a little later, or it is not there any more.
         let patience = phase.limit + Duration::from_secs(KILL_AFTER) + self.base.options.alive * 4;
-        let Ok(((stdout, truncated), stderr, status)) = tokio::time::timeout(patience, talk).await else {
+        let Ok(((stdout, truncated), stderr, copied, status)) = tokio::time::timeout(patience, talk).await
+        else {
             return Err(Trouble::TooLong);
         };
+        if let (Err(error), Some(stream)) = (copied, &phase.stream) {
+            return Err(Trouble::Input { file: stream.name(), words: error.to_string() });
+        }
         let status = match status {
             Ok(status) => status.code().unwrap_or(-1),
             // 127, of the script or of the shell that should have run it.
@@ -577,6 +590,25 @@ impl SshHost {
                 }
                 Err(RemoteError::Failed { host: host(), phase: phase.name, status, words })
             }
+        }
+    }
+}
+
+/// Sends what is read here, a little at a time. The disk is waited for in a thread of its own.
+async fn copy(stream: &dyn PhaseStream, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    let mut reader = stream.open()?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = tokio::task::spawn_blocking(move || {
+            let count = reader.read(&mut buffer);
+            (reader, buffer, count)
+        });
+        let count;
+        (reader, buffer, count) = read.await.map_err(std::io::Error::other)?;
+        let count = count?;
+        // Whoever does not read on has ended, and the status says why.
+        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+            return Ok(());
         }
     }
 }

@@ -21,26 +21,39 @@ fn script(name: &str) -> PathBuf {
         .unwrap()
 }
 
+fn there(program: &str, words: &[&str]) -> bool {
+    Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
+}
+
+/// The image that a script makes.
+fn image(script_name: &str) -> String {
+    let name = Command::new(script(script_name)).arg("--name").output().unwrap();
+    String::from_utf8(name.stdout).unwrap().trim().to_owned()
+}
+
 /// Why there can be no hosts here.
 pub(crate) fn absent() -> Option<&'static str> {
     static ABSENT: LazyLock<Option<&'static str>> = LazyLock::new(|| {
-        let there = |program: &str, words: &[&str]| {
-            Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
-        };
-        let image = Command::new(script("build.sh")).arg("--name").output().ok()?;
-        let image = String::from_utf8(image.stdout).ok()?;
         if !there("ssh", &["-V"]) {
             return Some("there is no `ssh`");
         }
         if !there("docker", &["version"]) {
             return Some("no Docker engine answers");
         }
-        if !there("docker", &["image", "inspect", image.trim()]) {
+        if !there("docker", &["image", "inspect", &image("build.sh")]) {
             return Some("the image is not there that tests/fixtures/hosts/build.sh makes");
         }
         None
     });
     *ABSENT
+}
+
+/// Why there can be no hosts here that have a Docker engine of their own.
+#[allow(dead_code, reason = "more than one crate's tests use it, each a part")]
+pub(crate) fn absent_docker() -> Option<&'static str> {
+    let made = || there("docker", &["image", "inspect", &image("build-docker.sh")]);
+    let unmade = "the image is not there that tests/fixtures/hosts/build-docker.sh makes";
+    absent().or_else(|| (!made()).then_some(unmade))
 }
 
 fn ran(command: &mut Command) -> String {
@@ -58,6 +71,17 @@ fn ran(command: &mut Command) -> String {
 impl Rig {
     /// So many hosts, with more flags for `docker run`.
     pub(crate) fn up(count: u32, flags: &[&str]) -> Self {
+        Self::of("build.sh", count, flags)
+    }
+
+    /// One host with a Docker engine of its own, which answers.
+    pub(crate) fn up_with_docker() -> Self {
+        let rig = Self::of("build-docker.sh", 1, &[]);
+        rig.on(1, "for i in $(seq 300); do docker version >/dev/null 2>&1 && exit 0; sleep 0.2; done; journalctl -u docker -n 30; exit 1");
+        rig
+    }
+
+    fn of(script_name: &str, count: u32, flags: &[&str]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Making them one test after the other is quicker than all at once.
         static ONE_BY_ONE: Mutex<()> = Mutex::new(());
@@ -68,6 +92,7 @@ impl Rig {
         };
         let _guard = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut up = Command::new(script("hosts.sh"));
+        up.env("TEST_HOST_IMAGE", image(script_name));
         ran(up.args(["up", &rig.prefix, &count.to_string()]).arg(rig.folder.path()).args(flags));
         rig
     }

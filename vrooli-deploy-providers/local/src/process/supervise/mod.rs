@@ -17,7 +17,9 @@ mod watcher;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -252,6 +254,33 @@ fn say(birth: &Birth) {
     let mut out = io::stdout();
     // Whoever started us may be gone.
     let _ = out.write_all(&line).and_then(|()| out.flush());
+    if matches!(birth, Birth::Ready) {
+        notify_system();
+    }
+}
+
+/// Tells systemd, where it started us, that we are ready (sd_notify(3)). No process of ours
+/// inherits the variable: they get an environment of their own.
+fn notify_system() {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = UnixDatagram::unbound().and_then(|from| match socket.as_bytes() {
+        [b'@', name @ ..] => notify_abstract(&from, name),
+        _ => from.send_to(b"READY=1\n", &socket),
+    });
+    if let Err(e) = sent {
+        write_note("supervisor", &format!("cannot say that it is ready: {e}"));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn notify_abstract(from: &UnixDatagram, name: &[u8]) -> io::Result<usize> {
+    use std::os::linux::net::SocketAddrExt as _;
+    from.send_to_addr(b"READY=1\n", &std::os::unix::net::SocketAddr::from_abstract_name(name)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify_abstract(_: &UnixDatagram, _: &[u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Standard error is our log.

@@ -1,0 +1,411 @@
+//! What was built as one file: the same folder gives the same bytes, on any machine.
+//!
+//! Entries are sorted, belong to nobody, and have one of two modes. The time of a file says nothing
+//! about when it was made: it follows from what is in it.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use tar::{Builder, EntryType, Header};
+use tempfile::NamedTempFile;
+use vrooli_deploy_core::diagnostics::{Code, rules};
+use walkdir::WalkDir;
+
+use crate::store::StoredFile;
+
+/// How many links a path may go through; the kernel stops at as many.
+const MOST_LINKS: u32 = 40;
+/// The earliest time that an entry has, in seconds since 1970: 2001-09-09.
+const EARLIEST: u64 = 1_000_000_000;
+/// How many different times there are. The last is in 2018, so that none lies in the future.
+const TIMES: u64 = 1 << 29;
+
+/// A folder as one file, which goes with this.
+#[derive(Debug)]
+pub struct Archive {
+    file: StoredFile,
+    entries: u64,
+    _packed: NamedTempFile,
+}
+
+/// Why a folder cannot be packed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// A link leads out of the folder: on a host it would lead to something else.
+    #[error("{} leads out of what was built, to {}", .link.display(), .target.display())]
+    LeadsOutside {
+        /// The link, from the folder.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A socket, a pipe or a device.
+    #[error("{} is neither a file nor a folder nor a link", .path.display())]
+    NoFile {
+        /// What, from the folder.
+        path: PathBuf,
+    },
+    /// It was written while it was packed.
+    #[error("{} was changed while it was being packed", .path.display())]
+    Changed {
+        /// What, from the folder.
+        path: PathBuf,
+    },
+    /// Something cannot be read, or the archive cannot be written.
+    #[error("cannot pack {}", .path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl ArchiveError {
+    /// The message's code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::LeadsOutside { .. } => rules::ARTEFACT_LEADS_OUTSIDE,
+            Self::NoFile { .. } | Self::Changed { .. } | Self::Io { .. } => rules::ARTEFACT_UNPACKABLE,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn help(&self) -> String {
+        match self {
+            Self::LeadsOutside { .. } => {
+                "make a build that brings what it needs: copies in the place of links (`python -m venv --copies`, `cp -L`), or links from there that are relative and stay inside".to_owned()
+            }
+            Self::NoFile { .. } => "let the last build step remove it; a program makes it anew when it runs".to_owned(),
+            Self::Changed { .. } => "a build step leaves a process running; let it end before the step does".to_owned(),
+            Self::Io { .. } => "mend what the system says, and run the command again".to_owned(),
+        }
+    }
+}
+
+impl Archive {
+    /// Packs a folder, to a file in `scratch` that is removed when this is dropped. It is as large
+    /// as the folder; a few MiB of memory are enough.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`].
+    pub fn pack(folder: &Path, scratch: &Path) -> Result<Self, ArchiveError> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |error| ArchiveError::Io { path, error }
+        };
+        let folder = folder.canonicalize().map_err(at(folder))?;
+        let packed =
+            tempfile::Builder::new().prefix(".archive-").tempfile_in(scratch).map_err(at(scratch))?;
+        let mut archive = Builder::new(BufWriter::with_capacity(1 << 20, packed.as_file()));
+        let mut entries = 0;
+        for entry in WalkDir::new(&folder).min_depth(1).sort_by(|a, b| a.file_name().cmp(b.file_name())) {
+            let entry = entry.map_err(|error| ArchiveError::Io {
+                path: error.path().unwrap_or(&folder).to_owned(),
+                error: error.into(),
+            })?;
+            let inside = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
+            add(&mut archive, &folder, inside, entry.file_type())?;
+            entries += 1;
+        }
+        archive
+            .into_inner()
+            .and_then(|mut file| file.flush())
+            .map_err(|error| ArchiveError::Io { path: folder.clone(), error })?;
+        let file = StoredFile::read(packed.path()).map_err(at(packed.path()))?;
+        Ok(Self { file, entries, _packed: packed })
+    }
+
+    /// The archive itself, in pieces.
+    #[must_use]
+    pub fn file(&self) -> &StoredFile {
+        &self.file
+    }
+
+    /// How many files, folders and links are in it.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+}
+
+fn add(
+    archive: &mut Builder<BufWriter<&File>>,
+    folder: &Path,
+    inside: &Path,
+    kind: fs::FileType,
+) -> Result<(), ArchiveError> {
+    let path = folder.join(inside);
+    let failed = |error| ArchiveError::Io { path: path.clone(), error };
+    let mut header = Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    if kind.is_dir() {
+        header.set_entry_type(EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_mtime(EARLIEST);
+        archive.append_data(&mut header, inside, io::empty()).map_err(failed)
+    } else if kind.is_symlink() {
+        let target = fs::read_link(&path).map_err(failed)?;
+        if !leads_inside(folder, inside, &target) {
+            return Err(ArchiveError::LeadsOutside { link: inside.to_owned(), target });
+        }
+        header.set_entry_type(EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_mtime(EARLIEST);
+        archive.append_link(&mut header, inside, &target).map_err(failed)
+    } else if kind.is_file() {
+        let changed = || ArchiveError::Changed { path: inside.to_owned() };
+        let mut file = File::open(&path).map_err(failed)?;
+        let executable = file.metadata().map_err(failed)?.permissions().mode() & 0o111 != 0;
+        let (hash, size) = hash_of(&mut file).map_err(failed)?;
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(if executable { 0o755 } else { 0o644 });
+        header.set_mtime(time_of(&hash));
+        header.set_size(size);
+        let file = File::open(&path).map_err(failed)?;
+        let mut exact = Exact { file: file.take(size), left: size, hash: Sha256::new() };
+        match archive.append_data(&mut header, inside, &mut exact) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(changed()),
+            other => other.map_err(failed)?,
+        }
+        if <[u8; 32]>::from(exact.hash.finalize()) == hash { Ok(()) } else { Err(changed()) }
+    } else {
+        Err(ArchiveError::NoFile { path: inside.to_owned() })
+    }
+}
+
+/// The time of a file follows from what is in it. One time for all would be as reproducible, and
+/// wrong: web servers make an `ETag` of size and time, so that a changed file of the same size
+/// would be taken for the old one by every browser that has it.
+fn time_of(hash: &[u8; 32]) -> u64 {
+    let number = hash.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    EARLIEST + number % TIMES
+}
+
+fn hash_of(file: &mut File) -> io::Result<([u8; 32], u64)> {
+    let mut hash = Sha256::new();
+    let size = io::copy(file, &mut HashWriter(&mut hash))?;
+    Ok((hash.finalize().into(), size))
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// So many bytes and no fewer: an archive with a gap would be read wrong from there on.
+struct Exact {
+    file: io::Take<File>,
+    left: u64,
+    hash: Sha256,
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.left -= count as u64;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Does a link lead to a place in the folder, there or not? Walked as the kernel would: a `..`
+/// goes up from where a link on the way has led to, which is not what its text looks like.
+fn leads_inside(folder: &Path, link: &Path, target: &Path) -> bool {
+    let mut at: Vec<OsString> = link.parent().into_iter().flatten().map(OsStr::to_owned).collect();
+    let mut rest: VecDeque<PathBuf> = parts(target).collect();
+    let mut links = 0;
+    while let Some(part) = rest.pop_front() {
+        match part.components().next() {
+            Some(Component::Normal(name)) => {
+                at.push(name.to_owned());
+                let place = at.iter().fold(folder.to_owned(), |path, name| path.join(name));
+                if let Ok(further) = fs::read_link(place) {
+                    links += 1;
+                    if links > MOST_LINKS {
+                        // It leads in a circle, and so nowhere.
+                        return true;
+                    }
+                    at.pop();
+                    for part in parts(&further).collect::<Vec<_>>().into_iter().rev() {
+                        rest.push_front(part);
+                    }
+                }
+            }
+            Some(Component::ParentDir) => {
+                if at.pop().is_none() {
+                    return false;
+                }
+            }
+            Some(Component::CurDir) | None => {}
+            Some(Component::RootDir | Component::Prefix(_)) => return false,
+        }
+    }
+    true
+}
+
+fn parts(path: &Path) -> impl Iterator<Item = PathBuf> {
+    path.components().map(|component| PathBuf::from(component.as_os_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pack(folder: &Path) -> Result<Archive, ArchiveError> {
+        Archive::pack(folder, &std::env::temp_dir())
+    }
+
+    #[derive(Debug, Clone)]
+    struct Made {
+        bytes: Vec<u8>,
+        executable: bool,
+    }
+
+    fn made() -> impl Strategy<Value = Made> {
+        (proptest::collection::vec(any::<u8>(), 0..2000), any::<bool>())
+            .prop_map(|(bytes, executable)| Made { bytes, executable })
+    }
+
+    /// Two folders with the same in them, made in another order, at another time, by others.
+    fn make(folder: &Path, files: &[(&String, &Made)], mode: u32, age: u64) {
+        for (path, file) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &file.bytes).unwrap();
+            let mode = if file.executable { mode | 0o100 } else { mode & 0o666 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let time = SystemTime::now() - Duration::from_secs(age);
+            File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+        symlink("a/../b", folder.join("link")).unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn same_folder_same_bytes(files in proptest::collection::btree_map("[a-c]{1,3}x(/[a-zäö .-]{1,60}y){0,4}", made(), 0..8)) {
+            // What is a file cannot be a folder, too.
+            let names: Vec<String> = files.keys().cloned().collect();
+            let files: BTreeMap<String, Made> = files.into_iter().filter(|(name, _)| {
+                !names.iter().any(|other| other.starts_with(&format!("{name}/")))
+            }).collect();
+            let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let mut list: Vec<_> = files.iter().collect();
+            make(first.path(), &list, 0o644, 0);
+            list.reverse();
+            make(second.path(), &list, 0o600, 86_400);
+            let (first, second) = (pack(first.path()).unwrap(), pack(second.path()).unwrap());
+            prop_assert_eq!(first.file().digest(), second.file().digest());
+            prop_assert_eq!(first.entries(), second.entries());
+            // All of it is in there, as it was.
+            let mut read = tar::Archive::new(File::open(first.file().path()).unwrap());
+            let mut found = 0;
+            for entry in read.entries().unwrap() {
+                let mut entry = entry.unwrap();
+                if entry.header().entry_type() != EntryType::Regular { continue; }
+                let file = &files[entry.path().unwrap().to_str().unwrap()];
+                prop_assert_eq!(entry.header().mode().unwrap(), if file.executable { 0o755 } else { 0o644 });
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).unwrap();
+                prop_assert_eq!(&bytes, &file.bytes);
+                found += 1;
+            }
+            prop_assert_eq!(found, files.len());
+        }
+    }
+
+    #[test]
+    fn the_bytes_are_these() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("bin")).unwrap();
+        fs::write(folder.path().join("bin/app"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(folder.path().join("bin/app"), fs::Permissions::from_mode(0o4711)).unwrap();
+        symlink("bin/app", folder.path().join("app")).unwrap();
+        // Of another version of this program or of `tar`: hosts would be sent all of it again.
+        let expected = "0e17d3b3de11000482a664002400e200a1686eff0a8bb1309266003ba517a503";
+        assert_eq!(pack(folder.path()).unwrap().file().digest(), expected);
+    }
+
+    #[test]
+    fn a_changed_file_of_the_same_size_has_another_time() {
+        let time = |bytes: &[u8]| {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("app.js"), bytes).unwrap();
+            let archive = pack(folder.path()).unwrap();
+            let mut read = tar::Archive::new(File::open(archive.file().path()).unwrap());
+            let entry = read.entries().unwrap().next().unwrap().unwrap();
+            entry.header().mtime().unwrap()
+        };
+        assert_ne!(time(b"one"), time(b"two"));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        assert!((EARLIEST..now).contains(&time(b"one")));
+    }
+
+    #[test]
+    fn links_stay_inside() {
+        for (target, inside) in [
+            ("file", true),
+            ("../file", true),
+            ("../absent/x", true),
+            ("..", true),
+            ("../..", false),
+            ("/etc/passwd", false),
+            ("../sub/../../x", false),
+            // Through a link that leads up: its text looks deeper than it is.
+            ("../top/top/top/..", false),
+            ("../top/sub", true),
+            ("circle", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("sub")).unwrap();
+            symlink(".", folder.path().join("top")).unwrap();
+            symlink("circle", folder.path().join("sub/circle")).unwrap();
+            symlink(target, folder.path().join("sub/link")).unwrap();
+            match pack(folder.path()) {
+                Ok(_) => assert!(inside, "{target}"),
+                Err(ArchiveError::LeadsOutside { link, target: said }) => {
+                    assert!(!inside, "{target}");
+                    assert_eq!((link.as_path(), said.as_path()), (Path::new("sub/link"), Path::new(target)));
+                }
+                Err(other) => panic!("{target}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+        let error = pack(folder.path()).unwrap_err();
+        assert!(matches!(&error, ArchiveError::NoFile { path } if path == Path::new("socket")), "{error:?}");
+        assert_eq!(error.code().to_string(), "VD0931");
+    }
+}

@@ -1,0 +1,348 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::Cancellation;
+
+use super::{BASE, DeliveryError, Retention, StoredFile};
+use crate::archive::Archive;
+use crate::facts::Lines;
+use crate::remote::{Phase, PhaseOutput, RemoteError, RemoteExec};
+
+/// What all phases share, then what is asked, then what is sent.
+const SHARED: &str = include_str!("../scripts/store.sh");
+const ASK: &str = include_str!("../scripts/store_ask.sh");
+const PUT: &str = include_str!("../scripts/store_put.sh");
+/// So many bytes a second arrive at least, or the phase is over.
+const SLOWEST: u64 = 128 * 1024;
+/// What is left free on a disk, in bytes, whatever is sent.
+const KEPT_FREE: u64 = 64 * 1024 * 1024;
+/// How often pieces are sent that are not there afterwards.
+const MOST_TRIES: u32 = 3;
+/// How much a host may answer, in bytes: a line for each piece that is missing.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// Whose our own program is, among the stacks. No app has such a name.
+const OWN: &str = ".own/program";
+
+/// An account of a host: a name that holds nothing that a shell or `chown` could take for more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountName(String);
+
+/// A text that is no [`AccountName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no name of an account")]
+pub struct AccountNameError(pub String);
+
+impl AccountName {
+    /// Checks the text: lower-case letters, digits, `_` and `-`, at most 32, a letter or `_` first.
+    ///
+    /// # Errors
+    /// [`AccountNameError`] with the text.
+    pub fn new(text: impl Into<String>) -> Result<Self, AccountNameError> {
+        let text = text.into();
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
+        let rest =
+            text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'));
+        if first && rest && text.len() <= 32 { Ok(Self(text)) } else { Err(AccountNameError(text)) }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccountName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An image's own id, `sha256:…`, which follows from what is in it: never a tag, which may be
+/// given to another image tomorrow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageId(String);
+
+/// A text that is no [`ImageId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no id of an image")]
+pub struct ImageIdError(pub String);
+
+impl ImageId {
+    /// Checks the text: `sha256:` and 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`ImageIdError`] with the text.
+    pub fn new(text: impl Into<String>) -> Result<Self, ImageIdError> {
+        let text = text.into();
+        if Digest::new(text.as_str()).is_ok() { Ok(Self(text)) } else { Err(ImageIdError(text)) }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where an archive is unpacked, and whose it is then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseFolder {
+    /// The release.
+    pub number: ReleaseNumber,
+    /// What is written beside it as `release.json`, only for root. Holds no secret.
+    pub record: Vec<u8>,
+    /// Who gets all of it; none: root.
+    pub owner: Option<AccountName>,
+}
+
+impl ReleaseFolder {
+    /// Where a release is on a host: there are `root`, what was built, and `release.json`. The
+    /// same places as in a workspace of one machine, under `/var/lib/vrooli-deploy/workspace`.
+    #[must_use]
+    pub fn place(stack: &StackId, number: ReleaseNumber) -> String {
+        format!("{BASE}/workspace/apps/{stack}/releases/{number}")
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Tree { entries: u64, folder: ReleaseFolder },
+    Image(ImageId),
+    Program,
+}
+
+/// Something that is to be on a host, as it should be.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Whose it is, `app/environment`.
+    stack: String,
+    /// What it is called; its app's artefacts are kept and taken away under these names.
+    name: String,
+    file: Arc<StoredFile>,
+    form: Form,
+    retention: Retention,
+}
+
+/// What it took to have something on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Round trips.
+    pub phases: u32,
+    /// Pieces that were sent.
+    pub pieces: usize,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Pieces that were there and not what they were called.
+    pub repaired: usize,
+    /// Artefacts of this app that were taken away, by name.
+    pub pruned: Vec<Digest>,
+}
+
+impl Delivery {
+    /// A folder that was built: unpacked whole or not at all. `artefact` is what it is called, as
+    /// its release knows it.
+    #[must_use]
+    pub fn tree(stack: &StackId, artefact: &Digest, archive: &Archive, folder: ReleaseFolder) -> Self {
+        let form = Form::Tree { entries: archive.entries(), folder };
+        Self::new(stack.to_string(), artefact, archive.file().clone(), form)
+    }
+
+    /// What `docker save` wrote of an image, for the host's own Docker. Layers that the host had of
+    /// any image are not sent again.
+    #[must_use]
+    pub fn image(stack: &StackId, artefact: &Digest, saved: StoredFile, id: ImageId) -> Self {
+        Self::new(stack.to_string(), artefact, saved, Form::Image(id))
+    }
+
+    /// Our own program: one for all apps of a host.
+    pub(crate) fn program(file: StoredFile) -> Self {
+        let mut delivery =
+            Self { stack: OWN.to_owned(), name: file.digest().to_owned(), ..Self::of(file, Form::Program) };
+        // The one before is there as long as it runs; its pieces are what this one was sent by.
+        delivery.retention.keep = 0;
+        delivery
+    }
+
+    fn of(file: StoredFile, form: Form) -> Self {
+        Self {
+            stack: String::new(),
+            name: String::new(),
+            file: Arc::new(file),
+            form,
+            retention: Retention::default(),
+        }
+    }
+
+    fn new(stack: String, artefact: &Digest, file: StoredFile, form: Form) -> Self {
+        Self { stack, name: hexadecimal(artefact).to_owned(), ..Self::of(file, form) }
+    }
+
+    /// The same with another rule for what stays of the app's earlier artefacts.
+    #[must_use]
+    pub fn keeping(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Sees to it that a host has it: one round trip where it has, else two. Takes away what the
+    /// rule does not keep, of this app alone.
+    ///
+    /// # Errors
+    /// Before anything is sent: no room ([`RemoteError::NoRoom`]), no Docker, no such account.
+    /// What has arrived stays: the same call again goes on from there.
+    pub async fn send(
+        &self,
+        remote: &dyn RemoteExec,
+        cancellation: &Cancellation,
+    ) -> Result<Sent, DeliveryError> {
+        let mut sent = Sent::default();
+        let input = self.input();
+        // It reads all that it has of the artefact.
+        let limit = Duration::from_secs(360) + self.at(16 << 20);
+        let ask = phase("look into the store", ASK, limit).with_input(input.clone());
+        let answer = self.run(remote, ask, cancellation, &mut sent).await?;
+        let lines = Lines::new(&answer.stdout);
+        sent.repaired += lines.all("corrupt").count();
+        sent.pruned =
+            lines.all("pruned").filter_map(|hex| Digest::new(format!("sha256:{hex}")).ok()).collect();
+        if lines.get("there").is_some() {
+            return Ok(sent);
+        }
+        if let Some(needed) = lines.get("needed_kib") {
+            let bytes = |kib: Option<&str>| kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024;
+            let (needed, free) = (bytes(Some(needed)), bytes(lines.get("free_kib")));
+            return Err(RemoteError::NoRoom { host: remote.host().clone(), needed, free }.into());
+        }
+        let mut missing: BTreeSet<String> = lines.all("missing").map(ToOwned::to_owned).collect();
+        for _ in 0..MOST_TRIES {
+            let part = self.file.part(&missing.iter().map(String::as_str).collect());
+            let (pieces, bytes) = (part.count(), part.bytes());
+            let limit = Duration::from_secs(900) + self.at(SLOWEST);
+            let text = [format!("{}\n", input.len()).as_bytes(), &input].concat();
+            let put = phase("send into the store", PUT, limit).with_input(text).with_stream(part);
+            let answer = self.run(remote, put, cancellation, &mut sent).await?;
+            sent.pieces += pieces;
+            sent.bytes += bytes;
+            let lines = Lines::new(&answer.stdout);
+            if lines.get("done").is_some() {
+                return Ok(sent);
+            }
+            missing = lines.all("missing").map(ToOwned::to_owned).collect();
+            sent.repaired += missing.len();
+        }
+        Err(DeliveryError::NotThere { host: remote.host().clone(), pieces: missing.len() })
+    }
+
+    /// How long all of it takes at so many bytes a second.
+    fn at(&self, speed: u64) -> Duration {
+        Duration::from_secs(self.file.size() / speed)
+    }
+
+    async fn run(
+        &self,
+        remote: &dyn RemoteExec,
+        phase: Phase,
+        cancellation: &Cancellation,
+        sent: &mut Sent,
+    ) -> Result<PhaseOutput, DeliveryError> {
+        sent.phases += 1;
+        let error = match remote.run(&phase, cancellation).await {
+            Ok(output) => return Ok(output),
+            Err(error) => error,
+        };
+        Err(match (error, &self.form) {
+            (RemoteError::Failed { host, status: 23, words, .. }, _) => {
+                DeliveryError::InUse { host, folder: words }
+            }
+            (
+                RemoteError::Failed { host, status: 24, .. },
+                Form::Tree { folder: ReleaseFolder { owner: Some(account), .. }, .. },
+            ) => DeliveryError::NoAccount { host, account: account.clone() },
+            (RemoteError::Failed { host, status: 25, words, .. }, _) => {
+                DeliveryError::NoDocker { host, words }
+            }
+            (error, _) => error.into(),
+        })
+    }
+
+    /// What it is, what it is made of, and what stays beside it: a line each.
+    fn input(&self) -> Vec<u8> {
+        let mut text = format!(
+            "stack {}\nname {}\ndigest {}\nsize {}\nentries {}\nkeep {}\nkept_free_kib {}\n",
+            self.stack,
+            self.name,
+            self.file.digest(),
+            self.file.size(),
+            match self.form {
+                Form::Tree { entries, .. } => entries,
+                Form::Image(_) | Form::Program => 1,
+            },
+            self.retention.keep,
+            KEPT_FREE / 1024
+        );
+        let mut line = |word: &str, value: &str| {
+            text.push_str(word);
+            text.push(' ');
+            text.push_str(value);
+            text.push('\n');
+        };
+        match &self.form {
+            Form::Tree { folder, .. } => {
+                line("kind", "tree");
+                line("release", &folder.number.to_string());
+                line("record", &STANDARD.encode(&folder.record));
+                if let Some(owner) = &folder.owner {
+                    line("owner", owner.as_str());
+                }
+            }
+            Form::Image(id) => {
+                line("kind", "image");
+                line("image", id.as_str());
+            }
+            Form::Program => line("kind", "program"),
+        }
+        for needed in &self.retention.needed {
+            line("needed", hexadecimal(needed));
+        }
+        for piece in &self.file.pieces {
+            line("piece", &format!("{} {}", piece.digest, piece.length));
+        }
+        text.into_bytes()
+    }
+}
+
+fn phase(name: &'static str, script: &str, limit: Duration) -> Phase {
+    let mut phase = Phase::new(name, format!("{SHARED}\n{script}")).as_root().within(limit);
+    phase.largest_output = LARGEST_ANSWER;
+    phase
+}
+
+fn hexadecimal(digest: &Digest) -> &str {
+    digest.as_str().strip_prefix("sha256:").unwrap_or_else(|| digest.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_syntax_is_no_account_and_no_image() {
+        for good in ["a", "_apt", "vd-shop", "www-data"] {
+            assert!(AccountName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-r", "1a", "Root", "a b", "a:b", "a.b", "a\nkind program", "$a", &"a".repeat(33)] {
+            assert!(AccountName::new(bad).is_err(), "{bad}");
+        }
+        assert!(ImageId::new(Digest::of(b"a").as_str()).is_ok());
+        for bad in ["", "nginx", "nginx:latest", "sha256:", "sha256:--"] {
+            assert!(ImageId::new(bad).is_err(), "{bad}");
+        }
+    }
+}
