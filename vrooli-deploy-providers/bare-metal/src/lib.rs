@@ -8,6 +8,7 @@
 pub mod artefact;
 mod factory;
 pub mod facts;
+pub mod ground;
 pub mod host;
 #[cfg(feature = "native")]
 pub mod hosts;
