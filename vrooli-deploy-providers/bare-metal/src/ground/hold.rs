@@ -5,6 +5,8 @@ use std::time::Duration;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 
 use super::Place;
+use super::change::refused;
+use super::queue::refusal;
 use crate::facts::Lines;
 use crate::remote::{Held, Phase, RemoteExec as _, SshHost};
 use std::sync::Arc;
@@ -40,6 +42,9 @@ pub(super) async fn hold(host: &Arc<SshHost>, cx: &OpCtx) -> Result<Held> {
     let lines = Lines::new(&said);
     if lines.get("ready") == Some("yes") {
         return Ok(held);
+    }
+    if let Some(refused) = refused(&lines) {
+        return Err(refusal(host.host(), cx, &refused));
     }
     let holder = lines.get("held").unwrap_or("another run");
     Err(ProviderError::new(ErrorKind::Conflict, format!("{} is held by {holder}", host.host()))

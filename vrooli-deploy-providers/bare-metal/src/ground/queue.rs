@@ -207,7 +207,7 @@ impl HostQueue {
         };
         let lines = Lines::new(&output.stdout);
         if let Some(refused) = refused(&lines) {
-            return batch.iter().map(|_| Err(self.refused(cx, &refused))).collect();
+            return batch.iter().map(|_| Err(refusal(self.name(), cx, &refused))).collect();
         }
         let answers = answers(&lines, batch.len());
         let survey = self.read(&cx.stack, &lines).map(Arc::new);
@@ -255,22 +255,18 @@ impl HostQueue {
         let error = ProviderError::new(kind, message).with_code(code.to_string()).with_help(help);
         if words.is_empty() { error } else { error.with_context("said", words) }
     }
+}
 
-    fn refused(&self, cx: &OpCtx, refused: &Refused) -> ProviderError {
-        match refused {
-            Refused::Owner(owner) => anothers(self.name(), &cx.stack, owner),
-            Refused::Fence(seen) => ProviderError::new(
-                ErrorKind::Fenced,
-                format!(
-                    "a newer run of `{}` is at work on {} ({seen}, this one is {})",
-                    cx.stack,
-                    self.name(),
-                    cx.fence
-                ),
-            )
-            .with_code(rules::HOST_FENCED.to_string())
-            .with_help("run the command again: it goes on from what is there then"),
-        }
+/// The host did none of it.
+pub(super) fn refusal(host: &HostName, cx: &OpCtx, refused: &Refused) -> ProviderError {
+    match refused {
+        Refused::Owner(owner) => anothers(host, &cx.stack, owner),
+        Refused::Fence(seen) => ProviderError::new(
+            ErrorKind::Fenced,
+            format!("a newer run of `{}` is at work on {host} ({seen}, this one is {})", cx.stack, cx.fence),
+        )
+        .with_code(rules::HOST_FENCED.to_string())
+        .with_help("run the command again: it goes on from what is there then"),
     }
 }
 

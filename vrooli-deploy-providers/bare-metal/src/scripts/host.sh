@@ -25,6 +25,18 @@ ufw_allowed() { ufw status 2>/dev/null | sed -n 's/^\([0-9][0-9]*\)\(\/tcp\)\{0,
 table_allows() {
     nft list chain inet "$table" input 2>/dev/null | sed -n 's/^[[:space:]]*tcp dport \(.*\) accept.*/\1/p' | tr -cs 0-9 '\n'
 }
+# Does the record say that it is not for this owner, or not any more for this run? Then so do we.
+is_refused() {
+    [ -f "$record/$stack.json" ] || return 1
+    theirs=$(sed -n '1s/.*"owner":"\([0-9a-f-]*\)".*/\1/p' "$record/$stack.json")
+    if [ "$theirs" != "$owner" ]; then
+        say refused "owner $theirs"
+        return 0
+    fi
+    seen=$(cat "$record/$stack.fence" 2>/dev/null || echo 0)
+    [ "$fence" -lt "${seen:-0}" ] || return 1
+    say refused "fence $seen"
+}
 survey() {
     [ ! -f "$record/$stack.json" ] || while read -r line; do say record "$line"; done <"$record/$stack.json"
     names=

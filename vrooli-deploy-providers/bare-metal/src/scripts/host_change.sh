@@ -10,18 +10,7 @@ install -d -m 755 "$run" || exit 1
 exec 9>>"$run/lock"
 flock -w 600 9 || { echo 'another change takes too long' >&2; exit 1; }
 file=$record/$stack.json
-if [ -f "$file" ]; then
-    theirs=$(sed -n '1s/.*"owner":"\([0-9a-f-]*\)".*/\1/p' "$file")
-    if [ "$theirs" != "$owner" ]; then
-        say refused "owner $theirs"
-        exit 0
-    fi
-    seen=$(cat "$record/$stack.fence" 2>/dev/null || echo 0)
-    if [ "$fence" -lt "${seen:-0}" ]; then
-        say refused "fence $seen"
-        exit 0
-    fi
-fi
+! is_refused || exit 0
 work=$(mktemp -d "$run/change-XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 # Whoever asked may be gone: what was begun is done.

@@ -6,6 +6,10 @@ read -r fence
 read -r who
 read -r patience
 install -d -m 755 "$run" || exit 1
+if is_refused; then
+    say ready no
+    exit 0
+fi
 exec 8>>"$run/$stack.lease"
 if ! flock -w "$patience" 8; then
     say held "$(cat "$run/$stack.holder" 2>/dev/null)"
