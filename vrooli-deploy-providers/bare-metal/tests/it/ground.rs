@@ -262,7 +262,7 @@ async fn drift_of_every_field_is_seen_and_mended() {
         (format!("chown nobody {folder}/releases"), "directories: owner"),
         (format!("chgrp nogroup {folder}/data"), "data: owner"),
         (format!("rm -r {folder}/releases"), "directories: directories"),
-        ("nft delete table inet vrooli_deploy".to_owned(), "firewall: ports"),
+        ("nft delete table inet vrooli_deploy".to_owned(), "firewall: ports lasts"),
         (
             "h=$(nft -a list chain inet vrooli_deploy input | sed -n 's/.*tcp dport .* handle //p'); nft delete rule inet vrooli_deploy input handle $h".to_owned(),
             "firewall: ports",
