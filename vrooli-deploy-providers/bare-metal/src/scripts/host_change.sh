@@ -177,8 +177,11 @@ listening() {
 }
 joined() { sort -un | paste -s -d , -; }
 rules() {
-    # Whoever logs in must always be able to.
-    tcp=$({ wanted_ports; cat "$walls/kept-tcp"; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | joined)
+    # Whoever logs in must always be able to: by a rule of its own, whatever becomes of the others.
+    kept=$({ cat "$walls/kept-tcp"; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | joined)
+    [ -n "$kept" ] || { echo 'nobody says on which port SSH listens' >&2; return 1; }
+    wanted=$(wanted_ports | joined)
+    [ -z "$wanted" ] || wanted="tcp dport { $wanted } accept"
     udp=$({ printf '68\n546\n'; cat "$walls/kept-udp"; } | joined)
     cat <<END
 table inet $table
@@ -189,7 +192,8 @@ table inet $table {
     ct state established,related accept
     iifname "lo" accept
     meta l4proto != { tcp, udp } accept
-    tcp dport { $tcp } accept
+    tcp dport { $kept } accept
+    $wanted
     udp dport { $udp } accept
     ct state new drop
   }
@@ -226,7 +230,8 @@ enforce() {
     # What was reached before we came is reached from then on.
     [ -f "$walls/kept-tcp" ] || listening t | replace "$walls/kept-tcp"
     [ -f "$walls/kept-udp" ] || listening u | replace "$walls/kept-udp"
-    rules | replace "$walls/rules.nft"
+    rules >"$work/rules"
+    replace "$walls/rules.nft" <"$work/rules"
     nft -f "$walls/rules.nft"
     if [ -d /run/systemd/system ] && [ ! -L "/etc/systemd/system/sysinit.target.wants/$unit" ]; then
         replace "/etc/systemd/system/$unit" <<END

@@ -220,7 +220,7 @@ async fn made_left_alone_and_given_back() {
     let seen = rig.on(1, "stat -c '%a %U %G %n' /var/lib/vrooli-deploy/apps/shop.default /var/lib/vrooli-deploy/apps/shop.default/data; getent passwd vd-shop; nft list table inet vrooli_deploy");
     assert!(seen.contains("750 root vd-shop /var/lib/vrooli-deploy/apps/shop.default"), "{seen}");
     assert!(seen.contains("700 vd-shop vd-shop /var/lib/vrooli-deploy/apps/shop.default/data"), "{seen}");
-    assert!(seen.contains("tcp dport { 22, 80, 443 } accept"), "{seen}");
+    assert!(seen.contains("tcp dport 22 accept") && seen.contains("tcp dport { 80, 443 } accept"), "{seen}");
     let recorded = record(&rig, "shop");
     assert_eq!((recorded.owner, recorded.incarnation), (OWNER, INCARNATION));
     assert_eq!(recorded.resources.len(), 6);
@@ -264,7 +264,7 @@ async fn drift_of_every_field_is_seen_and_mended() {
         (format!("rm -r {folder}/releases"), "directories: directories"),
         ("nft delete table inet vrooli_deploy".to_owned(), "firewall: ports lasts"),
         (
-            "h=$(nft -a list chain inet vrooli_deploy input | sed -n 's/.*tcp dport .* handle //p'); nft delete rule inet vrooli_deploy input handle $h".to_owned(),
+            "h=$(nft -a list chain inet vrooli_deploy input | sed -n 's/.*tcp dport .*443 .* handle //p'); nft delete rule inet vrooli_deploy input handle $h".to_owned(),
             "firewall: ports",
         ),
         ("systemctl disable -q vrooli-deploy-firewall".to_owned(), "firewall: lasts"),
@@ -289,25 +289,11 @@ async fn drift_of_every_field_is_seen_and_mended() {
     set("packages", "packages", json!(["ca-certificates", "iproute2", "nftables", "jq"]));
     set("firewall", "ports", json!([443]));
     let session = Session::of(&rig, stack, 1, OWNER);
-    assert_eq!(
-        session.differences().await.len(),
-        1,
-        "a port that is not wanted any more is known after an update"
-    );
+    assert_eq!(session.differences().await, ["firewall: ports", "packages: packages"]);
     session.mend().await;
-    session.provider_update(&key("firewall", &rig)).await;
     assert_eq!(session.differences().await, Vec::<String>::new());
-    assert!(rig.on(1, "nft list table inet vrooli_deploy").contains("tcp dport { 22, 443 }"));
+    assert!(rig.on(1, "nft list table inet vrooli_deploy").contains("tcp dport 443 accept"));
     assert!(rig.on(1, "command -v jq").contains("jq"));
-}
-
-impl Session {
-    async fn provider_update(&self, key: &ResourceKey) {
-        let resource = &self.stack.resources[key];
-        let found = self.provider.find(&self.cx(), &resource.kind, key, None).await.unwrap().remove(0);
-        let (cx, kind) = (self.cx(), &resource.kind);
-        self.provider.update(&cx, kind, key, &found.id, &found.observed, &resource.spec).await.unwrap();
-    }
 }
 
 /// Neither knows of the other; what both want stays until neither does.
