@@ -81,10 +81,12 @@ impl ProviderFixture for BareMetalFixture {
         let rig = Arc::clone(self.rig.as_ref().unwrap());
         rig.on(1, USER);
         let state = rig.folder().join("state");
-        let hosts = Hosts::open(&state, Self::options(&rig)).unwrap();
-        let host = HostName::new(rig.name(1)).unwrap();
-        let fingerprint = Fingerprint::new(&rig.fingerprint(1, "ed25519")).unwrap();
-        hosts.trust_fingerprint(&host, &fingerprint).await.unwrap();
+        if !state.join("hosts/known_hosts").exists() {
+            let hosts = Hosts::open(&state, Self::options(&rig)).unwrap();
+            let host = HostName::new(rig.name(1)).unwrap();
+            let fingerprint = Fingerprint::new(&rig.fingerprint(1, "ed25519")).unwrap();
+            hosts.trust_fingerprint(&host, &fingerprint).await.unwrap();
+        }
         let context = OpenContext {
             dir: state,
             owner: OWNER,
@@ -183,7 +185,7 @@ impl Place for HostPlace {
         for (kind, found) in self.provider.inventory(&cx, &scope).await.map_err(told)? {
             self.provider.delete(&cx, &kind, &found.key, &found.id).await.map_err(told)?;
         }
-        let left = self.rig.on(1, "find /var/lib/vrooli-deploy /etc/systemd/system/vrooli-deploy* 2>/dev/null; nft list tables; dpkg-query -W -f '${db:Status-Status}\\n' jq 2>/dev/null | grep -x installed; true");
+        let left = self.rig.on(1, "find /var/lib/vrooli-deploy /etc/systemd/system/vrooli-deploy* 2>/dev/null; nft list tables | grep vrooli; dpkg-query -W -f '${db:Status-Status}\\n' jq 2>/dev/null | grep -x installed; true");
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left}")) }
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("ground_made_left_alone_and_given_back", made_left_alone_and_given_back),
         trial("ground_drift_of_every_field_is_seen_and_mended", drift_of_every_field_is_seen_and_mended),
         trial("ground_two_stacks_share_a_host", two_stacks_share_a_host),
+        trial("ground_ufw_is_used_where_it_is_active", ufw_is_used_where_it_is_active),
         trial("ground_killed_in_the_middle", killed_in_the_middle),
         trial("ground_what_goes_wrong_is_told_apart", what_goes_wrong_is_told_apart),
         trial("ground_one_run_at_a_time", one_run_at_a_time),
@@ -325,6 +326,29 @@ async fn two_stacks_share_a_host() {
     shop.give_back(&[]).await;
     same(&rig, &before);
     assert!(rig.on(1, "nft list table inet theirs").contains("dport 9 drop"));
+}
+
+/// Ports are opened in the user's own firewall, and closed again if we opened them.
+async fn ufw_is_used_where_it_is_active() {
+    let rig = Rig::up(1, &[]);
+    drop(trusted(&rig, 1).await);
+    rig.on(1, "apt-get -qq update && apt-get -qq -y install ufw nftables >/dev/null 2>&1; ufw allow 22/tcp >/dev/null; ufw allow 443/tcp >/dev/null; ufw --force enable >/dev/null");
+    let status = || rig.on(1, "ufw status | grep ALLOW");
+    let before = status();
+    assert!(before.contains("443/tcp") && !before.contains("80/tcp"), "{before}");
+    let first = Session::open(&rig, "shop", 1, 1);
+    first.make().await;
+    assert_eq!(first.differences().await, Vec::<String>::new());
+    drop(first);
+    assert!(status().contains("80/tcp"), "{}", status());
+    assert!(!rig.on(1, "nft list tables").contains("vrooli_deploy"));
+    rig.on(1, "ufw delete allow 80/tcp");
+    let second = Session::open(&rig, "shop", 1, 2);
+    assert_eq!(second.differences().await, ["firewall: ports"]);
+    second.mend().await;
+    assert_eq!(second.differences().await, Vec::<String>::new());
+    second.give_back(&[]).await;
+    assert_eq!(status(), before);
 }
 
 /// The host dies, or we do, while it is changed: run again all is there, once, and recorded.
