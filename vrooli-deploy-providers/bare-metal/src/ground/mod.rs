@@ -9,6 +9,7 @@ mod change;
 mod hold;
 #[cfg(feature = "native")]
 mod on_host;
+#[cfg(feature = "native")]
 mod place;
 #[cfg(feature = "native")]
 mod queue;
@@ -21,6 +22,7 @@ mod survey;
 pub(crate) use change::{Change, Verb};
 #[cfg(feature = "native")]
 pub(crate) use on_host::{OnHost, Prepared};
+#[cfg(feature = "native")]
 pub(crate) use place::Place;
 pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]

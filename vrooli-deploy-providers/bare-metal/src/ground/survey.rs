@@ -70,6 +70,7 @@ impl HostSurvey {
     ///
     /// # Errors
     /// Why the record cannot be used.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only asked for by the native half"))]
     pub(crate) fn read(lines: &Lines<'_>) -> Result<Self, String> {
         let record: Vec<&str> = lines.all("record").collect();
         let record = if record.is_empty() { None } else { Some(HostRecord::read(&record.join("\n"))?) };
@@ -106,6 +107,7 @@ impl HostSurvey {
 }
 
 /// A line of `passwd`.
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as above"))]
 fn user(line: &str) -> Option<UserSeen> {
     let fields: Vec<&str> = line.split(':').collect();
     let [name, _, _, _, comment, home, shell] = fields[..] else { return None };

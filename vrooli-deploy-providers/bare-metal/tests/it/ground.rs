@@ -355,19 +355,21 @@ async fn ufw_is_used_where_it_is_active() {
 async fn killed_in_the_middle() {
     let rig = Rig::up(1, &[]);
     drop(trusted(&rig, 1).await);
-    // Our process is gone: a change goes on without us, and the next run waits for it.
+    // Our process is gone: a change goes on without us, and the next run waits for it. `apt-get`
+    // waits for us to be gone.
+    rig.on(1, "printf '#!/bin/sh\\nuntil [ -e /tmp/go ]; do sleep 0.1; done\\nexec /usr/bin/apt-get \"$@\"\\n' >/usr/local/sbin/apt-get; chmod 755 /usr/local/sbin/apt-get");
     let session = Session::open(&rig, "shop", 1, 1);
-    let cx = session.cx();
-    let (packages, resource) = (key("packages", &rig), &session.stack.resources[&key("packages", &rig)]);
-    let create = session.provider.create(&cx, &resource.kind, &packages, &resource.spec);
+    let packages = key("packages", &rig);
     let begun = until("packages are being installed", || {
         !rig.on(1, "ls -d /var/lib/vrooli-deploy/packages/nftables/ours 2>/dev/null || true").is_empty()
     });
     tokio::select! {
-        _ = create => panic!("it was quicker than it can be"),
+        made = session.create(&packages) => panic!("it cannot be done yet: {made:?}"),
         () = begun => {}
     }
     drop(session);
+    assert_eq!(record(&rig, "shop").resources[&packages].progress, Progress::Creating);
+    rig.on(1, "touch /tmp/go");
     let next = Session::open(&rig, "shop", 1, 2);
     next.make().await;
     assert_eq!(next.differences().await, Vec::<String>::new());
@@ -473,7 +475,7 @@ async fn one_run_at_a_time() {
     // The old one still holds it: the new one waits until it is gone.
     let directories = key("directories", &rig);
     let (made, ()) = tokio::join!(new.create(&directories), async {
-        until("somebody waits", || rig.on(1, "pgrep -f 'flock -w 35' || true").lines().count() > 0).await;
+        until("somebody waits", || rig.on(1, "pgrep -f 'flock -w [3]5' || true").lines().count() > 0).await;
         drop(old);
     });
     made.unwrap();
@@ -482,15 +484,29 @@ async fn one_run_at_a_time() {
     let error = late.create(&key("server", &rig)).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Fenced, Some("VD0922")), "{error:?}");
     assert!(!record(&rig, "shop").resources.contains_key(&key("server", &rig)));
-    // Nobody hears of it any more, though its connection stands: it loses the host by itself.
+    drop(late);
+    // Nobody hears of it any more, though its connection stands: the host lets go by itself.
     let silent = Session::open(&rig, "shop", 1, 6);
     silent.create(&key("server", &rig)).await.unwrap();
-    rig.on(1, "pgrep -f 'head -c 1$' >/dev/null");
-    drop(silent);
-    until("it lets go", || {
-        rig.on(1, "flock -n /run/vrooli-deploy/shop.default.lease echo free || true") == "free"
-    })
-    .await;
+    let free = "flock -n /run/vrooli-deploy/shop.default.lease echo free || true";
+    assert_eq!(rig.on(1, free), "");
+    let name = rig.name(1);
+    let ours: Vec<String> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.starts_with(b"ssh") && String::from_utf8_lossy(&line).contains(&name)
+        })
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    assert!(!ours.is_empty());
+    let signal = |signal: &str| {
+        assert!(std::process::Command::new("kill").arg(signal).args(&ours).status().unwrap().success());
+    };
+    signal("-STOP");
+    until("it lets go", || rig.on(1, free) == "free").await;
+    signal("-CONT");
 }
 
 /// The kinds of this provider keep no secret.
