@@ -176,6 +176,7 @@ fn what_the_page_shows_works() {
         ]
     );
     // The same for programs: a line a check, each with what it is about.
+    fs::write(user.place.dir().join("shop.yaml"), manifest.split("```").next().unwrap()).unwrap();
     let (lines, exit) = user.json(&["preflight", "shop.yaml"]);
     let (result, checks) = lines.split_last().unwrap();
     assert_eq!(result["exit_code"], exit);
