@@ -37,7 +37,7 @@ Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
   1  refused; nothing was changed               7  a gate said no (budget, fitness, data)
   2  usage                                      8  not decided yet: held or watched
-  3  failed and rolled back                    10  differences found (--detailed-exitcode)
+  3  failed and rolled back                    10  differences found (drift, --detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
   5  someone else is changing the app
 
@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Abort(App),
     /// Remove an app; databases and volumes stay unless --data names it
     Destroy(Destroy),
+    /// Hold what is there against what was deployed; change nothing
+    Drift(App),
     /// Resolve an interrupted run or wait for a watch, and start nothing new
     Resume(App),
     /// Keep choices for an app: tier, provider, region, sizes, variables, …
@@ -187,6 +189,7 @@ impl Command {
             Self::Promote(_) => "promote",
             Self::Abort(_) => "abort",
             Self::Destroy(_) => "destroy",
+            Self::Drift(_) => "drift",
             Self::Resume(_) => "resume",
             Self::Profile(profile) => profile.name(),
             Self::Configure(_) => "configure",

@@ -177,6 +177,7 @@ impl ProviderFixture for LocalFixture {
             stack: stack("conformance"),
             secrets: Arc::new(secrets),
             configuration: Configuration::default(),
+            resources: Vec::new(),
         };
         let factory = LocalFactory::new().with_servers(self.servers.clone());
         let factory = if self.in_process { factory.in_process() } else { factory };

@@ -59,10 +59,7 @@ impl Context {
 
     /// The servers of the workspace. Reaches none.
     pub(crate) fn hosts(&self) -> Result<Hosts, Failure> {
-        let mut options = SshOptions::default();
-        options.config =
-            std::env::var_os("VROOLI_DEPLOY_SSH_CONFIG").filter(|file| !file.is_empty()).map(Into::into);
-        Ok(Hosts::open(&self.state_dir()?, options)?)
+        Ok(Hosts::open(&self.state_dir()?, SshOptions::from_environment())?)
     }
 
     fn state_dir(&self) -> Result<PathBuf, Failure> {

@@ -8,6 +8,7 @@ mod context;
 mod deploy;
 mod destroy;
 mod done;
+mod drift;
 mod estimate_cost;
 mod explain;
 mod file;
@@ -130,6 +131,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Promote(args) => promote::run(context, args).await,
         Command::Abort(args) => abort::run(context, args).await,
         Command::Destroy(args) => destroy::run(context, args).await,
+        Command::Drift(args) => drift::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Secrets(args) => secrets::run(context, args).await,

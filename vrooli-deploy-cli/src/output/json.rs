@@ -4,6 +4,7 @@
 
 mod deployment;
 mod diagnostic;
+mod drift;
 mod estimate;
 mod fitness;
 mod hosts;
@@ -20,6 +21,7 @@ use crate::errors::Failure;
 
 pub(crate) use deployment::{DeploymentLine, LeftBehindLine, PlanLine, StepLine, WaitingLine};
 pub(crate) use diagnostic::{DiagnosticLine, PlaceLine};
+pub(crate) use drift::DriftLine;
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
 pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
@@ -137,6 +139,8 @@ pub(crate) enum Line {
     App(AppLine),
     /// How an app is (`status`).
     Status(Box<StatusLine>),
+    /// Something that is not as it was deployed (`drift`).
+    Drift(DriftLine),
     /// A release (`releases`).
     Release(ReleaseLine),
     /// A line that an app wrote (`logs`).

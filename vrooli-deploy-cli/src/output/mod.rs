@@ -2,6 +2,7 @@
 
 mod convert;
 mod diagnostics;
+mod drift;
 mod estimate;
 mod fitness;
 mod hosts;
@@ -29,6 +30,7 @@ use json::Line;
 
 pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
+pub(crate) use drift::drift;
 pub(crate) use estimate::{estimate, price_rows};
 pub(crate) use fitness::{analysis, consequences, fitness, tiers};
 pub(crate) use hosts::{host, hosts, is_it, preflight, trusted};

@@ -143,8 +143,17 @@ fn what_the_page_shows_works() {
     let mut ran = Vec::new();
     for line in page.lines().filter_map(|line| line.strip_prefix("$ vrooli-deploy ")) {
         let fingerprint = user.rig.fingerprint(if line.contains("web2") { 2 } else { 1 }, "ed25519");
-        let line = line.replace("SHA256:…", &fingerprint);
+        let line = line.split(" #").next().unwrap().trim_end().replace("SHA256:…", &fingerprint);
         let words: Vec<&str> = line.split(' ').collect();
+        if words[0] == "deploy" {
+            // As the page says.
+            let without = manifest
+                .split("```")
+                .next()
+                .unwrap()
+                .replace("services:\n  api:\n    run: [./api]\n", "services: {}\n");
+            fs::write(user.place.dir().join("shop.yaml"), without).unwrap();
+        }
         let output = user.run(&words);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         // `preflight` may find fault with a container; it must have looked.
@@ -153,8 +162,21 @@ fn what_the_page_shows_works() {
         assert!(output.status.success() || looked, "{line}: {out}{err}");
         ran.push(words[..2].join(" "));
     }
-    assert_eq!(ran, ["hosts add", "hosts add", "hosts list", "hosts check", "preflight shop.yaml"]);
+    assert_eq!(
+        ran,
+        [
+            "hosts add",
+            "hosts add",
+            "hosts list",
+            "hosts check",
+            "preflight shop.yaml",
+            "deploy shop.yaml",
+            "drift shop",
+            "destroy shop"
+        ]
+    );
     // The same for programs: a line a check, each with what it is about.
+    fs::write(user.place.dir().join("shop.yaml"), manifest.split("```").next().unwrap()).unwrap();
     let (lines, exit) = user.json(&["preflight", "shop.yaml"]);
     let (result, checks) = lines.split_last().unwrap();
     assert_eq!(result["exit_code"], exit);
@@ -165,4 +187,102 @@ fn what_the_page_shows_works() {
     // A server that runs no app needs no port of the edge.
     assert!(of("web2", "ports_80_443").is_none());
     assert_eq!(of("web2", "root").unwrap()["status"], "pass");
+}
+
+const SHOP: &str = r#"
+schema_version: v0.1
+target: saas
+provider: bare-metal
+app: { name: shop }
+services: {}
+infrastructure:
+  servers:
+    - { host: web1, role: app, monthly_usd: "12.00" }
+    - { host: web2, role: database, monthly_usd: "20.00" }
+"#;
+
+/// Two bare servers are prepared, looked at, mended and given back; a kill on the way changes
+/// nothing of what comes out.
+#[test]
+fn servers_are_prepared_mended_and_given_back() {
+    let Some(user) = User::new("servers_are_prepared_mended_and_given_back", 2) else { return };
+    for number in [1, 2] {
+        let fingerprint = user.rig.fingerprint(number, "ed25519");
+        user.json(&["hosts", "add", &format!("web{number}"), "--fingerprint", &fingerprint]);
+    }
+    fs::write(user.place.dir().join("shop.yaml"), SHOP).unwrap();
+    let last = |words: &[&str]| {
+        let (lines, exit) = user.json(words);
+        let result = lines.last().unwrap().clone();
+        assert_eq!(result["exit_code"], exit);
+        (lines, result)
+    };
+    let steps = |lines: &[Value]| {
+        lines.iter().find(|line| line["type"] == "plan").unwrap()["steps"].as_array().unwrap().len()
+    };
+    let (lines, result) = last(&["plan", "shop.yaml", "--detailed-exitcode"]);
+    assert_eq!((result["exit_code"].as_i64(), steps(&lines)), (Some(10), 7), "{result}");
+    assert_eq!(user.rig.on(1, "ls /var/lib/vrooli-deploy 2>/dev/null || echo nothing"), "nothing");
+
+    // Killed while it installs.
+    let mut killed = user.program(&["deploy", "shop.yaml"]).spawn().unwrap();
+    for _ in 0..600 {
+        if user.rig.on(1, "ls /var/lib/vrooli-deploy/host-record 2>/dev/null || true").contains("json") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let (_, result) = last(&["deploy", "shop.yaml"]);
+    assert!(matches!(result["outcome"].as_str(), Some("applied" | "no_change")), "{result}");
+    let (_, result) = last(&["deploy", "shop.yaml"]);
+    assert_eq!(result["outcome"], "no_change", "{result}");
+    let (lines, result) = last(&["drift", "shop"]);
+    assert_eq!((lines.len(), &result["exit_code"]), (1, &Value::from(0)), "{lines:?}");
+
+    user.rig.on(1, "userdel vd-shop; chmod 777 /var/lib/vrooli-deploy/apps/shop.default");
+    let (lines, result) = last(&["drift", "shop"]);
+    assert_eq!(result["exit_code"], 10);
+    let seen: Vec<_> =
+        lines.iter().filter(|line| line["type"] == "drift").map(|line| &line["what"]).collect();
+    assert_eq!(seen, ["user/web1", "directories/web1"]);
+    assert_eq!(last(&["deploy", "shop.yaml"]).1["outcome"], "applied");
+    assert_eq!(last(&["drift", "shop"]).1["exit_code"], 0);
+
+    // Another workspace does not touch it.
+    let other = user.place.dir().join("other");
+    let mut program = user.program(&["plan", "shop.yaml", "--json", "--state-dir"]);
+    fs::create_dir_all(other.join("hosts")).unwrap();
+    fs::copy(user.place.state().join("hosts/known_hosts"), other.join("hosts/known_hosts")).unwrap();
+    let output = program.arg(&other).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && said.contains("VD0919"), "{said}");
+
+    assert_eq!(last(&["destroy", "shop", "--yes"]).1["outcome"], "applied");
+    for number in [1, 2] {
+        assert_eq!(user.rig.on(number, "ls /var/lib/vrooli-deploy 2>/dev/null || echo nothing"), "nothing");
+    }
+    assert_eq!(user.rig.on(1, "getent passwd vd-shop || echo nobody"), "nobody");
+}
+
+/// An app that would run there is refused before anything is touched.
+#[test]
+fn an_app_with_services_is_refused_on_servers() {
+    let Some(user) = User::new("an_app_with_services_is_refused_on_servers", 1) else { return };
+    let fingerprint = user.rig.fingerprint(1, "ed25519");
+    user.json(&["hosts", "add", "web1", "--fingerprint", &fingerprint]);
+    let manifest = SHOP
+        .replace("services: {}", "services: { api: { run: [sleep, '600'] } }")
+        .replace("    - { host: web2, role: database, monthly_usd: \"20.00\" }\n", "");
+    fs::write(user.place.dir().join("shop.yaml"), manifest).unwrap();
+    for verb in ["plan", "deploy", "up"] {
+        let (lines, exit) = user.json(&[verb, "shop.yaml"]);
+        let error = lines.last().unwrap()["error"].to_string();
+        assert!(
+            exit == 1 && error.contains("VD0920") && error.contains("carries no releases"),
+            "{verb}: {error}"
+        );
+    }
+    assert_eq!(user.rig.on(1, "ls /var/lib/vrooli-deploy 2>/dev/null || echo nothing"), "nothing");
 }

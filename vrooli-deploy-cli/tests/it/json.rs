@@ -34,6 +34,7 @@ fn every_command_ends_with_a_result_line_that_says_the_exit_code() {
         vec!["secrets", "rotate", "nowhere", "X"],
         vec!["validate", "nowhere"],
         vec!["preflight", "nowhere"],
+        vec!["drift", "nowhere"],
         vec!["hosts", "list"],
         vec!["hosts", "check"],
         vec!["hosts", "add", "nowhere.invalid"],

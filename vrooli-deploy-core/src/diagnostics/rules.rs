@@ -333,6 +333,13 @@ rules! {
     HOSTS_FAILED "0916" "hosts-cannot-be-used" Error;
     NO_HOSTS "0917" "no-hosts" Error;
     HOST_NO_ROOM "0918" "no-room-on-host" Error;
+    HOST_OTHER_STATE "0919" "stack-of-another-state" Error;
+    NO_RELEASES "0920" "no-releases-in-this-build" Error;
+    HOST_HELD "0921" "host-is-held" Error;
+    HOST_FENCED "0922" "newer-run-on-host" Error;
+    HOST_RECORD "0923" "host-record-unusable" Error;
+    HOST_STEP "0924" "step-on-host-failed" Error;
+    HOST_TAKEN "0925" "taken-on-host" Error;
     ARTEFACT_LEADS_OUTSIDE "0930" "artefact-leads-outside" Error;
     ARTEFACT_UNPACKABLE "0931" "artefact-cannot-be-packed" Error;
     HOST_NO_DOCKER "0932" "no-docker-on-host" Error;

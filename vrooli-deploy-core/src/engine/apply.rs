@@ -71,8 +71,7 @@ impl Engine {
             return Err(ApplyError::Refused { stack: plan.stack, findings });
         }
         let opened = Opened::new(Arc::new(plan));
-        let calls =
-            Calls::new(self, opened.plan.stack.clone(), lease.info().fence, options.cancellation, events);
+        let calls = Calls::new(self, &opened.plan, lease.info().fence, options.cancellation, events);
         let mut journal = Journal::new(lease, state, &self.options.hooks);
         let entry = Entry::PlanOpened { run: Uuid::now_v7(), plan: (*opened.plan).clone() };
         journal.append(&[entry]).await?;

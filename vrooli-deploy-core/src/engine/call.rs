@@ -3,13 +3,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
 
 use super::event::Event;
 use super::events::EventSink;
 use super::failure::{StepError, failure, step_error};
 use super::{Engine, StepFailure};
 use crate::names::StackId;
-use crate::plan::StepId;
+use crate::plan::{Plan, StepId};
 use crate::provider::{
     Cancellation, ErrorKind, OpCtx, OpToken, OutputSink, Provider, ProviderError, Result, Retryability,
     Routing,
@@ -25,6 +26,7 @@ const RECOVERED: usize = 8;
 pub(super) struct Calls<'a> {
     pub(super) engine: &'a Engine,
     pub(super) stack: StackId,
+    incarnation: Uuid,
     pub(super) fence: u64,
     pub(super) cancellation: Cancellation,
     pub(super) events: &'a EventSink,
@@ -65,7 +67,7 @@ impl<'a> Call<'a> {
 impl<'a> Calls<'a> {
     pub(super) fn new(
         engine: &'a Engine,
-        stack: StackId,
+        plan: &Plan,
         fence: u64,
         cancellation: Cancellation,
         events: &'a EventSink,
@@ -73,7 +75,8 @@ impl<'a> Calls<'a> {
         let limit = AtomicUsize::new(engine.options.concurrency.max(1));
         Self {
             engine,
-            stack,
+            stack: plan.stack.clone(),
+            incarnation: plan.incarnation,
             fence,
             cancellation,
             events,
@@ -111,6 +114,7 @@ impl<'a> Calls<'a> {
             deadline,
             self.cancellation.clone(),
         )
+        .with_incarnation(self.incarnation)
         .with_token(call.token)
         .with_output(OutputSink::new(move |line| {
             events.send(&Event::StepOutput { step: step.clone(), line: redact.apply(line) });

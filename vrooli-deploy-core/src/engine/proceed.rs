@@ -42,8 +42,7 @@ impl Engine {
         };
         let opened = Opened::new(Arc::new(open.plan.clone()));
         let (held, routed) = (open.held.is_some(), open.routed().cloned());
-        let calls =
-            Calls::new(self, opened.plan.stack.clone(), lease.info().fence, options.cancellation, events);
+        let calls = Calls::new(self, &opened.plan, lease.info().fence, options.cancellation, events);
         let mut journal = Journal::new(lease, state, &self.options.hooks);
         match decision {
             Decision::Abort => {

@@ -72,13 +72,7 @@ impl Engine {
         let Some(open) = &state.open else { return Ok(RecoveryReport::default()) };
         let opened = Opened::new(Arc::new(open.plan.clone()));
         events.send(&Event::Recovering { dangling: open.dangling() });
-        let calls = Calls::new(
-            self,
-            opened.plan.stack.clone(),
-            lease.info().fence,
-            options.cancellation.clone(),
-            events,
-        );
+        let calls = Calls::new(self, &opened.plan, lease.info().fence, options.cancellation.clone(), events);
         let mut journal = Journal::new(lease, state, &self.options.hooks);
         let waiting = journal.state.open.as_ref().and_then(OpenPlan::waiting);
         if let Some(waiting) = waiting

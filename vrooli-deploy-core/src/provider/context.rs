@@ -79,6 +79,9 @@ pub struct OpCtx {
     pub fence: u64,
     /// Who owns what is made: the id of the state that made it.
     pub owner: Uuid,
+    /// The stack's incarnation, which its tokens are minted from; nil where nothing is made. What
+    /// keeps a record of its own writes it down, so that a lost state can be built again.
+    pub incarnation: Uuid,
     /// Lines of output of a long call (a build) go here, for people to watch.
     pub output: OutputSink,
 }
@@ -93,7 +96,23 @@ impl OpCtx {
         deadline: Instant,
         cancellation: Cancellation,
     ) -> Self {
-        Self { stack, token: None, deadline, cancellation, fence, owner, output: OutputSink::default() }
+        Self {
+            stack,
+            token: None,
+            deadline,
+            cancellation,
+            fence,
+            owner,
+            incarnation: Uuid::nil(),
+            output: OutputSink::default(),
+        }
+    }
+
+    /// The same in an incarnation of the stack.
+    #[must_use]
+    pub fn with_incarnation(mut self, incarnation: Uuid) -> Self {
+        self.incarnation = incarnation;
+        self
     }
 
     /// The same with a token.

@@ -3,6 +3,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::Result;
@@ -12,7 +13,7 @@ use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
 use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{InfrastructureConfig, NetworkingConfig};
-use crate::names::{ProviderName, StackId};
+use crate::names::{ProviderName, ResourceKey, StackId};
 use crate::requirements::Requirements;
 use crate::secrets::SecretStore;
 use crate::stack::{Resource, Stack};
@@ -75,6 +76,10 @@ pub struct OpenContext {
     pub secrets: Arc<dyn SecretStore>,
     /// The user's credentials and settings for providers: `configuration.value("do_token")`.
     pub configuration: Configuration,
+    /// Key and spec of every resource that the stack has or is to have, as far as manifest, state
+    /// and an open plan say. A provider whose resources stand on machines of the user's learns here
+    /// which machines there are to ask. A key may come more than once.
+    pub resources: Vec<(ResourceKey, Value)>,
 }
 
 /// The providers that a program was built with. Registration is explicit.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::change::{After, Change};
+use super::resources_only::resources_only;
 use super::secrets::PendingSecret;
 use super::session::{Interrupted, fleet};
 use super::source::Source;
@@ -24,11 +25,11 @@ use crate::requirements::{self, DeriveOptions};
 use crate::stack::{Reference, Stack};
 
 /// Everything that a plan is made from.
-struct Prepared {
+pub(super) struct Prepared {
     manifest: DeploymentManifest,
-    provider: ProviderName,
+    pub(super) provider: ProviderName,
     strategy: String,
-    stack: Stack,
+    pub(super) stack: Stack,
     draft: Draft,
     request: BuildRequest,
     secrets: Vec<PendingSecret>,
@@ -47,7 +48,7 @@ impl Workspace {
         options: &DeployOptions,
     ) -> Result<(Plan, Vec<Diagnostic>), OperationError> {
         let prepared = self.prepare(target, options).await?;
-        let provider = self.provider(&target.stack, &prepared.provider).await?;
+        let provider = self.provider(&target.stack, &prepared.provider, Some(&prepared.stack)).await?;
         let state = self.0.store.load(&target.stack).await?;
         let cx = self.observe_context(&target.stack, 0, Cancellation::new());
         let mut plan = self.assemble(&prepared, &*provider, &state, &cx, options).await?;
@@ -80,8 +81,10 @@ impl Workspace {
         run: &Run,
     ) -> Result<Change, OperationError> {
         let mut prepared = self.prepare(target, options).await?;
-        let session =
-            self.session(&target.stack, &prepared.provider, run, "deploy", Interrupted::Resolve).await?;
+        let wanted = Some(&prepared.stack);
+        let session = self
+            .session_for(&target.stack, &prepared.provider, wanted, run, "deploy", Interrupted::Resolve)
+            .await?;
         session.revive().await?;
         let cx = session.context();
         let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
@@ -256,6 +259,9 @@ impl Workspace {
         cx: &OpCtx,
         options: &DeployOptions,
     ) -> Result<Plan, OperationError> {
+        if provider.fleet().is_none() && prepared.manifest.services.is_empty() {
+            return resources_only(prepared, provider, state, cx).await;
+        }
         let fleet = fleet(provider)?;
         let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;

@@ -37,7 +37,6 @@ impl Workspace {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, "destroy", Interrupted::Abandon).await?;
         let cx = session.context();
-        session.fleet()?;
         let Survey { inventory, units, routing, staged, .. } =
             survey(&*session.provider, &cx, &session.state).await?;
         let state = &session.state;
@@ -110,7 +109,9 @@ impl Session {
         let workspace = self.workspace.clone();
         let inner = &workspace.0;
         let cx = self.context();
-        self.fleet()?.forget(&cx, destroyed.data).await?;
+        if let Some(fleet) = self.provider.fleet() {
+            fleet.forget(&cx, destroyed.data).await?;
+        }
         // A folder for data that held none is gone by now.
         let kept: Vec<_> = destroyed
             .kept

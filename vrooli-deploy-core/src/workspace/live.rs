@@ -3,7 +3,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::session::fleet;
 use super::{OperationError, StatusReport, Workspace};
 use crate::engine::{EngineOptions, OpenPlan, StackState};
 use crate::names::{ReleaseNumber, StackId};
@@ -111,8 +110,8 @@ impl Live {
 
     async fn read(&mut self) -> Result<(), OperationError> {
         let Some(source) = self.workspace.source(&self.stack).await? else { return Ok(()) };
-        let provider = self.workspace.provider(&self.stack, &source.provider).await?;
-        let fleet = fleet(&*provider)?;
+        let provider = self.workspace.provider(&self.stack, &source.provider, None).await?;
+        let Some(fleet) = provider.fleet() else { return Ok(()) };
         if !fleet.capabilities().measures {
             return Ok(());
         }

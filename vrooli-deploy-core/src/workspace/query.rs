@@ -119,7 +119,7 @@ impl Workspace {
     /// When the stack is not there or its logs cannot be read.
     pub async fn logs(&self, stack: &StackId, query: &LogQuery) -> Result<LogPage, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
-        let provider = self.provider(stack, &source.provider).await?;
+        let provider = self.provider(stack, &source.provider, None).await?;
         let cx = self.observe_context(stack, 0, Cancellation::new());
         let redactor = self.redactor().await?;
         let mut page = fleet(&*provider)?.logs(&cx, query).await?;
@@ -159,7 +159,10 @@ impl Workspace {
             cause: None,
             left_behind: Vec::new(),
         });
-        let urls = session.fleet()?.urls(&session.context()).await.unwrap_or_default();
+        let urls = match session.provider.fleet() {
+            Some(fleet) => fleet.urls(&session.context()).await.unwrap_or_default(),
+            None => Vec::new(),
+        };
         let report = Report {
             app: stack.app.clone(),
             environment: stack.environment.clone(),
@@ -181,12 +184,12 @@ impl Workspace {
         let empty =
             |problem: Option<String>| Seen { units: Vec::new(), routing: None, urls: Vec::new(), problem };
         let Some(source) = self.source(stack).await? else { return Ok(empty(None)) };
-        let provider = match self.provider(stack, &source.provider).await {
+        let provider = match self.provider(stack, &source.provider, None).await {
             Ok(provider) => provider,
             Err(e) => return Ok(empty(Some(e.to_string()))),
         };
         let cx = self.observe_context(stack, 0, Cancellation::new());
-        let fleet = fleet(&*provider)?;
+        let Some(fleet) = provider.fleet() else { return Ok(empty(None)) };
         let units = match fleet.list(&cx).await {
             Ok(units) => units,
             Err(e) => return Ok(empty(Some(format!("provider `{}` does not answer: {e}", source.provider)))),

@@ -4,13 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{OperationError, Run, Workspace};
+use crate::diagnostics::rules;
 use crate::engine::{Engine, EngineOptions, Event, RecoverOptions, Redact, StackState};
-use crate::names::{ProviderName, StackId};
+use crate::names::{ProviderName, ResourceKey, StackId};
+use crate::plan::StepAction;
 use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OpenContext, Provider, ProviderError};
 use crate::secrets::Redactor;
+use crate::stack::Stack;
 use crate::state::{Holder, Lease};
 
 /// How long looking at a whole stack may take.
@@ -43,14 +47,17 @@ impl Workspace {
         &self,
         stack: &StackId,
         name: &ProviderName,
+        wanted: Option<&Stack>,
     ) -> Result<Arc<dyn Provider>, OperationError> {
         let factory = self.0.registry.get(name)?;
+        let state = self.0.store.load(stack).await?;
         Ok(factory.open(&OpenContext {
             dir: self.0.dir.clone(),
             owner: self.0.store.id(),
             stack: stack.clone(),
             secrets: Arc::clone(&self.0.secrets),
             configuration: self.configuration().await?,
+            resources: resources(wanted, &state),
         })?)
     }
 
@@ -67,13 +74,26 @@ impl Workspace {
         command: &str,
         interrupted: Interrupted,
     ) -> Result<Session, OperationError> {
+        self.session_for(stack, provider, None, run, command, interrupted).await
+    }
+
+    /// The same for a stack that is wanted.
+    pub(super) async fn session_for(
+        &self,
+        stack: &StackId,
+        provider: &ProviderName,
+        wanted: Option<&Stack>,
+        run: &Run,
+        command: &str,
+        interrupted: Interrupted,
+    ) -> Result<Session, OperationError> {
         let holder = run.holder.clone().unwrap_or_else(|| Holder {
             id: Uuid::now_v7(),
             name: format!("{command} (pid {})", std::process::id()),
             host: self.0.host.clone(),
             run_url: run.run_url.clone(),
         });
-        let provider = self.provider(stack, provider).await?;
+        let provider = self.provider(stack, provider, wanted).await?;
         let lease = self.acquire(stack, &holder).await?;
         let state = self.0.store.load(stack).await?;
         let mut session = Session {
@@ -113,10 +133,29 @@ impl Workspace {
     }
 }
 
+/// Key and spec of what is wanted, of what is there, and of what an open plan makes.
+fn resources(wanted: Option<&Stack>, state: &StackState) -> Vec<(ResourceKey, Value)> {
+    let wanted = wanted.into_iter().flat_map(|stack| &stack.resources);
+    let mut all: Vec<_> = wanted.map(|(key, resource)| (key.clone(), resource.spec.clone())).collect();
+    all.extend(state.resources.iter().map(|(key, resource)| (key.clone(), resource.spec.clone())));
+    for step in state.open.iter().flat_map(|open| &open.plan.steps) {
+        if let StepAction::Create { key, spec, .. }
+        | StepAction::Update { key, spec, .. }
+        | StepAction::Adopt { key, spec, .. } = &step.action
+        {
+            all.push((key.clone(), spec.clone()));
+        }
+    }
+    all
+}
+
 impl Session {
     /// Brings back what a kill or a reboot took, before it is looked at what there is.
     pub(super) async fn revive(&self) -> Result<(), OperationError> {
-        Ok(self.fleet()?.revive(&self.context()).await?)
+        match self.provider.fleet() {
+            Some(fleet) => Ok(fleet.revive(&self.context()).await?),
+            None => Ok(()),
+        }
     }
 
     /// Gives the lease up. A watch that is left open is taken over by what runs there, if it did
@@ -171,9 +210,13 @@ impl Workspace {
 
 pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, OperationError> {
     provider.fleet().ok_or_else(|| {
-        OperationError::Provider(ProviderError::new(
-            ErrorKind::Unsupported,
-            format!("provider `{}` carries no releases", provider.name()),
-        ))
+        OperationError::Provider(
+            ProviderError::new(
+                ErrorKind::Unsupported,
+                format!("provider `{}` carries no releases in this build", provider.name()),
+            )
+            .with_code(rules::NO_RELEASES.to_string())
+            .with_help("what it prepares can be planned, deployed, held against the manifest and destroyed: `services: {}`; apps run with `--provider local`"),
+        )
     })
 }

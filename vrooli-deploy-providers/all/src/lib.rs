@@ -24,7 +24,7 @@ pub fn registry() -> Registry {
     #[cfg(feature = "digitalocean")]
     let registry = registry.with(digitalocean::DigitalOceanFactory);
     #[cfg(feature = "bare-metal")]
-    let registry = registry.with(bare_metal::BareMetalFactory);
+    let registry = registry.with(bare_metal::BareMetalFactory::new());
     registry
 }
 

@@ -2,14 +2,60 @@ use std::sync::Arc;
 
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
-use vrooli_deploy_core::provider::pure::{provider_name, pure_half_only};
+use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider, ProviderFactory, Result};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::Stack;
 
-/// Makes the `bare-metal` provider.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BareMetalFactory;
+/// Makes the `bare-metal` provider: servers of the user's own.
+#[derive(Debug, Clone, Default)]
+pub struct BareMetalFactory {
+    #[cfg(feature = "native")]
+    ssh: Option<crate::remote::SshOptions>,
+}
+
+impl BareMetalFactory {
+    /// Servers that are reached with the user's `ssh`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says how to connect, whatever the environment says; see
+    /// [`SshOptions::from_environment`](crate::remote::SshOptions::from_environment).
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn with_ssh(self, ssh: crate::remote::SshOptions) -> Self {
+        Self { ssh: Some(ssh) }
+    }
+
+    /// The servers of a stack, before they are put together with the kinds: a program that wants to
+    /// know what was asked of them keeps it. Reaches none.
+    ///
+    /// # Errors
+    /// When the state folder cannot be used.
+    #[cfg(feature = "native")]
+    pub fn servers(&self, context: &OpenContext) -> Result<Arc<crate::ground::Servers>> {
+        let ssh = self.ssh.clone().unwrap_or_else(crate::remote::SshOptions::from_environment);
+        Ok(Arc::new(crate::ground::Servers::open(&context.dir, ssh, &context.resources)?))
+    }
+
+    /// The provider that works with these servers.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn provider(&self, servers: &Arc<crate::ground::Servers>) -> Arc<dyn Provider> {
+        use crate::ground::OnHost;
+        use crate::kinds::{directories, firewall, packages, server, user};
+        Arc::new(
+            vrooli_deploy_core::provider::ProviderSet::new(self.name())
+                .with(OnHost(server::Server), servers)
+                .with(OnHost(packages::Packages), servers)
+                .with(OnHost(user::User), servers)
+                .with(OnHost(directories::Directories), servers)
+                .with(OnHost(firewall::Firewall), servers),
+        )
+    }
+}
 
 impl ProviderFactory for BareMetalFactory {
     fn name(&self) -> ProviderName {
@@ -24,8 +70,14 @@ impl ProviderFactory for BareMetalFactory {
         crate::kinds::all()
     }
 
+    #[cfg(feature = "native")]
+    fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
+        Ok(self.provider(&self.servers(context)?))
+    }
+
+    #[cfg(not(feature = "native"))]
     fn open(&self, _: &OpenContext) -> Result<Arc<dyn Provider>> {
-        Err(pure_half_only("bare-metal"))
+        Err(vrooli_deploy_core::provider::pure::pure_half_only("bare-metal"))
     }
 }
 
@@ -35,6 +87,6 @@ mod tests {
 
     #[test]
     fn its_name_is_valid() {
-        assert_eq!(BareMetalFactory.name().as_str(), "bare-metal");
+        assert_eq!(BareMetalFactory::new().name().as_str(), "bare-metal");
     }
 }

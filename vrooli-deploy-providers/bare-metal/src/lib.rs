@@ -10,6 +10,7 @@ pub mod archive;
 pub mod artefact;
 mod factory;
 pub mod facts;
+pub mod ground;
 pub mod host;
 #[cfg(feature = "native")]
 pub mod hosts;

@@ -1,18 +1,44 @@
-//! From what an app needs to what its servers are for. Pure.
+//! From what an app needs to what its servers are for, and what they are prepared with. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
 use vrooli_deploy_core::cost::Decimal;
 use vrooli_deploy_core::diagnostics::{Checked, rules};
 use vrooli_deploy_core::manifest::ServerConfig;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::LowerOptions;
-use vrooli_deploy_core::provider::lowering::{Lowering, unknown};
+use vrooli_deploy_core::provider::lowering::{Lowering, resource_key, unknown};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::Stack;
 
 use crate::host::{HostName, role, roles, roles_for};
+use crate::kinds::directories::{Directories, DirectoriesSpec, DirectorySpec};
+use crate::kinds::firewall::{Firewall, FirewallSpec};
+use crate::kinds::packages::{Packages, PackagesSpec};
 use crate::kinds::server::{Server, ServerSpec};
+use crate::kinds::user::{User, UserSpec};
 
-/// The stack of an app on servers that are there, keyed `server/<host>`.
+#[derive(Debug, Default, Deserialize)]
+struct Ground {
+    packages: PackagesByRole,
+    ports: BTreeSet<u16>,
+    directories: BTreeMap<String, DirectorySpec>,
+    data: BTreeMap<String, DirectorySpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct PackagesByRole {
+    all: BTreeSet<String>,
+    app: BTreeSet<String>,
+}
+
+/// What a server is prepared with, whatever the app.
+static GROUND: LazyLock<Ground> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../data/ground.json")).unwrap_or_default());
+
+/// The stack of an app on servers that are there, keyed `server/<host>`, `user/<host>`, ….
 pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
     let mut lowering = Lowering::new(stack, options);
     let mut servers = servers(&mut lowering);
@@ -26,7 +52,7 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
                 .diagnostic(what)
                 .help("name one: `infrastructure.servers: [{host: server1.example.com, role: app}]`"),
         );
-        return finish(lowering, servers);
+        return finish(lowering, servers, requirements);
     }
     for requirement in &requirements.resources {
         if lowering.pointed_elsewhere(requirement) {
@@ -50,16 +76,55 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
             server.resources.push(requirement.resource.clone());
         }
     }
-    finish(lowering, servers)
+    finish(lowering, servers, requirements)
 }
 
-fn finish(mut lowering: Lowering<'_>, servers: Vec<(ResourceKey, ServerSpec)>) -> Checked<Stack> {
+fn finish(
+    mut lowering: Lowering<'_>,
+    servers: Vec<(ResourceKey, ServerSpec)>,
+    requirements: &Requirements,
+) -> Checked<Stack> {
     for (key, mut server) in servers {
         server.resources.sort();
         server.resources.dedup();
+        prepare(&mut lowering, &key, &server, requirements);
         lowering.add(&key, &Server, &server, !server.resources.is_empty());
     }
     lowering.finish()
+}
+
+/// What a server is prepared with.
+fn prepare(
+    lowering: &mut Lowering<'_>,
+    server: &ResourceKey,
+    spec: &ServerSpec,
+    requirements: &Requirements,
+) {
+    // `server/<host>`, both halves valid in a key.
+    let name = server.as_str().strip_prefix("server/").unwrap_or_else(|| server.as_str());
+    let key = |kind: &str| resource_key(&format!("{kind}/{name}"));
+    let host = spec.host.clone();
+    let mut packages = GROUND.packages.all.clone();
+    if spec.runs_app {
+        packages.extend(GROUND.packages.app.iter().cloned());
+    }
+    lowering.add(&key("packages"), &Packages, &PackagesSpec { host: host.clone(), packages }, false);
+    if !spec.runs_app {
+        return;
+    }
+    lowering.add(&key("user"), &User, &UserSpec { host: host.clone() }, false);
+    let mut folders = |part: &str, directories: &BTreeMap<String, DirectorySpec>, holds_data: bool| {
+        let spec = DirectoriesSpec { host: host.clone(), directories: directories.clone() };
+        lowering.add(&key(part), &Directories, &spec, holds_data);
+        lowering.after(&key(part), &key("user"));
+    };
+    folders("directories", &GROUND.directories, false);
+    if requirements.data_volume {
+        folders("data", &GROUND.data, true);
+    }
+    let firewall = FirewallSpec { host: host.clone(), ports: GROUND.ports.clone() };
+    lowering.add(&key("firewall"), &Firewall, &firewall, false);
+    lowering.after(&key("firewall"), &key("packages"));
 }
 
 /// The servers of the manifest, those that cannot be used left out.
@@ -165,7 +230,14 @@ mod tests {
         let servers = json!([{ "host": "s1.example.com", "role": "web", "monthly_usd": "0" }]);
         let (stack, said) = lowered(servers, postgres()).into_result().unwrap();
         assert_eq!(said[0].code, rules::ADDED);
-        assert_eq!(stack.resources.len(), 1);
+        let keys: Vec<&str> = stack.resources.keys().map(ResourceKey::as_str).collect();
+        assert_eq!(
+            keys,
+            ["directories", "firewall", "packages", "server", "user"]
+                .map(|kind| format!("{kind}/s1.example.com"))
+        );
+        let firewall = &stack.resources[&ResourceKey::new("firewall/s1.example.com").unwrap()];
+        assert_eq!(firewall.spec["ports"], json!([80, 443]));
     }
 
     #[test]

@@ -218,9 +218,10 @@ fn opening_says_that_the_native_half_is_missing() {
         owner: uuid::Uuid::nil(),
         stack: StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() },
         configuration: vrooli_deploy_core::configuration::Configuration::default(),
+        resources: Vec::new(),
         secrets: Arc::new(NoSecrets),
     };
-    for provider in ["aws", "digitalocean", "bare-metal"] {
+    for provider in ["aws", "digitalocean"] {
         let error = factory(provider).open(&context).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, Some("VD0778")), "{provider}");
         assert!(error.to_string().contains(provider), "{error}");

@@ -70,17 +70,46 @@ impl ResourceKindDef for Server {
         Vec::new()
     }
     fn permissions(&self, op: Op, want: &ServerSpec) -> Vec<Permission> {
-        let of = |action: &str| Permission { action: action.to_owned(), resource: want.host.clone() };
-        match op {
-            Op::Find | Op::List => vec![of("ssh:login")],
-            Op::Create | Op::Update | Op::Delete => vec![of("ssh:login"), of("sudo:root")],
-        }
+        super::on_server(op, &want.host)
     }
     fn ownership(&self, _: &ResourceKey, _: &ServerSpec) -> Ownership {
         Ownership::HostLedger
     }
     fn outputs(&self, _: &PhysicalId, have: &ServerObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("host", have.host.clone().into())])
+    }
+}
+
+#[cfg(feature = "native")]
+mod native {
+    use super::{Server, ServerObserved, ServerSpec};
+    use crate::ground::{HostSurvey, Place, Prepared};
+
+    impl Prepared for Server {
+        type Plain = ServerSpec;
+        const WORD: &'static str = "server";
+        const RANK: u8 = 0;
+
+        fn host(want: &ServerSpec) -> &str {
+            &want.host
+        }
+        fn name(_: &ServerSpec, _: &Place) -> String {
+            "record".to_owned()
+        }
+        fn items(_: &ServerSpec, _: &Place) -> Vec<Vec<String>> {
+            Vec::new()
+        }
+        fn observe(want: &ServerSpec, _: &Place, _: &HostSurvey) -> ServerObserved {
+            // The record is all there is of it.
+            ServerObserved {
+                host: want.host.clone(),
+                runs_app: want.runs_app,
+                resources: want.resources.clone(),
+            }
+        }
+        fn check(_: &ServerSpec, _: &Place) -> Result<(), String> {
+            Ok(())
+        }
     }
 }
 

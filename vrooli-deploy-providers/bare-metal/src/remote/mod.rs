@@ -5,6 +5,8 @@
 
 mod error;
 #[cfg(feature = "native")]
+mod hold;
+#[cfg(feature = "native")]
 mod keys;
 mod phase;
 #[cfg(feature = "native")]
@@ -17,6 +19,8 @@ use async_trait::async_trait;
 use vrooli_deploy_core::provider::Cancellation;
 
 pub use error::RemoteError;
+#[cfg(feature = "native")]
+pub(crate) use hold::Held;
 #[cfg(feature = "native")]
 pub(crate) use keys::replace;
 #[cfg(feature = "native")]

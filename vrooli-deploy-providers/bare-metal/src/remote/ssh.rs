@@ -34,7 +34,7 @@ const MAX_SESSIONS: usize = 10;
 /// How often a host may refuse a session to one phase.
 const MOST_REFUSED: u32 = 100;
 /// How much is kept of what `ssh` or a script complains, in bytes.
-const LARGEST_WORDS: usize = 4 * 1024;
+pub(super) const LARGEST_WORDS: usize = 4 * 1024;
 /// How long logging in may take beyond the connection itself.
 const LOGIN: Duration = Duration::from_secs(20);
 /// How long an unused connection stays, in seconds, should we be killed.
@@ -54,6 +54,15 @@ pub struct SshOptions {
     pub connect: Duration,
     /// A host that does not answer three times so long is gone, in whole seconds.
     pub alive: Duration,
+}
+
+impl SshOptions {
+    /// The default, with the file that `VROOLI_DEPLOY_SSH_CONFIG` names as configuration.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let config = std::env::var_os("VROOLI_DEPLOY_SSH_CONFIG").filter(|file| !file.is_empty());
+        Self { config: config.map(Into::into), ..Self::default() }
+    }
 }
 
 impl Default for SshOptions {
@@ -291,7 +300,7 @@ impl Base {
 }
 
 /// The last of a text, from the start of a line where that fits.
-fn last(text: &str, most: usize) -> String {
+pub(super) fn last(text: &str, most: usize) -> String {
     let text = text.trim();
     let Some(mut at) = text.len().checked_sub(most).filter(|at| *at > 0) else { return text.to_owned() };
     while !text.is_char_boundary(at) {
@@ -303,7 +312,7 @@ fn last(text: &str, most: usize) -> String {
 
 /// A connection that stands.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     session: Arc<Session>,
     control: PathBuf,
 }
@@ -329,15 +338,18 @@ pub struct SshHost {
     connection: AsyncMutex<Option<Arc<Connection>>>,
     base: Arc<Base>,
     name: HostName,
-    sessions: Semaphore,
+    pub(super) sessions: Semaphore,
     /// How many sessions the host allows, as far as we know; never less than one.
     allowed: AtomicUsize,
     connections: AtomicU64,
     phases: AtomicU64,
 }
 
+/// A session's end of ours.
+pub(super) type Child = openssh::Child<Arc<Session>>;
+
 /// Why a session did not end as it should.
-enum Trouble {
+pub(super) enum Trouble {
     /// The host opened none: nothing was run.
     NoSession(String),
     /// The connection is gone; had the script been sent?
@@ -380,7 +392,7 @@ impl SshHost {
     }
 
     /// The connection, made if there is none. Whoever comes meanwhile waits for it.
-    async fn connected(&self) -> Result<Arc<Connection>, RemoteError> {
+    pub(super) async fn connected(&self) -> Result<Arc<Connection>, RemoteError> {
         let mut connection = self.connection.lock().await;
         if let Some(connection) = &*connection {
             return Ok(Arc::clone(connection));
@@ -437,7 +449,7 @@ impl SshHost {
     }
 
     /// Forgets a connection that is gone; the next phase makes a new one.
-    async fn forget(&self, gone: &Arc<Connection>) {
+    pub(super) async fn forget(&self, gone: &Arc<Connection>) {
         let mut connection = self.connection.lock().await;
         if connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, gone)) {
             *connection = None;
@@ -500,6 +512,25 @@ impl SshHost {
         RemoteError::TooLong { host: self.name.clone(), phase: phase.name, limit: phase.limit }
     }
 
+    /// A session in which the host's shell waits for the script.
+    pub(super) async fn begin(&self, connection: &Connection, phase: &Phase) -> Result<Child, Trouble> {
+        let mut command = Arc::clone(&connection.session).arc_raw_command(phase.command());
+        command
+            .stdin(openssh::Stdio::piped())
+            .stdout(openssh::Stdio::piped())
+            .stderr(openssh::Stdio::piped());
+        // Should the connection be dead, `ssh` finds that out by then.
+        let patience = self.base.options.connect + self.base.options.alive * 4;
+        match tokio::time::timeout(patience, command.spawn()).await {
+            Ok(child) => {
+                let child = child.map_err(|error| opened(&error))?;
+                self.phases.fetch_add(1, Ordering::Relaxed);
+                Ok(child)
+            }
+            Err(_) => Err(Trouble::Gone { sent: false, words: "no session was opened in time".to_owned() }),
+        }
+    }
+
     /// One session: the script, its input, its output, its status.
     async fn session(
         &self,
@@ -508,21 +539,8 @@ impl SshHost {
         sent: &AtomicU64,
     ) -> Result<Ended, Trouble> {
         let began = Instant::now();
-        let mut command = Arc::clone(&connection.session).arc_raw_command(phase.command());
-        command
-            .stdin(openssh::Stdio::piped())
-            .stdout(openssh::Stdio::piped())
-            .stderr(openssh::Stdio::piped());
-        // Should the connection be dead, `ssh` finds that out by then.
-        let patience = self.base.options.connect + self.base.options.alive * 4;
-        let mut child = match tokio::time::timeout(patience, command.spawn()).await {
-            Ok(child) => child.map_err(|error| opened(&error))?,
-            Err(_) => {
-                return Err(Trouble::Gone { sent: false, words: "no session was opened in time".to_owned() });
-            }
-        };
+        let mut child = self.begin(connection, phase).await?;
         sent.store(1, Ordering::SeqCst);
-        self.phases.fetch_add(1, Ordering::Relaxed);
         let gone = |error: &dyn std::error::Error| Trouble::Gone { sent: true, words: chain(error) };
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let text = phase.text();
@@ -648,7 +666,7 @@ async fn first_of(stream: Option<impl AsyncRead + Unpin>, most: usize) -> (Vec<u
 }
 
 /// The last of a stream of text. It is read to its end.
-async fn last_of(stream: Option<impl AsyncRead + Unpin>) -> String {
+pub(super) async fn last_of(stream: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let mut kept = Vec::new();
     let mut buffer = vec![0; 4 * 1024];

@@ -9,6 +9,7 @@
 )]
 
 mod faults;
+mod ground;
 mod keys;
 mod looking;
 mod rig;
@@ -28,7 +29,14 @@ use vrooli_deploy_provider_bare_metal::remote::{
 use rig::Rig;
 
 fn main() -> std::process::ExitCode {
-    let trials = [keys::trials(), faults::trials(), sessions::trials(), looking::trials(), store::trials()];
+    let trials = [
+        keys::trials(),
+        faults::trials(),
+        sessions::trials(),
+        looking::trials(),
+        store::trials(),
+        ground::trials(),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
 

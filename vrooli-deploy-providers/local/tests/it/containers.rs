@@ -201,6 +201,7 @@ fn in_process() {
         stack: place.stack.clone(),
         secrets: Arc::clone(&place.machine.secrets),
         configuration: Configuration::default(),
+        resources: Vec::new(),
     };
     wait(async {
         let here = LocalFactory::new().in_process().with_servers(How::Docker.options());

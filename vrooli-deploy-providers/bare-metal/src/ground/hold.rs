@@ -1,0 +1,53 @@
+//! The lease on a host: one run at a time changes a stack there.
+
+use std::time::Duration;
+
+use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+
+use super::Place;
+use super::change::refused;
+use super::queue::refusal;
+use crate::facts::Lines;
+use crate::remote::{Held, Phase, RemoteExec as _, SshHost};
+use std::sync::Arc;
+use vrooli_deploy_core::diagnostics::rules;
+
+/// How often the host hears of us. It lets go after six times as long.
+const BEAT: Duration = Duration::from_secs(5);
+/// How long another run is waited for, in seconds: one that is gone has let go by then.
+const PATIENCE: u64 = 35;
+/// No run takes so long.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Holds a host for this run: until what is given back is dropped, or nothing was heard of us for
+/// 30 s.
+pub(super) async fn hold(host: &Arc<SshHost>, cx: &OpCtx) -> Result<Held> {
+    let name = Place::of(&cx.stack).name;
+    let here = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let here: String = here.trim().chars().filter(|c| !c.is_control()).take(64).collect();
+    let who = format!("process {} on {here}", std::process::id());
+    let input = format!("{name}\n{}\n{}\n{who}\n{PATIENCE}\n", cx.owner, cx.fence);
+    let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_hold.sh"));
+    let phase = Phase::new("hold the host", script).as_root().within(LONGEST).with_input(input);
+    let begin = host.hold(&phase, "ready\t", BEAT);
+    let (said, held) = match tokio::time::timeout(Duration::from_secs(2 * PATIENCE), begin).await {
+        Ok(held) => held?,
+        Err(_) => {
+            return Err(ProviderError::new(
+                ErrorKind::Timeout,
+                format!("{} did not let itself be held in time", host.host()),
+            ));
+        }
+    };
+    let lines = Lines::new(&said);
+    if lines.get("ready") == Some("yes") {
+        return Ok(held);
+    }
+    if let Some(refused) = refused(&lines) {
+        return Err(refusal(host.host(), cx, &refused));
+    }
+    let holder = lines.get("held").unwrap_or("another run");
+    Err(ProviderError::new(ErrorKind::Conflict, format!("{} is held by {holder}", host.host()))
+        .with_code(rules::HOST_HELD.to_string())
+        .with_help("wait for the other run, or end it, and run the command again"))
+}

@@ -1,0 +1,30 @@
+//! What a host is prepared with: seen and changed in as few round trips as can be.
+//!
+//! Each host keeps a record of each stack that stands on it ([`HostRecord`]); what is in it is there
+//! as far as a plan is concerned, and how it is is seen in the same round trip ([`HostSurvey`]).
+
+#[cfg(feature = "native")]
+mod change;
+#[cfg(feature = "native")]
+mod hold;
+#[cfg(feature = "native")]
+mod on_host;
+#[cfg(feature = "native")]
+mod place;
+#[cfg(feature = "native")]
+mod queue;
+mod record;
+#[cfg(feature = "native")]
+mod servers;
+mod survey;
+
+#[cfg(feature = "native")]
+pub(crate) use change::{Change, Verb};
+#[cfg(feature = "native")]
+pub(crate) use on_host::{OnHost, Prepared};
+#[cfg(feature = "native")]
+pub(crate) use place::Place;
+pub use record::{HostRecord, Progress, RecordedResource};
+#[cfg(feature = "native")]
+pub use servers::Servers;
+pub use survey::{FirewallWay, FolderSeen, HostSurvey, UserSeen};

@@ -1,0 +1,270 @@
+//! The native half of every kind that is prepared on a host.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize as _;
+use serde_json::Value;
+use vrooli_deploy_core::cost::BillItem;
+use vrooli_deploy_core::names::{Digest, OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change as Difference, CreateToken, Created, ErrorKind, Field, Form, Found, Known, Op, OpCtx, Ownership,
+    Page, Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+};
+
+use super::{Change, HostSurvey, Place, Progress, RecordedResource, Servers, Verb};
+use crate::host::HostName;
+
+/// A kind that is prepared on a host: how it is seen, and what its function of the script reads.
+pub(crate) trait Prepared: ResourceKindDef + Copy {
+    /// What every form of the spec is: it holds no reference.
+    type Plain: Field;
+    /// The word for the kind in the script.
+    const WORD: &'static str;
+    /// In which order kinds are changed.
+    const RANK: u8;
+    /// The server.
+    fn host(want: &Self::Plain) -> &str;
+    /// What we call it, after the server's name.
+    fn name(want: &Self::Plain, place: &Place) -> String;
+    /// What the script reads to bring it about, or to remove it.
+    fn items(want: &Self::Plain, place: &Place) -> Vec<Vec<String>>;
+    /// How it is: what is recorded of it, and what was seen.
+    fn observe(want: &Self::Plain, place: &Place, seen: &HostSurvey) -> Self::Observed;
+    /// Checks what a type cannot say, before anything is sent.
+    fn check(want: &Self::Plain, place: &Place) -> std::result::Result<(), String>;
+}
+
+/// A kind with its handler.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OnHost<K>(pub(crate) K);
+
+impl<K: Prepared> ResourceKindDef for OnHost<K> {
+    type Spec<F: Form> = K::Spec<F>;
+    type Observed = K::Observed;
+
+    fn kind(&self) -> ResourceKind {
+        ResourceKindDef::kind(&self.0)
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        ResourceKindDef::output_names(&self.0)
+    }
+    fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Difference {
+        ResourceKindDef::diff(&self.0, want, have)
+    }
+    fn bill(&self, want: &Self::Spec<Wanted>) -> Vec<BillItem> {
+        ResourceKindDef::bill(&self.0, want)
+    }
+    fn permissions(&self, op: Op, want: &Self::Spec<Wanted>) -> Vec<Permission> {
+        ResourceKindDef::permissions(&self.0, op, want)
+    }
+    fn ownership(&self, key: &ResourceKey, want: &Self::Spec<Wanted>) -> Ownership {
+        ResourceKindDef::ownership(&self.0, key, want)
+    }
+    fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
+        ResourceKindDef::outputs(&self.0, id, have)
+    }
+}
+
+impl<K> OnHost<K>
+where
+    K: Prepared + ResourceKindDef<Spec<Known> = <K as Prepared>::Plain>,
+{
+    fn recorded(&self, survey: &HostSurvey, key: &ResourceKey) -> Option<RecordedResource> {
+        let recorded = survey.record.as_ref()?.resources.get(key)?;
+        (recorded.kind == ResourceKindDef::kind(&self.0)).then(|| recorded.clone())
+    }
+
+    fn found(
+        &self,
+        place: &Place,
+        survey: &HostSurvey,
+        key: &ResourceKey,
+        recorded: &RecordedResource,
+    ) -> Result<Found<K::Observed>> {
+        let want: K::Plain = serde_json::from_value(recorded.spec.clone()).map_err(|error| {
+            ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("what is recorded of `{key}` does not fit its kind: {error}"),
+            )
+        })?;
+        Ok(Found {
+            key: key.clone(),
+            id: recorded.id.clone(),
+            observed: K::observe(&want, place, survey),
+            token: recorded.token,
+        })
+    }
+
+    /// Nothing that another state made is seen as ours.
+    fn owned(host: &HostName, cx: &OpCtx, survey: &HostSurvey) -> Result<()> {
+        match &survey.record {
+            Some(record) if record.owner != cx.owner => {
+                Err(super::queue::anothers(host, &cx.stack, &record.owner.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn put(
+        &self,
+        servers: &Servers,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        verb: Verb,
+        want: &K::Plain,
+    ) -> Result<Created<K::Observed>> {
+        let place = Place::of(&cx.stack);
+        let refuse = |words: String| ProviderError::new(ErrorKind::Unsupported, format!("`{key}`: {words}"));
+        K::check(want, &place).map_err(refuse)?;
+        let host = HostName::new(K::host(want)).map_err(|error| refuse(error.to_string()))?;
+        let spec =
+            want.serialize(serde_json::value::Serializer).map_err(|error| refuse(error.to_string()))?;
+        may_begin(cx)?;
+        let id = PhysicalId(format!("{host}:{}", K::name(want, &place)));
+        let recorded = |progress| RecordedResource {
+            kind: ResourceKindDef::kind(&self.0),
+            id: id.clone(),
+            token: cx.token,
+            progress,
+            digest: Digest::of(spec.to_string().as_bytes()),
+            spec: spec.clone(),
+        };
+        let queue = servers.queue(&host);
+        let mut ready = recorded(Progress::Ready);
+        let mut begun = recorded(if verb == Verb::Create { Progress::Creating } else { Progress::Changing });
+        if verb == Verb::Update && cx.token.is_none() {
+            // A change leaves the token that it was made with.
+            let before = self.recorded(&*queue.last_seen(cx).await?, key);
+            ready.token = before.and_then(|before| before.token);
+            begun.token = ready.token;
+        }
+        let line =
+            |recorded: &RecordedResource| recorded.line(key).map_err(|error| refuse(error.to_string()));
+        let change = Change {
+            kind: K::WORD,
+            rank: K::RANK,
+            verb,
+            key: key.clone(),
+            begun: line(&begun)?,
+            done: line(&ready)?,
+            items: K::items(want, &place),
+        };
+        let survey = queue.change(cx, change).await?;
+        let observed = K::observe(want, &place, &survey);
+        Ok(Created::Read { id, observed, secrets: BTreeMap::new() })
+    }
+}
+
+/// Refuses to begin what was cancelled or whose time is over.
+fn may_begin(cx: &OpCtx) -> Result<()> {
+    if cx.cancellation.is_cancelled() {
+        return Err(ProviderError::new(ErrorKind::Cancelled, "stopped before it was sent"));
+    }
+    if Instant::now() >= cx.deadline {
+        return Err(ProviderError::new(ErrorKind::Timeout, "no time was left for it"));
+    }
+    Ok(())
+}
+
+impl<K> ResourceHandler for OnHost<K>
+where
+    K: Prepared + ResourceKindDef<Spec<Known> = <K as Prepared>::Plain>,
+{
+    type Client = Servers;
+
+    fn create_token(&self) -> CreateToken {
+        // The record keeps it, and a script that is still at it is waited for.
+        CreateToken::Native
+    }
+
+    fn settle(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn find(
+        &self,
+        servers: &Servers,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        id: Option<&PhysicalId>,
+    ) -> Result<Vec<Found<K::Observed>>> {
+        let host = servers.host_of(key, id)?;
+        let survey = servers.queue(&host).survey(cx, &cx.stack).await?;
+        Self::owned(&host, cx, &survey)?;
+        let Some(recorded) = self.recorded(&survey, key) else { return Ok(Vec::new()) };
+        // Half made: whoever asks by its key makes it again, with the same token.
+        if id.is_none() && recorded.progress == Progress::Creating {
+            return Ok(Vec::new());
+        }
+        Ok(vec![self.found(&Place::of(&cx.stack), &survey, key, &recorded)?])
+    }
+
+    async fn list(&self, servers: &Servers, cx: &OpCtx, scope: &Scope) -> Result<Page<K::Observed>> {
+        let place = Place::of(&scope.stack);
+        let mut items = Vec::new();
+        for (host, survey) in servers.survey_all(cx, &scope.stack).await? {
+            Self::owned(&host, cx, &survey)?;
+            for (key, recorded) in survey.record.iter().flat_map(|record| &record.resources) {
+                if recorded.kind == ResourceKindDef::kind(&self.0) {
+                    items.push(self.found(&place, &survey, key, recorded)?);
+                }
+            }
+        }
+        Ok(Page { items, next: None })
+    }
+
+    async fn create(
+        &self,
+        servers: &Servers,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        want: &K::Plain,
+    ) -> Result<Created<K::Observed>> {
+        self.put(servers, cx, key, Verb::Create, want).await
+    }
+
+    async fn update(
+        &self,
+        servers: &Servers,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        _: &PhysicalId,
+        _: &K::Observed,
+        want: &K::Plain,
+    ) -> Result<Created<K::Observed>> {
+        self.put(servers, cx, key, Verb::Update, want).await
+    }
+
+    async fn delete(&self, servers: &Servers, cx: &OpCtx, key: &ResourceKey, id: &PhysicalId) -> Result<()> {
+        may_begin(cx)?;
+        let queue = servers.queue(&servers.host_of(key, Some(id))?);
+        let mut survey = queue.last_seen(cx).await?;
+        if self.recorded(&survey, key).is_none() {
+            survey = queue.survey(cx, &cx.stack).await?;
+        }
+        Self::owned(queue.name(), cx, &survey)?;
+        let Some(recorded) = self.recorded(&survey, key) else { return Ok(()) };
+        let place = Place::of(&cx.stack);
+        let items = match serde_json::from_value::<K::Plain>(recorded.spec.clone()) {
+            Ok(want) if K::check(&want, &place).is_ok() => K::items(&want, &place),
+            _ => {
+                return Err(ProviderError::new(
+                    ErrorKind::Conflict,
+                    format!("what is recorded of `{key}` is not what was written down"),
+                ));
+            }
+        };
+        let change = Change {
+            kind: K::WORD,
+            // What was made last goes first.
+            rank: u8::MAX - K::RANK,
+            verb: Verb::Delete,
+            key: key.clone(),
+            begun: String::new(),
+            done: String::new(),
+            items,
+        };
+        queue.change(cx, change).await.map(drop)
+    }
+}

@@ -1,0 +1,307 @@
+//! One host: changes that are waiting at the same time are made in one round trip.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use vrooli_deploy_core::diagnostics::rules;
+use vrooli_deploy_core::names::StackId;
+use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, ProviderError, Result};
+
+use super::change::{Answer, Asker, Change, Refused, answers, refused};
+use super::{HostSurvey, Place, hold};
+use crate::facts::Lines;
+use crate::host::HostName;
+use crate::remote::{Held, Phase, RemoteError, RemoteExec as _, SshHost};
+
+/// So long a survey answers for what was asked right after it, unless something was changed.
+const FRESH: Duration = Duration::from_secs(1);
+/// So long it is waited for changes that come together.
+const TOGETHER: Duration = Duration::from_millis(5);
+/// How long a change may wait for another one's script to end, and take itself.
+const LIMIT: Duration = Duration::from_secs(12 * 60);
+/// The same where packages are installed.
+const LIMIT_OF_PACKAGES: Duration = Duration::from_secs(30 * 60);
+
+/// What a change came to: the host as it is after it.
+type Outcome = Result<Arc<HostSurvey>>;
+
+#[derive(Debug)]
+struct Waiting {
+    cx: OpCtx,
+    change: Change,
+    begun: Arc<AtomicBool>,
+    answer: oneshot::Sender<Outcome>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// Is somebody at it?
+    working: bool,
+}
+
+/// A host and the changes that wait for it.
+#[derive(Debug)]
+pub(super) struct HostQueue {
+    host: Arc<SshHost>,
+    queue: Mutex<Queue>,
+    seen: AsyncMutex<Option<(Instant, StackId, Arc<HostSurvey>)>>,
+    lease: AsyncMutex<Option<(StackId, u64, Held)>>,
+}
+
+impl HostQueue {
+    pub(super) fn new(host: Arc<SshHost>) -> Self {
+        Self { host, queue: Mutex::default(), seen: AsyncMutex::default(), lease: AsyncMutex::default() }
+    }
+
+    pub(super) fn name(&self) -> &HostName {
+        self.host.host()
+    }
+
+    /// How the stack is there: one round trip for all that ask at the same time.
+    pub(super) async fn survey(&self, cx: &OpCtx, stack: &StackId) -> Result<Arc<HostSurvey>> {
+        let mut seen = self.seen.lock().await;
+        if let Some((at, of, survey)) = &*seen
+            && of == stack
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(survey));
+        }
+        let Place { name, user, .. } = Place::of(stack);
+        let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_survey.sh"));
+        let phase = Phase::new("survey", script).as_root().with_input(format!("{name}\n{user}\n"));
+        let run = self.host.run(&phase, &cx.cancellation);
+        let output = match tokio::time::timeout_at(cx.deadline.into(), run).await {
+            Ok(output) => output.map_err(looking)?,
+            Err(_) => {
+                return Err(ProviderError::new(
+                    ErrorKind::Timeout,
+                    format!("{} did not answer in time", self.name()),
+                ));
+            }
+        };
+        let survey = Arc::new(self.read(stack, &Lines::new(&output.stdout))?);
+        *seen = Some((Instant::now(), stack.clone(), Arc::clone(&survey)));
+        Ok(survey)
+    }
+
+    /// What was last seen, whenever that was; a survey if nothing was. What only we change is in it.
+    pub(super) async fn last_seen(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
+        if let Some((_, of, survey)) = &*self.seen.lock().await
+            && *of == cx.stack
+        {
+            return Ok(Arc::clone(survey));
+        }
+        self.survey(cx, &cx.stack).await
+    }
+
+    fn read(&self, stack: &StackId, lines: &Lines<'_>) -> Result<HostSurvey> {
+        HostSurvey::read(lines).map_err(|words| {
+            ProviderError::new(
+                ErrorKind::Conflict,
+                format!("the record of `{stack}` on {} cannot be read: {words}", self.name()),
+            )
+            .with_code(rules::HOST_RECORD.to_string())
+            .with_help("restore /var/lib/vrooli-deploy/host-record there from a backup, or use the newer version of this program; nothing was changed")
+        })
+    }
+
+    /// Makes a change, with all others that wait at the same time.
+    pub(super) async fn change(self: &Arc<Self>, cx: &OpCtx, change: Change) -> Outcome {
+        let (answer, mut told) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
+        let start = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = Waiting { cx: cx.clone(), change, begun: Arc::clone(&begun), answer };
+            queue.waiting.push(waiting);
+            !std::mem::replace(&mut queue.working, true)
+        };
+        if start {
+            tokio::spawn(Arc::clone(self).work());
+        }
+        let late = |kind, words: &str| Err(ProviderError::new(kind, format!("{} {words}", self.name())));
+        tokio::select! {
+            outcome = &mut told => match outcome {
+                Ok(outcome) => outcome,
+                Err(_) => late(ErrorKind::Ambiguous, "was left in the middle of a change"),
+            },
+            () = cx.cancellation.cancelled() => late(ErrorKind::Cancelled, "was left alone: stopped"),
+            () = tokio::time::sleep_until(cx.deadline.into()) => {
+                let kind = if begun.load(Ordering::SeqCst) { ErrorKind::Ambiguous } else { ErrorKind::Timeout };
+                late(kind, "did not finish a change in time")
+            }
+        }
+    }
+
+    async fn work(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(TOGETHER).await;
+            let first = {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.waiting.retain(|waiting| !waiting.answer.is_closed());
+                match queue.waiting.first() {
+                    Some(waiting) => waiting.cx.clone(),
+                    None => {
+                        queue.working = false;
+                        return;
+                    }
+                }
+            };
+            // Others come while it is waited for.
+            let held = self.held(&first).await;
+            let mut batch: Vec<Waiting> = {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                let alike = |waiting: &mut Waiting| {
+                    waiting.cx.stack == first.stack
+                        && (waiting.cx.owner, waiting.cx.fence) == (first.owner, first.fence)
+                };
+                queue.waiting.extract_if(.., alike).collect()
+            };
+            batch.retain(|waiting| !waiting.answer.is_closed());
+            batch.sort_by_key(|waiting| waiting.change.rank);
+            let outcomes = match held {
+                Ok(()) => self.make(&first, &batch).await,
+                Err(error) => batch.iter().map(|_| Err(again(&error))).collect(),
+            };
+            for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                // Nobody waits any more: the next run looks.
+                let _ = waiting.answer.send(outcome);
+            }
+        }
+    }
+
+    /// Sees to it that this run holds the host.
+    async fn held(&self, cx: &OpCtx) -> Result<()> {
+        let mut lease = self.lease.lock().await;
+        let holds = lease
+            .as_ref()
+            .is_some_and(|(stack, fence, held)| *stack == cx.stack && *fence >= cx.fence && held.is_alive());
+        if !holds {
+            *lease = None;
+            *lease = Some((cx.stack.clone(), cx.fence, hold::hold(&self.host, cx).await?));
+        }
+        Ok(())
+    }
+
+    /// One round trip.
+    async fn make(&self, cx: &OpCtx, batch: &[Waiting]) -> Vec<Outcome> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let changes: Vec<&Change> = batch.iter().map(|waiting| &waiting.change).collect();
+        for waiting in batch {
+            waiting.begun.store(true, Ordering::SeqCst);
+        }
+        let mut seen = self.seen.lock().await;
+        *seen = None;
+        let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_change.sh"));
+        let packages = changes.iter().any(|change| change.kind == "packages");
+        let limit = if packages { LIMIT_OF_PACKAGES } else { LIMIT };
+        let phase =
+            Phase::new("change", script).as_root().within(limit).with_input(Asker::new(cx).input(&changes));
+        let output = match self.host.run(&phase, &Cancellation::new()).await {
+            Ok(output) => output,
+            Err(error) => return batch.iter().map(|_| Err(error.clone().into())).collect(),
+        };
+        let lines = Lines::new(&output.stdout);
+        if let Some(refused) = refused(&lines) {
+            return batch.iter().map(|_| Err(refusal(self.name(), cx, &refused))).collect();
+        }
+        let answers = answers(&lines, batch.len());
+        let survey = self.read(&cx.stack, &lines).map(Arc::new);
+        if let Ok(survey) = &survey {
+            *seen = Some((Instant::now(), cx.stack.clone(), Arc::clone(survey)));
+        }
+        answers
+            .into_iter()
+            .zip(&changes)
+            .map(|(answer, change)| match (answer, &survey) {
+                (Answer::Done, Ok(survey)) => Ok(Arc::clone(survey)),
+                (Answer::Done, Err(error)) => Err(again(error)),
+                (Answer::Failed { status, words }, _) => Err(self.failed(change, status, &words)),
+                (Answer::Missing, _) => Err(ProviderError::new(
+                    ErrorKind::Ambiguous,
+                    format!("{} did not say what came of `{}`", self.name(), change.key),
+                )
+                .with_context("said", output.stderr.clone())),
+            })
+            .collect()
+    }
+
+    fn failed(&self, change: &Change, status: i32, words: &str) -> ProviderError {
+        /// By which the script says that something was there before.
+        const TAKEN: i32 = 17;
+        let full = words.contains("No space left") || words.contains("Disk quota");
+        let (kind, code, help) = match status {
+            TAKEN => (
+                ErrorKind::AlreadyExists,
+                rules::HOST_TAKEN,
+                "rename or remove it there, or deploy the app under another name (`--name`)",
+            ),
+            _ if full => (
+                ErrorKind::Quota,
+                rules::HOST_NO_ROOM,
+                "make room (`apt-get clean`, `journalctl --vacuum-size=100M`), or give the server a larger disk",
+            ),
+            _ => (
+                ErrorKind::Unexpected,
+                rules::HOST_STEP,
+                "mend what its words name on the server, and run the command again",
+            ),
+        };
+        let message = format!("`{}` could not be brought about on {}", change.key, self.name());
+        let error = ProviderError::new(kind, message).with_code(code.to_string()).with_help(help);
+        if words.is_empty() { error } else { error.with_context("said", words) }
+    }
+}
+
+/// The host did none of it.
+pub(super) fn refusal(host: &HostName, cx: &OpCtx, refused: &Refused) -> ProviderError {
+    match refused {
+        Refused::Owner(owner) => anothers(host, &cx.stack, owner),
+        Refused::Fence(seen) => ProviderError::new(
+            ErrorKind::Fenced,
+            format!("a newer run of `{}` is at work on {host} ({seen}, this one is {})", cx.stack, cx.fence),
+        )
+        .with_code(rules::HOST_FENCED.to_string())
+        .with_help("run the command again: it goes on from what is there then"),
+    }
+}
+
+/// What another state made is not touched.
+pub(super) fn anothers(host: &HostName, stack: &StackId, owner: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Conflict, format!("`{stack}` on {host} belongs to another state ({owner})"))
+        .with_code(rules::HOST_OTHER_STATE.to_string())
+        .with_help("use the state folder that it was made from, or another name (`--name`) or environment (`--env`); nothing was changed")
+}
+
+/// Looking changes nothing: that its answer was lost leaves nothing open.
+fn looking(error: RemoteError) -> ProviderError {
+    let ambiguous = error.is_ambiguous();
+    let error = ProviderError::from(error);
+    if ambiguous && error.kind() == ErrorKind::Ambiguous {
+        return told(ErrorKind::Unavailable, &error);
+    }
+    error
+}
+
+/// The same error for one more.
+fn again(error: &ProviderError) -> ProviderError {
+    told(error.kind(), error).with_retry(error.retry())
+}
+
+fn told(kind: ErrorKind, error: &ProviderError) -> ProviderError {
+    let mut copy = ProviderError::new(kind, error.message());
+    if let Some(code) = error.code() {
+        copy = copy.with_code(code);
+    }
+    if let Some(help) = error.help() {
+        copy = copy.with_help(help);
+    }
+    for (name, value) in error.context() {
+        copy = copy.with_context(name, value.clone());
+    }
+    copy
+}

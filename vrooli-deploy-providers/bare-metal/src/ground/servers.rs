@@ -1,0 +1,105 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use vrooli_deploy_core::names::{ResourceKey, StackId};
+use vrooli_deploy_core::provider::{ErrorKind, OpCtx, PhysicalId, ProviderError, Result};
+
+use super::HostSurvey;
+use super::queue::HostQueue;
+use crate::host::HostName;
+use crate::remote::{RemoteError, RoundTrips, SshConnections, SshOptions};
+
+/// The servers of a stack: what the handlers of its kinds work with.
+#[derive(Debug)]
+pub struct Servers {
+    connections: SshConnections,
+    queues: Mutex<BTreeMap<HostName, Arc<HostQueue>>>,
+    /// Where resources are, as far as was said when this was opened.
+    places: BTreeMap<ResourceKey, HostName>,
+    /// Those to ask for what there is.
+    known: Mutex<BTreeSet<HostName>>,
+}
+
+impl Servers {
+    /// The servers that stand in the specs of resources (`host`), with the keys that the workspace
+    /// in that state folder vouched for. Reaches none.
+    ///
+    /// # Errors
+    /// [`RemoteError::File`] when the folder cannot be used.
+    pub fn open(
+        state: &Path,
+        options: SshOptions,
+        resources: &[(ResourceKey, Value)],
+    ) -> std::result::Result<Self, RemoteError> {
+        let connections = SshConnections::open(&state.join("hosts"), options)?;
+        let place = |(key, spec): &(ResourceKey, Value)| {
+            let host = HostName::new(spec.get("host")?.as_str()?).ok()?;
+            Some((key.clone(), host))
+        };
+        // What is wanted comes first and says where, if a server has got another name.
+        let places: BTreeMap<_, _> = resources.iter().rev().filter_map(place).collect();
+        let known = resources.iter().filter_map(place).map(|(_, host)| host).collect();
+        Ok(Self { connections, queues: Mutex::default(), places, known: Mutex::new(known) })
+    }
+
+    /// What was asked of all servers together.
+    #[must_use]
+    pub fn round_trips(&self) -> RoundTrips {
+        self.connections.round_trips()
+    }
+
+    pub(super) fn queue(&self, host: &HostName) -> Arc<HostQueue> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone());
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(HostQueue::new(self.connections.host(host)));
+        Arc::clone(queues.entry(host.clone()).or_insert_with(new))
+    }
+
+    /// Where a resource is: its id says so, else what was said of its key, else the key itself.
+    pub(super) fn host_of(&self, key: &ResourceKey, id: Option<&PhysicalId>) -> Result<HostName> {
+        let by_id = id.and_then(|id| id.0.rsplit_once(':')).and_then(|(host, _)| HostName::new(host).ok());
+        by_id.or_else(|| self.places.get(key).cloned()).or_else(|| host_in_key(key)).ok_or_else(|| {
+            ProviderError::new(ErrorKind::Config, format!("nothing says on which server `{key}` is"))
+        })
+    }
+
+    /// All of them, seen at the same time.
+    pub(super) async fn survey_all(
+        &self,
+        cx: &OpCtx,
+        stack: &StackId,
+    ) -> Result<Vec<(HostName, Arc<HostSurvey>)>> {
+        let hosts: Vec<HostName> =
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        try_join_all(hosts.into_iter().map(async |host| {
+            let survey = self.queue(&host).survey(cx, stack).await?;
+            Ok((host, survey))
+        }))
+        .await
+    }
+}
+
+/// The last part of a key, which is made from the name of its server: an address of IPv6 has `-`
+/// there in the place of `:`.
+fn host_in_key(key: &ResourceKey) -> Option<HostName> {
+    let (_, part) = key.as_str().rsplit_once('/')?;
+    let address = part.replace('-', ":");
+    let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
+    HostName::new(if is_address { address } else { part.to_owned() }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_its_server() {
+        let host = |key: &str| host_in_key(&ResourceKey::new(key).unwrap()).unwrap().to_string();
+        assert_eq!(host("user/web-1.example.com"), "web-1.example.com");
+        assert_eq!(host("user/2001-db8--7"), "2001:db8::7");
+        assert_eq!(host_in_key(&ResourceKey::new("user").unwrap()), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! `bare-metal.packages`: packages of the system that are installed for a stack.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vrooli_deploy_core::cost::BillItem;
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
+};
+
+/// The kind `bare-metal.packages`.
+#[derive(Debug, Clone, Copy)]
+pub struct Packages;
+
+/// What is wanted of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackagesSpec {
+    /// The server.
+    pub host: String,
+    /// Names of packages. What is installed beside them is nobody's business.
+    pub packages: BTreeSet<String>,
+}
+
+/// What is seen of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PackagesObserved {
+    /// The server.
+    pub host: String,
+    /// Those that are recorded and installed, and their versions.
+    pub packages: BTreeMap<String, String>,
+}
+
+impl ResourceKindDef for Packages {
+    type Spec<F: Form> = PackagesSpec;
+    type Observed = PackagesObserved;
+
+    fn kind(&self) -> ResourceKind {
+        super::kind_name("bare-metal.packages")
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        &["host"]
+    }
+    fn diff(&self, want: &PackagesSpec, have: &PackagesObserved) -> Change {
+        let PackagesSpec { host, packages } = want;
+        Diff::new()
+            .replace("host", *host != have.host)
+            .update("packages", !packages.iter().eq(have.packages.keys()))
+            .done()
+    }
+    fn bill(&self, _: &PackagesSpec) -> Vec<BillItem> {
+        Vec::new()
+    }
+    fn permissions(&self, op: Op, want: &PackagesSpec) -> Vec<Permission> {
+        super::on_server(op, &want.host)
+    }
+    fn ownership(&self, _: &ResourceKey, _: &PackagesSpec) -> Ownership {
+        Ownership::HostLedger
+    }
+    fn outputs(&self, _: &PhysicalId, have: &PackagesObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("host", have.host.clone().into())])
+    }
+}
+
+#[cfg(feature = "native")]
+mod native {
+    use super::{Packages, PackagesObserved, PackagesSpec};
+    use crate::ground::{HostSurvey, Place, Prepared};
+
+    impl Prepared for Packages {
+        type Plain = PackagesSpec;
+        const WORD: &'static str = "packages";
+        const RANK: u8 = 1;
+
+        fn host(want: &PackagesSpec) -> &str {
+            &want.host
+        }
+        fn name(_: &PackagesSpec, _: &Place) -> String {
+            "packages".to_owned()
+        }
+        fn items(want: &PackagesSpec, _: &Place) -> Vec<Vec<String>> {
+            want.packages.iter().map(|name| vec![name.clone()]).collect()
+        }
+        fn observe(want: &PackagesSpec, _: &Place, seen: &HostSurvey) -> PackagesObserved {
+            PackagesObserved { host: want.host.clone(), packages: seen.packages.clone() }
+        }
+        fn check(want: &PackagesSpec, _: &Place) -> Result<(), String> {
+            // As Debian's policy has it: lower-case letters, digits, `+`, `-`, `.`.
+            let valid = |name: &String| {
+                name.len() > 1
+                    && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+                    && name != "end"
+            };
+            match want.packages.iter().find(|name| !valid(name)) {
+                Some(name) => Err(format!("`{name}` is no name of a package")),
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use vrooli_deploy_core::provider::AnyKind;
+
+    use super::*;
+
+    #[test]
+    fn what_lacks_and_what_is_not_wanted_any_more_differs() {
+        let want = json!({ "host": "a", "packages": ["curl", "nftables"] });
+        let diff = |packages: Value| {
+            AnyKind::diff(&Packages, &want, &json!({ "host": "a", "packages": packages })).unwrap()
+        };
+        let changed = Change::InPlace(vec!["packages".to_owned()]);
+        assert_eq!(diff(json!({ "curl": "7", "nftables": "1" })), Change::None);
+        assert_eq!(diff(json!({ "curl": "7" })), changed);
+        assert_eq!(diff(json!({ "curl": "7", "nftables": "1", "jq": "1" })), changed);
+    }
+}
