@@ -119,7 +119,7 @@ pub struct OpenPlan {
     pub run: Uuid,
     /// The plan.
     pub plan: Plan,
-    /// The lease under which it was opened.
+    /// The lease under which it was opened; 0 where that is not known.
     #[serde(default)]
     pub fence: u64,
     /// How far each step is; one that is not named is pending.
@@ -344,7 +344,8 @@ impl StackState {
                     command: open.plan.command.clone(),
                     release: open.plan.release.as_ref().map(|planned| planned.number),
                     at: record.at,
-                    taken_over: record.fence != open.fence,
+                    // A plan that an earlier program opened does not say.
+                    taken_over: open.fence != 0 && record.fence != open.fence,
                 });
             }
             Entry::Destroyed => {
@@ -486,6 +487,19 @@ impl StackState {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Without what is only told to people: a snapshot that an earlier program wrote has none of it.
+    #[cfg(feature = "engine")]
+    pub(crate) fn without_telling(mut self) -> Self {
+        self.last_run = None;
+        if let Some(open) = &mut self.open {
+            open.fence = 0;
+        }
+        for record in self.releases.values_mut() {
+            record.failure = None;
+        }
+        self
     }
 
     /// The last release that went back with nobody there who waited for it, and why: nobody was
