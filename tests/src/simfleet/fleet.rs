@@ -26,6 +26,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub struct SimFleet {
     world: Arc<Mutex<SimWorld>>,
     keeps_old: bool,
+    measures: bool,
 }
 
 impl SimFleet {
@@ -34,7 +35,14 @@ impl SimFleet {
     pub fn new(hosts: usize, keeps_old: bool) -> Self {
         let mut world = SimWorld::default();
         world.hosts = vec![Host::default(); hosts.max(1)];
-        Self { world: Arc::new(Mutex::new(world)), keeps_old }
+        Self { world: Arc::new(Mutex::new(world)), keeps_old, measures: false }
+    }
+
+    /// The same, and it says what its apps are asked: nothing, as long as nobody asks them.
+    #[must_use]
+    pub fn measuring(mut self) -> Self {
+        self.measures = true;
+        self
     }
 
     /// Its inside, as of now.
@@ -110,6 +118,7 @@ impl Fleet for SimFleet {
         capabilities.keeps_old = self.keeps_old;
         capabilities.weights = true;
         capabilities.reverts = self.keeps_old;
+        capabilities.measures = self.measures;
         capabilities
     }
 

@@ -47,7 +47,11 @@ fn wanted(version: &str, count: usize, strategy: &Value) -> Wanted {
 
 /// A fleet on which the first release serves, with what is promised from here on.
 async fn serving(hosts: usize, count: usize, promise: &Promise) -> SimSession {
-    let session = SimSession::new(SimFleet::new(hosts, true));
+    serving_on(SimFleet::new(hosts, true), count, promise).await
+}
+
+async fn serving_on(fleet: SimFleet, count: usize, promise: &Promise) -> SimSession {
+    let session = SimSession::new(fleet);
     let outcome = session.run(&wanted("1", count, &json!("blue-green"))).await.unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Applied, "{outcome:#?}");
     let mut world = session.fleet.world();
@@ -183,6 +187,34 @@ fn a_hold_on_many_hosts_is_promoted_or_given_up() {
             session.verify(&outcome).await;
             let outcome = session.decide(decision).await.unwrap();
             assert_eq!((outcome.kind, outcome.release), (kind, Some(ReleaseNumber(current))));
+            session.verify(&outcome).await;
+        }
+    });
+}
+
+/// Nobody asks the app anything: what becomes of a watch that saw too little is what was chosen.
+#[test]
+fn a_watch_that_saw_too_little_ends_as_its_policy_says() {
+    on_virtual_time(async {
+        for (policy, kind, current) in [
+            ("fail", OutcomeKind::RolledBack, 1),
+            ("extend", OutcomeKind::RolledBack, 1),
+            ("hold", OutcomeKind::OnHold, 2),
+            ("probe", OutcomeKind::Applied, 2),
+        ] {
+            let strategy = json!({
+                "type": "blue-green", "watch": "5s", "min_requests": 50, "inconclusive": policy, "deadline": "2m"
+            });
+            let promise = Promise { strategy: strategy.clone(), ..promise(0, 4, 1, 0, 0) };
+            let session = serving_on(SimFleet::new(4, true).measuring(), 4, &promise).await;
+            let begun = tokio::time::Instant::now();
+            let outcome = session.run(&wanted("2", 4, &strategy)).await.unwrap();
+            assert_eq!(outcome.kind, kind, "{policy}: {outcome:#?}");
+            if kind != OutcomeKind::OnHold {
+                assert_eq!(outcome.release, Some(ReleaseNumber(current)), "{policy}");
+            }
+            let patient = begun.elapsed() >= Duration::from_secs(120);
+            assert_eq!(patient, policy == "extend", "{policy}: {:?}", begun.elapsed());
             session.verify(&outcome).await;
         }
     });
