@@ -6,6 +6,7 @@ mod configure;
 mod estimate;
 mod hosts;
 mod json;
+mod live;
 mod normal;
 mod prices;
 #[path = "../../../vrooli-deploy-providers/bare-metal/tests/it/rig.rs"]
