@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tokio::process::Command;
 use vrooli_deploy_tests::load::{Connection, Load, Tally};
@@ -205,12 +205,14 @@ impl Ground {
         self.folder.path().join("state")
     }
 
-    /// Kills the edge of this workspace, and waits until it is gone.
+    /// Kills the edge of this workspace, and waits until its sockets are closed. That it has no
+    /// command line any more comes before that.
     async fn kill_edge(&self) -> Option<Kill> {
         let pid = edges(self.folder.path()).into_iter().next()?;
         let sent = Instant::now();
         kill_process(pid, Signal::KILL).ok()?;
-        while edges(self.folder.path()).contains(&pid) {
+        // Its parent hears of its end when nothing of it is left.
+        while test_kill_process(pid).is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Some((sent, Instant::now()))
