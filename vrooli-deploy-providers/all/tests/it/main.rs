@@ -7,6 +7,8 @@ mod corpus;
 mod example;
 mod goldens;
 mod lowered;
+#[path = "../../../bare-metal/tests/it/no_secrets.rs"]
+mod no_secrets;
 mod prices;
 mod refusals;
 mod validate;

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity, rules};
 use vrooli_deploy_core::names::StackId;
-use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
 
 use super::lowered::{check_diagnostic, check_stack, factory, lower, lower_plain, manifest};
+use super::no_secrets::NoSecrets;
 
 fn app(infrastructure: Value) -> Value {
     json!({
@@ -225,30 +225,5 @@ fn opening_says_that_the_native_half_is_missing() {
         let error = factory(provider).open(&context).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, Some("VD0778")), "{provider}");
         assert!(error.to_string().contains(provider), "{error}");
-    }
-}
-
-/// Opening a provider without a native half reads no secret.
-#[derive(Debug)]
-struct NoSecrets;
-
-impl SecretStore for NoSecrets {
-    fn name(&self) -> &str {
-        "none"
-    }
-    fn put(&self, _: &str, _: &Secret<String>) -> Result<SecretRef, SecretError> {
-        panic!("nothing is stored")
-    }
-    fn get(&self, _: &SecretRef) -> Result<Secret<String>, SecretError> {
-        panic!("nothing is read")
-    }
-    fn latest(&self, _: &str) -> Result<Option<SecretRef>, SecretError> {
-        panic!("nothing is read")
-    }
-    fn list(&self, _: &str) -> Result<Vec<SecretRef>, SecretError> {
-        panic!("nothing is read")
-    }
-    fn remove(&self, _: &[SecretRef]) -> Result<(), SecretError> {
-        panic!("nothing is removed")
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::task::JoinHandle;
 
+use super::bounded::{LARGEST_WORDS, last, last_of};
 use super::phase::BEGIN;
-use super::ssh::{Child, LARGEST_WORDS, Trouble, last, last_of};
+use super::ssh_host::{Child, Trouble};
 use super::{Phase, RemoteError, RemoteExec as _, SshHost};
 
 /// How often a host may refuse a session.

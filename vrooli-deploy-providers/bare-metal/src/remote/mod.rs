@@ -3,6 +3,8 @@
 //! What a phase is and what can become of it is here and pure; how it gets to the host is behind
 //! [`RemoteExec`], which the feature `native` implements over the user's own `ssh`.
 
+#[cfg(feature = "native")]
+mod bounded;
 mod error;
 #[cfg(feature = "native")]
 mod hold;
@@ -13,6 +15,8 @@ mod phase;
 mod ssh;
 #[cfg(feature = "native")]
 mod ssh_config;
+#[cfg(feature = "native")]
+mod ssh_host;
 mod ssh_words;
 
 use async_trait::async_trait;
@@ -27,7 +31,9 @@ pub(crate) use keys::replace;
 pub use keys::{HostKeys, OfferedKey};
 pub use phase::{Phase, PhaseOutput, PhaseStream, Privilege};
 #[cfg(feature = "native")]
-pub use ssh::{RoundTrips, SshConnections, SshHost, SshOptions};
+pub use ssh::{RoundTrips, SshConnections, SshOptions};
+#[cfg(feature = "native")]
+pub use ssh_host::SshHost;
 pub use ssh_words::{Fingerprint, FingerprintError};
 
 use crate::host::HostName;

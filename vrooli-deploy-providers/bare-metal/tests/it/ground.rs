@@ -14,11 +14,11 @@ use vrooli_deploy_core::provider::{
     Provider, ProviderError, ProviderFactory as _, Scope,
 };
 use vrooli_deploy_core::requirements::Requirements;
-use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
 use vrooli_deploy_core::stack::Stack;
 use vrooli_deploy_provider_bare_metal::BareMetalFactory;
 use vrooli_deploy_provider_bare_metal::ground::{HostRecord, Progress, Servers};
 
+use crate::no_secrets::NoSecrets;
 use crate::rig::Rig;
 use crate::{host, options, trial, trusted, until};
 
@@ -507,29 +507,4 @@ async fn one_run_at_a_time() {
     signal("-STOP");
     until("it lets go", || rig.on(1, free) == "free").await;
     signal("-CONT");
-}
-
-/// The kinds of this provider keep no secret.
-#[derive(Debug)]
-struct NoSecrets;
-
-impl SecretStore for NoSecrets {
-    fn name(&self) -> &str {
-        "none"
-    }
-    fn put(&self, _: &str, _: &Secret<String>) -> Result<SecretRef, SecretError> {
-        panic!("nothing is stored")
-    }
-    fn get(&self, _: &SecretRef) -> Result<Secret<String>, SecretError> {
-        panic!("nothing is read")
-    }
-    fn latest(&self, _: &str) -> Result<Option<SecretRef>, SecretError> {
-        panic!("nothing is read")
-    }
-    fn list(&self, _: &str) -> Result<Vec<SecretRef>, SecretError> {
-        panic!("nothing is read")
-    }
-    fn remove(&self, _: &[SecretRef]) -> Result<(), SecretError> {
-        panic!("nothing is removed")
-    }
 }

@@ -12,6 +12,7 @@ mod faults;
 mod ground;
 mod keys;
 mod looking;
+mod no_secrets;
 mod rig;
 mod sessions;
 mod store;
