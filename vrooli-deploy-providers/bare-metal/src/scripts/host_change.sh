@@ -17,13 +17,6 @@ trap 'rm -rf "$work"' EXIT
 trap '' PIPE HUP
 trap 'exit 5' INT TERM
 
-# Gives a file its new content, whole or not at all.
-replace() {
-    cat >"$1.new"
-    sync "$1.new"
-    mv -f "$1.new" "$1"
-    sync "$(dirname "$1")"
-}
 # Writes a line about a key into the record, in the place of the one that was there; an empty one
 # takes it out.
 note() {
@@ -46,6 +39,15 @@ note() {
         rm -f "$file" "$record/$stack.fence"
         sync "$record"
     fi
+}
+
+# What each kind does. A script that is written out for others has this part, too.
+# Gives a file its new content, whole or not at all.
+replace() {
+    cat >"$1.new"
+    sync "$1.new"
+    mv -f "$1.new" "$1"
+    sync "$(dirname "$1")"
 }
 
 op_server_put() { :; }
@@ -200,6 +202,26 @@ table inet $table {
 }
 END
 }
+unit_text() {
+    cat <<END
+[Unit]
+Description=Firewall of vrooli-deploy
+DefaultDependencies=no
+RequiresMountsFor=$walls
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+After=nftables.service ufw.service
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f $walls/rules.nft
+
+[Install]
+WantedBy=sysinit.target
+END
+}
 take_table_away() {
     ! has_table || nft delete table inet "$table"
     [ ! -e "/etc/systemd/system/$unit" ] || systemctl disable --quiet "$unit"
@@ -234,24 +256,7 @@ enforce() {
     replace "$walls/rules.nft" <"$work/rules"
     nft -f "$walls/rules.nft"
     if [ -d /run/systemd/system ] && [ ! -L "/etc/systemd/system/sysinit.target.wants/$unit" ]; then
-        replace "/etc/systemd/system/$unit" <<END
-[Unit]
-Description=Firewall of vrooli-deploy
-DefaultDependencies=no
-RequiresMountsFor=$walls
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-After=nftables.service ufw.service
-Conflicts=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -f $walls/rules.nft
-
-[Install]
-WantedBy=sysinit.target
-END
+        unit_text | replace "/etc/systemd/system/$unit"
         chmod 644 "/etc/systemd/system/$unit"
         systemctl enable --quiet "$unit"
     fi
@@ -273,6 +278,7 @@ op_firewall_delete() {
     fi
 }
 
+# What is asked, one after the other.
 put() {
     note "$key" "$begun"
     "op_${kind}_put" <"$work/items"
