@@ -18,6 +18,7 @@ pub mod plan;
 pub mod profile;
 pub mod provider;
 pub mod release;
+pub mod render;
 pub mod requirements;
 pub mod secrets;
 pub mod sql;

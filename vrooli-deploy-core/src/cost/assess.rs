@@ -15,7 +15,7 @@ use super::usage::{Level, UsageProfile};
 use super::{Decimal, Line, Money};
 use crate::diagnostics::{Checked, Diagnostic, Severity, Span, rules};
 use crate::manifest::{DeploymentManifest, Dialect, LoadedManifest, Tier};
-use crate::names::{DependencyName, ProviderName, StackId, VariableName};
+use crate::names::{DependencyName, ProviderName, StackId};
 use crate::provider::{LowerOptions, Registry};
 use crate::requirements::{self, DeriveOptions};
 use crate::stack::Stack;
@@ -278,21 +278,7 @@ impl Request<'_> {
         let Some(requirements) = keep(derived, &mut diagnostics) else {
             return Checked { value: None, diagnostics };
         };
-        let provided: BTreeSet<VariableName> = manifest
-            .env
-            .keys()
-            .chain(manifest.services.values().flat_map(|service| service.env.keys()))
-            .chain(manifest.secrets.keys())
-            .cloned()
-            .collect();
-        let lower = LowerOptions {
-            infrastructure: manifest.infrastructure.clone(),
-            networking: manifest.networking.clone(),
-            domain: manifest.app.domain.clone(),
-            provided,
-            spans: self.loaded.spans.clone(),
-            ..LowerOptions::default()
-        };
+        let lower = LowerOptions::of(self.loaded, manifest);
         let lowered = factory.lower(self.stack, &requirements, &lower);
         let Some(stack) = keep(lowered, &mut diagnostics) else {
             return Checked { value: None, diagnostics };

@@ -349,6 +349,14 @@ rules! {
     PROGRAM_MISFIT "0936" "no-program-for-host" Error;
     SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
     HOST_IN_USE "0938" "host-still-used" Error;
+    NOT_RENDERED "0960" "not-rendered" Warning;
+    CANNOT_RENDER "0961" "cannot-be-rendered" Error;
+
+    // 0970-0979: writing a stack down for other tools
+    RENDER_FORMAT "0970" "no-such-format" Error;
+    RENDER_FOREIGN "0971" "not-our-file" Error;
+    RENDER_OTHER_FORMAT "0972" "folder-of-another-format" Error;
+    RENDER_FOLDER "0973" "folder-cannot-be-written" Error;
 
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;

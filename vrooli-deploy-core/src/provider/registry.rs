@@ -12,8 +12,9 @@ use super::set::Provider;
 use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
 use crate::manifest::yaml::SpanIndex;
-use crate::manifest::{InfrastructureConfig, NetworkingConfig};
-use crate::names::{ProviderName, ResourceKey, StackId};
+use crate::manifest::{DeploymentManifest, InfrastructureConfig, LoadedManifest, NetworkingConfig};
+use crate::names::{ProviderName, ResourceKey, StackId, VariableName};
+use crate::render::Renderer;
 use crate::requirements::Requirements;
 use crate::secrets::SecretStore;
 use crate::stack::{Resource, Stack};
@@ -34,6 +35,10 @@ pub trait ProviderFactory: Debug + Send + Sync {
     fn connections(&self, resource: &Resource) -> Option<u32> {
         let _ = resource;
         None
+    }
+    /// What writes a stack of this provider down for other tools. Pure: no client, no credentials.
+    fn renderers(&self) -> Vec<&'static dyn Renderer> {
+        Vec::new()
     }
     /// Opens it for one stack. Makes no call that changes anything.
     ///
@@ -61,6 +66,28 @@ pub struct LowerOptions {
     /// Where the app's file says what, for the labels of diagnostics. A pointer that is in the
     /// file means the same in every dialect.
     pub spans: SpanIndex,
+}
+
+impl LowerOptions {
+    /// What a manifest alone says: no flags, no profile, no secrets that are there already.
+    #[must_use]
+    pub fn of(loaded: &LoadedManifest, manifest: &DeploymentManifest) -> Self {
+        let provided: std::collections::BTreeSet<VariableName> = manifest
+            .env
+            .keys()
+            .chain(manifest.services.values().flat_map(|service| service.env.keys()))
+            .chain(manifest.secrets.keys())
+            .cloned()
+            .collect();
+        Self {
+            infrastructure: manifest.infrastructure.clone(),
+            networking: manifest.networking.clone(),
+            domain: manifest.app.domain.clone(),
+            provided,
+            spans: loaded.spans.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 /// What a provider is opened with.

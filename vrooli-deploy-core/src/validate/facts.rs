@@ -1,7 +1,5 @@
 //! Everything that rules are asked about, worked out once.
 
-use std::collections::BTreeSet;
-
 use super::scripts::{Script, read_scripts};
 use super::source::{SourceText, read_sources};
 use super::{Budget, ValidateOptions, of_tier};
@@ -9,7 +7,7 @@ use crate::diagnostics::{Checked, Diagnostic, Severity, Span, rules};
 use crate::fitness::{AssessOptions, TierFitness, assess};
 use crate::manifest::yaml::child;
 use crate::manifest::{DeploymentManifest, Dialect, LoadedManifest, Tier};
-use crate::names::{ProviderName, ResourceKey, StackId, VariableName};
+use crate::names::{ProviderName, ResourceKey, StackId};
 use crate::provider::{LowerOptions, Registry};
 use crate::requirements::{self, DeriveOptions, Primitive, Requirements};
 use crate::secrets::{SecretMetadata, SecretsPlan, identify};
@@ -170,21 +168,7 @@ fn lower(
             return (None, vec![missing], Vec::new());
         }
     };
-    let provided: BTreeSet<VariableName> = manifest
-        .env
-        .keys()
-        .chain(manifest.services.values().flat_map(|service| service.env.keys()))
-        .chain(manifest.secrets.keys())
-        .cloned()
-        .collect();
-    let options = LowerOptions {
-        infrastructure: manifest.infrastructure.clone(),
-        networking: manifest.networking.clone(),
-        domain: manifest.app.domain.clone(),
-        provided,
-        spans: loaded.spans.clone(),
-        ..LowerOptions::default()
-    };
+    let options = LowerOptions::of(loaded, manifest);
     let Checked { value, diagnostics } = factory.lower(stack, requirements, &options);
     let connections = value
         .iter()

@@ -421,7 +421,10 @@ fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {
     }
 }
 
-fn keep<T>(checked: crate::diagnostics::Checked<T>, all: &mut Vec<Diagnostic>) -> Result<T, OperationError> {
+pub(super) fn keep<T>(
+    checked: crate::diagnostics::Checked<T>,
+    all: &mut Vec<Diagnostic>,
+) -> Result<T, OperationError> {
     let failed = checked.has_errors();
     all.extend(checked.diagnostics);
     match checked.value {

@@ -19,6 +19,7 @@ mod options;
 mod power;
 mod profiles;
 mod query;
+mod render;
 mod report;
 mod resources_only;
 mod rollback;
@@ -52,6 +53,7 @@ pub use options::{
     WorkspaceOptions,
 };
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
+pub use render::{RenderOptions, Rendering};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use run_url::run_url;
 pub use secrets::{SecretsOptions, SecretsReport, StoredSecret};

@@ -70,6 +70,10 @@ impl ProviderFactory for BareMetalFactory {
         crate::kinds::all()
     }
 
+    fn renderers(&self) -> Vec<&'static dyn vrooli_deploy_core::render::Renderer> {
+        crate::render::renderers()
+    }
+
     #[cfg(feature = "native")]
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         Ok(self.provider(&self.servers(context)?))

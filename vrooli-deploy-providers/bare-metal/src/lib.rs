@@ -20,6 +20,7 @@ pub mod lower;
 pub mod own;
 pub mod preflight;
 pub mod remote;
+pub mod render;
 #[cfg(feature = "native")]
 pub mod store;
 

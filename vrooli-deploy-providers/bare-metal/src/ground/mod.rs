@@ -9,8 +9,8 @@ mod change;
 mod hold;
 #[cfg(feature = "native")]
 mod on_host;
-#[cfg(feature = "native")]
 mod place;
+mod prepared;
 #[cfg(feature = "native")]
 mod queue;
 mod record;
@@ -21,9 +21,9 @@ mod survey;
 #[cfg(feature = "native")]
 pub(crate) use change::{Change, Verb};
 #[cfg(feature = "native")]
-pub(crate) use on_host::{OnHost, Prepared};
-#[cfg(feature = "native")]
+pub(crate) use on_host::OnHost;
 pub(crate) use place::Place;
+pub(crate) use prepared::Prepared;
 pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
 pub use servers::Servers;

@@ -8,32 +8,12 @@ use serde_json::Value;
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{Digest, OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change as Difference, CreateToken, Created, ErrorKind, Field, Form, Found, Known, Op, OpCtx, Ownership,
-    Page, Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    Change as Difference, CreateToken, Created, ErrorKind, Form, Found, Known, Op, OpCtx, Ownership, Page,
+    Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
-use super::{Change, HostSurvey, Place, Progress, RecordedResource, Servers, Verb};
+use super::{Change, HostSurvey, Place, Prepared, Progress, RecordedResource, Servers, Verb};
 use crate::host::HostName;
-
-/// A kind that is prepared on a host: how it is seen, and what its function of the script reads.
-pub(crate) trait Prepared: ResourceKindDef + Copy {
-    /// What every form of the spec is: it holds no reference.
-    type Plain: Field;
-    /// The word for the kind in the script.
-    const WORD: &'static str;
-    /// In which order kinds are changed.
-    const RANK: u8;
-    /// The server.
-    fn host(want: &Self::Plain) -> &str;
-    /// What we call it, after the server's name.
-    fn name(want: &Self::Plain, place: &Place) -> String;
-    /// What the script reads to bring it about, or to remove it.
-    fn items(want: &Self::Plain, place: &Place) -> Vec<Vec<String>>;
-    /// How it is: what is recorded of it, and what was seen.
-    fn observe(want: &Self::Plain, place: &Place, seen: &HostSurvey) -> Self::Observed;
-    /// Checks what a type cannot say, before anything is sent.
-    fn check(want: &Self::Plain, place: &Place) -> std::result::Result<(), String>;
-}
 
 /// A kind with its handler.
 #[derive(Debug, Clone, Copy)]

@@ -92,10 +92,10 @@ impl ResourceKindDef for Directories {
     }
 }
 
-#[cfg(feature = "native")]
-mod native {
+mod prepared {
     use super::{Directories, DirectoriesObserved, DirectoriesSpec, DirectoryObserved};
     use crate::ground::{HostSurvey, Place, Prepared};
+    use crate::render::Rendered;
 
     /// The folder itself.
     const ITSELF: &str = ".";
@@ -161,6 +161,12 @@ mod native {
             }
             Ok(())
         }
+    }
+
+    impl Rendered for Directories {
+        const FIELDS: &'static [&'static str] = &["path", "mode", "owner", "group"];
+        const TASKS: &'static str = include_str!("rendered/directories.yml");
+        const DIFFERS: &'static str = include_str!("rendered/directories.sh");
     }
 }
 

@@ -73,10 +73,10 @@ impl ResourceKindDef for Firewall {
     }
 }
 
-#[cfg(feature = "native")]
-mod native {
+mod prepared {
     use super::{Firewall, FirewallObserved, FirewallSpec};
     use crate::ground::{FirewallWay, HostSurvey, Place, Prepared};
+    use crate::render::Rendered;
 
     impl Prepared for Firewall {
         type Plain = FirewallSpec;
@@ -109,6 +109,14 @@ mod native {
         fn check(want: &FirewallSpec, _: &Place) -> Result<(), String> {
             if want.ports.contains(&0) { Err("0 is no port".to_owned()) } else { Ok(()) }
         }
+    }
+
+    impl Rendered for Firewall {
+        const FIELDS: &'static [&'static str] = &["port"];
+        const TASKS: &'static str = include_str!("rendered/firewall.yml");
+        const HANDLERS: &'static str = include_str!("rendered/firewall.handlers.yml");
+        const LOOK: &'static str = include_str!("rendered/firewall.look.sh");
+        const DIFFERS: &'static str = include_str!("rendered/firewall.sh");
     }
 }
 

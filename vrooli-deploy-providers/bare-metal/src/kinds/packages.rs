@@ -65,10 +65,10 @@ impl ResourceKindDef for Packages {
     }
 }
 
-#[cfg(feature = "native")]
-mod native {
+mod prepared {
     use super::{Packages, PackagesObserved, PackagesSpec};
     use crate::ground::{HostSurvey, Place, Prepared};
+    use crate::render::Rendered;
 
     impl Prepared for Packages {
         type Plain = PackagesSpec;
@@ -102,6 +102,12 @@ mod native {
                 None => Ok(()),
             }
         }
+    }
+
+    impl Rendered for Packages {
+        const FIELDS: &'static [&'static str] = &["name"];
+        const TASKS: &'static str = include_str!("rendered/packages.yml");
+        const DIFFERS: &'static str = include_str!("rendered/packages.sh");
     }
 }
 

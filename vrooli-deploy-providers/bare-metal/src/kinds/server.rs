@@ -80,8 +80,7 @@ impl ResourceKindDef for Server {
     }
 }
 
-#[cfg(feature = "native")]
-mod native {
+mod prepared {
     use super::{Server, ServerObserved, ServerSpec};
     use crate::ground::{HostSurvey, Place, Prepared};
 

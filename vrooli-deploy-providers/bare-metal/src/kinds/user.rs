@@ -72,10 +72,10 @@ impl ResourceKindDef for User {
     }
 }
 
-#[cfg(feature = "native")]
-mod native {
+mod prepared {
     use super::{User, UserObserved, UserSpec};
     use crate::ground::{HostSurvey, Place, Prepared};
+    use crate::render::Rendered;
 
     impl Prepared for User {
         type Plain = UserSpec;
@@ -105,6 +105,12 @@ mod native {
         fn check(_: &UserSpec, _: &Place) -> Result<(), String> {
             Ok(())
         }
+    }
+
+    impl Rendered for User {
+        const FIELDS: &'static [&'static str] = &["name", "home"];
+        const TASKS: &'static str = include_str!("rendered/user.yml");
+        const DIFFERS: &'static str = include_str!("rendered/user.sh");
     }
 }
 

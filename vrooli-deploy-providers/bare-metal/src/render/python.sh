@@ -1,0 +1,1 @@
+test -x /usr/bin/python3 && dpkg-query -W python3-apt >/dev/null 2>&1 || { apt-get -q -y update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends python3 python3-apt && echo installed; }
