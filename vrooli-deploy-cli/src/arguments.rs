@@ -7,6 +7,7 @@ mod hosts;
 mod preflight;
 mod prices;
 pub(crate) mod profile;
+mod render;
 mod secrets;
 mod strategy;
 mod swaps_apply;
@@ -28,6 +29,7 @@ pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
 pub(crate) use hosts::{Hosts, HostsAdd, HostsOf};
 pub(crate) use preflight::Preflight;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
+pub(crate) use render::Render;
 pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
 pub(crate) use swaps_apply::SwapsApply;
 pub(crate) use validate::Validate;
@@ -159,6 +161,8 @@ pub(crate) enum Command {
     /// Show, check, generate or describe a manifest
     #[command(subcommand)]
     Manifest(Manifest),
+    /// Write down what an app stands on, for other tools
+    Render(Render),
     /// Find, check, make and store an app's secrets
     #[command(subcommand)]
     Secrets(Secrets),
@@ -209,6 +213,7 @@ impl Command {
             Self::Manifest(Manifest::Generate(_)) => "manifest generate",
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
             Self::Manifest(Manifest::Schema(_)) => "manifest schema",
+            Self::Render(_) => "render",
             Self::Secrets(secrets) => secrets.name(),
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",

@@ -26,6 +26,7 @@ mod prices;
 mod profile;
 mod promote;
 mod releases;
+mod render;
 mod resume;
 mod rollback;
 mod secrets;
@@ -139,6 +140,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Configure(args) => configure::run(context, args).await,
         Command::Manifest(Manifest::Generate(args)) => manifest::generate(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
+        Command::Render(args) => render::run(context, args).await,
         Command::EstimateCost(args) => estimate_cost::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
         Command::Hosts(args) => hosts::run(context, args).await,

@@ -9,6 +9,7 @@ mod estimate;
 mod fitness;
 mod hosts;
 mod profile;
+mod render;
 mod secrets;
 mod status;
 mod validate;
@@ -26,6 +27,7 @@ pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
 pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
 pub(crate) use profile::{ConfigurationLine, ProfileLine};
+pub(crate) use render::RenderedLine;
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
 pub(crate) use status::{
     AppLine, LastChangeLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine,
@@ -219,6 +221,8 @@ pub(crate) enum Line {
         /// It, as its own schema says.
         manifest: Value,
     },
+    /// A file that was rendered (`render`).
+    Rendered(RenderedLine),
     /// A secret of an app (`secrets identify`).
     Secret(Box<SecretLine>),
     /// What the secret store keeps (`secrets list`).

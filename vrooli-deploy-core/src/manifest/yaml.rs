@@ -288,10 +288,16 @@ pub fn child(pointer: &str, key: &str) -> String {
 /// # Errors
 /// When the value cannot be written, e.g. a map with keys that are no strings.
 pub(crate) fn write<T: serde::Serialize>(value: &T) -> Result<String, String> {
+    write_with(value, true)
+}
+
+/// The same; lists under a key are indented unless they are `compact`.
+pub(crate) fn write_with<T: serde::Serialize>(value: &T, compact: bool) -> Result<String, String> {
     let options = serde_saphyr::ser_options! {
         prefer_block_scalars: true,
         empty_as_braces: true,
         yaml_12: false,
+        compact_list_indent: compact,
     };
     serde_saphyr::to_string_with_options(value, options).map_err(|error| error.to_string())
 }

@@ -38,6 +38,15 @@ pub struct WrittenFiles {
     pub files: BTreeMap<FilePath, FileState>,
 }
 
+impl WrittenFiles {
+    /// Is the folder another than before?
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        let changes = |state: &FileState| !matches!(state, FileState::Unchanged | FileState::Kept);
+        self.files.values().any(changes)
+    }
+}
+
 /// Why nothing was written, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

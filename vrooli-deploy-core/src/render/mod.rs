@@ -28,10 +28,10 @@ pub trait Renderer: Debug + Send + Sync {
     fn render(&self, stack: &Stack) -> Checked<FileTree>;
 }
 
-/// Writes a value as YAML with the three dashes before it.
+/// Writes a value as YAML with three dashes before it, lists indented: what linters ask for.
 ///
 /// # Errors
 /// When it cannot be written, e.g. a map with keys that are no strings.
 pub fn yaml<T: Serialize>(value: &T) -> Result<String, String> {
-    Ok(format!("---\n{}", crate::manifest::yaml::write(value)?))
+    Ok(format!("---\n{}", crate::manifest::yaml::write_with(value, false)?))
 }

@@ -115,8 +115,17 @@ mod prepared {
         const FIELDS: &'static [&'static str] = &["port"];
         const TASKS: &'static str = include_str!("rendered/firewall.yml");
         const HANDLERS: &'static str = include_str!("rendered/firewall.handlers.yml");
-        const LOOK: &'static str = include_str!("rendered/firewall.look.sh");
         const DIFFERS: &'static str = include_str!("rendered/firewall.sh");
+
+        fn look() -> Option<String> {
+            // The rules are made by the same function that native runs take them from.
+            let functions = crate::render::script::looking_with("wanted_ports()", "take_table_away()");
+            Some(format!(
+                "{}{functions}{}",
+                include_str!("rendered/firewall.look.head.sh"),
+                include_str!("rendered/firewall.look.sh")
+            ))
+        }
     }
 }
 

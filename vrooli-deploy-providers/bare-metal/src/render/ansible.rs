@@ -8,7 +8,6 @@ use vrooli_deploy_core::diagnostics::{Checked, rules};
 use vrooli_deploy_core::render::{FilePath, FileTree, Renderer, yaml};
 use vrooli_deploy_core::stack::Stack;
 
-use super::script::functions;
 use super::servers::{RenderedServer, RenderedServers};
 
 /// A playbook, its inventory, and its variables.
@@ -61,12 +60,8 @@ fn files(stack: &Stack, rendered: &RenderedServers) -> Vec<(String, Result<Strin
         if !kind.handlers().is_empty() {
             files.push((format!("handlers/{}.yml", kind.word()), Ok(kind.handlers().to_owned())));
         }
-        if !kind.look().is_empty() {
-            let text = format!(
-                "# Run on the server, by its shell; changes nothing there.\n{}\n\n{}",
-                functions(),
-                kind.look()
-            );
+        if let Some(look) = kind.look() {
+            let text = format!("# Run on the server by its shell; changes nothing there.\n{look}");
             files.push((format!("files/look_{}.sh", kind.word()), Ok(text)));
         }
     }

@@ -6,17 +6,28 @@ pub(super) const SPLIT: char = '|';
 /// What a host has and keeps: names of folders, and how things are looked at.
 const HOST: &str = include_str!("../scripts/host.sh");
 const CHANGE: &str = include_str!("../scripts/host_change.sh");
-/// From here to there the script holds what each kind does, and nothing of who asks.
-const FROM: &str = "# What each kind does.";
-const TO: &str = "# What is asked, one after the other.";
 
-/// Names and functions, everything that kinds do among them.
+/// A part of a text between two marks, with the first.
+fn between(text: &'static str, from: &str, to: &str) -> &'static str {
+    let begin = text.find(from).unwrap_or(text.len());
+    let rest = text.get(begin..).unwrap_or_default();
+    rest.find(to).and_then(|end| rest.get(..end)).unwrap_or_default().trim_end()
+}
+
+/// Names, and how things are looked at; nothing of the record, which is ours alone.
+fn looking() -> &'static str {
+    between(HOST, "home=", "# Does the record say")
+}
+
+/// The same, and everything that kinds do.
 pub(super) fn functions() -> String {
-    let kinds =
-        CHANGE.split_once(FROM).and_then(|(_, rest)| rest.split_once(TO)).map_or("", |(kinds, _)| kinds);
-    // The rest of the line of the mark.
-    let kinds = kinds.split_once('\n').map_or("", |(_, kinds)| kinds);
-    format!("{HOST}\n{}", kinds.trim_end())
+    let kinds = between(CHANGE, "# What each kind does.", "# What is asked, one after the other.");
+    format!("{}\n{kinds}\n", looking())
+}
+
+/// What looks at a host, and of what kinds do what stands between two marks.
+pub(crate) fn looking_with(from: &str, to: &str) -> String {
+    format!("{}\n{}\n", looking(), between(CHANGE, from, to))
 }
 
 #[cfg(test)]
@@ -31,7 +42,7 @@ mod tests {
         {
             assert!(text.contains(word), "{word}");
         }
-        for word in ["note()", "read -r owner", "fence\" |", "while IFS=$split read -r _ number"] {
+        for word in ["note()", "read -r owner", "is_refused", "while IFS=$split read -r _ number"] {
             assert!(!text.contains(word), "{word}");
         }
     }

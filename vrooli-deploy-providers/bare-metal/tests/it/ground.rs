@@ -34,11 +34,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-const OWNER: Uuid = Uuid::from_u128(11);
+pub(crate) const OWNER: Uuid = Uuid::from_u128(11);
 const INCARNATION: Uuid = Uuid::from_u128(12);
 
 /// One run: a provider as a command opens it.
-struct Session {
+pub(crate) struct Session {
     servers: Arc<Servers>,
     provider: Arc<dyn Provider>,
     stack: Stack,
@@ -50,7 +50,7 @@ fn stack_id(app: &str) -> StackId {
     serde_json::from_value(json!({ "app": app, "environment": "default" })).unwrap()
 }
 
-fn lowered(app: &str, hosts: &[String]) -> Stack {
+pub(crate) fn lowered(app: &str, hosts: &[String]) -> Stack {
     let requirements: Requirements = serde_json::from_value(json!({
         "app": app, "services": {}, "resources": [], "dropped": [], "data_volume": true
     }))
@@ -65,12 +65,12 @@ fn lowered(app: &str, hosts: &[String]) -> Stack {
 }
 
 impl Session {
-    fn open(rig: &Rig, app: &str, hosts: u32, fence: u64) -> Self {
+    pub(crate) fn open(rig: &Rig, app: &str, hosts: u32, fence: u64) -> Self {
         let names: Vec<String> = (1..=hosts).map(|number| rig.name(number)).collect();
         Self::of(rig, lowered(app, &names), fence, OWNER)
     }
 
-    fn of(rig: &Rig, stack: Stack, fence: u64, owner: Uuid) -> Self {
+    pub(crate) fn of(rig: &Rig, stack: Stack, fence: u64, owner: Uuid) -> Self {
         let context = OpenContext {
             dir: rig.folder().join("state"),
             owner,
@@ -110,7 +110,7 @@ impl Session {
     }
 
     /// Only what differs.
-    async fn differences(&self) -> Vec<String> {
+    pub(crate) async fn differences(&self) -> Vec<String> {
         let seen = self.seen().await;
         assert_eq!(seen.len(), self.stack.resources.len(), "{seen:?}");
         let differs = seen.into_iter().filter_map(|(key, change)| match change {
@@ -130,7 +130,7 @@ impl Session {
     }
 
     /// Makes everything, in the order that an engine would: what waits for nothing first.
-    async fn make(&self) {
+    pub(crate) async fn make(&self) {
         for waits in [false, true] {
             let all = self.stack.resources.iter().filter(|(_, one)| one.after.is_empty() != waits);
             for made in futures_util::future::join_all(all.map(|(key, _)| self.create(key))).await {

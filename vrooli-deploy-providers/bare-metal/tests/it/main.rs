@@ -13,6 +13,7 @@ mod ground;
 mod keys;
 mod looking;
 mod no_secrets;
+mod render;
 mod rig;
 mod sessions;
 mod store;
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         looking::trials(),
         store::trials(),
         ground::trials(),
+        render::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

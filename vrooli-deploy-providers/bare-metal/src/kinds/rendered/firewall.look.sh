@@ -1,5 +1,3 @@
-# Looks, and changes nothing: prints how the firewall is and what its rules are to be, as one line of
-# JSON. The stack's name and its ports are the arguments.
 set -eu
 stack=$1
 shift
