@@ -63,6 +63,10 @@ fn run(program: &Path, folder: &Path, rounds: u32, counts: &[u32]) -> io::Result
                 // Who comes first is never the same one twice running.
                 let tool = &tools[(at + round as usize) % tools.len()];
                 eprintln!("{count} hosts, round {}: {}", round + 1, tool.name());
+                // What one left would be a stranger's to the next.
+                for other in &tools {
+                    other.reset(&stand)?;
+                }
                 measure(&stand, tool.as_ref(), round, &mut row)?;
             }
             row.add(
@@ -78,7 +82,6 @@ fn run(program: &Path, folder: &Path, rounds: u32, counts: &[u32]) -> io::Result
 
 /// All that a tool does in a round. What is not timed is there for what is.
 fn measure(stand: &Stand, tool: &dyn Tool, round: u32, row: &mut Row) -> io::Result<()> {
-    tool.reset(stand)?;
     for work in [Work::Setup, Work::SetupAgain] {
         row.add(tool.name(), work, timed(stand, || tool.setup(stand))?);
         tool.is_set_up(stand)?;
