@@ -3,6 +3,7 @@ use vrooli_deploy_core::provider::{Field, ResourceKindDef};
 use super::{HostSurvey, Place};
 
 /// A kind that is prepared on a host: how it is seen, and what its function of the script reads.
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "partly only asked for by the native half"))]
 pub(crate) trait Prepared: ResourceKindDef + Copy {
     /// What every form of the spec is: it holds no reference.
     type Plain: Field;

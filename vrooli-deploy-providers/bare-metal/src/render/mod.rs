@@ -26,7 +26,7 @@ pub fn renderers() -> Vec<&'static dyn Renderer> {
     vec![&Ansible, &Shell]
 }
 
-/// Every kind that is written down, in the order of their work.
+/// Every kind that is written down.
 fn kinds() -> [&'static dyn AnyRendered; 4] {
     [&packages::Packages, &user::User, &directories::Directories, &firewall::Firewall]
 }
@@ -52,6 +52,8 @@ pub(crate) trait Rendered: Prepared {
 trait AnyRendered: Sync {
     fn kind(&self) -> ResourceKind;
     fn word(&self) -> &'static str;
+    /// In which order kinds are worked on.
+    fn rank(&self) -> u8;
     fn fields(&self) -> &'static [&'static str];
     fn tasks(&self) -> &'static str;
     fn handlers(&self) -> &'static str;
@@ -67,6 +69,9 @@ impl<K: Rendered> AnyRendered for K {
     }
     fn word(&self) -> &'static str {
         K::WORD
+    }
+    fn rank(&self) -> u8 {
+        K::RANK
     }
     fn fields(&self) -> &'static [&'static str] {
         K::FIELDS

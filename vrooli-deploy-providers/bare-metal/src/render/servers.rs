@@ -92,9 +92,8 @@ impl RenderedServers {
                 }
             }
         }
-        let order = |kind: &dyn AnyRendered| kinds.iter().position(|other| other.kind() == kind.kind());
         for server in servers.values_mut() {
-            server.parts.sort_by_key(|(kind, _)| order(*kind));
+            server.parts.sort_by_key(|(kind, _)| kind.rank());
             for (_, items) in &mut server.parts {
                 // What two resources ask for is asked for once; parents come before what is in them.
                 let mut seen = std::collections::BTreeSet::new();
@@ -112,7 +111,9 @@ impl RenderedServers {
                 .iter()
                 .any(|server| server.parts.iter().any(|(other, _)| other.kind() == kind.kind()))
         };
-        super::kinds().into_iter().filter(used).collect()
+        let mut kinds: Vec<_> = super::kinds().into_iter().filter(used).collect();
+        kinds.sort_by_key(|kind| kind.rank());
+        kinds
     }
 }
 

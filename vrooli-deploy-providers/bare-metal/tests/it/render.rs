@@ -188,16 +188,16 @@ async fn leaves_what_we_leave() {
     if let Some(first) = play(&rig, &playbook, 2, &[]) {
         assert!(!first.contains("changed=0"), "{first}");
         assert_eq!(left(&rig, 2), ours);
-        for words in [&["--check", "--diff"][..], &[]] {
-            let again = play(&rig, &playbook, 2, words).unwrap();
-            assert!(again.contains(" changed=0 "), "{again}");
-        }
+        let again = play(&rig, &playbook, 2, &[]).unwrap();
+        assert!(again.contains(" changed=0 "), "{again}");
         rig.on(2, drift);
         let looked = play(&rig, &playbook, 2, &["--check"]).unwrap();
         assert!(!looked.contains(" changed=0 "), "{looked}");
         assert_ne!(left(&rig, 2), ours, "a check changes nothing");
-        play(&rig, &playbook, 2, &[]).unwrap();
+        play(&rig, &playbook, 2, &["--diff"]).unwrap();
         assert_eq!(left(&rig, 2), ours);
+        let looked = play(&rig, &playbook, 2, &["--check"]).unwrap();
+        assert!(looked.contains(" changed=0 "), "{looked}");
         prepared.push(2);
     } else {
         println!("skipped: a playbook on a host: ansible-core is not installed");
