@@ -107,7 +107,7 @@ fn linters_find_nothing() {
 fn play(rig: &Rig, folder: &Path, number: u32, words: &[&str]) -> Option<String> {
     let mut command = ansible("ansible-playbook", folder)?;
     let ssh = format!(
-        "-F {} -o StrictHostKeyChecking=accept-new -o ControlMaster=auto -o ControlPersist=60s",
+        "-F {} -o StrictHostKeyChecking=accept-new -o ControlMaster=auto -o ControlPersist=15s",
         rig.ssh_config().display()
     );
     command.env("ANSIBLE_SSH_ARGS", ssh).env("ANSIBLE_SSH_CONTROL_PATH_DIR", rig.folder().join("cp"));
