@@ -349,6 +349,8 @@ rules! {
     PROGRAM_MISFIT "0936" "no-program-for-host" Error;
     SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
     HOST_IN_USE "0938" "host-still-used" Error;
+    POSTGRES_MAJOR "0950" "another-major-version" Error;
+    NO_BACKUP "0951" "no-such-backup" Error;
 
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;

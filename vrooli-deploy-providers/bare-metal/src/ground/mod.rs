@@ -15,16 +15,24 @@ mod place;
 mod queue;
 mod record;
 #[cfg(feature = "native")]
+mod restore;
+#[cfg(feature = "native")]
 mod servers;
 mod survey;
+#[cfg(feature = "native")]
+mod written;
 
 #[cfg(feature = "native")]
 pub(crate) use change::{Change, Verb};
 #[cfg(feature = "native")]
-pub(crate) use on_host::{OnHost, Prepared};
+pub(crate) use on_host::{Making, OnHost, Prepared};
 #[cfg(feature = "native")]
 pub(crate) use place::Place;
+#[cfg(feature = "native")]
+pub use restore::{BackupFile, Restored};
 pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
 pub use servers::Servers;
-pub use survey::{FirewallWay, FolderSeen, HostSurvey, UserSeen};
+pub use survey::{FileSeen, FirewallWay, FolderSeen, HostSurvey, RoleSeen, UserSeen};
+#[cfg(feature = "native")]
+pub(crate) use written::{PORT, Written, differences};

@@ -1,12 +1,14 @@
 //! The native half of every kind that is prepared on a host.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize as _;
 use serde_json::Value;
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{Digest, OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::provider::{
     Change as Difference, CreateToken, Created, ErrorKind, Field, Form, Found, Known, Op, OpCtx, Ownership,
     Page, Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
@@ -15,24 +17,46 @@ use vrooli_deploy_core::provider::{
 use super::{Change, HostSurvey, Place, Progress, RecordedResource, Servers, Verb};
 use crate::host::HostName;
 
+/// What a kind may look at when it says what its function reads.
+pub(crate) struct Making<'a> {
+    /// Whose it is.
+    pub(crate) place: &'a Place,
+    /// How the host is.
+    pub(crate) seen: &'a HostSurvey,
+    /// Its password, where it has one and is not being deleted.
+    pub(crate) password: Option<&'a Secret<String>>,
+}
+
 /// A kind that is prepared on a host: how it is seen, and what its function of the script reads.
 pub(crate) trait Prepared: ResourceKindDef + Copy {
-    /// What every form of the spec is: it holds no reference.
+    /// What is recorded of it, and given to its script: every reference is resolved.
     type Plain: Field;
     /// The word for the kind in the script.
     const WORD: &'static str;
     /// In which order kinds are changed.
     const RANK: u8;
+    /// Does it look at the host before it says what its function reads?
+    const LOOKS: bool = false;
+    /// Has it a password? It is in the secret store before a host hears of it, and outputs that tell it
+    /// are secret.
+    const PASSWORD: bool = false;
     /// The server.
     fn host(want: &Self::Plain) -> &str;
     /// What we call it, after the server's name.
     fn name(want: &Self::Plain, place: &Place) -> String;
     /// What the script reads to bring it about, or to remove it.
-    fn items(want: &Self::Plain, place: &Place) -> Vec<Vec<String>>;
+    ///
+    /// # Errors
+    /// Why it cannot be brought about on this host.
+    fn items(want: &Self::Plain, making: &Making<'_>) -> Result<Vec<Vec<String>>>;
     /// How it is: what is recorded of it, and what was seen.
     fn observe(want: &Self::Plain, place: &Place, seen: &HostSurvey) -> Self::Observed;
     /// Checks what a type cannot say, before anything is sent.
     fn check(want: &Self::Plain, place: &Place) -> std::result::Result<(), String>;
+    /// Its secret outputs.
+    fn secrets(_: &Self::Observed, _: &Secret<String>) -> Vec<(&'static str, Secret<String>)> {
+        Vec::new()
+    }
 }
 
 /// A kind with its handler.
@@ -131,6 +155,10 @@ where
             spec: spec.clone(),
         };
         let queue = servers.queue(&host);
+        // Before anything that uses it is sent.
+        let password = if K::PASSWORD { Some(servers.password(&cx.stack, key)?) } else { None };
+        let seen = if K::LOOKS { queue.last_seen(cx).await? } else { Arc::default() };
+        let items = K::items(want, &Making { place: &place, seen: &seen, password: password.as_ref() })?;
         let mut ready = recorded(Progress::Ready);
         let mut begun = recorded(if verb == Verb::Create { Progress::Creating } else { Progress::Changing });
         if verb == Verb::Update && cx.token.is_none() {
@@ -148,11 +176,14 @@ where
             key: key.clone(),
             begun: line(&begun)?,
             done: line(&ready)?,
-            items: K::items(want, &place),
+            items,
         };
         let survey = queue.change(cx, change).await?;
         let observed = K::observe(want, &place, &survey);
-        Ok(Created::Read { id, observed, secrets: BTreeMap::new() })
+        let secrets = password.iter().flat_map(|password| K::secrets(&observed, password));
+        let named = |(name, secret)| Ok((OutputName::new(name).map_err(|error| refuse(error.to_string()))?, secret));
+        let secrets = secrets.map(named).collect::<Result<_>>()?;
+        Ok(Created::Read { id, observed, secrets })
     }
 }
 
@@ -246,8 +277,9 @@ where
         Self::owned(queue.name(), cx, &survey)?;
         let Some(recorded) = self.recorded(&survey, key) else { return Ok(()) };
         let place = Place::of(&cx.stack);
+        let making = Making { place: &place, seen: &survey, password: None };
         let items = match serde_json::from_value::<K::Plain>(recorded.spec.clone()) {
-            Ok(want) if K::check(&want, &place).is_ok() => K::items(&want, &place),
+            Ok(want) if K::check(&want, &place).is_ok() => K::items(&want, &making)?,
             _ => {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,

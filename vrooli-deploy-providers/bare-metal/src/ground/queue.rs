@@ -9,7 +9,7 @@ use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, ProviderError, Result};
 
-use super::change::{Answer, Asker, Change, Refused, answers, refused};
+use super::change::{Answer, Asker, Change, Refused, Verb, answers, refused};
 use super::{HostSurvey, Place, hold};
 use crate::facts::Lines;
 use crate::host::HostName;
@@ -21,8 +21,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const TOGETHER: Duration = Duration::from_millis(5);
 /// How long a change may wait for another one's script to end, and take itself.
 const LIMIT: Duration = Duration::from_secs(12 * 60);
-/// The same where packages are installed.
-const LIMIT_OF_PACKAGES: Duration = Duration::from_secs(30 * 60);
+/// The same where packages are installed, or data are saved and restored.
+const LONG_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What a change came to: the host as it is after it.
 type Outcome = Result<Arc<HostSurvey>>;
@@ -70,7 +70,11 @@ impl HostQueue {
             return Ok(Arc::clone(survey));
         }
         let Place { name, user, .. } = Place::of(stack);
-        let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_survey.sh"));
+        let script = concat!(
+            include_str!("../scripts/host.sh"),
+            include_str!("../scripts/roles.sh"),
+            include_str!("../scripts/host_survey.sh")
+        );
         let phase = Phase::new("survey", script).as_root().with_input(format!("{name}\n{user}\n"));
         let run = self.host.run(&phase, &cx.cancellation);
         let output = match tokio::time::timeout_at(cx.deadline.into(), run).await {
@@ -196,9 +200,20 @@ impl HostQueue {
         }
         let mut seen = self.seen.lock().await;
         *seen = None;
-        let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_change.sh"));
-        let packages = changes.iter().any(|change| change.kind == "packages");
-        let limit = if packages { LIMIT_OF_PACKAGES } else { LIMIT };
+        let script = concat!(
+            include_str!("../scripts/host.sh"),
+            include_str!("../scripts/roles.sh"),
+            include_str!("../scripts/host_change.sh"),
+            include_str!("../scripts/roles_change.sh"),
+            include_str!("../scripts/host_do.sh")
+        );
+        // Data are as many as they are.
+        let long = |change: &&Change| {
+            change.kind == "packages"
+                || (matches!(change.verb, Verb::Restore | Verb::Delete)
+                    && matches!(change.kind, "postgres" | "backup"))
+        };
+        let limit = if changes.iter().any(long) { LONG_LIMIT } else { LIMIT };
         let phase =
             Phase::new("change", script).as_root().within(limit).with_input(Asker::new(cx).input(&changes));
         let output = match self.host.run(&phase, &Cancellation::new()).await {
@@ -233,6 +248,8 @@ impl HostQueue {
     fn failed(&self, change: &Change, status: i32, words: &str) -> ProviderError {
         /// By which the script says that something was there before.
         const TAKEN: i32 = 17;
+        /// By which it says that there is no such backup.
+        const NO_BACKUP: i32 = 18;
         let full = words.contains("No space left") || words.contains("Disk quota");
         let (kind, code, help) = match status {
             TAKEN => (
@@ -240,6 +257,7 @@ impl HostQueue {
                 rules::HOST_TAKEN,
                 "rename or remove it there, or deploy the app under another name (`--name`)",
             ),
+            NO_BACKUP => (ErrorKind::NotFound, rules::NO_BACKUP, "choose one that is there"),
             _ if full => (
                 ErrorKind::Quota,
                 rules::HOST_NO_ROOM,

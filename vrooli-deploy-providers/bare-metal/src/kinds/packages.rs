@@ -1,6 +1,7 @@
 //! `bare-metal.packages`: packages of the system that are installed for a stack.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,34 @@ pub struct PackagesObserved {
     pub host: String,
     /// Those that are recorded and installed, and their versions.
     pub packages: BTreeMap<String, String>,
+    /// Those that are older than when they were last seen to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub older: BTreeSet<String>,
 }
+
+/// What a package would start by itself when it is installed, and how it is kept from that.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only the native half installs"))]
+struct Quiet {
+    /// A unit that is not to be started, if any.
+    #[serde(default)]
+    unit: String,
+    /// A file that keeps it from that, if any, and what stands in it.
+    #[serde(default)]
+    file: String,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Knowledge {
+    quiet: BTreeMap<String, Quiet>,
+}
+
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as above"))]
+static QUIET: LazyLock<BTreeMap<String, Quiet>> = LazyLock::new(|| {
+    serde_json::from_str::<Knowledge>(include_str!("../../data/ground.json")).unwrap_or_default().quiet
+});
 
 impl ResourceKindDef for Packages {
     type Spec<F: Form> = PackagesSpec;
@@ -49,6 +77,7 @@ impl ResourceKindDef for Packages {
         Diff::new()
             .replace("host", *host != have.host)
             .update("packages", !packages.iter().eq(have.packages.keys()))
+            .update("versions", !have.older.is_empty())
             .done()
     }
     fn bill(&self, _: &PackagesSpec) -> Vec<BillItem> {
@@ -67,8 +96,10 @@ impl ResourceKindDef for Packages {
 
 #[cfg(feature = "native")]
 mod native {
-    use super::{Packages, PackagesObserved, PackagesSpec};
-    use crate::ground::{HostSurvey, Place, Prepared};
+    use super::{Packages, PackagesObserved, PackagesSpec, QUIET, Quiet};
+    use crate::ground::{Making, HostSurvey, Place, Prepared};
+
+    use vrooli_deploy_core::provider::Result;
 
     impl Prepared for Packages {
         type Plain = PackagesSpec;
@@ -81,13 +112,22 @@ mod native {
         fn name(_: &PackagesSpec, _: &Place) -> String {
             "packages".to_owned()
         }
-        fn items(want: &PackagesSpec, _: &Place) -> Vec<Vec<String>> {
-            want.packages.iter().map(|name| vec![name.clone()]).collect()
+        fn items(want: &PackagesSpec, _: &Making<'_>) -> Result<Vec<Vec<String>>> {
+            let item = |name: &String| {
+                let quiet = QUIET.get(name);
+                let word = |word: fn(&Quiet) -> &String| quiet.map_or_else(String::new, |quiet| word(quiet).clone());
+                vec![name.clone(), word(|quiet| &quiet.unit), word(|quiet| &quiet.file), word(|quiet| &quiet.text)]
+            };
+            Ok(want.packages.iter().map(item).collect())
         }
         fn observe(want: &PackagesSpec, _: &Place, seen: &HostSurvey) -> PackagesObserved {
-            PackagesObserved { host: want.host.clone(), packages: seen.packages.clone() }
+            PackagesObserved {
+                host: want.host.clone(),
+                packages: seen.packages.clone(),
+                older: seen.older.clone(),
+            }
         }
-        fn check(want: &PackagesSpec, _: &Place) -> Result<(), String> {
+        fn check(want: &PackagesSpec, _: &Place) -> std::result::Result<(), String> {
             // As Debian's policy has it: lower-case letters, digits, `+`, `-`, `.`.
             let valid = |name: &String| {
                 name.len() > 1
@@ -121,6 +161,12 @@ mod tests {
         let changed = Change::InPlace(vec!["packages".to_owned()]);
         assert_eq!(diff(json!({ "curl": "7", "nftables": "1" })), Change::None);
         assert_eq!(diff(json!({ "curl": "7" })), changed);
+        let older = json!({ "host": "a", "packages": { "curl": "7", "nftables": "1" }, "older": ["curl"] });
+        assert_eq!(
+            AnyKind::diff(&Packages, &want, &older).unwrap(),
+            Change::InPlace(vec!["versions".to_owned()])
+        );
+        assert!(QUIET.contains_key("postgresql") && QUIET.contains_key("redis-server"));
         assert_eq!(diff(json!({ "curl": "7", "nftables": "1", "jq": "1" })), changed);
     }
 }

@@ -14,6 +14,7 @@ mod keys;
 mod looking;
 mod no_secrets;
 mod rig;
+mod roles;
 mod sessions;
 mod store;
 
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         looking::trials(),
         store::trials(),
         ground::trials(),
+        roles::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }
