@@ -37,7 +37,12 @@ impl BareMetalFactory {
     #[cfg(feature = "native")]
     pub fn servers(&self, context: &OpenContext) -> Result<Arc<crate::ground::Servers>> {
         let ssh = self.ssh.clone().unwrap_or_else(crate::remote::SshOptions::from_environment);
-        Ok(Arc::new(crate::ground::Servers::open(&context.dir, ssh, &context.resources, Arc::clone(&context.secrets))?))
+        Ok(Arc::new(crate::ground::Servers::open(
+            &context.dir,
+            ssh,
+            &context.resources,
+            Arc::clone(&context.secrets),
+        )?))
     }
 
     /// The provider that works with these servers.

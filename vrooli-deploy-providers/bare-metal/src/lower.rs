@@ -334,10 +334,7 @@ mod tests {
         let database = resource("database/postgres");
         assert!(database.holds_data && database.spec["alone"] == true, "{database:?}");
         assert_eq!(database.spec["database"], "vrooli_a");
-        assert_eq!(
-            database.spec["address"],
-            json!({ "$ref": "server/db.example.com", "output": "address" })
-        );
+        assert_eq!(database.spec["address"], json!({ "$ref": "server/db.example.com", "output": "address" }));
         // The servers of the app may connect, and nobody else.
         assert_eq!(
             database.spec["clients"],

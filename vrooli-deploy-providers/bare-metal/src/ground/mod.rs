@@ -28,9 +28,9 @@ pub(crate) use change::{Change, Verb};
 pub(crate) use on_host::{Making, OnHost, Prepared};
 #[cfg(feature = "native")]
 pub(crate) use place::Place;
+pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
 pub use restore::{BackupFile, Restored};
-pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
 pub use servers::Servers;
 pub use survey::{FileSeen, FirewallWay, FolderSeen, HostSurvey, RoleSeen, UserSeen};

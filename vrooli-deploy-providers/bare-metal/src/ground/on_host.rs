@@ -8,11 +8,11 @@ use serde::Serialize as _;
 use serde_json::Value;
 use vrooli_deploy_core::cost::BillItem;
 use vrooli_deploy_core::names::{Digest, OutputName, ResourceKey, ResourceKind};
-use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_core::provider::{
     Change as Difference, CreateToken, Created, ErrorKind, Field, Form, Found, Known, Op, OpCtx, Ownership,
     Page, Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
+use vrooli_deploy_core::secrets::Secret;
 
 use super::{Change, HostSurvey, Place, Progress, RecordedResource, Servers, Verb};
 use crate::host::HostName;
@@ -155,10 +155,22 @@ where
             spec: spec.clone(),
         };
         let queue = servers.queue(&host);
-        // Before anything that uses it is sent.
-        let password = if K::PASSWORD { Some(servers.password(&cx.stack, key)?) } else { None };
+        let coming = queue.coming();
         let seen = if K::LOOKS { queue.last_seen(cx).await? } else { Arc::default() };
-        let items = K::items(want, &Making { place: &place, seen: &seen, password: password.as_ref() })?;
+        let (items, password) = if K::PASSWORD {
+            // The store waits for its disk, and digests take their time: others go on meanwhile.
+            let kept = servers.password(&cx.stack, key);
+            let (want, place) = (want.clone(), place.clone());
+            let made = tokio::task::spawn_blocking(move || -> Result<_> {
+                let password = kept()?;
+                let making = Making { place: &place, seen: &seen, password: Some(&password) };
+                let items = K::items(&want, &making)?;
+                Ok((items, Some(password)))
+            });
+            made.await.map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))??
+        } else {
+            (K::items(want, &Making { place: &place, seen: &seen, password: None })?, None)
+        };
         let mut ready = recorded(Progress::Ready);
         let mut begun = recorded(if verb == Verb::Create { Progress::Creating } else { Progress::Changing });
         if verb == Verb::Update && cx.token.is_none() {
@@ -178,10 +190,11 @@ where
             done: line(&ready)?,
             items,
         };
-        let survey = queue.change(cx, change).await?;
+        let survey = queue.change(cx, change, Some(coming)).await?;
         let observed = K::observe(want, &place, &survey);
         let secrets = password.iter().flat_map(|password| K::secrets(&observed, password));
-        let named = |(name, secret)| Ok((OutputName::new(name).map_err(|error| refuse(error.to_string()))?, secret));
+        let named =
+            |(name, secret)| Ok((OutputName::new(name).map_err(|error| refuse(error.to_string()))?, secret));
         let secrets = secrets.map(named).collect::<Result<_>>()?;
         Ok(Created::Read { id, observed, secrets })
     }
@@ -297,6 +310,6 @@ where
             done: String::new(),
             items,
         };
-        queue.change(cx, change).await.map(drop)
+        queue.change(cx, change, None).await.map(drop)
     }
 }

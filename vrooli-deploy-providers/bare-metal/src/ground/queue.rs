@@ -1,6 +1,6 @@
 //! One host: changes that are waiting at the same time are made in one round trip.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::remote::{Held, Phase, RemoteError, RemoteExec as _, SshHost};
 const FRESH: Duration = Duration::from_secs(1);
 /// So long it is waited for changes that come together.
 const TOGETHER: Duration = Duration::from_millis(5);
+/// And so often for those that are being got ready.
+const MOST_WAITS: u32 = 400;
 /// How long a change may wait for another one's script to end, and take itself.
 const LIMIT: Duration = Duration::from_secs(12 * 60);
 /// The same where packages are installed, or data are saved and restored.
@@ -49,11 +51,35 @@ pub(super) struct HostQueue {
     queue: Mutex<Queue>,
     seen: AsyncMutex<Option<(Instant, StackId, Arc<HostSurvey>)>>,
     lease: AsyncMutex<Option<(StackId, u64, Held)>>,
+    /// Changes that are being got ready.
+    coming: Arc<AtomicUsize>,
+}
+
+/// Says that a change is being got ready, until it is dropped: what is ready waits for it a moment.
+#[derive(Debug)]
+pub(super) struct Coming(Arc<AtomicUsize>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl HostQueue {
     pub(super) fn new(host: Arc<SshHost>) -> Self {
-        Self { host, queue: Mutex::default(), seen: AsyncMutex::default(), lease: AsyncMutex::default() }
+        Self {
+            host,
+            queue: Mutex::default(),
+            seen: AsyncMutex::default(),
+            lease: AsyncMutex::default(),
+            coming: Arc::default(),
+        }
+    }
+
+    /// Says that a change will come.
+    pub(super) fn coming(&self) -> Coming {
+        self.coming.fetch_add(1, Ordering::SeqCst);
+        Coming(Arc::clone(&self.coming))
     }
 
     pub(super) fn name(&self) -> &HostName {
@@ -113,7 +139,12 @@ impl HostQueue {
     }
 
     /// Makes a change, with all others that wait at the same time.
-    pub(super) async fn change(self: &Arc<Self>, cx: &OpCtx, change: Change) -> Outcome {
+    pub(super) async fn change(
+        self: &Arc<Self>,
+        cx: &OpCtx,
+        change: Change,
+        coming: Option<Coming>,
+    ) -> Outcome {
         let (answer, mut told) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let start = {
@@ -122,6 +153,7 @@ impl HostQueue {
             queue.waiting.push(waiting);
             !std::mem::replace(&mut queue.working, true)
         };
+        drop(coming);
         if start {
             tokio::spawn(Arc::clone(self).work());
         }
@@ -142,6 +174,12 @@ impl HostQueue {
     async fn work(self: Arc<Self>) {
         loop {
             tokio::time::sleep(TOGETHER).await;
+            for _ in 0..MOST_WAITS {
+                if self.coming.load(Ordering::SeqCst) == 0 {
+                    break;
+                }
+                tokio::time::sleep(TOGETHER).await;
+            }
             let first = {
                 let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 queue.waiting.retain(|waiting| !waiting.answer.is_closed());

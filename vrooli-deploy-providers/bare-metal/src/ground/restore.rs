@@ -72,7 +72,7 @@ impl Servers {
             done: String::new(),
             items: vec![vec![id(&want), name.to_owned()]],
         };
-        self.queue(&self.host_of(key, None)?).change(cx, change).await?;
+        self.queue(&self.host_of(key, None)?).change(cx, change, None).await?;
         let before = match want.of {
             crate::kinds::backup::BackupOf::Postgres => "vrooli_deploy_before",
             crate::kinds::backup::BackupOf::Redis => "before.rdb",

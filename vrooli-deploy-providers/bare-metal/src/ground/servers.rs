@@ -66,8 +66,14 @@ impl Servers {
         Arc::clone(queues.entry(host.clone()).or_insert_with(new))
     }
 
-    /// The password of a resource: the one that is kept, else a new one, which is kept from now on.
-    pub(super) fn password(&self, stack: &StackId, key: &ResourceKey) -> Result<Secret<String>> {
+    /// Gets the password of a resource, in a thread that may wait: the one that is kept, else a new one,
+    /// which is kept from then on.
+    pub(super) fn password(
+        &self,
+        stack: &StackId,
+        key: &ResourceKey,
+    ) -> impl FnOnce() -> Result<Secret<String>> + Send + 'static {
+        let (secrets, path) = (Arc::clone(&self.secrets), format!("{stack}/{key}/password"));
         let failed = |error: SecretError| {
             let kind = match error {
                 SecretError::Key { .. } => ErrorKind::Auth,
@@ -75,13 +81,14 @@ impl Servers {
             };
             ProviderError::new(kind, error.to_string()).with_source(error)
         };
-        let path = format!("{stack}/{key}/password");
-        if let Some(kept) = self.secrets.latest(&path).map_err(failed)? {
-            return self.secrets.get(&kept).map_err(failed);
+        move || {
+            if let Some(kept) = secrets.latest(&path).map_err(failed)? {
+                return secrets.get(&kept).map_err(failed);
+            }
+            let password = generate(PASSWORD_LENGTH).map_err(failed)?;
+            secrets.put(&path, &password).map_err(failed)?;
+            Ok(password)
         }
-        let password = generate(PASSWORD_LENGTH).map_err(failed)?;
-        self.secrets.put(&path, &password).map_err(failed)?;
-        Ok(password)
     }
 
     /// Where a resource is: its id says so, else what was said of its key, else the key itself.

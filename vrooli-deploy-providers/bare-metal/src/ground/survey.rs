@@ -201,8 +201,7 @@ fn files(lines: &Lines<'_>) -> BTreeMap<String, FileSeen> {
     for line in lines.all("file") {
         if let [mode, owner, group, path] = line.splitn(4, ' ').collect::<Vec<_>>()[..] {
             let own = |text: &str| text.to_owned();
-            let file =
-                FileSeen { mode: own(mode), owner: own(owner), group: own(group), lines: Vec::new() };
+            let file = FileSeen { mode: own(mode), owner: own(owner), group: own(group), lines: Vec::new() };
             files.insert(own(path), file);
         }
     }

@@ -95,7 +95,7 @@ impl ResourceKindDef for Directories {
 #[cfg(feature = "native")]
 mod native {
     use super::{Directories, DirectoriesObserved, DirectoriesSpec, DirectoryObserved};
-    use crate::ground::{Making, HostSurvey, Place, Prepared};
+    use crate::ground::{HostSurvey, Making, Place, Prepared};
 
     /// The folder itself.
     const ITSELF: &str = ".";

@@ -76,7 +76,7 @@ impl ResourceKindDef for Firewall {
 #[cfg(feature = "native")]
 mod native {
     use super::{Firewall, FirewallObserved, FirewallSpec};
-    use crate::ground::{Making, FirewallWay, HostSurvey, Place, Prepared};
+    use crate::ground::{FirewallWay, HostSurvey, Making, Place, Prepared};
 
     use vrooli_deploy_core::provider::Result;
 

@@ -9,8 +9,8 @@ pub mod redis;
 pub mod server;
 pub mod user;
 
-pub(crate) use vrooli_deploy_core::provider::pure::{kind_name, outputs};
 use std::collections::BTreeSet;
+pub(crate) use vrooli_deploy_core::provider::pure::{kind_name, outputs};
 
 use vrooli_deploy_core::provider::{AnyKind, Op, Permission};
 use vrooli_deploy_core::stack::Input;

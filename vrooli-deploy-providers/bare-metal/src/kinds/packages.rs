@@ -97,7 +97,7 @@ impl ResourceKindDef for Packages {
 #[cfg(feature = "native")]
 mod native {
     use super::{Packages, PackagesObserved, PackagesSpec, QUIET, Quiet};
-    use crate::ground::{Making, HostSurvey, Place, Prepared};
+    use crate::ground::{HostSurvey, Making, Place, Prepared};
 
     use vrooli_deploy_core::provider::Result;
 
@@ -115,8 +115,14 @@ mod native {
         fn items(want: &PackagesSpec, _: &Making<'_>) -> Result<Vec<Vec<String>>> {
             let item = |name: &String| {
                 let quiet = QUIET.get(name);
-                let word = |word: fn(&Quiet) -> &String| quiet.map_or_else(String::new, |quiet| word(quiet).clone());
-                vec![name.clone(), word(|quiet| &quiet.unit), word(|quiet| &quiet.file), word(|quiet| &quiet.text)]
+                let word =
+                    |word: fn(&Quiet) -> &String| quiet.map_or_else(String::new, |quiet| word(quiet).clone());
+                vec![
+                    name.clone(),
+                    word(|quiet| &quiet.unit),
+                    word(|quiet| &quiet.file),
+                    word(|quiet| &quiet.text),
+                ]
             };
             Ok(want.packages.iter().map(item).collect())
         }

@@ -277,7 +277,8 @@ mod native {
             let Making { place, seen, password } = making;
             // The host hears the password's digest alone.
             let hash = password.map(|password| Digest::of(password.expose().as_bytes()));
-            let hash = hash.as_ref().and_then(|hash| hash.as_str().split_once(':')).map_or("", |(_, hex)| hex);
+            let hash =
+                hash.as_ref().and_then(|hash| hash.as_str().split_once(':')).map_or("", |(_, hex)| hex);
             let number = |number: u16| number.to_string();
             let (first, last) = (number(KNOWN.ports.first), number(KNOWN.ports.last));
             let rules = |rules: &[String]| rules.join(" ");

@@ -87,7 +87,7 @@ impl ResourceKindDef for Server {
 #[cfg(feature = "native")]
 mod native {
     use super::{Server, ServerObserved, ServerSpec};
-    use crate::ground::{Making, HostSurvey, Place, Prepared};
+    use crate::ground::{HostSurvey, Making, Place, Prepared};
 
     use vrooli_deploy_core::provider::Result;
 

@@ -75,7 +75,7 @@ impl ResourceKindDef for User {
 #[cfg(feature = "native")]
 mod native {
     use super::{User, UserObserved, UserSpec};
-    use crate::ground::{Making, HostSurvey, Place, Prepared};
+    use crate::ground::{HostSurvey, Making, Place, Prepared};
 
     use vrooli_deploy_core::provider::Result;
 

@@ -160,7 +160,8 @@ impl Prepared for Postgres {
         let cluster = cluster(place, &want.name);
         let verifier =
             password.map(|password| scram::verifier(password, &cluster).expose().clone()).unwrap_or_default();
-        let mut items = vec![vec![id(want), major.clone(), cluster, KNOWN.role.clone(), want.database.clone(), verifier]];
+        let mut items =
+            vec![vec![id(want), major.clone(), cluster, KNOWN.role.clone(), want.database.clone(), verifier]];
         for extension in &want.extensions {
             let package = KNOWN.extension_packages.get(extension).cloned().unwrap_or_default();
             items.push(vec!["extension".to_owned(), extension.clone(), package.replace("@MAJOR@", &major)]);
@@ -186,7 +187,13 @@ impl Prepared for Postgres {
             // Of one that does not run nothing else can be said.
             let seen = if role.is("running") { &facts[..] } else { &facts[..2] };
             unlike.extend(seen.iter().filter(|fact| !role.is(fact)).map(|fact| (*fact).to_owned()));
-            unlike.extend(role.live.get("altered").into_iter().flatten().map(|key| format!("postgresql.auto.conf: {key}")));
+            unlike.extend(
+                role.live
+                    .get("altered")
+                    .into_iter()
+                    .flatten()
+                    .map(|key| format!("postgresql.auto.conf: {key}")),
+            );
         }
         let clients: BTreeSet<String> = want.clients.iter().cloned().collect();
         let closed = |address: &&String| !seen.open_from.contains(&(port, (*address).clone()));

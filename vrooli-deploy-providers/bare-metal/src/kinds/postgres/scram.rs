@@ -41,12 +41,7 @@ pub(crate) fn verifier(password: &Secret<String>, name: &str) -> Secret<String> 
     let stored = Sha256::digest(hmac(&salted, &[b"Client Key"]));
     let server = hmac(&salted, &[b"Server Key"]);
     let text = |bytes: &[u8]| STANDARD.encode(bytes);
-    Secret::new(format!(
-        "SCRAM-SHA-256${ITERATIONS}:{}${}:{}",
-        text(salt),
-        text(&stored),
-        text(&server)
-    ))
+    Secret::new(format!("SCRAM-SHA-256${ITERATIONS}:{}${}:{}", text(salt), text(&stored), text(&server)))
 }
 
 #[cfg(test)]

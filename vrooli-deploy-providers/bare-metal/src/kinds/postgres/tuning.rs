@@ -50,7 +50,8 @@ const MIB: u64 = 1024 * 1024;
 #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only the native half writes them"))]
 pub(crate) fn settings(memory: u64, alone: bool) -> Vec<(String, String)> {
     let known = &*KNOWN;
-    let step = |mib: u64| (mib / known.shared_buffers_step_mib.max(1)).max(1) * known.shared_buffers_step_mib.max(1);
+    let step =
+        |mib: u64| (mib / known.shared_buffers_step_mib.max(1)).max(1) * known.shared_buffers_step_mib.max(1);
     // Machines come in steps of 64 MiB at least; what the kernel keeps is less.
     let all = (memory / MIB).div_ceil(64) * 64;
     let share = all * known.share_percent.of(alone) / 100;
