@@ -203,7 +203,7 @@ mod native {
             Written::public(
                 format!("/etc/systemd/system/{unit}.service"),
                 format!(
-                    "{head}[Unit]\nDescription=Backup of {} of {}\n\n[Service]\nType=oneshot\nUMask=0077\n\
+                    "{head}[Unit]\nDescription=Backup of {} of {}\nStartLimitIntervalSec=0\n\n[Service]\nType=oneshot\nUMask=0077\n\
                      Nice=10\nIOSchedulingClass=idle\nExecStart=/bin/sh {home}/backup.sh {home} backup\n",
                     want.name, place.name
                 ),

@@ -336,7 +336,7 @@ async fn wanted_otherwise(rig: &Rig, stack: &Stack, url: &str) {
     set("backup/postgres", "schedule", json!("*-*-* 05:00:00"));
     let session = session(rig, &stack, 5);
     let differences = session.differences().await;
-    let wanted = ["backup: keep schedule", "cache: persistence", "database: database extensions"];
+    let wanted = ["backup: keep schedule", "database: database extensions", "cache: persistence"];
     assert_eq!(differences, wanted);
     session.mend().await;
     assert_eq!(session.differences().await, Vec::<String>::new());
