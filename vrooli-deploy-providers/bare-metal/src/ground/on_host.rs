@@ -44,11 +44,17 @@ pub(crate) trait Prepared: ResourceKindDef + Copy {
     fn host(want: &Self::Plain) -> &str;
     /// What we call it, after the server's name.
     fn name(want: &Self::Plain, place: &Place) -> String;
-    /// What the script reads to bring it about, or to remove it.
+    /// What the script reads to bring it about, or to remove it, on whatever host.
+    fn items(_: &Self::Plain, _: &Place) -> Vec<Vec<String>> {
+        Vec::new()
+    }
+    /// The same where it hangs on how the host is, or on a password.
     ///
     /// # Errors
     /// Why it cannot be brought about on this host.
-    fn items(want: &Self::Plain, making: &Making<'_>) -> Result<Vec<Vec<String>>>;
+    fn items_there(want: &Self::Plain, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
+        Ok(Self::items(want, making.place))
+    }
     /// How it is: what is recorded of it, and what was seen.
     fn observe(want: &Self::Plain, place: &Place, seen: &HostSurvey) -> Self::Observed;
     /// Checks what a type cannot say, before anything is sent.
@@ -164,12 +170,12 @@ where
             let made = tokio::task::spawn_blocking(move || -> Result<_> {
                 let password = kept()?;
                 let making = Making { place: &place, seen: &seen, password: Some(&password) };
-                let items = K::items(&want, &making)?;
+                let items = K::items_there(&want, &making)?;
                 Ok((items, Some(password)))
             });
             made.await.map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))??
         } else {
-            (K::items(want, &Making { place: &place, seen: &seen, password: None })?, None)
+            (K::items_there(want, &Making { place: &place, seen: &seen, password: None })?, None)
         };
         let mut ready = recorded(Progress::Ready);
         let mut begun = recorded(if verb == Verb::Create { Progress::Creating } else { Progress::Changing });
@@ -292,7 +298,7 @@ where
         let place = Place::of(&cx.stack);
         let making = Making { place: &place, seen: &survey, password: None };
         let items = match serde_json::from_value::<K::Plain>(recorded.spec.clone()) {
-            Ok(want) if K::check(&want, &place).is_ok() => K::items(&want, &making)?,
+            Ok(want) if K::check(&want, &place).is_ok() => K::items_there(&want, &making)?,
             _ => {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,

@@ -241,9 +241,8 @@ impl HostQueue {
         let script = concat!(
             include_str!("../scripts/host.sh"),
             include_str!("../scripts/roles.sh"),
-            include_str!("../scripts/host_change.sh"),
             include_str!("../scripts/roles_change.sh"),
-            include_str!("../scripts/host_do.sh")
+            include_str!("../scripts/host_change.sh")
         );
         // Data are as many as they are.
         let long = |change: &&Change| {

@@ -242,7 +242,7 @@ mod native {
         fn name(want: &BackupSpec, place: &Place) -> String {
             format!("backup/{}", unit(want, place))
         }
-        fn items(want: &BackupSpec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
+        fn items_there(want: &BackupSpec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
             let place = making.place;
             let mut items = vec![vec![id(want), unit(want, place), folder(want, place)]];
             items.extend(files(want, place).iter().flat_map(Written::items));

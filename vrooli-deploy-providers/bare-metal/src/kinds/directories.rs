@@ -95,7 +95,7 @@ impl ResourceKindDef for Directories {
 #[cfg(feature = "native")]
 mod native {
     use super::{Directories, DirectoriesObserved, DirectoriesSpec, DirectoryObserved};
-    use crate::ground::{HostSurvey, Making, Place, Prepared};
+    use crate::ground::{HostSurvey, Place, Prepared};
 
     /// The folder itself.
     const ITSELF: &str = ".";
@@ -103,8 +103,6 @@ mod native {
     fn path(place: &Place, name: &str) -> String {
         if name == ITSELF { place.folder.clone() } else { format!("{}/{name}", place.folder) }
     }
-
-    use vrooli_deploy_core::provider::Result;
 
     impl Prepared for Directories {
         type Plain = DirectoriesSpec;
@@ -122,13 +120,12 @@ mod native {
                 _ => place.folder.clone(),
             }
         }
-        fn items(want: &DirectoriesSpec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
-            let place = making.place;
+        fn items(want: &DirectoriesSpec, place: &Place) -> Vec<Vec<String>> {
             let item = |(name, directory): (&String, &super::DirectorySpec)| {
                 let owner = if directory.writable { place.user.clone() } else { "root".to_owned() };
                 vec![path(place, name), directory.mode.clone(), owner, place.user.clone()]
             };
-            Ok(want.directories.iter().map(item).collect())
+            want.directories.iter().map(item).collect()
         }
         fn observe(want: &DirectoriesSpec, place: &Place, seen: &HostSurvey) -> DirectoriesObserved {
             let observe = |name: &String| {
@@ -147,7 +144,7 @@ mod native {
                 directories: want.directories.keys().filter_map(observe).collect(),
             }
         }
-        fn check(want: &DirectoriesSpec, _: &Place) -> std::result::Result<(), String> {
+        fn check(want: &DirectoriesSpec, _: &Place) -> Result<(), String> {
             let valid = |name: &str| {
                 name == ITSELF
                     || (name.starts_with(|c: char| c.is_ascii_alphanumeric())

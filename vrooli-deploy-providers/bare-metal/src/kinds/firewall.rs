@@ -76,9 +76,7 @@ impl ResourceKindDef for Firewall {
 #[cfg(feature = "native")]
 mod native {
     use super::{Firewall, FirewallObserved, FirewallSpec};
-    use crate::ground::{FirewallWay, HostSurvey, Making, Place, Prepared};
-
-    use vrooli_deploy_core::provider::Result;
+    use crate::ground::{FirewallWay, HostSurvey, Place, Prepared};
 
     impl Prepared for Firewall {
         type Plain = FirewallSpec;
@@ -91,8 +89,8 @@ mod native {
         fn name(_: &FirewallSpec, _: &Place) -> String {
             "firewall".to_owned()
         }
-        fn items(want: &FirewallSpec, _: &Making<'_>) -> Result<Vec<Vec<String>>> {
-            Ok(want.ports.iter().map(|port| vec![port.to_string()]).collect())
+        fn items(want: &FirewallSpec, _: &Place) -> Vec<Vec<String>> {
+            want.ports.iter().map(|port| vec![port.to_string()]).collect()
         }
         fn observe(want: &FirewallSpec, _: &Place, seen: &HostSurvey) -> FirewallObserved {
             let way = seen.firewall;
@@ -108,7 +106,7 @@ mod native {
             };
             FirewallObserved { host: want.host.clone(), way, ports, lasts }
         }
-        fn check(want: &FirewallSpec, _: &Place) -> std::result::Result<(), String> {
+        fn check(want: &FirewallSpec, _: &Place) -> Result<(), String> {
             if want.ports.contains(&0) { Err("0 is no port".to_owned()) } else { Ok(()) }
         }
     }

@@ -97,9 +97,7 @@ impl ResourceKindDef for Packages {
 #[cfg(feature = "native")]
 mod native {
     use super::{Packages, PackagesObserved, PackagesSpec, QUIET, Quiet};
-    use crate::ground::{HostSurvey, Making, Place, Prepared};
-
-    use vrooli_deploy_core::provider::Result;
+    use crate::ground::{HostSurvey, Place, Prepared};
 
     impl Prepared for Packages {
         type Plain = PackagesSpec;
@@ -112,7 +110,7 @@ mod native {
         fn name(_: &PackagesSpec, _: &Place) -> String {
             "packages".to_owned()
         }
-        fn items(want: &PackagesSpec, _: &Making<'_>) -> Result<Vec<Vec<String>>> {
+        fn items(want: &PackagesSpec, _: &Place) -> Vec<Vec<String>> {
             let item = |name: &String| {
                 let quiet = QUIET.get(name);
                 let word =
@@ -124,7 +122,7 @@ mod native {
                     word(|quiet| &quiet.text),
                 ]
             };
-            Ok(want.packages.iter().map(item).collect())
+            want.packages.iter().map(item).collect()
         }
         fn observe(want: &PackagesSpec, _: &Place, seen: &HostSurvey) -> PackagesObserved {
             PackagesObserved {
@@ -133,7 +131,7 @@ mod native {
                 older: seen.older.clone(),
             }
         }
-        fn check(want: &PackagesSpec, _: &Place) -> std::result::Result<(), String> {
+        fn check(want: &PackagesSpec, _: &Place) -> Result<(), String> {
             // As Debian's policy has it: lower-case letters, digits, `+`, `-`, `.`.
             let valid = |name: &String| {
                 name.len() > 1

@@ -273,7 +273,7 @@ mod native {
         fn name(want: &Spec, place: &Place) -> String {
             format!("redis/{}", unit(place, &want.name))
         }
-        fn items(want: &Spec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
+        fn items_there(want: &Spec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
             let Making { place, seen, password } = making;
             // The host hears the password's digest alone.
             let hash = password.map(|password| Digest::of(password.expose().as_bytes()));

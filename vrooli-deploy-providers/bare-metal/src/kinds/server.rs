@@ -87,9 +87,7 @@ impl ResourceKindDef for Server {
 #[cfg(feature = "native")]
 mod native {
     use super::{Server, ServerObserved, ServerSpec};
-    use crate::ground::{HostSurvey, Making, Place, Prepared};
-
-    use vrooli_deploy_core::provider::Result;
+    use crate::ground::{HostSurvey, Place, Prepared};
 
     impl Prepared for Server {
         type Plain = ServerSpec;
@@ -102,8 +100,8 @@ mod native {
         fn name(_: &ServerSpec, _: &Place) -> String {
             "record".to_owned()
         }
-        fn items(_: &ServerSpec, _: &Making<'_>) -> Result<Vec<Vec<String>>> {
-            Ok(Vec::new())
+        fn items(_: &ServerSpec, _: &Place) -> Vec<Vec<String>> {
+            Vec::new()
         }
         fn observe(want: &ServerSpec, _: &Place, seen: &HostSurvey) -> ServerObserved {
             // The record is all there is of it.
@@ -114,7 +112,7 @@ mod native {
                 address: seen.address.clone(),
             }
         }
-        fn check(_: &ServerSpec, _: &Place) -> std::result::Result<(), String> {
+        fn check(_: &ServerSpec, _: &Place) -> Result<(), String> {
             Ok(())
         }
     }

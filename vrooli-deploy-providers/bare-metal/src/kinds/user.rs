@@ -75,9 +75,7 @@ impl ResourceKindDef for User {
 #[cfg(feature = "native")]
 mod native {
     use super::{User, UserObserved, UserSpec};
-    use crate::ground::{HostSurvey, Making, Place, Prepared};
-
-    use vrooli_deploy_core::provider::Result;
+    use crate::ground::{HostSurvey, Place, Prepared};
 
     impl Prepared for User {
         type Plain = UserSpec;
@@ -90,9 +88,8 @@ mod native {
         fn name(_: &UserSpec, place: &Place) -> String {
             format!("user/{}", place.user)
         }
-        fn items(_: &UserSpec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
-            let place = making.place;
-            Ok(vec![vec![place.user.clone(), place.folder.clone()]])
+        fn items(_: &UserSpec, place: &Place) -> Vec<Vec<String>> {
+            vec![vec![place.user.clone(), place.folder.clone()]]
         }
         fn observe(want: &UserSpec, place: &Place, seen: &HostSurvey) -> UserObserved {
             let mark = format!("vrooli-deploy {}", place.name);
@@ -105,7 +102,7 @@ mod native {
                 locked: ours.is_some_and(|user| user.shell.ends_with("/nologin")),
             }
         }
-        fn check(_: &UserSpec, _: &Place) -> std::result::Result<(), String> {
+        fn check(_: &UserSpec, _: &Place) -> Result<(), String> {
             Ok(())
         }
     }

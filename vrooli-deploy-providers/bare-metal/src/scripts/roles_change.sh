@@ -1,4 +1,5 @@
-# Databases, caches and backups: made, changed, removed. After host_change.sh's functions.
+# Databases, caches and backups: made, changed, removed. Their functions
+# alone: host_change.sh calls them.
 finals=/var/backups/vrooli-deploy
 begin_role() {
     made=$roles/$stack/$id
@@ -154,7 +155,7 @@ END
     let_in
 }
 op_postgres_delete() {
-    IFS=$split read -r id _ cluster _ database _
+    IFS=$split read -r id _ cluster _
     begin_role
     [ ! -e "$work/there" ] || return 0
     [ -d "$made" ] || { end_role; return 0; }
@@ -175,16 +176,23 @@ op_postgres_delete() {
     (stack=$stack@$id; op_packages_delete)
     end_role
 }
-# What is deleted is saved a last time, unless there is nothing in it.
+# What is deleted is saved a last time, each database in which there is something.
 last_dump() {
-    there=$(printf "SELECT 1 FROM pg_database WHERE datname = :'database';\n" | psql_as_postgres -d postgres -v database="$database")
-    [ -n "$there" ] || return 0
-    tables=$(psql_as_postgres -d "$database" -c "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')")
-    [ "$tables" != 0 ] || return 0
     install -d -m 700 "$finals" "$finals/final"
-    runuser -u postgres -- "/usr/lib/postgresql/$major/bin/pg_dump" -w -Fc -h /var/run/postgresql -p "$port" "$database" >"$finals/final/.$stack.$id"
-    mv -f "$finals/final/.$stack.$id" "$finals/final/$stack.$id.dump"
+    psql_as_postgres -d postgres -F ' ' -c "SELECT oid, datname FROM pg_database WHERE NOT datistemplate AND datallowconn AND datname NOT IN ('postgres', 'vrooli_deploy_trial', 'vrooli_deploy_restored')" >"$work/databases"
+    while read -r number name; do
+        tables=$(psql_as_postgres -d "$name" -c "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')" </dev/null)
+        [ "$tables" != 0 ] || continue
+        case $name in
+            *[!A-Za-z0-9_-]*) called=$number ;;
+            *) called=$name ;;
+        esac
+        runuser -u postgres -- "/usr/lib/postgresql/$major/bin/pg_dump" -w -Fc -h /var/run/postgresql -p "$port" "$name" \
+            </dev/null >"$finals/final/.partial"
+        mv -f "$finals/final/.partial" "$finals/final/$stack.$id.$called.dump"
+    done <"$work/databases"
     sync "$finals/final"
+    rmdir "$finals/final" "$finals" 2>/dev/null || true
 }
 
 is_taken() {

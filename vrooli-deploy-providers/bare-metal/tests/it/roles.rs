@@ -189,7 +189,13 @@ async fn used_changed_saved_restored_and_given_back() {
     let last = session(&rig, &stack, 9);
     last.give_back(&[]).await;
     let kept = rig.on(2, "find /var/backups/vrooli-deploy -type f -printf '%m %f\\n' | sort");
-    assert_eq!(kept, "600 shop.default.postgres-postgres.dump\n600 shop.default.redis-redis.rdb");
+    // Every database that had something in it, that from before the restore too.
+    let finals = [
+        "600 shop.default.postgres-postgres.shop_data.dump",
+        "600 shop.default.postgres-postgres.vrooli_deploy_before.dump",
+        "600 shop.default.redis-redis.rdb",
+    ];
+    assert_eq!(kept.lines().collect::<Vec<_>>(), finals);
     let left = rig.on(2, "ls -d /etc/postgresql/*/* /var/lib/postgresql/*/* /etc/systemd/system/postgresql@* 2>/dev/null; pgrep -x 'postgres|redis-server'; true");
     assert_eq!(left, "");
     let after = everything_of_two(&rig);

@@ -150,7 +150,7 @@ impl Prepared for Postgres {
     fn name(want: &Spec, place: &Place) -> String {
         format!("postgres/{}", cluster(place, &want.name))
     }
-    fn items(want: &Spec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
+    fn items_there(want: &Spec, making: &Making<'_>) -> Result<Vec<Vec<String>>> {
         let Making { place, seen, password } = making;
         let major = match (password, made(want, seen, "major")) {
             // It is given back, however much of it was made.
