@@ -11,6 +11,7 @@ pub(crate) struct Knowledge {
     /// Packages that bring it.
     pub(crate) packages: Vec<String>,
     /// The role that an app uses.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only the native half makes it"))]
     pub(crate) role: String,
     share_percent: Places,
     shared_buffers_percent: u64,
