@@ -47,7 +47,7 @@ impl BareMetalFixture {
             None if std::env::args().any(|argument| argument == "--list") => None,
             None => {
                 let rig = Rig::up(1, &[]);
-                rig.on(1, "apt-get -qq update && apt-get -qq -y install nftables >/dev/null 2>&1");
+                rig.on(1, "apt-get -qq update && mkdir -p /etc/postgresql-common/createcluster.d && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/test.conf && apt-get -qq -y install --no-install-recommends nftables postgresql redis-server >/dev/null 2>&1 && systemctl disable -q --now redis-server");
                 Some(Arc::new(rig))
             }
         };
@@ -121,6 +121,23 @@ impl ProviderFixture for BareMetalFixture {
                     Some(json!({ "directories": { "other": { "mode": "700", "writable": true } } })),
                 ),
                 "firewall" => (Some(json!({ "ports": [443, 8443] })), None),
+                "postgres" => (
+                    Some(json!({
+                        "name": "main", "database": "more", "extensions": ["pgcrypto"],
+                        "address": "127.0.0.1", "clients": ["192.0.2.7"], "alone": true
+                    })),
+                    Some(json!({ "name": "other", "database": "a" })),
+                ),
+                "redis" => (
+                    Some(json!({ "name": "main", "persistence": "none", "clients": ["192.0.2.7"] })),
+                    Some(json!({ "name": "other" })),
+                ),
+                "backup" => (
+                    Some(json!({
+                        "name": "main", "of": "postgres", "database": "b", "keep": 3, "schedule": "hourly"
+                    })),
+                    Some(json!({ "name": "other", "of": "redis", "keep": 1, "schedule": "daily" })),
+                ),
                 _ => (None, None),
             };
             Sample {
@@ -138,6 +155,12 @@ impl ProviderFixture for BareMetalFixture {
             sample("user", json!({})),
             sample("directories", json!({ "directories": { ".": { "mode": "750" } } })),
             sample("firewall", json!({ "ports": [80, 443] })),
+            sample("postgres", json!({ "name": "main", "database": "a" })),
+            sample("redis", json!({ "name": "main" })),
+            sample(
+                "backup",
+                json!({ "name": "main", "of": "postgres", "database": "a", "keep": 2, "schedule": "daily" }),
+            ),
         ]
     }
 
@@ -185,7 +208,7 @@ impl Place for HostPlace {
         for (kind, found) in self.provider.inventory(&cx, &scope).await.map_err(told)? {
             self.provider.delete(&cx, &kind, &found.key, &found.id).await.map_err(told)?;
         }
-        let left = self.rig.on(1, "find /var/lib/vrooli-deploy /etc/systemd/system/vrooli-deploy* 2>/dev/null; nft list tables | grep vrooli; dpkg-query -W -f '${db:Status-Status}\\n' jq 2>/dev/null | grep -x installed; true");
+        let left = self.rig.on(1, "find /var/lib/vrooli-deploy /var/backups/vrooli-deploy /etc/systemd/system/vrooli-deploy* /etc/systemd/system/postgresql@* /etc/postgresql/*/* 2>/dev/null; nft list tables | grep vrooli; dpkg-query -W -f '${db:Status-Status}\\n' jq 2>/dev/null | grep -x installed; true");
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left}")) }
     }
 }

@@ -349,6 +349,8 @@ rules! {
     PROGRAM_MISFIT "0936" "no-program-for-host" Error;
     SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
     HOST_IN_USE "0938" "host-still-used" Error;
+    POSTGRES_MAJOR "0950" "another-major-version" Error;
+    NO_BACKUP "0951" "no-such-backup" Error;
     NOT_RENDERED "0960" "not-rendered" Warning;
     CANNOT_RENDER "0961" "cannot-be-rendered" Error;
 

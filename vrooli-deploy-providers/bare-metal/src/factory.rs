@@ -5,7 +5,7 @@ use vrooli_deploy_core::names::{ProviderName, StackId};
 use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider, ProviderFactory, Result};
 use vrooli_deploy_core::requirements::Requirements;
-use vrooli_deploy_core::stack::Stack;
+use vrooli_deploy_core::stack::{Resource, Stack};
 
 /// Makes the `bare-metal` provider: servers of the user's own.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,12 @@ impl BareMetalFactory {
     #[cfg(feature = "native")]
     pub fn servers(&self, context: &OpenContext) -> Result<Arc<crate::ground::Servers>> {
         let ssh = self.ssh.clone().unwrap_or_else(crate::remote::SshOptions::from_environment);
-        Ok(Arc::new(crate::ground::Servers::open(&context.dir, ssh, &context.resources)?))
+        Ok(Arc::new(crate::ground::Servers::open(
+            &context.dir,
+            ssh,
+            &context.resources,
+            Arc::clone(&context.secrets),
+        )?))
     }
 
     /// The provider that works with these servers.
@@ -45,14 +50,17 @@ impl BareMetalFactory {
     #[must_use]
     pub fn provider(&self, servers: &Arc<crate::ground::Servers>) -> Arc<dyn Provider> {
         use crate::ground::OnHost;
-        use crate::kinds::{directories, firewall, packages, server, user};
+        use crate::kinds::{backup, directories, firewall, packages, postgres, redis, server, user};
         Arc::new(
             vrooli_deploy_core::provider::ProviderSet::new(self.name())
                 .with(OnHost(server::Server), servers)
                 .with(OnHost(packages::Packages), servers)
                 .with(OnHost(user::User), servers)
                 .with(OnHost(directories::Directories), servers)
-                .with(OnHost(firewall::Firewall), servers),
+                .with(OnHost(firewall::Firewall), servers)
+                .with(OnHost(postgres::Postgres), servers)
+                .with(OnHost(redis::Redis), servers)
+                .with(OnHost(backup::Backup), servers),
         )
     }
 }
@@ -72,6 +80,10 @@ impl ProviderFactory for BareMetalFactory {
 
     fn renderers(&self) -> Vec<&'static dyn vrooli_deploy_core::render::Renderer> {
         crate::render::renderers()
+    }
+
+    fn connections(&self, resource: &Resource) -> Option<u32> {
+        crate::kinds::postgres::connections(resource)
     }
 
     #[cfg(feature = "native")]

@@ -9,16 +9,20 @@ use vrooli_deploy_core::diagnostics::{Checked, rules};
 use vrooli_deploy_core::manifest::ServerConfig;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::LowerOptions;
-use vrooli_deploy_core::provider::lowering::{Lowering, resource_key, unknown};
-use vrooli_deploy_core::requirements::Requirements;
-use vrooli_deploy_core::stack::Stack;
+use vrooli_deploy_core::provider::lowering::{Lowering, output, resource_key, unknown};
+use vrooli_deploy_core::requirements::{Requirements, ResourceRequirement};
+use vrooli_deploy_core::stack::{Input, Stack};
 
-use crate::host::{HostName, role, roles, roles_for};
+use crate::host::{self, HostName, roles, roles_for};
+use crate::kinds::backup::{self, Backup, BackupOf, BackupSpec};
 use crate::kinds::directories::{Directories, DirectoriesSpec, DirectorySpec};
 use crate::kinds::firewall::{Firewall, FirewallSpec};
 use crate::kinds::packages::{Packages, PackagesSpec};
+use crate::kinds::postgres::{Postgres, PostgresSpec, tuning};
+use crate::kinds::redis::{self, Persistence, Redis, RedisSpec};
 use crate::kinds::server::{Server, ServerSpec};
 use crate::kinds::user::{User, UserSpec};
+use crate::kinds::{is_role_name, is_sql_name};
 
 #[derive(Debug, Default, Deserialize)]
 struct Ground {
@@ -31,7 +35,13 @@ struct Ground {
 #[derive(Debug, Default, Deserialize)]
 struct PackagesByRole {
     all: BTreeSet<String>,
-    app: BTreeSet<String>,
+}
+
+/// A server of the manifest, and what of the app's needs is put on it.
+struct Placed<'a> {
+    key: ResourceKey,
+    spec: ServerSpec,
+    needs: Vec<(ResourceKey, &'a ResourceRequirement)>,
 }
 
 /// What a server is prepared with, whatever the app.
@@ -43,7 +53,7 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
     let mut lowering = Lowering::new(stack, options);
     let mut servers = servers(&mut lowering);
     let runs = !requirements.services.is_empty();
-    if servers.is_empty() || (runs && !servers.iter().any(|(_, server)| server.runs_app)) {
+    if servers.is_empty() || (runs && !servers.iter().any(|server| server.spec.runs_app)) {
         let what =
             if servers.is_empty() { "no server is named" } else { "no server is there to run the app" };
         lowering.say_at(
@@ -58,11 +68,17 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
         if lowering.pointed_elsewhere(requirement) {
             continue;
         }
+        let Some(key) = requirement.key() else {
+            let message = format!("`{}` cannot be part of a key", requirement.name);
+            let unusable = rules::RESOURCE_UNUSABLE.diagnostic(message).help("rename the dependency");
+            lowering.say_of(&requirement.name, unusable);
+            continue;
+        };
         let Some(roles) = roles_for(&requirement.resource) else {
             lowering.not_made(requirement, "a server of yours", "server");
             continue;
         };
-        let place = roles.iter().find_map(|role| servers.iter().position(|(_, server)| server.role == *role));
+        let place = roles.iter().find_map(|role| servers.iter().position(|server| server.spec.role == *role));
         if place.is_none() {
             let first = roles.first().map_or("", String::as_str);
             let message =
@@ -71,9 +87,10 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
             lowering.say_of(&requirement.name, rules::ADDED.diagnostic(message).help(help));
         }
         let place =
-            place.or_else(|| servers.iter().position(|(_, server)| server.runs_app)).unwrap_or_default();
-        if let Some((_, server)) = servers.get_mut(place) {
-            server.resources.push(requirement.resource.clone());
+            place.or_else(|| servers.iter().position(|server| server.spec.runs_app)).unwrap_or_default();
+        if let Some(server) = servers.get_mut(place) {
+            server.spec.resources.push(requirement.resource.clone());
+            server.needs.push((key, requirement));
         }
     }
     finish(lowering, servers, requirements)
@@ -81,16 +98,26 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
 
 fn finish(
     mut lowering: Lowering<'_>,
-    servers: Vec<(ResourceKey, ServerSpec)>,
+    servers: Vec<Placed<'_>>,
     requirements: &Requirements,
 ) -> Checked<Stack> {
-    for (key, mut server) in servers {
-        server.resources.sort();
-        server.resources.dedup();
-        prepare(&mut lowering, &key, &server, requirements);
-        lowering.add(&key, &Server, &server, !server.resources.is_empty());
+    let apps: Vec<ResourceKey> =
+        servers.iter().filter(|server| server.spec.runs_app).map(|server| server.key.clone()).collect();
+    for Placed { key, mut spec, needs } in servers {
+        spec.resources.sort();
+        spec.resources.dedup();
+        prepare(&mut lowering, &key, &spec, &needs, requirements);
+        for (own, requirement) in &needs {
+            role(&mut lowering, (own, requirement), (&key, &spec), &apps);
+        }
+        lowering.add(&key, &Server, &spec, !spec.resources.is_empty());
     }
     lowering.finish()
+}
+
+/// The part of a key that names the server: `server/<host>`, both halves valid in a key.
+fn host_part(server: &ResourceKey) -> &str {
+    server.as_str().strip_prefix("server/").unwrap_or_else(|| server.as_str())
 }
 
 /// What a server is prepared with.
@@ -98,17 +125,26 @@ fn prepare(
     lowering: &mut Lowering<'_>,
     server: &ResourceKey,
     spec: &ServerSpec,
+    needs: &[(ResourceKey, &ResourceRequirement)],
     requirements: &Requirements,
 ) {
-    // `server/<host>`, both halves valid in a key.
-    let name = server.as_str().strip_prefix("server/").unwrap_or_else(|| server.as_str());
+    let name = host_part(server);
     let key = |kind: &str| resource_key(&format!("{kind}/{name}"));
     let host = spec.host.clone();
     let mut packages = GROUND.packages.all.clone();
-    if spec.runs_app {
-        packages.extend(GROUND.packages.app.iter().cloned());
+    for (_, requirement) in needs {
+        packages.extend(match requirement.resource.as_str() {
+            "postgres" => tuning::KNOWN.packages.clone(),
+            "redis" => redis::KNOWN.packages.clone(),
+            _ => Vec::new(),
+        });
     }
     lowering.add(&key("packages"), &Packages, &PackagesSpec { host: host.clone(), packages }, false);
+    let ports = if spec.runs_app { GROUND.ports.clone() } else { BTreeSet::new() };
+    if spec.runs_app || !needs.is_empty() {
+        lowering.add(&key("firewall"), &Firewall, &FirewallSpec { host: host.clone(), ports }, false);
+        lowering.after(&key("firewall"), &key("packages"));
+    }
     if !spec.runs_app {
         return;
     }
@@ -122,17 +158,86 @@ fn prepare(
     if requirements.data_volume {
         folders("data", &GROUND.data, true);
     }
-    let firewall = FirewallSpec { host: host.clone(), ports: GROUND.ports.clone() };
-    lowering.add(&key("firewall"), &Firewall, &firewall, false);
-    lowering.after(&key("firewall"), &key("packages"));
+}
+
+/// A database or a cache on its server, and its backups.
+fn role(
+    lowering: &mut Lowering<'_>,
+    (key, requirement): (&ResourceKey, &ResourceRequirement),
+    (server, spec): (&ResourceKey, &ServerSpec),
+    apps: &[ResourceKey],
+) {
+    let host = spec.host.clone();
+    let name: String = requirement.name.as_str().to_ascii_lowercase().replace('.', "-");
+    if !is_role_name(&name) {
+        let message = format!("`{}` cannot name a server: at most 40 characters", requirement.name);
+        let unusable = rules::RESOURCE_UNUSABLE.diagnostic(message).help("rename the dependency");
+        return lowering.say_of(&requirement.name, unusable);
+    }
+    // Where the app runs on this server alone, nobody else is let in.
+    let apart = apps.iter().any(|app| app != server);
+    let address: Option<Input<String>> = apart.then(|| output(server, "address"));
+    let clients: Vec<Input<String>> =
+        apps.iter().filter(|_| apart).map(|app| output(app, "address")).collect();
+    let alone = !spec.runs_app;
+    let infrastructure = &lowering.options().infrastructure;
+    let of = match requirement.resource.as_str() {
+        "postgres" => {
+            let app = lowering.stack().app.as_str().replace('-', "_");
+            let database = requirement.database.clone().unwrap_or_else(|| format!("vrooli_{app}"));
+            let extensions: BTreeSet<String> = requirement.extensions.iter().cloned().collect();
+            if let Some(bad) = [&database].into_iter().chain(&extensions).find(|name| !is_sql_name(name)) {
+                let message =
+                    format!("`{bad}` cannot name a database here: letters, digits, `_` and `-`, 63 at most");
+                let unusable = rules::RESOURCE_UNUSABLE.diagnostic(message).help("change it in the manifest");
+                return lowering.say_of(&requirement.name, unusable);
+            }
+            let asked = infrastructure.database.as_ref().and_then(|config| config.version.clone());
+            let version = asked.or_else(|| requirement.version.clone());
+            let spec = PostgresSpec {
+                host: host.clone(),
+                name: name.clone(),
+                database: database.clone(),
+                version,
+                extensions,
+                alone,
+                address,
+                clients,
+            };
+            lowering.add(key, &Postgres, &spec, true);
+            (BackupOf::Postgres, Some(database))
+        }
+        "redis" => {
+            let spec = RedisSpec {
+                host: host.clone(),
+                name: name.clone(),
+                persistence: Persistence::default(),
+                alone,
+                address,
+                clients,
+            };
+            // As everywhere: what a cache holds can be made again.
+            lowering.add(key, &Redis, &spec, false);
+            (BackupOf::Redis, None)
+        }
+        _ => return,
+    };
+    let packages = resource_key(&format!("packages/{}", host_part(server)));
+    lowering.after(key, &packages);
+    let (keep, schedule) = (backup::KNOWN.keep, backup::KNOWN.schedule.clone());
+    let own = resource_key(&format!("backup/{name}"));
+    let backup = BackupSpec { host, name, of: of.0, database: of.1, keep, schedule };
+    lowering.add(&own, &Backup, &backup, true);
+    lowering.after(&own, &packages);
 }
 
 /// The servers of the manifest, those that cannot be used left out.
-fn servers(lowering: &mut Lowering<'_>) -> Vec<(ResourceKey, ServerSpec)> {
+fn servers<'a>(lowering: &mut Lowering<'_>) -> Vec<Placed<'a>> {
     let mut servers = Vec::new();
     for (index, config) in lowering.options().infrastructure.servers.iter().enumerate() {
         let pointer = format!("/infrastructure/servers/{index}");
-        servers.extend(server(lowering, &pointer, config));
+        let server = server(lowering, &pointer, config);
+        servers.extend(server.map(|(key, spec)| Placed { key, spec, needs: Vec::new() }));
     }
     servers
 }
@@ -153,7 +258,7 @@ fn server(
         lowering.say_at(&format!("{pointer}/host"), diagnostic);
         return None;
     };
-    let Some(role) = role(&config.role) else {
+    let Some(role) = host::role(&config.role) else {
         let diagnostic = unknown(rules::SERVER_ROLE, "role of a server", &config.role, roles());
         lowering.say_at(&format!("{pointer}/role"), diagnostic);
         return None;
@@ -223,19 +328,38 @@ mod tests {
         ]);
         let (stack, said) = lowered(servers, postgres()).into_result().unwrap();
         assert!(said.is_empty(), "{said:?}");
-        let resource = &stack.resources[&ResourceKey::new("server/db.example.com").unwrap()];
-        assert_eq!(resource.spec["resources"], json!(["postgres"]));
-        assert!(resource.holds_data);
+        let resource = |key: &str| &stack.resources[&ResourceKey::new(key).unwrap()];
+        assert_eq!(resource("server/db.example.com").spec["resources"], json!(["postgres"]));
+        assert!(resource("server/db.example.com").holds_data);
+        let database = resource("database/postgres");
+        assert!(database.holds_data && database.spec["alone"] == true, "{database:?}");
+        assert_eq!(database.spec["database"], "vrooli_a");
+        assert_eq!(database.spec["address"], json!({ "$ref": "server/db.example.com", "output": "address" }));
+        // The servers of the app may connect, and nobody else.
+        assert_eq!(
+            database.spec["clients"],
+            json!([{ "$ref": "server/s1.example.com", "output": "address" }])
+        );
+        assert_eq!(resource("backup/postgres").spec["database"], "vrooli_a");
+        assert_eq!(resource("firewall/db.example.com").spec["ports"], json!([]));
+        let packages = &resource("packages/db.example.com").spec["packages"];
+        assert!(packages.as_array().unwrap().contains(&json!("postgresql")), "{packages}");
+        for one in stack.resources.values() {
+            let kind = crate::kinds::all().into_iter().find(|kind| kind.kind() == one.kind).unwrap();
+            kind.check(&one.spec).unwrap();
+        }
 
         let servers = json!([{ "host": "s1.example.com", "role": "web", "monthly_usd": "0" }]);
         let (stack, said) = lowered(servers, postgres()).into_result().unwrap();
         assert_eq!(said[0].code, rules::ADDED);
         let keys: Vec<&str> = stack.resources.keys().map(ResourceKey::as_str).collect();
-        assert_eq!(
-            keys,
-            ["directories", "firewall", "packages", "server", "user"]
-                .map(|kind| format!("{kind}/s1.example.com"))
-        );
+        let host = ["directories", "firewall", "packages", "server", "user"];
+        let mut wanted = host.map(|kind| format!("{kind}/s1.example.com")).to_vec();
+        wanted.extend(["backup/postgres", "database/postgres"].map(ToOwned::to_owned));
+        wanted.sort();
+        assert_eq!(keys, wanted);
+        let database = &stack.resources[&ResourceKey::new("database/postgres").unwrap()];
+        assert_eq!((&database.spec["address"], &database.spec["clients"]), (&json!(null), &json!(null)));
         let firewall = &stack.resources[&ResourceKey::new("firewall/s1.example.com").unwrap()];
         assert_eq!(firewall.spec["ports"], json!([80, 443]));
     }

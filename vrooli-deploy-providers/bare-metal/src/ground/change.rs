@@ -15,6 +15,8 @@ pub(crate) enum Verb {
     Create,
     Update,
     Delete,
+    /// What it holds is put back; how it is stays.
+    Restore,
 }
 
 /// One change of one resource.
@@ -62,6 +64,7 @@ impl Asker {
                 Verb::Create => "create",
                 Verb::Update => "update",
                 Verb::Delete => "delete",
+                Verb::Restore => "restore",
             };
             let number = number.to_string();
             line(&["change", &number, change.kind, verb, change.key.as_str(), &change.begun, &change.done]);

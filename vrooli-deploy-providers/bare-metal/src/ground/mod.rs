@@ -15,16 +15,22 @@ mod prepared;
 mod queue;
 mod record;
 #[cfg(feature = "native")]
+mod restore;
+#[cfg(feature = "native")]
 mod servers;
 mod survey;
+mod written;
 
 #[cfg(feature = "native")]
 pub(crate) use change::{Change, Verb};
 #[cfg(feature = "native")]
 pub(crate) use on_host::OnHost;
 pub(crate) use place::Place;
-pub(crate) use prepared::Prepared;
+pub(crate) use prepared::{Making, Prepared};
 pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
+pub use restore::{BackupFile, Restored};
+#[cfg(feature = "native")]
 pub use servers::Servers;
-pub use survey::{FirewallWay, FolderSeen, HostSurvey, UserSeen};
+pub use survey::{FileSeen, FirewallWay, FolderSeen, HostSurvey, RoleSeen, UserSeen};
+pub(crate) use written::{PORT, Written, differences};

@@ -1,6 +1,7 @@
 //! The native half of every kind that is prepared on a host.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize as _;
@@ -12,7 +13,7 @@ use vrooli_deploy_core::provider::{
     Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
-use super::{Change, HostSurvey, Place, Prepared, Progress, RecordedResource, Servers, Verb};
+use super::{Change, HostSurvey, Making, Place, Prepared, Progress, RecordedResource, Servers, Verb};
 use crate::host::HostName;
 
 /// A kind with its handler.
@@ -111,6 +112,22 @@ where
             spec: spec.clone(),
         };
         let queue = servers.queue(&host);
+        let coming = queue.coming();
+        let seen = if K::LOOKS { queue.last_seen(cx).await? } else { Arc::default() };
+        let (items, password) = if K::PASSWORD {
+            // The store waits for its disk, and digests take their time: others go on meanwhile.
+            let kept = servers.password(&cx.stack, key);
+            let (want, place) = (want.clone(), place.clone());
+            let made = tokio::task::spawn_blocking(move || -> Result<_> {
+                let password = kept()?;
+                let making = Making { place: &place, seen: &seen, password: Some(&password) };
+                let items = K::items_there(&want, &making)?;
+                Ok((items, Some(password)))
+            });
+            made.await.map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))??
+        } else {
+            (K::items_there(want, &Making { place: &place, seen: &seen, password: None })?, None)
+        };
         let mut ready = recorded(Progress::Ready);
         let mut begun = recorded(if verb == Verb::Create { Progress::Creating } else { Progress::Changing });
         if verb == Verb::Update && cx.token.is_none() {
@@ -128,11 +145,15 @@ where
             key: key.clone(),
             begun: line(&begun)?,
             done: line(&ready)?,
-            items: K::items(want, &place),
+            items,
         };
-        let survey = queue.change(cx, change).await?;
+        let survey = queue.change(cx, change, Some(coming)).await?;
         let observed = K::observe(want, &place, &survey);
-        Ok(Created::Read { id, observed, secrets: BTreeMap::new() })
+        let secrets = password.iter().flat_map(|password| K::secrets(&observed, password));
+        let named =
+            |(name, secret)| Ok((OutputName::new(name).map_err(|error| refuse(error.to_string()))?, secret));
+        let secrets = secrets.map(named).collect::<Result<_>>()?;
+        Ok(Created::Read { id, observed, secrets })
     }
 }
 
@@ -226,8 +247,9 @@ where
         Self::owned(queue.name(), cx, &survey)?;
         let Some(recorded) = self.recorded(&survey, key) else { return Ok(()) };
         let place = Place::of(&cx.stack);
+        let making = Making { place: &place, seen: &survey, password: None };
         let items = match serde_json::from_value::<K::Plain>(recorded.spec.clone()) {
-            Ok(want) if K::check(&want, &place).is_ok() => K::items(&want, &place),
+            Ok(want) if K::check(&want, &place).is_ok() => K::items_there(&want, &making)?,
             _ => {
                 return Err(ProviderError::new(
                     ErrorKind::Conflict,
@@ -245,6 +267,6 @@ where
             done: String::new(),
             items,
         };
-        queue.change(cx, change).await.map(drop)
+        queue.change(cx, change, None).await.map(drop)
     }
 }

@@ -1,6 +1,6 @@
 //! One host: changes that are waiting at the same time are made in one round trip.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, ProviderError, Result};
 
-use super::change::{Answer, Asker, Change, Refused, answers, refused};
+use super::change::{Answer, Asker, Change, Refused, Verb, answers, refused};
 use super::{HostSurvey, Place, hold};
 use crate::facts::Lines;
 use crate::host::HostName;
@@ -19,10 +19,12 @@ use crate::remote::{Held, Phase, RemoteError, RemoteExec as _, SshHost};
 const FRESH: Duration = Duration::from_secs(1);
 /// So long it is waited for changes that come together.
 const TOGETHER: Duration = Duration::from_millis(5);
+/// And so often for those that are being got ready.
+const MOST_WAITS: u32 = 400;
 /// How long a change may wait for another one's script to end, and take itself.
 const LIMIT: Duration = Duration::from_secs(12 * 60);
-/// The same where packages are installed.
-const LIMIT_OF_PACKAGES: Duration = Duration::from_secs(30 * 60);
+/// The same where packages are installed, or data are saved and restored.
+const LONG_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What a change came to: the host as it is after it.
 type Outcome = Result<Arc<HostSurvey>>;
@@ -49,11 +51,35 @@ pub(super) struct HostQueue {
     queue: Mutex<Queue>,
     seen: AsyncMutex<Option<(Instant, StackId, Arc<HostSurvey>)>>,
     lease: AsyncMutex<Option<(StackId, u64, Held)>>,
+    /// Changes that are being got ready.
+    coming: Arc<AtomicUsize>,
+}
+
+/// Says that a change is being got ready, until it is dropped: what is ready waits for it a moment.
+#[derive(Debug)]
+pub(super) struct Coming(Arc<AtomicUsize>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl HostQueue {
     pub(super) fn new(host: Arc<SshHost>) -> Self {
-        Self { host, queue: Mutex::default(), seen: AsyncMutex::default(), lease: AsyncMutex::default() }
+        Self {
+            host,
+            queue: Mutex::default(),
+            seen: AsyncMutex::default(),
+            lease: AsyncMutex::default(),
+            coming: Arc::default(),
+        }
+    }
+
+    /// Says that a change will come.
+    pub(super) fn coming(&self) -> Coming {
+        self.coming.fetch_add(1, Ordering::SeqCst);
+        Coming(Arc::clone(&self.coming))
     }
 
     pub(super) fn name(&self) -> &HostName {
@@ -70,7 +96,11 @@ impl HostQueue {
             return Ok(Arc::clone(survey));
         }
         let Place { name, user, .. } = Place::of(stack);
-        let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_survey.sh"));
+        let script = concat!(
+            include_str!("../scripts/host.sh"),
+            include_str!("../scripts/roles.sh"),
+            include_str!("../scripts/host_survey.sh")
+        );
         let phase = Phase::new("survey", script).as_root().with_input(format!("{name}\n{user}\n"));
         let run = self.host.run(&phase, &cx.cancellation);
         let output = match tokio::time::timeout_at(cx.deadline.into(), run).await {
@@ -109,7 +139,12 @@ impl HostQueue {
     }
 
     /// Makes a change, with all others that wait at the same time.
-    pub(super) async fn change(self: &Arc<Self>, cx: &OpCtx, change: Change) -> Outcome {
+    pub(super) async fn change(
+        self: &Arc<Self>,
+        cx: &OpCtx,
+        change: Change,
+        coming: Option<Coming>,
+    ) -> Outcome {
         let (answer, mut told) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let start = {
@@ -118,6 +153,7 @@ impl HostQueue {
             queue.waiting.push(waiting);
             !std::mem::replace(&mut queue.working, true)
         };
+        drop(coming);
         if start {
             tokio::spawn(Arc::clone(self).work());
         }
@@ -138,6 +174,12 @@ impl HostQueue {
     async fn work(self: Arc<Self>) {
         loop {
             tokio::time::sleep(TOGETHER).await;
+            for _ in 0..MOST_WAITS {
+                if self.coming.load(Ordering::SeqCst) == 0 {
+                    break;
+                }
+                tokio::time::sleep(TOGETHER).await;
+            }
             let first = {
                 let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 queue.waiting.retain(|waiting| !waiting.answer.is_closed());
@@ -196,9 +238,19 @@ impl HostQueue {
         }
         let mut seen = self.seen.lock().await;
         *seen = None;
-        let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_change.sh"));
-        let packages = changes.iter().any(|change| change.kind == "packages");
-        let limit = if packages { LIMIT_OF_PACKAGES } else { LIMIT };
+        let script = concat!(
+            include_str!("../scripts/host.sh"),
+            include_str!("../scripts/roles.sh"),
+            include_str!("../scripts/roles_change.sh"),
+            include_str!("../scripts/host_change.sh")
+        );
+        // Data are as many as they are.
+        let long = |change: &&Change| {
+            change.kind == "packages"
+                || (matches!(change.verb, Verb::Restore | Verb::Delete)
+                    && matches!(change.kind, "postgres" | "backup"))
+        };
+        let limit = if changes.iter().any(long) { LONG_LIMIT } else { LIMIT };
         let phase =
             Phase::new("change", script).as_root().within(limit).with_input(Asker::new(cx).input(&changes));
         let output = match self.host.run(&phase, &Cancellation::new()).await {
@@ -233,6 +285,8 @@ impl HostQueue {
     fn failed(&self, change: &Change, status: i32, words: &str) -> ProviderError {
         /// By which the script says that something was there before.
         const TAKEN: i32 = 17;
+        /// By which it says that there is no such backup.
+        const NO_BACKUP: i32 = 18;
         let full = words.contains("No space left") || words.contains("Disk quota");
         let (kind, code, help) = match status {
             TAKEN => (
@@ -240,6 +294,7 @@ impl HostQueue {
                 rules::HOST_TAKEN,
                 "rename or remove it there, or deploy the app under another name (`--name`)",
             ),
+            NO_BACKUP => (ErrorKind::NotFound, rules::NO_BACKUP, "choose one that is there"),
             _ if full => (
                 ErrorKind::Quota,
                 rules::HOST_NO_ROOM,

@@ -9,8 +9,13 @@ use vrooli_deploy_core::provider::{ErrorKind, OpCtx, PhysicalId, ProviderError, 
 
 use super::HostSurvey;
 use super::queue::HostQueue;
+use vrooli_deploy_core::secrets::{Secret, SecretError, SecretStore, generate};
+
 use crate::host::HostName;
 use crate::remote::{RemoteError, RoundTrips, SshConnections, SshOptions};
+
+/// Letters and digits: nothing in it needs escaping in a URL.
+const PASSWORD_LENGTH: usize = 32;
 
 /// The servers of a stack: what the handlers of its kinds work with.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub struct Servers {
     places: BTreeMap<ResourceKey, HostName>,
     /// Those to ask for what there is.
     known: Mutex<BTreeSet<HostName>>,
+    /// Where passwords of servers are kept.
+    secrets: Arc<dyn SecretStore>,
 }
 
 impl Servers {
@@ -33,6 +40,7 @@ impl Servers {
         state: &Path,
         options: SshOptions,
         resources: &[(ResourceKey, Value)],
+        secrets: Arc<dyn SecretStore>,
     ) -> std::result::Result<Self, RemoteError> {
         let connections = SshConnections::open(&state.join("hosts"), options)?;
         let place = |(key, spec): &(ResourceKey, Value)| {
@@ -42,7 +50,7 @@ impl Servers {
         // What is wanted comes first and says where, if a server has got another name.
         let places: BTreeMap<_, _> = resources.iter().rev().filter_map(place).collect();
         let known = resources.iter().filter_map(place).map(|(_, host)| host).collect();
-        Ok(Self { connections, queues: Mutex::default(), places, known: Mutex::new(known) })
+        Ok(Self { connections, queues: Mutex::default(), places, known: Mutex::new(known), secrets })
     }
 
     /// What was asked of all servers together.
@@ -56,6 +64,31 @@ impl Servers {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(HostQueue::new(self.connections.host(host)));
         Arc::clone(queues.entry(host.clone()).or_insert_with(new))
+    }
+
+    /// Gets the password of a resource, in a thread that may wait: the one that is kept, else a new one,
+    /// which is kept from then on.
+    pub(super) fn password(
+        &self,
+        stack: &StackId,
+        key: &ResourceKey,
+    ) -> impl FnOnce() -> Result<Secret<String>> + Send + 'static {
+        let (secrets, path) = (Arc::clone(&self.secrets), format!("{stack}/{key}/password"));
+        let failed = |error: SecretError| {
+            let kind = match error {
+                SecretError::Key { .. } => ErrorKind::Auth,
+                _ => ErrorKind::Unexpected,
+            };
+            ProviderError::new(kind, error.to_string()).with_source(error)
+        };
+        move || {
+            if let Some(kept) = secrets.latest(&path).map_err(failed)? {
+                return secrets.get(&kept).map_err(failed);
+            }
+            let password = generate(PASSWORD_LENGTH).map_err(failed)?;
+            secrets.put(&path, &password).map_err(failed)?;
+            Ok(password)
+        }
     }
 
     /// Where a resource is: its id says so, else what was said of its key, else the key itself.

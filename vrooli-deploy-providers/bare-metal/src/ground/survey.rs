@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub struct HostSurvey {
     pub record: Option<HostRecord>,
     /// Versions of the packages that it wants and that are installed.
     pub packages: BTreeMap<String, String>,
+    /// Those of them that are older than when they were last seen to.
+    pub older: BTreeSet<String>,
     /// Its user.
     pub user: Option<UserSeen>,
     /// Its folder and those in it, by path.
@@ -24,6 +27,54 @@ pub struct HostSurvey {
     pub open: BTreeSet<u16>,
     /// Do our rules outlast a boot?
     pub lasts: bool,
+    /// Ports that it lets in from one address each.
+    pub open_from: BTreeSet<(u16, String)>,
+    /// Its memory in bytes, or what it is allowed of it.
+    pub memory: u64,
+    /// Its address, the one that others of a private network reach it at before any other.
+    pub address: Option<String>,
+    /// Versions of PostgreSQL that are installed.
+    pub postgres: BTreeSet<u32>,
+    /// Servers and backups that stand there for the stack, by what we call them.
+    pub roles: BTreeMap<String, RoleSeen>,
+    /// Files that we wrote for them.
+    pub files: BTreeMap<String, FileSeen>,
+}
+
+/// A server or a backup that was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoleSeen {
+    /// What was written down when it was made: name, value.
+    pub made: BTreeMap<String, String>,
+    /// How it is: name, values.
+    pub live: BTreeMap<String, Vec<String>>,
+}
+
+impl RoleSeen {
+    /// Was that said of it?
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as below"))]
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.live.contains_key(name)
+    }
+
+    /// The one value of a name.
+    #[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as below"))]
+    pub(crate) fn live(&self, name: &str) -> Option<&str> {
+        self.live.get(name)?.first().map(String::as_str)
+    }
+}
+
+/// A file that was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileSeen {
+    /// `640`.
+    pub mode: String,
+    /// Whose.
+    pub owner: String,
+    /// Whose group.
+    pub group: String,
+    /// Its lines, blanks at their ends aside.
+    pub lines: Vec<String>,
 }
 
 /// A user that was seen.
@@ -92,6 +143,7 @@ impl HostSurvey {
         Ok(Self {
             record,
             packages,
+            older: lines.all("older").map(ToOwned::to_owned).collect(),
             user: lines.get("user").and_then(user),
             folders,
             firewall: match lines.get("firewall") {
@@ -102,8 +154,64 @@ impl HostSurvey {
             },
             open: lines.all("open").filter_map(|port| port.parse().ok()).collect(),
             lasts: lines.get("lasts").is_some(),
+            open_from: lines
+                .all("from")
+                .filter_map(|line| line.split_once(' '))
+                .filter_map(|(port, address)| Some((port.parse().ok()?, address.to_owned())))
+                .collect(),
+            memory: lines.get("memory").and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024,
+            address: address(lines),
+            postgres: lines.all("postgres").filter_map(|major| major.parse().ok()).collect(),
+            roles: roles(lines),
+            files: files(lines),
         })
     }
+}
+
+/// The first address of a private network, else the first.
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as above"))]
+fn address(lines: &Lines<'_>) -> Option<String> {
+    let all: Vec<IpAddr> = lines.all("address").filter_map(|text| text.parse().ok()).collect();
+    let private = |address: &&IpAddr| match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    };
+    all.iter().find(private).or_else(|| all.first()).map(ToString::to_string)
+}
+
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as above"))]
+fn roles(lines: &Lines<'_>) -> BTreeMap<String, RoleSeen> {
+    let mut roles: BTreeMap<String, RoleSeen> = BTreeMap::new();
+    let parts = |line: &str| {
+        let mut words = line.splitn(3, ' ').map(ToOwned::to_owned);
+        Some((words.next()?, words.next()?, words.next().unwrap_or_default()))
+    };
+    for (id, name, value) in lines.all("made").filter_map(parts) {
+        roles.entry(id).or_default().made.insert(name, value);
+    }
+    for (id, name, value) in lines.all("live").filter_map(parts) {
+        roles.entry(id).or_default().live.entry(name).or_default().push(value);
+    }
+    roles
+}
+
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as above"))]
+fn files(lines: &Lines<'_>) -> BTreeMap<String, FileSeen> {
+    let mut files: BTreeMap<String, FileSeen> = BTreeMap::new();
+    for line in lines.all("file") {
+        if let [mode, owner, group, path] = line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            let own = |text: &str| text.to_owned();
+            let file = FileSeen { mode: own(mode), owner: own(owner), group: own(group), lines: Vec::new() };
+            files.insert(own(path), file);
+        }
+    }
+    for line in lines.all("text") {
+        let (path, text) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some(file) = files.get_mut(path) {
+            file.lines.push(text.trim().to_owned());
+        }
+    }
+    files
 }
 
 /// A line of `passwd`.
@@ -131,6 +239,15 @@ mod tests {
         assert_eq!(seen.folders["/var/lib/vrooli-deploy/apps/shop.default"].group, "vd-shop");
         assert_eq!((seen.firewall, seen.lasts), (FirewallWay::Own, true));
         assert_eq!(seen.open.into_iter().collect::<Vec<_>>(), [22, 443]);
+        let text = "memory\t2048\naddress\t203.0.113.7\naddress\t10.0.0.7\npostgres\t15\nfrom\t5433 10.0.0.8\n\
+            made\tpostgres-main port 5433\nlive\tpostgres-main extension vector\n\
+            file\t640 postgres postgres /etc/a.conf\ntext\t/etc/a.conf port = 5433\ntext\t/etc/a.conf \n";
+        let seen = HostSurvey::read(&Lines::new(text)).unwrap();
+        assert_eq!((seen.memory, seen.address.as_deref()), (2048 * 1024, Some("10.0.0.7")));
+        assert_eq!(seen.open_from, BTreeSet::from([(5433, "10.0.0.8".to_owned())]));
+        assert_eq!(seen.roles["postgres-main"].made["port"], "5433");
+        assert_eq!(seen.roles["postgres-main"].live("extension"), Some("vector"));
+        assert_eq!(seen.files["/etc/a.conf"].lines, ["port = 5433", ""]);
         assert_eq!(HostSurvey::read(&Lines::new("")).unwrap(), HostSurvey::default());
         assert!(HostSurvey::read(&Lines::new("record\t{\n")).is_err());
     }

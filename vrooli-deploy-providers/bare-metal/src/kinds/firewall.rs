@@ -119,7 +119,7 @@ mod prepared {
 
         fn look() -> Option<String> {
             // The rules are made by the same function that native runs take them from.
-            let functions = crate::render::script::looking_with("wanted_ports()", "take_table_away()");
+            let functions = crate::render::script::looking_with("wanted_from()", "take_table_away()");
             Some(format!(
                 "{}{functions}{}",
                 include_str!("rendered/firewall.look.head.sh"),

@@ -1,6 +1,7 @@
 //! `bare-metal.packages`: packages of the system that are installed for a stack.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,32 @@ pub struct PackagesObserved {
     pub host: String,
     /// Those that are recorded and installed, and their versions.
     pub packages: BTreeMap<String, String>,
+    /// Those that are older than when they were last seen to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub older: BTreeSet<String>,
 }
+
+/// What a package would start by itself when it is installed, and how it is kept from that.
+#[derive(Debug, Default, Deserialize)]
+struct Quiet {
+    /// A unit that is not to be started, if any.
+    #[serde(default)]
+    unit: String,
+    /// A file that keeps it from that, if any, and what stands in it.
+    #[serde(default)]
+    file: String,
+    #[serde(default)]
+    text: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Knowledge {
+    quiet: BTreeMap<String, Quiet>,
+}
+
+static QUIET: LazyLock<BTreeMap<String, Quiet>> = LazyLock::new(|| {
+    serde_json::from_str::<Knowledge>(include_str!("../../data/ground.json")).unwrap_or_default().quiet
+});
 
 impl ResourceKindDef for Packages {
     type Spec<F: Form> = PackagesSpec;
@@ -49,6 +75,7 @@ impl ResourceKindDef for Packages {
         Diff::new()
             .replace("host", *host != have.host)
             .update("packages", !packages.iter().eq(have.packages.keys()))
+            .update("versions", !have.older.is_empty())
             .done()
     }
     fn bill(&self, _: &PackagesSpec) -> Vec<BillItem> {
@@ -66,7 +93,7 @@ impl ResourceKindDef for Packages {
 }
 
 mod prepared {
-    use super::{Packages, PackagesObserved, PackagesSpec};
+    use super::{Packages, PackagesObserved, PackagesSpec, QUIET, Quiet};
     use crate::ground::{HostSurvey, Place, Prepared};
     use crate::render::Rendered;
 
@@ -82,10 +109,25 @@ mod prepared {
             "packages".to_owned()
         }
         fn items(want: &PackagesSpec, _: &Place) -> Vec<Vec<String>> {
-            want.packages.iter().map(|name| vec![name.clone()]).collect()
+            let item = |name: &String| {
+                let quiet = QUIET.get(name);
+                let word =
+                    |word: fn(&Quiet) -> &String| quiet.map_or_else(String::new, |quiet| word(quiet).clone());
+                vec![
+                    name.clone(),
+                    word(|quiet| &quiet.unit),
+                    word(|quiet| &quiet.file),
+                    word(|quiet| &quiet.text),
+                ]
+            };
+            want.packages.iter().map(item).collect()
         }
         fn observe(want: &PackagesSpec, _: &Place, seen: &HostSurvey) -> PackagesObserved {
-            PackagesObserved { host: want.host.clone(), packages: seen.packages.clone() }
+            PackagesObserved {
+                host: want.host.clone(),
+                packages: seen.packages.clone(),
+                older: seen.older.clone(),
+            }
         }
         fn check(want: &PackagesSpec, _: &Place) -> Result<(), String> {
             // As Debian's policy has it: lower-case letters, digits, `+`, `-`, `.`.
@@ -105,9 +147,18 @@ mod prepared {
     }
 
     impl Rendered for Packages {
-        const FIELDS: &'static [&'static str] = &["name"];
+        const FIELDS: &'static [&'static str] = &["name", "unit", "file", "text"];
         const TASKS: &'static str = include_str!("rendered/packages.yml");
         const DIFFERS: &'static str = include_str!("rendered/packages.sh");
+
+        fn look() -> Option<String> {
+            let functions = crate::render::script::looking_with("is_installed()", "list_installed()");
+            Some(format!(
+                "{}{functions}{}",
+                include_str!("rendered/packages.look.head.sh"),
+                include_str!("rendered/packages.look.sh")
+            ))
+        }
     }
 }
 
@@ -127,6 +178,12 @@ mod tests {
         let changed = Change::InPlace(vec!["packages".to_owned()]);
         assert_eq!(diff(json!({ "curl": "7", "nftables": "1" })), Change::None);
         assert_eq!(diff(json!({ "curl": "7" })), changed);
+        let older = json!({ "host": "a", "packages": { "curl": "7", "nftables": "1" }, "older": ["curl"] });
+        assert_eq!(
+            AnyKind::diff(&Packages, &want, &older).unwrap(),
+            Change::InPlace(vec!["versions".to_owned()])
+        );
+        assert!(QUIET.contains_key("postgresql") && QUIET.contains_key("redis-server"));
         assert_eq!(diff(json!({ "curl": "7", "nftables": "1", "jq": "1" })), changed);
     }
 }

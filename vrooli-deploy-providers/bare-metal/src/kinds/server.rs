@@ -43,6 +43,9 @@ pub struct ServerObserved {
     pub runs_app: bool,
     /// Resources of the app that it runs.
     pub resources: Vec<String>,
+    /// Its address, one of a private network before any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 impl ResourceKindDef for Server {
@@ -53,7 +56,7 @@ impl ResourceKindDef for Server {
         super::kind_name("bare-metal.server")
     }
     fn output_names(&self) -> &'static [&'static str] {
-        &["host"]
+        &["host", "address"]
     }
     fn diff(&self, want: &ServerSpec, have: &ServerObserved) -> Change {
         // What a server is called and costs changes nothing on it.
@@ -76,7 +79,8 @@ impl ResourceKindDef for Server {
         Ownership::HostLedger
     }
     fn outputs(&self, _: &PhysicalId, have: &ServerObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("host", have.host.clone().into())])
+        let address = have.address.as_ref().unwrap_or(&have.host);
+        super::outputs([("host", have.host.clone().into()), ("address", address.clone().into())])
     }
 }
 
@@ -98,12 +102,13 @@ mod prepared {
         fn items(_: &ServerSpec, _: &Place) -> Vec<Vec<String>> {
             Vec::new()
         }
-        fn observe(want: &ServerSpec, _: &Place, _: &HostSurvey) -> ServerObserved {
+        fn observe(want: &ServerSpec, _: &Place, seen: &HostSurvey) -> ServerObserved {
             // The record is all there is of it.
             ServerObserved {
                 host: want.host.clone(),
                 runs_app: want.runs_app,
                 resources: want.resources.clone(),
+                address: seen.address.clone(),
             }
         }
         fn check(_: &ServerSpec, _: &Place) -> Result<(), String> {

@@ -3,6 +3,7 @@ home=/var/lib/vrooli-deploy
 record=$home/host-record
 packages=$home/packages
 walls=$home/firewall
+roles=$home/roles
 run=/run/vrooli-deploy
 table=vrooli_deploy
 unit=vrooli-deploy-firewall.service
@@ -22,6 +23,12 @@ others_filter() {
     command -v iptables >/dev/null && iptables -S INPUT 2>/dev/null | grep -Eq 'DROP|REJECT|-j '
 }
 ufw_allowed() { ufw status 2>/dev/null | sed -n 's/^\([0-9][0-9]*\)\(\/tcp\)\{0,1\}  *ALLOW  *Anywhere.*/\1/p'; }
+# Ports that are open to one address: port, address.
+ufw_allows_from() { ufw status 2>/dev/null | sed -n 's/^\([0-9][0-9]*\)\/tcp  *ALLOW  *\([0-9a-f][0-9a-f.:]*\).*/\1 \2/p'; }
+table_allows_from() {
+    nft list chain inet "$table" input 2>/dev/null |
+        sed -n 's/^[[:space:]]*ip6\{0,1\} saddr \([0-9a-f.:]*\) tcp dport \([0-9]*\) accept.*/\2 \1/p'
+}
 table_allows() {
     nft list chain inet "$table" input 2>/dev/null | sed -n 's/^[[:space:]]*tcp dport \(.*\) accept.*/\1/p' | tr -cs 0-9 '\n'
 }
@@ -45,16 +52,24 @@ survey() {
         name=${wanted#"$packages/"}
         names="$names ${name%%/*}"
     done
+    for name in $names; do
+        was=$(cat "$packages/$name/version" 2>/dev/null)
+        is=$(dpkg-query -W -f='${Version}' "$name" 2>/dev/null)
+        if [ -n "$was" ] && [ "$is" != "$was" ] && dpkg --compare-versions "$is" lt "$was"; then say older "$name"; fi
+    done
     # shellcheck disable=SC2086 # names of packages
     [ -z "$names" ] || dpkg-query -W -f='package\t${Package} ${Version} ${db:Status-Status}\n' $names 2>/dev/null
     say user "$(getent passwd "$user")"
     find "$home/apps/$stack" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
+    survey_roles
     [ -d "$walls" ] || return 0
     if ufw_is_on; then
         say firewall ufw
+        ufw_allows_from | while read -r line; do say from "$line"; done
         for port in $(ufw_allowed); do say open "$port"; done
     elif has_table; then
         say firewall own
+        table_allows_from | while read -r line; do say from "$line"; done
         for port in $(table_allows); do say open "$port"; done
         [ ! -L "/etc/systemd/system/sysinit.target.wants/$unit" ] || say lasts yes
     elif others_filter; then

@@ -1,5 +1,6 @@
 # Does what is asked, one after the other, each by itself; then looks. Reads who asks, then for each
-# change a head, its items and `end`. Data are only ever arguments. After host.sh.
+# change a head, its items and `end`. Data are only ever arguments. After host.sh
+# and the others' functions.
 split=$(printf '\037')
 read -r stack
 read -r user
@@ -68,6 +69,7 @@ unwant() {
         rm -f "$packages/$name/wanted/$stack"
         [ -z "$(ls "$packages/$name/wanted" 2>/dev/null)" ] || continue
         if [ -e "$packages/$name/ours" ]; then
+            loud "$name"
             go=$name
             for one in $(cat "$packages/$name/brought" 2>/dev/null); do
                 [ -d "$packages/$one" ] || go="$go $one"
@@ -78,14 +80,41 @@ unwant() {
         rm -rf "${packages:?}/$name"
     done
 }
+# What a package would start by itself it does not: nobody has asked for it.
+quiet() {
+    [ -n "$1$2" ] || return 0
+    if [ -n "$1" ]; then systemctl mask --quiet "$1"; fi
+    if [ -n "$2" ]; then
+        install -d -m 755 "$(dirname "$2")"
+        printf '%s\n' "$3" | replace "$2"
+        chmod 644 "$2"
+    fi
+}
+# Its own unit is the user's to start from then on.
+unmask() {
+    [ -n "$1" ] || return 0
+    systemctl unmask --quiet "$1"
+    systemctl disable --quiet --now "$1" 2>/dev/null || true
+}
+loud() {
+    rm -f "$(cat "$packages/$1/quieted" 2>/dev/null || echo "$packages/$1/quieted")"
+}
 op_packages_put() {
     command -v apt-get >/dev/null || { echo 'there is no apt-get: Debian and Ubuntu are prepared' >&2; return 1; }
-    missing=
-    for name in $(cat); do
+    missing= older=
+    while IFS=$split read -r name masked at text; do
         install -d -m 755 "$packages/$name/wanted"
         : >"$packages/$name/wanted/$stack"
-        is_installed "$name" || missing="$missing $name"
         printf '%s\n' "$name" >>"$work/wanted"
+        if is_installed "$name"; then
+            was=$(cat "$packages/$name/version" 2>/dev/null || true)
+            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$name")" lt "$was"; then older="$older $name"; fi
+            continue
+        fi
+        missing="$missing $name"
+        : >"$packages/$name/ours"
+        [ -z "$at" ] || printf '%s\n' "$at" >"$packages/$name/quieted"
+        quiet "$masked" "$at" "$text"
     done
     for wanted in "$packages"/*/wanted/"$stack"; do
         [ -e "$wanted" ] || continue
@@ -93,9 +122,17 @@ op_packages_put() {
         name=${name%%/*}
         grep -qxF "$name" "$work/wanted" || unwant "$name"
     done
+    # shellcheck disable=SC2086 # names of packages
+    [ -z "$older" ] || { get update; get install --only-upgrade --no-install-recommends $older; }
+    [ -z "$missing" ] || install_missing
+    while IFS=$split read -r name masked _; do
+        # Half done by one that was killed, too.
+        if [ -n "$masked" ] && [ -e "$packages/$name/ours" ] && [ -L "/etc/systemd/system/$masked" ]; then unmask "$masked"; fi
+        dpkg-query -W -f='${Version}\n' "$name" >"$packages/$name/version"
+    done <"$work/items"
     rm -f "$work/wanted"
-    [ -n "$missing" ] || return 0
-    for name in $missing; do : >"$packages/$name/ours"; done
+}
+install_missing() {
     sync "$packages"
     # What one that was killed left half done.
     [ -z "$(dpkg --audit)" ] || dpkg --force-confdef --force-confold --configure -a </dev/null >&2
@@ -167,6 +204,12 @@ op_directories_delete() {
     done
 }
 
+wanted_from() { cat "$roles"/*/*/from 2>/dev/null | sort -u; }
+# What was reached before we came, but for what has come to be ours.
+kept_tcp() {
+    wanted_from | cut -d ' ' -f 1 >"$work/ours"
+    grep -vxF -f "$work/ours" "$walls/kept-tcp" || true
+}
 wanted_ports() { cat "$walls"/wanted/* 2>/dev/null | sort -un; }
 # Ports that somebody listens on, from elsewhere than this machine: `t` or `u`.
 listening() {
@@ -180,10 +223,16 @@ listening() {
 joined() { sort -un | paste -s -d , -; }
 rules() {
     # Whoever logs in must always be able to: by a rule of its own, whatever becomes of the others.
-    kept=$({ cat "$walls/kept-tcp"; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | joined)
+    kept=$({ kept_tcp; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | joined)
     [ -n "$kept" ] || { echo 'nobody says on which port SSH listens' >&2; return 1; }
     wanted=$(wanted_ports | joined)
     [ -z "$wanted" ] || wanted="tcp dport { $wanted } accept"
+    from=$(wanted_from | while read -r port address; do
+        case $address in
+            *:*) printf '    ip6 saddr %s tcp dport %s accept\n' "$address" "$port" ;;
+            *) printf '    ip saddr %s tcp dport %s accept\n' "$address" "$port" ;;
+        esac
+    done)
     udp=$({ printf '68\n546\n'; cat "$walls/kept-udp"; } | joined)
     cat <<END
 table inet $table
@@ -196,6 +245,7 @@ table inet $table {
     meta l4proto != { tcp, udp } accept
     tcp dport { $kept } accept
     $wanted
+$from
     udp dport { $udp } accept
     ct state new drop
   }
@@ -228,6 +278,14 @@ take_table_away() {
     rm -f "/etc/systemd/system/$unit" "$walls/rules.nft" "$walls/kept-tcp" "$walls/kept-udp"
 }
 close_ufw() {
+    if [ -f "$walls/ufw-from" ]; then
+        cp "$walls/ufw-from" "$work/ufw-from"
+        while read -r port address; do
+            ! wanted_from | grep -qxF "$port $address" || [ -z "$(ls "$walls/wanted")" ] || continue
+            ! ufw_is_on || ufw delete allow from "$address" to any port "$port" proto tcp >/dev/null
+            sed -i "/^$port $address\$/d" "$walls/ufw-from"
+        done <"$work/ufw-from"
+    fi
     [ -f "$walls/ufw" ] || return 0
     for port in $(cat "$walls/ufw"); do
         wanted_ports | grep -qx "$port" && continue
@@ -244,6 +302,12 @@ enforce() {
             printf '%s\n' "$port" >>"$walls/ufw"
             ufw allow "$port/tcp" comment vrooli-deploy >/dev/null
         done
+        wanted_from >"$work/from"
+        while read -r port address; do
+            ufw_allows_from | grep -qxF "$port $address" && continue
+            printf '%s\n' "$port $address" >>"$walls/ufw-from"
+            ufw allow from "$address" to any port "$port" proto tcp comment vrooli-deploy >/dev/null
+        done <"$work/from"
         return 0
     fi
     # The rules of somebody else are theirs to change.
@@ -291,12 +355,15 @@ delete() {
 export DEBIAN_FRONTEND=noninteractive
 while IFS=$split read -r _ number kind verb key begun done; do
     : >"$work/items"
+    rm -f "$work/there"
     while IFS= read -r item && [ "$item" != end ]; do printf '%s\n' "$item" >>"$work/items"; done
     new=no
     grep -qsF "\"$key\":" "$file" || new=yes
     # Nothing that a change starts may hold the lock.
     case $verb in
         delete) (set -e; delete) >"$work/out" 2>"$work/words" 9>&- ;;
+        # Changes what it holds and not how it is: nothing is to be recorded.
+        restore) (set -e; "op_${kind}_restore" <"$work/items") >"$work/out" 2>"$work/words" 9>&- ;;
         *) (set -e; put) >"$work/out" 2>"$work/words" 9>&- ;;
     esac
     status=$?

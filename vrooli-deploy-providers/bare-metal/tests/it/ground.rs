@@ -1,19 +1,20 @@
 //! Hosts as resources: made, left alone, mended, given back.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use vrooli_deploy_core::configuration::Configuration;
-use vrooli_deploy_core::names::{ResourceKey, ResourceKind, StackId};
+use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind, StackId};
 use vrooli_deploy_core::provider::{
-    Cancellation, Change, Created, ErrorKind, LowerOptions, OpCtx, OpToken, OpenContext, PhysicalId,
-    Provider, ProviderError, ProviderFactory as _, Scope,
+    Cancellation, Change, Created, ErrorKind, Found, LowerOptions, OpCtx, OpToken, OpenContext, Outputs,
+    PhysicalId, Provider, ProviderError, ProviderFactory as _, Scope,
 };
 use vrooli_deploy_core::requirements::Requirements;
+use vrooli_deploy_core::secrets::SecretStore;
 use vrooli_deploy_core::stack::Stack;
 use vrooli_deploy_provider_bare_metal::BareMetalFactory;
 use vrooli_deploy_provider_bare_metal::ground::{HostRecord, Progress, Servers};
@@ -39,14 +40,16 @@ const INCARNATION: Uuid = Uuid::from_u128(12);
 
 /// One run: a provider as a command opens it.
 pub(crate) struct Session {
-    servers: Arc<Servers>,
-    provider: Arc<dyn Provider>,
-    stack: Stack,
+    pub(crate) servers: Arc<Servers>,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) stack: Stack,
     fence: u64,
     owner: Uuid,
+    /// Outputs of what was made or seen, for those that refer to it.
+    outputs: Mutex<BTreeMap<ResourceKey, Outputs>>,
 }
 
-fn stack_id(app: &str) -> StackId {
+pub(crate) fn stack_id(app: &str) -> StackId {
     serde_json::from_value(json!({ "app": app, "environment": "default" })).unwrap()
 }
 
@@ -71,39 +74,91 @@ impl Session {
     }
 
     pub(crate) fn of(rig: &Rig, stack: Stack, fence: u64, owner: Uuid) -> Self {
+        Self::with(rig, stack, fence, owner, Arc::new(NoSecrets))
+    }
+
+    pub(crate) fn with(
+        rig: &Rig,
+        stack: Stack,
+        fence: u64,
+        owner: Uuid,
+        secrets: Arc<dyn SecretStore>,
+    ) -> Self {
         let context = OpenContext {
             dir: rig.folder().join("state"),
             owner,
             stack: stack.id.clone(),
-            secrets: Arc::new(NoSecrets),
+            secrets,
             configuration: Configuration::default(),
             resources: stack.resources.iter().map(|(key, one)| (key.clone(), one.spec.clone())).collect(),
         };
         let factory = BareMetalFactory::new().with_ssh(options(rig));
         let servers = factory.servers(&context).unwrap();
         let provider = factory.provider(&servers);
-        Self { servers, provider, stack, fence, owner }
+        Self { servers, provider, stack, fence, owner, outputs: Mutex::default() }
     }
 
-    fn cx(&self) -> OpCtx {
+    pub(crate) fn cx(&self) -> OpCtx {
         let deadline = Instant::now() + Duration::from_secs(1800);
         OpCtx::new(self.stack.id.clone(), self.owner, self.fence, deadline, Cancellation::new())
             .with_incarnation(INCARNATION)
     }
 
-    fn phases(&self) -> u64 {
+    pub(crate) fn phases(&self) -> u64 {
         self.servers.round_trips().phases
+    }
+
+    fn remember(&self, kind: &ResourceKind, key: &ResourceKey, id: &PhysicalId, observed: &Value) {
+        let outputs = self.provider.kind(kind).unwrap().outputs(id, observed).unwrap();
+        self.outputs.lock().unwrap().insert(key.clone(), outputs);
+    }
+
+    /// What is wanted, references resolved as far as that is known.
+    pub(crate) fn wanted(&self, key: &ResourceKey) -> Value {
+        let outputs = self.outputs.lock().unwrap();
+        fn fill(value: &mut Value, outputs: &BTreeMap<ResourceKey, Outputs>) {
+            if let (Some(key), Some(name)) = (value["$ref"].as_str(), value["output"].as_str()) {
+                let (key, name) = (ResourceKey::new(key).unwrap(), OutputName::new(name).unwrap());
+                if let Some(found) = outputs.get(&key).and_then(|all| all.get(&name)) {
+                    *value = serde_json::to_value(found).unwrap();
+                }
+                return;
+            }
+            match value {
+                Value::Object(fields) => fields.values_mut().for_each(|value| fill(value, outputs)),
+                Value::Array(items) => items.iter_mut().for_each(|value| fill(value, outputs)),
+                _ => {}
+            }
+        }
+        let mut spec = self.stack.resources[key].spec.clone();
+        fill(&mut spec, &outputs);
+        spec
+    }
+
+    /// Looks, and remembers what others refer to.
+    async fn inventory(&self) -> Vec<(ResourceKind, Found<Value>)> {
+        let scope = Scope { stack: self.stack.id.clone(), page: None };
+        let found = self.provider.inventory(&self.cx(), &scope).await.unwrap();
+        for (kind, found) in &found {
+            self.remember(kind, &found.key, &found.id, &found.observed);
+        }
+        found
+    }
+
+    /// What is seen of one.
+    pub(crate) async fn observed(&self, key: &str) -> Value {
+        let found = self.inventory().await.into_iter().find(|(_, found)| found.key.as_str() == key);
+        found.unwrap().1.observed
     }
 
     /// What there is, and what of it differs from what is wanted.
     async fn seen(&self) -> Vec<(ResourceKey, Change)> {
-        let scope = Scope { stack: self.stack.id.clone(), page: None };
-        let found = self.provider.inventory(&self.cx(), &scope).await.unwrap();
+        let found = self.inventory().await;
         found
             .into_iter()
             .map(|(kind, found)| {
-                let want = &self.stack.resources[&found.key].spec;
-                let change = self.provider.kind(&kind).unwrap().diff(want, &found.observed).unwrap();
+                let want = self.wanted(&found.key);
+                let change = self.provider.kind(&kind).unwrap().diff(&want, &found.observed).unwrap();
                 (found.key, change)
             })
             .collect()
@@ -121,11 +176,15 @@ impl Session {
         differs.collect()
     }
 
-    async fn create(&self, key: &ResourceKey) -> Result<PhysicalId, ProviderError> {
+    pub(crate) async fn create(&self, key: &ResourceKey) -> Result<PhysicalId, ProviderError> {
         let resource = &self.stack.resources[key];
         let cx = self.cx().with_token(Some(OpToken::new(INCARNATION, key, 1)));
-        match self.provider.create(&cx, &resource.kind, key, &resource.spec).await? {
-            Created::Read { id, .. } | Created::Unread { id, .. } => Ok(id),
+        match self.provider.create(&cx, &resource.kind, key, &self.wanted(key)).await? {
+            Created::Read { id, observed, .. } => {
+                self.remember(&resource.kind, key, &id, &observed);
+                Ok(id)
+            }
+            Created::Unread { id, .. } => Ok(id),
         }
     }
 
@@ -139,21 +198,38 @@ impl Session {
         }
     }
 
-    async fn mend(&self) {
-        let scope = Scope { stack: self.stack.id.clone(), page: None };
-        let found = self.provider.inventory(&self.cx(), &scope).await.unwrap();
+    /// The same when a survey of a moment ago may not answer any more.
+    pub(crate) async fn differences_later(&self) -> Vec<String> {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        self.differences().await
+    }
+
+    pub(crate) async fn observed_nothing(&self) -> bool {
+        self.inventory().await.is_empty()
+    }
+
+    pub(crate) async fn update(&self, key: &str) -> Result<(), ProviderError> {
+        let (kind, found) =
+            self.inventory().await.into_iter().find(|(_, found)| found.key.as_str() == key).unwrap();
+        let want = self.wanted(&found.key);
+        let (cx, key) = (self.cx(), &found.key);
+        self.provider.update(&cx, &kind, key, &found.id, &found.observed, &want).await.map(drop)
+    }
+
+    pub(crate) async fn mend(&self) {
+        let found = self.inventory().await;
         let cx = self.cx();
         let changes = found.iter().map(async |(kind, found)| {
-            let want = &self.stack.resources[&found.key].spec;
-            if self.provider.kind(kind).unwrap().diff(want, &found.observed).unwrap() != Change::None {
+            let want = self.wanted(&found.key);
+            if self.provider.kind(kind).unwrap().diff(&want, &found.observed).unwrap() != Change::None {
                 let (key, id) = (&found.key, &found.id);
-                self.provider.update(&cx, kind, key, id, &found.observed, want).await.unwrap();
+                self.provider.update(&cx, kind, key, id, &found.observed, &want).await.unwrap();
             }
         });
         futures_util::future::join_all(changes).await;
     }
 
-    async fn give_back(&self, keep: &[&str]) {
+    pub(crate) async fn give_back(&self, keep: &[&str]) {
         let scope = Scope { stack: self.stack.id.clone(), page: None };
         let found = self.provider.inventory(&self.cx(), &scope).await.unwrap();
         // What waits for others goes before them.
@@ -181,9 +257,9 @@ fn key(kind: &str, rig: &Rig) -> ResourceKey {
 }
 
 /// All that could be left of us, and all that was there before.
-fn everything(rig: &Rig) -> BTreeSet<String> {
+pub(crate) fn everything(rig: &Rig, number: u32) -> BTreeSet<String> {
     let text = rig.on(
-        1,
+        number,
         "cut -d: -f1 /etc/passwd | sed 's/^/user /'; cut -d: -f1 /etc/group | sed 's/^/group /'; \
          dpkg-query -W -f='${db:Status-Status} ${Package}\\n' | sed -n 's/^installed /package /p'; \
          find /var/lib/vrooli-deploy /etc/systemd/system 2>/dev/null | sed 's/^/file /'; \
@@ -194,7 +270,7 @@ fn everything(rig: &Rig) -> BTreeSet<String> {
 
 /// Nothing more and nothing less than that.
 fn same(rig: &Rig, before: &BTreeSet<String>) {
-    let after = everything(rig);
+    let after = everything(rig, 1);
     assert_eq!(after.symmetric_difference(before).collect::<Vec<_>>(), Vec::<&String>::new());
 }
 
@@ -208,7 +284,7 @@ fn record(rig: &Rig, app: &str) -> HostRecord {
 async fn made_left_alone_and_given_back() {
     let rig = Rig::up(1, &[]);
     drop(trusted(&rig, 1).await);
-    let before = everything(&rig);
+    let before = everything(&rig, 1);
     assert!(!before.contains("package nftables"));
     let first = Session::open(&rig, "shop", 1, 1);
     assert_eq!(first.seen().await, []);
@@ -301,7 +377,7 @@ async fn drift_of_every_field_is_seen_and_mended() {
 async fn two_stacks_share_a_host() {
     let rig = Rig::up(1, &[]);
     drop(trusted(&rig, 1).await);
-    let before = everything(&rig);
+    let before = everything(&rig, 1);
     let (shop, blog) = (Session::open(&rig, "shop", 1, 1), Session::open(&rig, "blog", 1, 1));
     // Both at the same time: the host takes one after the other.
     futures_util::future::join(shop.make(), blog.make()).await;
@@ -318,7 +394,7 @@ async fn two_stacks_share_a_host() {
     drop(shop);
     // What was installed before us stays, and so do rules of somebody else's.
     rig.on(1, "apt-get -qq update && apt-get -qq -y install nftables >/dev/null 2>&1; nft add table inet theirs; nft 'add chain inet theirs input { type filter hook input priority 0; policy accept; }'; nft add rule inet theirs input tcp dport 9 drop");
-    let before = everything(&rig);
+    let before = everything(&rig, 1);
     let shop = Session::open(&rig, "shop", 1, 3);
     shop.make().await;
     assert_eq!(shop.differences().await, Vec::<String>::new());

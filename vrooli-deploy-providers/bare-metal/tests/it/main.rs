@@ -15,6 +15,7 @@ mod looking;
 mod no_secrets;
 mod render;
 mod rig;
+mod roles;
 mod sessions;
 mod store;
 
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         store::trials(),
         ground::trials(),
         render::trials(),
+        roles::trials(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials.into_iter().flatten().collect()).exit_code()
 }

@@ -81,7 +81,7 @@ fn linters_find_nothing() {
     let (playbook, shell) =
         (written(&stack, "ansible", folder.path()), written(&stack, "shell", folder.path()));
     let scripts = [scripts(&shell), scripts(&playbook.join("files"))].concat();
-    assert_eq!(scripts.len(), 3);
+    assert_eq!(scripts.len(), 4);
     for script in &scripts {
         ran(Command::new("sh").arg("-n").arg(script));
         match tool("dash") {
@@ -130,10 +130,13 @@ fn install(rig: &Rig, folder: &Path, number: u32, words: &[&str]) -> String {
 /// Everything of ours on a host but its record, with what is in files; what a survey sees; and the
 /// rules that hold. What packages brought with them is known to us alone.
 fn left(rig: &Rig, number: u32) -> String {
-    let survey =
-        concat!(include_str!("../../src/scripts/host.sh"), include_str!("../../src/scripts/host_survey.sh"));
+    let survey = concat!(
+        include_str!("../../src/scripts/host.sh"),
+        include_str!("../../src/scripts/roles.sh"),
+        include_str!("../../src/scripts/host_survey.sh")
+    );
     let survey = format!(
-        "printf 'shop.default\\nvd-shop\\n' | sh -c '{}' | grep -v '^record'",
+        "printf 'shop.default\\nvd-shop\\n' | sh -c '{}' | grep -Ev '^(record|memory|address)'",
         survey.replace('\'', "'\\''")
     );
     let files = "cd /; find var/lib/vrooli-deploy etc/systemd/system/vrooli-deploy* etc/systemd/system/sysinit.target.wants/vrooli-deploy* \

@@ -8,7 +8,7 @@ mkdir -p "$seen/wanted"
 for one in "$walls"/wanted/*; do
     [ ! -f "$one" ] || cp "$one" "$seen/wanted/"
 done
-printf '%s\n' "$@" >"$seen/wanted/$stack"
+for port do printf '%s\n' "$port"; done >"$seen/wanted/$stack"
 for one in tcp udp; do
     if [ -f "$walls/kept-$one" ]; then
         cp "$walls/kept-$one" "$seen/kept-$one"
@@ -27,8 +27,10 @@ elif others_filter; then
     way=other
 elif has_table; then
     table_allows | sed '/^$/d' | sort -un >"$work/live"
-    { cat "$seen/kept-tcp" "$seen"/wanted/*; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | sort -un >"$work/asked"
-    ! cmp -s "$work/live" "$work/asked" || loaded=true
+    { (walls=$seen; kept_tcp; wanted_ports); sshd -T 2>/dev/null | sed -n 's/^port //p'; } | sort -un >"$work/asked"
+    table_allows_from | sort -u >"$work/live-from"
+    wanted_from >"$work/asked-from"
+    ! cmp -s "$work/live" "$work/asked" || ! cmp -s "$work/live-from" "$work/asked-from" || loaded=true
 fi
 [ ! -L "/etc/systemd/system/sysinit.target.wants/$unit" ] || lasts=true
 coded() { base64 -w 0; }

@@ -1,6 +1,7 @@
 differs_firewall() {
     cat >"$work/ports"
-    cmp -s "$work/ports" "$walls/wanted/$stack" || echo "want $(joined <"$work/ports") open"
+    ports=$(joined <"$work/ports")
+    cmp -s "$work/ports" "$walls/wanted/$stack" || echo "want ${ports:-no port} open"
     if ufw_is_on; then
         while read -r port; do
             ufw_allowed | grep -qx "$port" || echo "allow $port in ufw"

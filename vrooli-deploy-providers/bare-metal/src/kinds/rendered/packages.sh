@@ -1,8 +1,18 @@
 differs_packages() {
     : >"$work/named"
-    while read -r name; do
+    while IFS=$split read -r name masked _; do
         printf '%s\n' "$name" >>"$work/named"
-        is_installed "$name" || echo "install $name"
+        if is_installed "$name"; then
+            was=$(cat "$packages/$name/version" 2>/dev/null || true)
+            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$name")" lt "$was"; then
+                echo "$name is older than $was"
+            fi
+            if [ -n "$masked" ] && [ -e "$packages/$name/ours" ] && [ -L "/etc/systemd/system/$masked" ]; then
+                echo "let go of $masked"
+            fi
+        else
+            echo "install $name"
+        fi
         [ -e "$packages/$name/wanted/$stack" ] || echo "note that $name is wanted"
     done
     for wanted in "$packages"/*/wanted/"$stack"; do

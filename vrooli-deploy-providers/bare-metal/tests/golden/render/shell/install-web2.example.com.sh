@@ -16,9 +16,19 @@ split='|'
 # What would be changed, a line each; nothing: it is as it should be.
 differs_packages() {
     : >"$work/named"
-    while read -r name; do
+    while IFS=$split read -r name masked _; do
         printf '%s\n' "$name" >>"$work/named"
-        is_installed "$name" || echo "install $name"
+        if is_installed "$name"; then
+            was=$(cat "$packages/$name/version" 2>/dev/null || true)
+            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$name")" lt "$was"; then
+                echo "$name is older than $was"
+            fi
+            if [ -n "$masked" ] && [ -e "$packages/$name/ours" ] && [ -L "/etc/systemd/system/$masked" ]; then
+                echo "let go of $masked"
+            fi
+        else
+            echo "install $name"
+        fi
         [ -e "$packages/$name/wanted/$stack" ] || echo "note that $name is wanted"
     done
     for wanted in "$packages"/*/wanted/"$stack"; do
@@ -55,7 +65,8 @@ differs_directories() {
 }
 differs_firewall() {
     cat >"$work/ports"
-    cmp -s "$work/ports" "$walls/wanted/$stack" || echo "want $(joined <"$work/ports") open"
+    ports=$(joined <"$work/ports")
+    cmp -s "$work/ports" "$walls/wanted/$stack" || echo "want ${ports:-no port} open"
     if ufw_is_on; then
         while read -r port; do
             ufw_allowed | grep -qx "$port" || echo "allow $port in ufw"
@@ -129,9 +140,9 @@ finish() {
 main() {
     begin "$@"
     step packages <<'VROOLI_DEPLOY_END|'
-ca-certificates
-iproute2
-nftables
+ca-certificates|||
+iproute2|||
+nftables|||
 VROOLI_DEPLOY_END|
     step user <<'VROOLI_DEPLOY_END|'
 vd-shop-staging-2463fd|/var/lib/vrooli-deploy/apps/shop.staging

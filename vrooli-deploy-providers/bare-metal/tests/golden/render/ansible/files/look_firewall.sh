@@ -6,6 +6,7 @@ home=/var/lib/vrooli-deploy
 record=$home/host-record
 packages=$home/packages
 walls=$home/firewall
+roles=$home/roles
 run=/run/vrooli-deploy
 table=vrooli_deploy
 unit=vrooli-deploy-firewall.service
@@ -25,8 +26,20 @@ others_filter() {
     command -v iptables >/dev/null && iptables -S INPUT 2>/dev/null | grep -Eq 'DROP|REJECT|-j '
 }
 ufw_allowed() { ufw status 2>/dev/null | sed -n 's/^\([0-9][0-9]*\)\(\/tcp\)\{0,1\}  *ALLOW  *Anywhere.*/\1/p'; }
+# Ports that are open to one address: port, address.
+ufw_allows_from() { ufw status 2>/dev/null | sed -n 's/^\([0-9][0-9]*\)\/tcp  *ALLOW  *\([0-9a-f][0-9a-f.:]*\).*/\1 \2/p'; }
+table_allows_from() {
+    nft list chain inet "$table" input 2>/dev/null |
+        sed -n 's/^[[:space:]]*ip6\{0,1\} saddr \([0-9a-f.:]*\) tcp dport \([0-9]*\) accept.*/\2 \1/p'
+}
 table_allows() {
     nft list chain inet "$table" input 2>/dev/null | sed -n 's/^[[:space:]]*tcp dport \(.*\) accept.*/\1/p' | tr -cs 0-9 '\n'
+}
+wanted_from() { cat "$roles"/*/*/from 2>/dev/null | sort -u; }
+# What was reached before we came, but for what has come to be ours.
+kept_tcp() {
+    wanted_from | cut -d ' ' -f 1 >"$work/ours"
+    grep -vxF -f "$work/ours" "$walls/kept-tcp" || true
 }
 wanted_ports() { cat "$walls"/wanted/* 2>/dev/null | sort -un; }
 # Ports that somebody listens on, from elsewhere than this machine: `t` or `u`.
@@ -41,10 +54,16 @@ listening() {
 joined() { sort -un | paste -s -d , -; }
 rules() {
     # Whoever logs in must always be able to: by a rule of its own, whatever becomes of the others.
-    kept=$({ cat "$walls/kept-tcp"; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | joined)
+    kept=$({ kept_tcp; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | joined)
     [ -n "$kept" ] || { echo 'nobody says on which port SSH listens' >&2; return 1; }
     wanted=$(wanted_ports | joined)
     [ -z "$wanted" ] || wanted="tcp dport { $wanted } accept"
+    from=$(wanted_from | while read -r port address; do
+        case $address in
+            *:*) printf '    ip6 saddr %s tcp dport %s accept\n' "$address" "$port" ;;
+            *) printf '    ip saddr %s tcp dport %s accept\n' "$address" "$port" ;;
+        esac
+    done)
     udp=$({ printf '68\n546\n'; cat "$walls/kept-udp"; } | joined)
     cat <<END
 table inet $table
@@ -57,6 +76,7 @@ table inet $table {
     meta l4proto != { tcp, udp } accept
     tcp dport { $kept } accept
     $wanted
+$from
     udp dport { $udp } accept
     ct state new drop
   }
@@ -93,7 +113,7 @@ mkdir -p "$seen/wanted"
 for one in "$walls"/wanted/*; do
     [ ! -f "$one" ] || cp "$one" "$seen/wanted/"
 done
-printf '%s\n' "$@" >"$seen/wanted/$stack"
+for port do printf '%s\n' "$port"; done >"$seen/wanted/$stack"
 for one in tcp udp; do
     if [ -f "$walls/kept-$one" ]; then
         cp "$walls/kept-$one" "$seen/kept-$one"
@@ -112,8 +132,10 @@ elif others_filter; then
     way=other
 elif has_table; then
     table_allows | sed '/^$/d' | sort -un >"$work/live"
-    { cat "$seen/kept-tcp" "$seen"/wanted/*; sshd -T 2>/dev/null | sed -n 's/^port //p'; } | sort -un >"$work/asked"
-    ! cmp -s "$work/live" "$work/asked" || loaded=true
+    { (walls=$seen; kept_tcp; wanted_ports); sshd -T 2>/dev/null | sed -n 's/^port //p'; } | sort -un >"$work/asked"
+    table_allows_from | sort -u >"$work/live-from"
+    wanted_from >"$work/asked-from"
+    ! cmp -s "$work/live" "$work/asked" || ! cmp -s "$work/live-from" "$work/asked-from" || loaded=true
 fi
 [ ! -L "/etc/systemd/system/sysinit.target.wants/$unit" ] || lasts=true
 coded() { base64 -w 0; }
