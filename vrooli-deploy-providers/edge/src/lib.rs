@@ -41,6 +41,7 @@
 mod access_log;
 mod assets;
 mod body;
+mod challenges;
 mod control;
 mod embedded;
 mod error;
@@ -82,6 +83,7 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use challenges::{ChallengeAnswer, ChallengeError, ChallengeToken};
 pub use embedded::Edge;
 pub use error::{EdgeError, Refusal};
 pub use link::{EdgeEnd, EdgeLink};

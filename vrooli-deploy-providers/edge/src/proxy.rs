@@ -7,18 +7,20 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::access_log::{Answered, Asked};
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
+use crate::challenges;
 use crate::flight::{Busy, Connection, Flight, InFlight};
 use crate::headers;
+use crate::held::unix_ms;
 use crate::metrics::Failure;
 use crate::origin::Origin;
-use crate::replies::{Reason, prefers_json, redirect, reply};
+use crate::replies::{Reason, challenge, prefers_json, redirect, reply};
 use crate::routes::{Choice, Route};
 use crate::upstream;
 use crate::worker::Worker;
@@ -91,6 +93,8 @@ enum Instead {
     Refused(Reason),
     /// The same is to be asked for at this address.
     Elsewhere(HeaderValue),
+    /// What an authority asks for.
+    Challenge(String),
 }
 
 impl<R: Into<Reason>> From<R> for Instead {
@@ -112,6 +116,7 @@ fn answer_instead(
             (reply(reason, visit.json, visit.busy), Some("refused"))
         }
         Instead::Elsewhere(address) => (redirect(address, visit.busy), None),
+        Instead::Challenge(answer) => (challenge(answer, visit.busy), None),
     };
     if let (Some(asked), Some((log, lines))) = (&visit.to_log, worker.access_log()) {
         let status = Some(response.status().as_u16());
@@ -131,13 +136,19 @@ fn route<'a>(
     let host = headers::admit(request, two_lengths)?;
     loop {
         let routes = worker.routes();
-        let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
+        let path = request.uri().path();
+        if matches!(*request.method(), Method::GET | Method::HEAD)
+            && let Some(answer) = routes.answers.find(path, unix_ms)
+        {
+            return Err(Instead::Challenge(answer.to_string()));
+        }
+        let route = routes.find(&connection.listener, host.as_deref(), path)?;
         let peer = Origin::of_peer(connection.address, &connection.client, connection.secure.get());
         let from = match &route.trusted_proxies {
             Some(trusted) => peer.believing(request.headers(), trusted),
             None => peer,
         };
-        if let Some(https) = route.https.as_ref().filter(|_| !from.secure) {
+        if let Some(https) = route.https.as_ref().filter(|_| !from.secure && !challenges::may_be_asked(path)) {
             let host = host.as_deref().ok_or(Reason::BadHost)?;
             let address = headers::by_tls(host, https.port, request.uri());
             return Err(address.map_or(Instead::Refused(Reason::BadTarget), Instead::Elsewhere));

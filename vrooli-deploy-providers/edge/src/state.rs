@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::challenges::ChallengeAnswer;
 use crate::names::SiteId;
 use crate::table::{Reverted, SiteTable};
 
@@ -33,6 +34,8 @@ pub(crate) enum Record {
     },
     /// A site that was removed: its fence still holds.
     Fence { site: SiteId, fence: u64 },
+    /// What an authority is told when it asks, until a time by the machine's clock.
+    Answer { answer: ChallengeAnswer, until_unix_ms: u64 },
 }
 
 /// A record that could not be loaded.
