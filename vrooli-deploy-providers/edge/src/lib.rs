@@ -39,6 +39,8 @@
 //! ```
 
 mod access_log;
+#[cfg(feature = "acme")]
+pub mod acme;
 mod assets;
 mod body;
 mod challenges;
