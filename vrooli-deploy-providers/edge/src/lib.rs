@@ -52,6 +52,7 @@ mod flight;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gzip;
 mod head_watch;
 mod headers;
 mod health;

@@ -16,6 +16,7 @@ use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
 use crate::challenges;
 use crate::flight::{Busy, Connection, Flight, InFlight};
+use crate::gzip::Asker;
 use crate::headers;
 use crate::held::unix_ms;
 use crate::metrics::Failure;
@@ -192,6 +193,7 @@ async fn pass(
     flight.log(to_log);
     let asked = headers::asked_upgrade(&request)
         .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
+    let asker = route.compress.then(|| Asker::of(request.method(), request.headers()));
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
     headers::to_backend(&mut head, from, protocol, || {
@@ -222,12 +224,12 @@ async fn pass(
         let to_log = flight.take_log();
         let (mut flight, response, lease) = found;
         flight.log(to_log);
-        return deliver(flight, response, lease, busy);
+        return deliver(flight, response, lease, asker, busy);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switch(flight, response, lease, asked, json, busy);
     }
-    deliver(flight, response, lease, busy)
+    deliver(flight, response, lease, asker, busy)
 }
 
 /// Sends a request to the first backend that takes it. It is repeated only when it did not
@@ -341,14 +343,24 @@ fn fail(mut flight: Flight, failure: Failure, json: bool, busy: Busy) -> Respons
     response
 }
 
-fn deliver(flight: Flight, response: Response<Incoming>, lease: Lease, busy: Busy) -> Response<EdgeBody> {
+/// `asker` is there where answers may be compressed.
+fn deliver(
+    flight: Flight,
+    response: Response<Incoming>,
+    lease: Lease,
+    asker: Option<Asker>,
+    busy: Busy,
+) -> Response<EdgeBody> {
     let (mut head, body) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
     let may_end =
         headers::is_event_stream(&head.headers) && !head.headers.contains_key(header::CONTENT_LENGTH);
-    Response::from_parts(head, EdgeBody::download(body, flight, lease, may_end, busy))
+    let empty = hyper::body::Body::is_end_stream(&body);
+    let gzip = asker.is_some_and(|asker| !empty && asker.decide(head.status, &mut head.headers));
+    let download = EdgeBody::download(body, flight, lease, may_end, busy);
+    Response::from_parts(head, if gzip { download.compressed() } else { download })
 }
 
 /// A client's wish to change the protocol.

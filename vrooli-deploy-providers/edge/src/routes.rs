@@ -61,6 +61,7 @@ pub(crate) struct Route {
     pub(crate) trusted_proxies: Option<Rc<TrustedProxies>>,
     pub(crate) https: Option<Https>,
     pub(crate) max_body_bytes: Option<u64>,
+    pub(crate) compress: bool,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
     total_weight: u64,
@@ -164,6 +165,7 @@ impl Routes {
                             trusted_proxies: trusted_proxies.clone(),
                             https: table.https.map(Https::new),
                             max_body_bytes: table.max_body_bytes,
+                            compress: table.compress,
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
                         },

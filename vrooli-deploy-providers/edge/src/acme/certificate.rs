@@ -162,3 +162,75 @@ pub fn check(pem: &str, names: &BTreeSet<DnsName>, now: Timestamp) -> Result<Cer
     certificate.check(names, now)?;
     Ok(certificate)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    struct Signer {
+        pem: String,
+        issuer: Issuer<'static, KeyPair>,
+    }
+
+    fn signer() -> Signer {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Signer { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for 2026, without its chain, and its key.
+    fn signed(by: &Signer, names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = date_time_ymd(2026, 1, 1);
+        params.not_after = date_time_ymd(2026, 12, 31);
+        (params.signed_by(&key, &by.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<DnsName> {
+        names.iter().map(|name| DnsName::new(name).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_not_good_for_its_names_now_is_refused_and_why_is_said() {
+        let (ours, other) = (signer(), signer());
+        let (leaf, key) = signed(&ours, &["a.test", "b.test"]);
+        let (_, other_key) = signed(&ours, &["a.test"]);
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let (june, wanted) = (at("2026-06-01T00:00:00Z"), names(&["a.test", "b.test"]));
+        let whole = format!("{leaf}{}{key}", ours.pem);
+        let good = check(&whole, &wanted, june).unwrap();
+        assert_eq!(good.not_before(), at("2026-01-01T00:00:00Z"));
+        assert_eq!(good.not_after(), at("2026-12-31T00:00:00Z"));
+        // The key may come first.
+        check(&format!("{key}{leaf}{}", ours.pem), &wanted, june).unwrap();
+        // The clock of the authority may be ahead of ours a little.
+        check(&whole, &wanted, at("2025-12-31T23:56:00Z")).unwrap();
+
+        let half = &leaf[..leaf.len() / 2];
+        let refused = [
+            (String::new(), june, "no certificate"),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), june, "cannot be read"),
+            (half.to_owned(), june, "certificate"),
+            (format!("{leaf}{}", ours.pem), june, "no private key"),
+            (format!("{leaf}{}{other_key}", ours.pem), june, "private key is not that"),
+            (format!("{leaf}{key}"), june, "issuer is missing"),
+            (format!("{leaf}{}{key}", other.pem), june, "does not lead to its issuer"),
+            (whole.clone(), at("2025-12-31T23:00:00Z"), "not valid before 2026-01-01T00:00:00Z"),
+            (whole.clone(), at("2027-01-01T00:00:00Z"), "it ended at 2026-12-31T00:00:00Z"),
+        ];
+        for (pem, now, why) in refused {
+            let error = check(&pem, &wanted, now).unwrap_err().to_string();
+            assert!(error.contains(why), "{error} has {why:?}");
+            assert!(!error.contains("PRIVATE KEY-"), "{error}");
+        }
+        let error = check(&whole, &names(&["a.test", "c.test"]), june).unwrap_err();
+        assert!(error.told().contains("[VD0945]") && error.to_string().contains("not good for c.test"), "{error}");
+        assert!(!format!("{good:?}").contains("BEGIN"), "it is not shown");
+    }
+}

@@ -19,7 +19,7 @@ use super::error::{AcmeError, listed};
 use super::name::{CertificateName, DnsName};
 use super::reach::{Resolve, SystemDns, points_here};
 use super::record::{Folder, Record, Tried};
-use super::schedule::{FIRST_WAIT, Why, again_at, renew_at};
+use super::schedule::{Why, after_success, again_at, renew_at};
 use crate::challenges::{ChallengeAnswer, ChallengeToken};
 
 /// An authority that does not say when to renew is not asked about it again for so long.
@@ -240,8 +240,7 @@ impl Certificates {
                 self.folder.write(&pem_file(&wanted.name), certificate.pem().as_bytes())?;
                 (record.failed, record.window, record.ask_window_at) = (0, None, None);
                 record.point = self.point()?;
-                // What is lost at once is not ordered again at once.
-                let again_at = (now + FIRST_WAIT).min(due(&record, &certificate));
+                let again_at = after_success(now, certificate.not_before(), certificate.not_after());
                 record.tried = Some(Tried { at: now, again_at, said: None });
                 self.save(wanted, &record)?;
                 tracing::info!(certificate = %wanted.name, ends = %certificate.not_after(), "a certificate was issued");

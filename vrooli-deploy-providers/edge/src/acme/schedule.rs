@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 /// The first wait after a failure that an authority counts; each further one doubles it. One that
 /// allows five failures of a name an hour (Let's Encrypt) is never near its limit.
-pub(super) const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(15);
+const FIRST_WAIT: SignedDuration = SignedDuration::from_mins(15);
 /// The longest wait.
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(24);
 /// The same of what no authority has heard of.
 const HERE: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_hours(1));
+/// The longest wait after a success.
+const AFTER_SUCCESS: SignedDuration = SignedDuration::from_hours(12);
 /// The least after an authority said "too many" and no time.
 const LIMITED_WAIT: SignedDuration = SignedDuration::from_hours(1);
 /// An authority's wish is asked for no more and no less often than this.
@@ -50,6 +52,12 @@ pub(super) fn renew_at(
     let (start, end) = window.map_or((part(60), part(67)), |window| (window.start, window.end));
     let within = end.duration_since(start) / 1000 * i32::from(point.min(1000));
     (start + within).min(part(90))
+}
+
+/// From when on a certificate that was just issued may be ordered again. If it is lost at once, or
+/// the machine's clock is so far ahead that it seems old at once, orders must not go round.
+pub(super) fn after_success(now: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Timestamp {
+    now + (not_after.duration_since(not_before) / 4).min(AFTER_SUCCESS)
 }
 
 /// From when on a try may be made again: after ever longer waits (`point` of 1000 spreads them by
@@ -112,6 +120,17 @@ mod tests {
         assert!(asked.is_none_or(|window| window.ask_again_at == from + ASK_AGAIN.1));
         let hasty = Window::new(from, to, Duration::ZERO, from).unwrap();
         assert_eq!(hasty.ask_again_at, from + ASK_AGAIN.0);
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_orders_twice_a_day_at_most() {
+        let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-04-01T00:00:00Z"));
+        let ahead = at("2026-03-20T00:00:00Z");
+        assert!(renew_at(from, to, None, 1000) < ahead);
+        assert_eq!(after_success(ahead, from, to), ahead + AFTER_SUCCESS);
+        // A certificate for seconds is renewed in time all the same.
+        let to = from + SignedDuration::from_secs(12);
+        assert!(after_success(from, from, to) < renew_at(from, to, None, 0));
     }
 
     #[test]
