@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn only_what_could_be_a_token_is_never_sent_elsewhere() {
         assert!(may_be_asked("/.well-known/acme-challenge/abc-_9"));
-        for path in ["/.well-known/acme-challenge/", "/.well-known/acme-challenge/a/b", "/x", "/.well-known/"] {
+        for path in ["/.well-known/acme-challenge/", "/.well-known/acme-challenge/a/b", "/x", "/.well-known/"]
+        {
             assert!(!may_be_asked(path), "{path}");
         }
     }

@@ -115,7 +115,9 @@ pub enum Refusal {
         reason: String,
     },
     /// An edge keeps so many answers to challenges, and has them.
-    #[error("the edge holds answers to a thousand challenges already: an order leaves its own behind for an hour at most")]
+    #[error(
+        "the edge holds answers to a thousand challenges already: an order leaves its own behind for an hour at most"
+    )]
     Answers,
     /// The request is not known, or not on this socket.
     #[error("the edge does not understand the request: {reason}")]

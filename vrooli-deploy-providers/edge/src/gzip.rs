@@ -266,11 +266,15 @@ mod tests {
             assert_eq!(have.contains_key("vary"), varies, "{asker:?} {status} {fields:?}");
             assert_eq!(have.get("content-encoding").is_some_and(|one| one == "gzip"), compressed);
         }
-        let mut have = headers(&[css, ("content-length", "5000"), ("etag", "\"x\""), ("accept-ranges", "bytes")]);
+        let mut have =
+            headers(&[css, ("content-length", "5000"), ("etag", "\"x\""), ("accept-ranges", "bytes")]);
         have.append("vary", HeaderValue::from_static("origin, Accept-Encoding"));
         assert!(anybody.decide(ok, &mut have));
         assert!(!have.contains_key("content-length") && !have.contains_key("accept-ranges"));
-        assert_eq!((&have["etag"], have.get_all("vary").iter().count()), (&HeaderValue::from_static("W/\"x\""), 1));
+        assert_eq!(
+            (&have["etag"], have.get_all("vary").iter().count()),
+            (&HeaderValue::from_static("W/\"x\""), 1)
+        );
     }
 
     #[test]

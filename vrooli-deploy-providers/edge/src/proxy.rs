@@ -149,7 +149,8 @@ fn route<'a>(
             Some(trusted) => peer.believing(request.headers(), trusted),
             None => peer,
         };
-        if let Some(https) = route.https.as_ref().filter(|_| !from.secure && !challenges::may_be_asked(path)) {
+        if let Some(https) = route.https.as_ref().filter(|_| !from.secure && !challenges::may_be_asked(path))
+        {
             let host = host.as_deref().ok_or(Reason::BadHost)?;
             let address = headers::by_tls(host, https.port, request.uri());
             return Err(address.map_or(Instead::Refused(Reason::BadTarget), Instead::Elsewhere));

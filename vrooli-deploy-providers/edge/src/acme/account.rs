@@ -148,7 +148,8 @@ fn is_about_ancestry(error: &Error) -> bool {
         Error::Unsupported(_) => true,
         Error::Api(problem) => {
             let kind = problem.r#type.as_deref().unwrap_or_default();
-            kind.ends_with(":alreadyReplaced") || (kind.ends_with(":malformed") && problem.status != Some(429))
+            kind.ends_with(":alreadyReplaced")
+                || (kind.ends_with(":malformed") && problem.status != Some(429))
         }
         _ => false,
     }
@@ -156,7 +157,8 @@ fn is_about_ancestry(error: &Error) -> bool {
 
 /// What the library says, in our words.
 pub(super) fn failure(error: Error, authority: &Authority, heard: &Heard, names: &str) -> AcmeError {
-    let unreachable = |reason: String| AcmeError::Unreachable { authority: authority.directory.clone(), reason };
+    let unreachable =
+        |reason: String| AcmeError::Unreachable { authority: authority.directory.clone(), reason };
     let names = names.to_owned();
     match error {
         Error::Api(problem) => {
@@ -165,7 +167,8 @@ pub(super) fn failure(error: Error, authority: &Authority, heard: &Heard, names:
             let reason = text.strip_prefix("API error: ").unwrap_or(&text).to_owned();
             if kind.ends_with(":rateLimited") || problem.status == Some(429) {
                 AcmeError::Limited { names, until: heard.not_before(), reason }
-            } else if kind.ends_with(":serverInternal") || problem.status.is_some_and(|status| status >= 500) {
+            } else if kind.ends_with(":serverInternal") || problem.status.is_some_and(|status| status >= 500)
+            {
                 unreachable(reason)
             } else {
                 AcmeError::Refused { names, reason }

@@ -28,7 +28,10 @@ pub struct Certificate {
 impl fmt::Debug for Certificate {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, to) = (self.not_before, self.not_after);
-        out.debug_struct("Certificate").field("not_before", &from).field("not_after", &to).finish_non_exhaustive()
+        out.debug_struct("Certificate")
+            .field("not_before", &from)
+            .field("not_after", &to)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,9 +56,8 @@ impl Certificate {
         let first = chain.first().ok_or_else(|| unusable("it holds no certificate".to_owned()))?;
         let (_, parsed) = x509_parser::parse_x509_certificate(first)
             .map_err(|error| unusable(format!("its first certificate cannot be read: {error}")))?;
-        let moment = |at: i64| {
-            Timestamp::from_second(at).map_err(|_| unusable("its times are none".to_owned()))
-        };
+        let moment =
+            |at: i64| Timestamp::from_second(at).map_err(|_| unusable("its times are none".to_owned()));
         let validity = parsed.validity();
         let (not_before, not_after) =
             (moment(validity.not_before.timestamp())?, moment(validity.not_after.timestamp())?);
@@ -215,7 +217,11 @@ mod tests {
         let half = &leaf[..leaf.len() / 2];
         let refused = [
             (String::new(), june, "no certificate"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(), june, "cannot be read"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+                june,
+                "cannot be read",
+            ),
             (half.to_owned(), june, "certificate"),
             (format!("{leaf}{}", ours.pem), june, "no private key"),
             (format!("{leaf}{}{other_key}", ours.pem), june, "private key is not that"),
@@ -230,7 +236,10 @@ mod tests {
             assert!(!error.contains("PRIVATE KEY-"), "{error}");
         }
         let error = check(&whole, &names(&["a.test", "c.test"]), june).unwrap_err();
-        assert!(error.told().contains("[VD0945]") && error.to_string().contains("not good for c.test"), "{error}");
+        assert!(
+            error.told().contains("[VD0945]") && error.to_string().contains("not good for c.test"),
+            "{error}"
+        );
         assert!(!format!("{good:?}").contains("BEGIN"), "it is not shown");
     }
 }

@@ -153,8 +153,10 @@ impl CertificateStatus {
         let names = listed(&self.names);
         let Some(said) = &self.said else {
             return (self.not_after.is_some() && !self.placed).then(|| {
-                rules::CERTIFICATE_NOT_PLACED
-                    .diagnostic(format!("the certificate `{}` for {names} is not on all hosts yet", self.name))
+                rules::CERTIFICATE_NOT_PLACED.diagnostic(format!(
+                    "the certificate `{}` for {names} is not on all hosts yet",
+                    self.name
+                ))
             });
         };
         let end = match self.not_after {

@@ -126,15 +126,31 @@ mod tests {
 
     #[test]
     fn only_full_host_names_can_be_proved() {
-        for (given, name) in
-            [("shop.example.com", "shop.example.com"), ("A.Test.", "a.test"), ("xn--bcher-kva.example", "xn--bcher-kva.example")]
-        {
+        for (given, name) in [
+            ("shop.example.com", "shop.example.com"),
+            ("A.Test.", "a.test"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ] {
             assert_eq!(DnsName::new(given).unwrap().as_str(), name);
         }
         let long = format!("{}.test", "a".repeat(64));
         for bad in [
-            "", ".", "test", "*.a.test", "1.2.3.4", "::1", "[::1]", "bücher.example", "a b.test", "a..test",
-            "-a.test", "a-.test", "a_b.test", "a.test/x", "a.test:80", &long,
+            "",
+            ".",
+            "test",
+            "*.a.test",
+            "1.2.3.4",
+            "::1",
+            "[::1]",
+            "bücher.example",
+            "a b.test",
+            "a..test",
+            "-a.test",
+            "a-.test",
+            "a_b.test",
+            "a.test/x",
+            "a.test:80",
+            &long,
         ] {
             assert!(DnsName::new(bad).is_err(), "{bad:?}");
         }

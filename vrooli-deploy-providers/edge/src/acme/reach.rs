@@ -23,10 +23,7 @@ const LARGEST: usize = 64 << 10;
 /// Who says which addresses a name has.
 pub trait Resolve: Send + Sync + 'static {
     /// The addresses of a name.
-    fn resolve(
-        &self,
-        name: &DnsName,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + '_>>;
+    fn resolve(&self, name: &DnsName) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + '_>>;
 }
 
 /// The system's own way to find a name. It may know other addresses than the world does, if they
@@ -35,10 +32,7 @@ pub trait Resolve: Send + Sync + 'static {
 pub struct SystemDns;
 
 impl Resolve for SystemDns {
-    fn resolve(
-        &self,
-        name: &DnsName,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + '_>> {
+    fn resolve(&self, name: &DnsName) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + '_>> {
         let name = name.as_str().to_owned();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name, 0)).await?;

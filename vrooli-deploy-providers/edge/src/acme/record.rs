@@ -53,8 +53,11 @@ impl Folder {
     }
 
     pub(super) fn write(&self, file: &str, bytes: &[u8]) -> Result<(), AcmeError> {
-        state::replace(&self.open, file, bytes)
-            .map_err(|source| AcmeError::State { what: "write", file: self.shown(file), source })
+        state::replace(&self.open, file, bytes).map_err(|source| AcmeError::State {
+            what: "write",
+            file: self.shown(file),
+            source,
+        })
     }
 
     pub(super) fn remove(&self, file: &str) -> Result<(), AcmeError> {

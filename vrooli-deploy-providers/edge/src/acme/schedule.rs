@@ -18,7 +18,8 @@ const AFTER_SUCCESS: SignedDuration = SignedDuration::from_hours(12);
 /// The least after an authority said "too many" and no time.
 const LIMITED_WAIT: SignedDuration = SignedDuration::from_hours(1);
 /// An authority's wish is asked for no more and no less often than this.
-const ASK_AGAIN: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_hours(24));
+const ASK_AGAIN: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(1), SignedDuration::from_hours(24));
 
 /// When an authority would like a certificate to be renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use vrooli_deploy_edge::acme::{
-    Account, AcmeError, Authority, CertificateName, Certificates, CertificatesOptions, Clock, DnsName, Edges as _,
-    Kept, LocalEdge, Resolve, Wanted,
+    Account, AcmeError, Authority, CertificateName, Certificates, CertificatesOptions, Clock, DnsName,
+    Edges as _, Kept, LocalEdge, Resolve, Wanted,
 };
 
 use crate::support::authority::{HTTP_PORT, Pebble, own_address, takes_no_order};
@@ -83,11 +83,12 @@ async fn shake(address: SocketAddr, root: &str, name: &'static str) -> io::Resul
     for root in CertificateDer::pem_slice_iter(root.as_bytes()) {
         roots.add(root.unwrap()).unwrap();
     }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name).unwrap(), stream).await
 }
@@ -203,7 +204,8 @@ pub(crate) async fn what_is_brought_is_checked_before_it_is_used() {
     let rig = Rig::embedded().await;
     let app = App::start("app").await;
     rig.serve("r1", app.address).await;
-    let edge = LocalEdge { host: "here".to_owned(), link: rig.edge.clone(), certificates: rig.certificates() };
+    let edge =
+        LocalEdge { host: "here".to_owned(), link: rig.edge.clone(), certificates: rig.certificates() };
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::default();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -221,7 +223,9 @@ pub(crate) async fn what_is_brought_is_checked_before_it_is_used() {
     edge.bring(&beside, &format!("{other}{root}{other_key}"), &names(&["other.test"]), now).await.unwrap();
     let first = serial(&shake(rig.address, &root, NAME).await.unwrap());
 
-    for bad in ["nonsense".to_owned(), format!("{leaf}{root}{other_key}"), format!("{other}{root}{other_key}")] {
+    for bad in
+        ["nonsense".to_owned(), format!("{leaf}{root}{other_key}"), format!("{other}{root}{other_key}")]
+    {
         let error = edge.bring(&shop, &bad, &names(&[NAME]), now).await.unwrap_err();
         assert!(error.told().starts_with("[VD0945]"), "{}", error.told());
         let mut stream = shake(rig.address, &root, NAME).await.unwrap();
@@ -247,9 +251,8 @@ pub(crate) async fn a_name_is_proved_and_served_by_a_real_edge() {
     let app = App::start("app").await;
     rig.serve("r1", app.address).await;
     let edges = [local(&rig)];
-    let open = || {
-        Certificates::open(options(rig.folder.path(), pebble.authority(), &[rig.address.ip()])).unwrap()
-    };
+    let open =
+        || Certificates::open(options(rig.folder.path(), pebble.authority(), &[rig.address.ip()])).unwrap();
     let wanted = wanted(&[NAME, "www.shop.test"]);
     let certificates = open();
     assert_eq!(certificates.keep(&wanted, &edges[..]).await.unwrap(), Kept::Issued);
@@ -298,7 +301,8 @@ pub(crate) async fn two_edges_share_one_order() {
     two.serve("r1", app.address).await;
     let edges = [local(&one), local(&two)];
 
-    let account = Account::open(&one.folder.path().join("acme"), &pebble.authority(), Clock::system()).await.unwrap();
+    let account =
+        Account::open(&one.folder.path().join("acme"), &pebble.authority(), Clock::system()).await.unwrap();
     let mut order = account.order(&names(&[NAME]), None).await.unwrap();
     let [answer] = order.answers() else { panic!("{order:?}") };
     let path = answer.token().path();
@@ -362,7 +366,10 @@ pub(crate) async fn a_renewal_drops_no_connection() {
         ahead.by(SignedDuration::from_hours(17));
         wants.send_replace(vec![wanted.clone()]);
         loop {
-            assert!(ask(&mut held).await.unwrap().starts_with("HTTP/1.1 200"), "the connection that was open");
+            assert!(
+                ask(&mut held).await.unwrap().starts_with("HTTP/1.1 200"),
+                "the connection that was open"
+            );
             let mut fresh = shake(rig.address, &root, NAME).await.expect("a handshake at any time");
             ask(&mut fresh).await.unwrap();
             if serial(&fresh) != first {

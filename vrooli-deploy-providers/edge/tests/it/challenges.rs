@@ -31,7 +31,8 @@ pub(crate) async fn answers_come_before_any_route_and_survive_a_kill() {
     // certificate yet.
     let unknown = get(rig.address, &answer("third.key").token().path()).await.unwrap();
     assert_eq!((unknown.status, unknown.text()), (200, "app".to_owned()));
-    let posted = format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let posted =
+        format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert_eq!(fetch(rig.address, posted).await.unwrap().text(), "app");
 
     let pid = rustix::process::Pid::from_raw(i32::try_from(rig.edge.status().pid).unwrap()).unwrap();
@@ -40,7 +41,10 @@ pub(crate) async fn answers_come_before_any_route_and_survive_a_kill() {
     rig.edge = EdgeLink::spawn(rig.command(), rig.edge.listeners().unwrap()).await.unwrap();
     assert_eq!(get(rig.address, &path).await.unwrap().text(), "first.key");
 
-    rig.edge.remove_answers(vec![first.token().clone(), ChallengeToken::new("never").unwrap()]).await.unwrap();
+    rig.edge
+        .remove_answers(vec![first.token().clone(), ChallengeToken::new("never").unwrap()])
+        .await
+        .unwrap();
     assert_eq!(get(rig.address, &path).await.unwrap().text(), "app");
     assert_eq!(get(rig.address, &second.token().path()).await.unwrap().text(), "second.key");
     // Its time is over at once.

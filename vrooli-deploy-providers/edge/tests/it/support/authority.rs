@@ -47,7 +47,9 @@ impl Pebble {
     /// both programs. Every name leads to `names_lead_to`; certificates are valid for `valid`.
     pub(crate) async fn start(names_lead_to: IpAddr, valid: Duration) -> Option<Self> {
         let Some(programs) = std::env::var_os("VROOLI_DEPLOY_PEBBLE").map(PathBuf::from) else {
-            println!("skipped: VROOLI_DEPLOY_PEBBLE does not name a folder with pebble and pebble-challtestsrv");
+            println!(
+                "skipped: VROOLI_DEPLOY_PEBBLE does not name a folder with pebble and pebble-challtestsrv"
+            );
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
@@ -110,7 +112,8 @@ impl Pebble {
     pub(crate) async fn lead(&self, name: &str, addresses: &[IpAddr]) {
         let at = Address::parse(&format!("http://{}:8055", self.address)).unwrap();
         let body = serde_json::json!({ "host": name, "addresses": addresses }).to_string();
-        let request = Request::post("/add-a").header("host", "names").body(Full::new(Bytes::from(body))).unwrap();
+        let request =
+            Request::post("/add-a").header("host", "names").body(Full::new(Bytes::from(body))).unwrap();
         assert_eq!(http_client::send(&at, request, &ConnectOptions::default()).await.unwrap().status, 200);
     }
 }
@@ -180,7 +183,10 @@ fn says_no(base: &str, path: &str, asked: &Asked) -> Response<Full<Bytes>> {
         }
         "/account" => {
             asked.accounts.fetch_add(1, Ordering::Relaxed);
-            (answer.status(201).header("location", format!("{base}/account/1")), r#"{"status":"valid"}"#.to_owned())
+            (
+                answer.status(201).header("location", format!("{base}/account/1")),
+                r#"{"status":"valid"}"#.to_owned(),
+            )
         }
         "/order" => {
             asked.orders.fetch_add(1, Ordering::Relaxed);
