@@ -174,7 +174,8 @@ pub(super) fn failure(error: Error, authority: &Authority, heard: &Heard, names:
                 AcmeError::Refused { names, reason }
             }
         }
-        Error::Timeout(_) => unreachable("it did not decide in time".to_owned()),
+        // It was asked, and may count it.
+        Error::Timeout(_) => AcmeError::Refused { names, reason: "it did not decide in time".to_owned() },
         Error::Json(error) => unreachable(format!("it answers what is not ACME: {error}")),
         other => unreachable(other.to_string()),
     }

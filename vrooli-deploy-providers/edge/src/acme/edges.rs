@@ -15,7 +15,8 @@ const KEEP: Duration = Duration::from_secs(3_600);
 
 /// All edges that some names may lead to: whoever holds their control sockets.
 pub trait Edges: Sync {
-    /// Has every edge give these answers; an edge that already gives one is none the worse.
+    /// Has every edge give these answers. One that cannot be told is for the log: the authority
+    /// may ask another. An error when there is none that gives them.
     fn place(&self, answers: &[ChallengeAnswer]) -> impl Future<Output = Result<(), AcmeError>> + Send;
 
     /// Takes answers back, as far as that can be: what stays ends by itself.
@@ -97,11 +98,18 @@ impl LocalEdge {
 
 impl Edges for [LocalEdge] {
     async fn place(&self, answers: &[ChallengeAnswer]) -> Result<(), AcmeError> {
+        let (mut any, mut first) = (self.is_empty(), Ok(()));
         for edge in self {
-            let placed = edge.link.place_answers(answers.to_vec(), KEEP).await;
-            placed.map_err(|error| edge.failed("the answer to a challenge", &error))?;
+            match edge.link.place_answers(answers.to_vec(), KEEP).await {
+                Ok(()) => any = true,
+                Err(error) => {
+                    let error = edge.failed("the answer to a challenge", &error);
+                    tracing::warn!(error = error.told(), "an edge is not told");
+                    first = first.and(Err(error));
+                }
+            }
         }
-        Ok(())
+        if any { Ok(()) } else { first }
     }
 
     async fn take_back(&self, tokens: &[ChallengeToken]) {

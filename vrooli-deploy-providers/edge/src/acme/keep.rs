@@ -17,7 +17,7 @@ use super::certificate::Certificate;
 use super::edges::Edges;
 use super::error::{AcmeError, listed};
 use super::name::{CertificateName, DnsName};
-use super::reach::{Resolve, SystemDns, points_here};
+use super::reach::{Resolve, SystemDns, points_here, points_here_at_all};
 use super::record::{Folder, Record, Tried};
 use super::schedule::{Why, after_success, again_at, renew_at};
 use crate::challenges::{ChallengeAnswer, ChallengeToken};
@@ -212,16 +212,18 @@ impl Certificates {
         let now = self.options.clock.now();
         let (mut record, there) = self.load(wanted, now)?;
         if let Some(certificate) = &there {
-            let placed_now = !record.placed;
-            if placed_now {
-                edges.install(&wanted.name, certificate).await?;
+            let placed_before = record.placed;
+            let placed = if placed_before { Ok(()) } else { edges.install(&wanted.name, certificate).await };
+            if placed.is_ok() && !placed_before {
                 record.placed = true;
                 self.save(wanted, &record)?;
             }
             self.ask_wish(&mut account, wanted, &mut record, certificate, now).await?;
             let renew_at = due(&record, certificate);
+            // A host that is away for long does not keep the others from a new one.
             if now < renew_at {
-                return Ok(if placed_now { Kept::Placed } else { Kept::Good { renew_at } });
+                placed?;
+                return Ok(if placed_before { Kept::Good { renew_at } } else { Kept::Placed });
             }
         }
         if let Some(Tried { again_at: until, said, .. }) = &record.tried
@@ -232,7 +234,8 @@ impl Certificates {
         }
 
         record.failed = record.failed.saturating_add(1);
-        record.placed = false;
+        // What dies on the way may leave a certificate that is nowhere yet.
+        let placed_before = std::mem::take(&mut record.placed);
         let again = again_at(now, record.failed, Why::Asked, record.point);
         let said = Some("it was not brought to its end".to_owned());
         record.tried = Some(Tried { at: now, again_at: again, said });
@@ -255,8 +258,7 @@ impl Certificates {
                 let now = self.options.clock.now();
                 let again_at = again_at(now, record.failed, why(&error), record.point);
                 let ends = there.as_ref().map(Certificate::not_after);
-                // What serves is where it was.
-                record.placed = there.is_some();
+                record.placed = placed_before;
                 record.tried = Some(Tried { at: now, again_at, said: Some(error.told()) });
                 self.save(wanted, &record)?;
                 tracing::warn!(
@@ -453,7 +455,7 @@ impl Certificates {
         before: Option<&Certificate>,
     ) -> Result<Certificate, AcmeError> {
         if self.options.look_first {
-            self.look_first(wanted, edges).await?;
+            self.look_first(wanted, edges, before.is_some()).await?;
         }
         let account = self.account(account).await?;
         let mut order = account.order(&wanted.names, before.and_then(Certificate::leaf)).await?;
@@ -470,14 +472,25 @@ impl Certificates {
         Ok(certificate)
     }
 
-    /// Sees whether every name leads to our edges.
-    async fn look_first<E: Edges + ?Sized>(&self, wanted: &Wanted, edges: &E) -> Result<(), AcmeError> {
+    /// Sees whether every name leads to our edges: by all of its addresses, or, if it did before,
+    /// by one of them.
+    async fn look_first<E: Edges + ?Sized>(
+        &self,
+        wanted: &Wanted,
+        edges: &E,
+        did_before: bool,
+    ) -> Result<(), AcmeError> {
         let answer = self.answer_nobody_knows()?;
         let answers = [answer];
         edges.place(&answers).await?;
         let mut all = Ok(());
         for name in &wanted.names {
-            all = points_here(name, &answers[0], self.options.port, &*self.options.dns).await;
+            let CertificatesOptions { port, dns, .. } = &self.options;
+            all = if did_before {
+                points_here_at_all(name, &answers[0], *port, &**dns).await
+            } else {
+                points_here(name, &answers[0], *port, &**dns).await
+            };
             if all.is_err() {
                 break;
             }

@@ -55,6 +55,34 @@ pub async fn points_here(
     port: u16,
     dns: &dyn Resolve,
 ) -> Result<(), AcmeError> {
+    look(name, answer, port, dns).await?.into_iter().try_for_each(|looked| looked.map(drop))
+}
+
+/// The same, content with one address that is ours: a host that is down for a while does not keep
+/// a certificate of all from being renewed.
+pub(super) async fn points_here_at_all(
+    name: &DnsName,
+    answer: &ChallengeAnswer,
+    port: u16,
+    dns: &dyn Resolve,
+) -> Result<(), AcmeError> {
+    let mut looked = look(name, answer, port, dns).await?;
+    if !looked.iter().any(Result::is_ok) {
+        return looked.remove(0).map(drop);
+    }
+    for error in looked.iter().filter_map(|one| one.as_ref().err()) {
+        tracing::warn!(error = error.told(), "one of the addresses of a name is not ours now");
+    }
+    Ok(())
+}
+
+/// One result an address, and one address at least.
+async fn look(
+    name: &DnsName,
+    answer: &ChallengeAnswer,
+    port: u16,
+    dns: &dyn Resolve,
+) -> Result<Vec<Result<IpAddr, AcmeError>>, AcmeError> {
     let none = |reason: String| AcmeError::NoAddress { name: name.clone(), reason };
     let addresses = tokio::time::timeout(PATIENCE, dns.resolve(name))
         .await
@@ -63,16 +91,20 @@ pub async fn points_here(
     if addresses.is_empty() {
         return Err(none("it has none".to_owned()));
     }
+    let mut looked = Vec::new();
     for address in addresses {
         let asked = tokio::time::timeout(PATIENCE, ask(name, address, port, answer));
         let instead = match asked.await {
-            Ok(Ok(())) => continue,
+            Ok(Ok(())) => {
+                looked.push(Ok(address));
+                continue;
+            }
             Ok(Err(instead)) => instead,
             Err(_) => format!("gave no answer within {} s", PATIENCE.as_secs()),
         };
-        return Err(AcmeError::Elsewhere { name: name.clone(), address, port, instead });
+        looked.push(Err(AcmeError::Elsewhere { name: name.clone(), address, port, instead }));
     }
-    Ok(())
+    Ok(looked)
 }
 
 async fn ask(name: &DnsName, address: IpAddr, port: u16, answer: &ChallengeAnswer) -> Result<(), String> {

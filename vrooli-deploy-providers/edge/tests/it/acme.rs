@@ -338,6 +338,19 @@ pub(crate) async fn two_edges_share_one_order() {
     assert!(status.diagnostic().unwrap().message.contains("not on all hosts"));
     assert_eq!(certificates.keep(&wanted(&[NAME]), &edges[..]).await.unwrap(), Kept::Placed);
     assert_eq!(serial(&shake(two.address, &root, NAME).await.unwrap()), renewed);
+    drop(certificates);
+
+    // One that is down when all have to be renewed keeps the other from nothing.
+    two.edge.stop(Duration::ZERO).await.unwrap();
+    pebble.lead("shop.test.", &both[..1]).await;
+    let ahead = Arc::new(Ahead::default());
+    ahead.by(SignedDuration::from_hours(24 * 80));
+    let mut options = self::options(two.folder.path(), pebble.authority(), &both);
+    options.clock = ahead.clock();
+    let certificates = Certificates::open(options).unwrap();
+    let error = certificates.keep(&wanted(&[NAME]), &edges[..]).await.unwrap_err();
+    assert!(error.told().starts_with("[VD0949]") && error.to_string().contains(&edges[1].host), "{error}");
+    assert_ne!(serial(&shake(one.address, &root, NAME).await.unwrap()), renewed);
 }
 
 pub(crate) async fn a_renewal_drops_no_connection() {
