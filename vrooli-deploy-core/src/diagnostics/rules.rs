@@ -349,6 +349,16 @@ rules! {
     PROGRAM_MISFIT "0936" "no-program-for-host" Error;
     SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
     HOST_IN_USE "0938" "host-still-used" Error;
+    CERTIFICATE_NO_ADDRESS "0940" "name-has-no-address" Error;
+    CERTIFICATE_POINTS_ELSEWHERE "0941" "name-points-elsewhere" Error;
+    AUTHORITY_UNREACHABLE "0942" "certificate-authority-unreachable" Error;
+    AUTHORITY_REFUSED "0943" "certificate-refused" Error;
+    AUTHORITY_LIMIT "0944" "certificate-rate-limit" Error;
+    CERTIFICATE_UNUSABLE "0945" "certificate-unusable" Error;
+    CERTIFICATE_STATE "0946" "certificate-state-unusable" Error;
+    CERTIFICATE_EXPIRES "0947" "certificate-not-renewed" Warning;
+    CERTIFICATE_NAME "0948" "no-name-for-a-certificate" Error;
+    CERTIFICATE_NOT_PLACED "0949" "certificate-not-on-all-hosts" Error;
     POSTGRES_MAJOR "0950" "another-major-version" Error;
     NO_BACKUP "0951" "no-such-backup" Error;
     NOT_RENDERED "0960" "not-rendered" Warning;

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header::CONTENT_TYPE};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,6 +44,8 @@ impl Default for ConnectOptions {
 pub struct Answer {
     /// Its status.
     pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Does it call itself JSON?
     pub json: bool,
     /// Its body.
@@ -71,11 +74,14 @@ pub const fn speaks_tls() -> bool {
 ///
 /// # Errors
 /// When there is no whole answer, whatever its status.
-pub async fn send(
+pub async fn send<B>(
     address: &Address,
-    request: Request<Empty<Bytes>>,
+    request: Request<B>,
     options: &ConnectOptions,
-) -> Result<Answer, RequestError> {
+) -> Result<Answer, RequestError>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     if address.tls && !speaks_tls() {
         return Err(RequestError::NoTls);
     }
@@ -97,26 +103,27 @@ fn failed(error: impl std::fmt::Display) -> RequestError {
     RequestError::Failed(error.to_string())
 }
 
-async fn exchange<S>(
+async fn exchange<S, B>(
     stream: S,
-    request: Request<Empty<Bytes>>,
+    request: Request<B>,
     options: &ConnectOptions,
 ) -> Result<Answer, RequestError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let driver = Aborts(tokio::spawn(connection));
     let answer = async {
         let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status();
-        let json = response
-            .headers()
+        let headers = response.headers().clone();
+        let json = headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("application/json"));
         let body = Limited::new(response.into_body(), options.largest_answer);
-        Ok(Answer { status, json, body: body.collect().await.map_err(failed)?.to_bytes() })
+        Ok(Answer { status, headers, json, body: body.collect().await.map_err(failed)?.to_bytes() })
     }
     .await;
     drop(driver);

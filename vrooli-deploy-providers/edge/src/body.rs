@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::flight::{Busy, Flight, InFlight, Stop};
+use crate::gzip::Gzip;
 use crate::metrics::Failure;
 use crate::upstream::Link;
 use crate::worker::Worker;
@@ -106,6 +107,7 @@ pub(crate) struct EdgeBody {
 enum Kind {
     Text(Option<Bytes>),
     Download(Box<Download>),
+    Gzip(Box<Gzipped>),
 }
 
 /// An answer's body on its way to the client.
@@ -129,6 +131,84 @@ impl EdgeBody {
             download.end();
         }
         Self { kind: Kind::Download(Box::new(download)), _busy: Some(busy) }
+    }
+
+    /// The same, compressed on its way.
+    pub(crate) fn compressed(self) -> Self {
+        let kind = match self.kind {
+            Kind::Download(download) => {
+                Kind::Gzip(Box::new(Gzipped { download: *download, gzip: Gzip::new(), after: After::Open }))
+            }
+            other => other,
+        };
+        Self { kind, ..self }
+    }
+}
+
+/// A body that is compressed on its way.
+#[derive(Debug)]
+struct Gzipped {
+    download: Download,
+    gzip: Gzip,
+    /// What comes after the compressed end.
+    after: After,
+}
+
+#[derive(Debug)]
+enum After {
+    /// It has not come yet.
+    Open,
+    Trailers(Frame<Bytes>),
+    Nothing,
+}
+
+impl Gzipped {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            match std::mem::replace(&mut self.after, After::Open) {
+                After::Open => {}
+                After::Trailers(trailers) => {
+                    self.after = After::Nothing;
+                    return Poll::Ready(Some(Ok(trailers)));
+                }
+                After::Nothing => {
+                    self.after = After::Nothing;
+                    return Poll::Ready(None);
+                }
+            }
+            let ready = match self.download.poll(cx) {
+                Poll::Pending => match self.gzip.flush() {
+                    Ok(None) => return Poll::Pending,
+                    ready => ready,
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    self.after = After::Nothing;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => {
+                    self.after = After::Nothing;
+                    self.gzip.finish()
+                }
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.gzip.take(&data),
+                    Err(trailers) => {
+                        self.after = After::Trailers(trailers);
+                        self.gzip.finish()
+                    }
+                },
+            };
+            match ready {
+                Ok(Some(data)) => {
+                    self.download.flight.state().sent(data.len());
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.after = After::Nothing;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
     }
 }
 
@@ -158,7 +238,6 @@ impl Download {
                 let state = self.flight.state();
                 state.moved();
                 state.client_behind(true);
-                state.sent(frame.data_ref().map_or(0, Bytes::len));
                 if self.body.is_end_stream() {
                     self.end();
                 }
@@ -193,7 +272,14 @@ impl Body for EdgeBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.get_mut().kind {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Kind::Download(download) => download.poll(cx),
+            Kind::Download(download) => {
+                let polled = download.poll(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    download.flight.state().sent(frame.data_ref().map_or(0, Bytes::len));
+                }
+                polled
+            }
+            Kind::Gzip(gzipped) => gzipped.poll(cx),
         }
     }
 
@@ -201,6 +287,7 @@ impl Body for EdgeBody {
         match &self.kind {
             Kind::Text(text) => text.is_none(),
             Kind::Download(download) => download.body.is_end_stream(),
+            Kind::Gzip(gzipped) => matches!(gzipped.after, After::Nothing),
         }
     }
 
@@ -209,6 +296,7 @@ impl Body for EdgeBody {
             Kind::Text(None) => SizeHint::with_exact(0),
             Kind::Text(Some(text)) => SizeHint::with_exact(text.len() as u64),
             Kind::Download(download) => download.body.size_hint(),
+            Kind::Gzip(_) => SizeHint::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::challenges::{Answers, ChallengeAnswer, ChallengeToken};
 use crate::error::Refusal;
 use crate::held::{Held, unix_ms};
 use crate::metrics::{Metrics, ReleaseMetrics, Sample};
@@ -41,6 +42,8 @@ pub(crate) struct Control {
     sites: RefCell<BTreeMap<SiteId, Held>>,
     /// Of sites that were removed.
     fences: RefCell<BTreeMap<SiteId, u64>>,
+    /// What authorities are told when they ask for a challenge.
+    answers: RefCell<Arc<Answers>>,
     stats: RefCell<StatsOf>,
     listeners: RefCell<BTreeMap<ListenerId, OwnedFd>>,
     generation: Cell<u64>,
@@ -66,10 +69,16 @@ impl Control {
         let mut rejected = loaded.rejected;
         let mut sites: BTreeMap<SiteId, Held> = BTreeMap::new();
         let mut fences = BTreeMap::new();
+        let mut answers = Answers::default();
+        let now = unix_ms();
         for (line, record) in loaded.records {
             match record {
                 Record::Fence { site, fence } => {
                     fences.insert(site, fence);
+                }
+                Record::Answer { answer, until_unix_ms } => {
+                    // One over the limit is no reason to say anything: its order will.
+                    let _ = answers.place(vec![answer], until_unix_ms, now);
                 }
                 Record::Site { table, revert_at_unix_ms, reverted } => {
                     match table.check_beside(sites.values().map(|held| &held.table)) {
@@ -92,6 +101,7 @@ impl Control {
             file,
             sites: RefCell::new(sites),
             fences: RefCell::new(fences),
+            answers: RefCell::new(Arc::new(answers)),
             stats: RefCell::default(),
             listeners: RefCell::default(),
             generation: Cell::new(0),
@@ -203,9 +213,34 @@ impl Control {
         }
     }
 
+    pub(crate) fn place_answers(&self, placed: Vec<ChallengeAnswer>, keep_ms: u64) -> Result<(), Refusal> {
+        let now = unix_ms();
+        let mut answers = Answers::clone(&self.answers.borrow());
+        if !answers.place(placed, now.saturating_add(keep_ms), now) {
+            return Err(Refusal::Answers);
+        }
+        self.change_answers(answers)
+    }
+
+    pub(crate) fn remove_answers(&self, tokens: &[ChallengeToken]) -> Result<(), Refusal> {
+        let mut answers = Answers::clone(&self.answers.borrow());
+        answers.remove(tokens, unix_ms());
+        self.change_answers(answers)
+    }
+
+    fn change_answers(&self, answers: Answers) -> Result<(), Refusal> {
+        if self.stopping.get() {
+            return Err(Refusal::Stopping);
+        }
+        save(&self.file, &self.sites.borrow(), &self.fences.borrow(), &answers)?;
+        *self.answers.borrow_mut() = Arc::new(answers);
+        self.publish();
+        Ok(())
+    }
+
     /// Makes a change durable, then puts it into force. If it cannot be written it is not made.
     fn change(&self, sites: BTreeMap<SiteId, Held>, fences: BTreeMap<SiteId, u64>) -> Result<(), Refusal> {
-        save(&self.file, &sites, &fences).map_err(|error| Refusal::State { reason: error.to_string() })?;
+        save(&self.file, &sites, &fences, &self.answers.borrow())?;
         *self.sites.borrow_mut() = sites;
         *self.fences.borrow_mut() = fences;
         self.publish();
@@ -236,6 +271,7 @@ impl Control {
             generation: self.generation.get(),
             sites: published,
             down: self.down.borrow().clone(),
+            answers: self.answers.borrow().clone(),
         });
         // A worker that chose from the older table counts first and looks second, so nothing
         // can be under way here that is not counted.
@@ -410,7 +446,8 @@ impl Control {
         // change, and until then a restart reverts again.
         // Once retired the file is the successor's, which reverts by itself.
         if !self.stopping.get()
-            && let Err(error) = save(&self.file, &self.sites.borrow(), &self.fences.borrow())
+            && let Err(error) =
+                save(&self.file, &self.sites.borrow(), &self.fences.borrow(), &self.answers.borrow())
         {
             tracing::error!(%error, "could not write the edge's state file");
         }
@@ -422,8 +459,12 @@ fn save(
     file: &StateFile,
     sites: &BTreeMap<SiteId, Held>,
     fences: &BTreeMap<SiteId, u64>,
-) -> std::io::Result<()> {
+    answers: &Answers,
+) -> Result<(), Refusal> {
     let fences = fences.iter().map(|(site, fence)| Record::Fence { site: site.clone(), fence: *fence });
-    let records: Vec<_> = sites.values().map(Held::record).chain(fences).collect();
-    file.save(records.iter())
+    let answers = answers
+        .iter()
+        .map(|(answer, until_unix_ms)| Record::Answer { answer: answer.clone(), until_unix_ms });
+    let records: Vec<_> = sites.values().map(Held::record).chain(fences).chain(answers).collect();
+    file.save(records.iter()).map_err(|error| Refusal::State { reason: error.to_string() })
 }

@@ -114,6 +114,11 @@ pub enum Refusal {
         /// What the system said.
         reason: String,
     },
+    /// An edge keeps so many answers to challenges, and has them.
+    #[error(
+        "the edge holds answers to a thousand challenges already: an order leaves its own behind for an hour at most"
+    )]
+    Answers,
     /// The request is not known, or not on this socket.
     #[error("the edge does not understand the request: {reason}")]
     Unknown {

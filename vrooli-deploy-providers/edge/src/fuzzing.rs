@@ -35,7 +35,7 @@ fn routes(tables: impl Iterator<Item = SiteTable>) -> Routes {
             .collect::<BTreeMap<_, _>>(),
         table: Arc::new(table),
     });
-    Routes::compile(&Published { generation: 1, sites: sites.collect(), down: Arc::default() })
+    Routes::compile(&Published { generation: 1, sites: sites.collect(), ..Published::default() })
 }
 
 /// Asks for everything that a table serves; nothing of it may be without an answer.

@@ -39,8 +39,11 @@
 //! ```
 
 mod access_log;
+#[cfg(feature = "acme")]
+pub mod acme;
 mod assets;
 mod body;
+mod challenges;
 mod control;
 mod embedded;
 mod error;
@@ -49,6 +52,7 @@ mod flight;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gzip;
 mod head_watch;
 mod headers;
 mod health;
@@ -82,6 +86,7 @@ mod upstream;
 mod websocket;
 mod worker;
 
+pub use challenges::{ChallengeAnswer, ChallengeError, ChallengeToken};
 pub use embedded::Edge;
 pub use error::{EdgeError, Refusal};
 pub use link::{EdgeEnd, EdgeLink};

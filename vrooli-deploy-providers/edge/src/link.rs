@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::CONTROL_SOCKET;
+use crate::challenges::{ChallengeAnswer, ChallengeToken};
 use crate::error::{EdgeError, Refusal, Trying as _};
 use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
@@ -322,6 +323,28 @@ impl EdgeLink {
             Answer::Certificates(certificates) => Ok(certificates),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Makes the edge answer challenges of a certificate authority, on every listener and before
+    /// any route, for a time, also after a restart. What it has no answer for is routed as ever.
+    ///
+    /// # Errors
+    /// [`Refusal::Answers`] or [`Refusal::State`]; nothing was changed then.
+    pub async fn place_answers(
+        &self,
+        answers: Vec<ChallengeAnswer>,
+        keep: Duration,
+    ) -> Result<(), EdgeError> {
+        let call = Call::PlaceAnswers { answers, keep_ms: crate::millis::of(keep) };
+        self.call(call, CALL).await.map(drop)
+    }
+
+    /// Takes answers back; those it does not have are no error.
+    ///
+    /// # Errors
+    /// [`Refusal::State`]; nothing was changed then.
+    pub async fn remove_answers(&self, tokens: Vec<ChallengeToken>) -> Result<(), EdgeError> {
+        self.call(Call::RemoveAnswers { tokens }, CALL).await.map(drop)
     }
 
     /// Waits until no request and no tunnel of a release is under way; at the deadline cuts

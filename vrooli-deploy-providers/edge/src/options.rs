@@ -85,6 +85,10 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// Client connections a worker holds; more wait in the kernel's queue.
     pub connections_per_worker: usize,
+    /// Connections at once from one client address; more are closed as they come. None, which
+    /// is the default: as many as there are. Tunnels are not counted. Not for an edge behind another proxy, where all come
+    /// from one address.
+    pub connections_per_client: Option<u32>,
 }
 
 /// Bytes of a body that are taken in at once, at most. Measured: less costs system calls, more
@@ -108,6 +112,7 @@ impl Default for Limits {
             header_fields: PARSER_FIELDS,
             streams_per_connection: 128,
             connections_per_worker: 16_384,
+            connections_per_client: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::challenges::{ChallengeAnswer, ChallengeToken};
 use crate::error::Refusal;
 use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
@@ -102,6 +103,14 @@ pub(crate) enum Call {
     },
     /// Reads the folder of certificates anew.
     LoadCertificates,
+    /// What an authority is to be told when it asks.
+    PlaceAnswers {
+        answers: Vec<ChallengeAnswer>,
+        keep_ms: u64,
+    },
+    RemoveAnswers {
+        tokens: Vec<ChallengeToken>,
+    },
     Drain {
         site: SiteId,
         release: ReleaseName,

@@ -7,18 +7,21 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use crate::access_log::{Answered, Asked};
 use crate::assets::AssetExtensions;
 use crate::body::{EdgeBody, Lease, Upload};
+use crate::challenges;
 use crate::flight::{Busy, Connection, Flight, InFlight};
+use crate::gzip::Asker;
 use crate::headers;
+use crate::held::unix_ms;
 use crate::metrics::Failure;
 use crate::origin::Origin;
-use crate::replies::{Reason, prefers_json, redirect, reply};
+use crate::replies::{Reason, challenge, prefers_json, redirect, reply};
 use crate::routes::{Choice, Route};
 use crate::upstream;
 use crate::worker::Worker;
@@ -91,6 +94,8 @@ enum Instead {
     Refused(Reason),
     /// The same is to be asked for at this address.
     Elsewhere(HeaderValue),
+    /// What an authority asks for.
+    Challenge(String),
 }
 
 impl<R: Into<Reason>> From<R> for Instead {
@@ -112,6 +117,7 @@ fn answer_instead(
             (reply(reason, visit.json, visit.busy), Some("refused"))
         }
         Instead::Elsewhere(address) => (redirect(address, visit.busy), None),
+        Instead::Challenge(answer) => (challenge(answer, visit.busy), None),
     };
     if let (Some(asked), Some((log, lines))) = (&visit.to_log, worker.access_log()) {
         let status = Some(response.status().as_u16());
@@ -131,13 +137,20 @@ fn route<'a>(
     let host = headers::admit(request, two_lengths)?;
     loop {
         let routes = worker.routes();
-        let route = routes.find(&connection.listener, host.as_deref(), request.uri().path())?;
+        let path = request.uri().path();
+        if matches!(*request.method(), Method::GET | Method::HEAD)
+            && let Some(answer) = routes.answers.find(path, unix_ms)
+        {
+            return Err(Instead::Challenge(answer.to_string()));
+        }
+        let route = routes.find(&connection.listener, host.as_deref(), path)?;
         let peer = Origin::of_peer(connection.address, &connection.client, connection.secure.get());
         let from = match &route.trusted_proxies {
             Some(trusted) => peer.believing(request.headers(), trusted),
             None => peer,
         };
-        if let Some(https) = route.https.as_ref().filter(|_| !from.secure) {
+        if let Some(https) = route.https.as_ref().filter(|_| !from.secure && !challenges::may_be_asked(path))
+        {
             let host = host.as_deref().ok_or(Reason::BadHost)?;
             let address = headers::by_tls(host, https.port, request.uri());
             return Err(address.map_or(Instead::Refused(Reason::BadTarget), Instead::Elsewhere));
@@ -181,6 +194,7 @@ async fn pass(
     flight.log(to_log);
     let asked = headers::asked_upgrade(&request)
         .map(|protocol| Upgrade { protocol, client: hyper::upgrade::on(&mut request) });
+    let asker = route.compress.then(|| Asker::of(request.method(), request.headers()));
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
     headers::to_backend(&mut head, from, protocol, || {
@@ -211,12 +225,12 @@ async fn pass(
         let to_log = flight.take_log();
         let (mut flight, response, lease) = found;
         flight.log(to_log);
-        return deliver(flight, response, lease, busy);
+        return deliver(flight, response, lease, asker, busy);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switch(flight, response, lease, asked, json, busy);
     }
-    deliver(flight, response, lease, busy)
+    deliver(flight, response, lease, asker, busy)
 }
 
 /// Sends a request to the first backend that takes it. It is repeated only when it did not
@@ -330,14 +344,24 @@ fn fail(mut flight: Flight, failure: Failure, json: bool, busy: Busy) -> Respons
     response
 }
 
-fn deliver(flight: Flight, response: Response<Incoming>, lease: Lease, busy: Busy) -> Response<EdgeBody> {
+/// `asker` is there where answers may be compressed.
+fn deliver(
+    flight: Flight,
+    response: Response<Incoming>,
+    lease: Lease,
+    asker: Option<Asker>,
+    busy: Busy,
+) -> Response<EdgeBody> {
     let (mut head, body) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.version = http::Version::HTTP_11;
     head.extensions.clear();
     let may_end =
         headers::is_event_stream(&head.headers) && !head.headers.contains_key(header::CONTENT_LENGTH);
-    Response::from_parts(head, EdgeBody::download(body, flight, lease, may_end, busy))
+    let empty = hyper::body::Body::is_end_stream(&body);
+    let gzip = asker.is_some_and(|asker| !empty && asker.decide(head.status, &mut head.headers));
+    let download = EdgeBody::download(body, flight, lease, may_end, busy);
+    Response::from_parts(head, if gzip { download.compressed() } else { download })
 }
 
 /// A client's wish to change the protocol.

@@ -104,6 +104,15 @@ pub(crate) fn redirect(address: HeaderValue, busy: Busy) -> Response<EdgeBody> {
     response
 }
 
+/// Tells an authority what it asks for.
+pub(crate) fn challenge(answer: String, busy: Busy) -> Response<EdgeBody> {
+    let mut response = Response::new(EdgeBody::text(answer, busy));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 pub(crate) fn reply(reason: Reason, json: bool, busy: Busy) -> Response<EdgeBody> {
     let (status, code, text) = reason.say();
     let (kind, body) = if json {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::challenges::Answers;
 use crate::names::{ListenerId, ReleaseName};
 use crate::origin::TrustedProxies;
 use crate::stats::ReleaseStats;
@@ -22,6 +23,8 @@ pub(crate) struct Published {
     pub(crate) sites: Vec<PublishedSite>,
     /// Backends that do not answer.
     pub(crate) down: Arc<BTreeSet<SocketAddr>>,
+    /// What authorities are told.
+    pub(crate) answers: Arc<Answers>,
 }
 
 /// One site with the counters of its releases.
@@ -36,6 +39,7 @@ pub(crate) struct PublishedSite {
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     pub(crate) generation: u64,
+    pub(crate) answers: Arc<Answers>,
     listeners: HashMap<ListenerId, ListenerRoutes>,
 }
 
@@ -57,6 +61,7 @@ pub(crate) struct Route {
     pub(crate) trusted_proxies: Option<Rc<TrustedProxies>>,
     pub(crate) https: Option<Https>,
     pub(crate) max_body_bytes: Option<u64>,
+    pub(crate) compress: bool,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
     total_weight: u64,
@@ -160,6 +165,7 @@ impl Routes {
                             trusted_proxies: trusted_proxies.clone(),
                             https: table.https.map(Https::new),
                             max_body_bytes: table.max_body_bytes,
+                            compress: table.compress,
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
                         },
@@ -170,7 +176,7 @@ impl Routes {
         for routes in listeners.values_mut() {
             routes.sort();
         }
-        Self { generation: published.generation, listeners }
+        Self { generation: published.generation, answers: published.answers.clone(), listeners }
     }
 
     /// The route of a request: `host` in lower case without port, `path` as it was sent.
@@ -321,7 +327,7 @@ mod tests {
                 })
                 .collect(),
         });
-        Routes::compile(&Published { generation: 1, sites: sites.collect(), down: Arc::default() })
+        Routes::compile(&Published { generation: 1, sites: sites.collect(), ..Published::default() })
     }
 
     fn port(routes: &Routes, host: Option<&str>, path: &str) -> Option<u16> {

@@ -18,15 +18,21 @@ use crate::head_watch::{ClientIo, HeadWatch};
 use crate::names::ListenerId;
 use crate::options::Limits;
 use crate::proxy;
-use crate::worker::Worker;
+use crate::worker::{Seat, Worker};
 
 /// Serves a connection in a task of its own. It is among the worker's connections already.
-pub(crate) fn begin(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, client: SocketAddr) {
+pub(crate) fn begin(
+    worker: &Rc<Worker>,
+    id: ListenerId,
+    stream: TcpStream,
+    client: SocketAddr,
+    seat: Option<Seat>,
+) {
     // Small answers wait for nothing. An error means the client has gone, which reading shows.
     let _ = stream.set_nodelay(true);
     let connection = Rc::new(Connection::new(id, client, HeadWatch::new(worker.clock.clone())));
     let slot = worker.connections.insert(connection.clone());
-    let open = Open { worker: worker.clone(), slot };
+    let open = Open { worker: worker.clone(), slot, _seat: seat };
     tokio::task::spawn_local(async move {
         if let Err(error) = serve(&open.worker, &connection, stream).await {
             tracing::debug!(%client, %error, "a client's connection ended");
@@ -43,6 +49,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, id: ListenerId, stream: TcpStream, clie
 struct Open {
     worker: Rc<Worker>,
     slot: usize,
+    _seat: Option<Seat>,
 }
 
 impl Drop for Open {

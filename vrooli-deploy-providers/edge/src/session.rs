@@ -184,6 +184,14 @@ impl Session {
                     let certificates = self.control.load_certificates();
                     self.reply(id, certificates.map(Answer::Certificates)).await;
                 }
+                Call::PlaceAnswers { answers, keep_ms } => {
+                    let placed = self.control.place_answers(answers, keep_ms);
+                    self.reply(id, placed.map(|()| Answer::Done)).await;
+                }
+                Call::RemoveAnswers { tokens } => {
+                    let removed = self.control.remove_answers(&tokens);
+                    self.reply(id, removed.map(|()| Answer::Done)).await;
+                }
                 Call::Ping => self.reply(id, Ok(Answer::Done)).await,
                 Call::Sites => self.reply(id, Ok(Answer::Sites(self.control.sites()))).await,
                 Call::Metrics => {

@@ -11,6 +11,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::challenges::ChallengeAnswer;
 use crate::names::SiteId;
 use crate::table::{Reverted, SiteTable};
 
@@ -33,6 +34,8 @@ pub(crate) enum Record {
     },
     /// A site that was removed: its fence still holds.
     Fence { site: SiteId, fence: u64 },
+    /// What an authority is told when it asks, until a time by the machine's clock.
+    Answer { answer: ChallengeAnswer, until_unix_ms: u64 },
 }
 
 /// A record that could not be loaded.
@@ -117,26 +120,30 @@ impl StateFile {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = format!(".{name}.new");
-        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
-        let written =
-            rustix::fs::openat(&self.folder, &temporary, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)
-                .map_err(io::Error::from)
-                .and_then(|file| {
-                    let mut file = File::from(file);
-                    file.write_all(bytes)?;
-                    file.sync_all()
-                })
-                .and_then(|()| {
-                    rustix::fs::renameat(&self.folder, &temporary, &self.folder, name)?;
-                    Ok(rustix::fs::fsync(&self.folder)?)
-                });
-        if written.is_err() {
-            // Nothing half-written stays; if this fails too the next write truncates it.
-            let _ = rustix::fs::unlinkat(&self.folder, &temporary, AtFlags::empty());
-        }
-        written
+        replace(&self.folder, name, bytes)
     }
+}
+
+/// Replaces a file of a folder as a whole, 0600, durably; on an error the old one is still there.
+pub(crate) fn replace(folder: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = format!(".{name}.new");
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
+    let written = rustix::fs::openat(folder, &temporary, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)
+        .map_err(io::Error::from)
+        .and_then(|file| {
+            let mut file = File::from(file);
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .and_then(|()| {
+            rustix::fs::renameat(folder, &temporary, folder, name)?;
+            Ok(rustix::fs::fsync(folder)?)
+        });
+    if written.is_err() {
+        // Nothing half-written stays; if this fails too the next write truncates it.
+        let _ = rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+    }
+    written
 }
 
 pub(crate) fn open_folder(path: &Path) -> io::Result<OwnedFd> {

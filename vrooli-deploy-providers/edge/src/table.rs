@@ -11,6 +11,8 @@ use crate::origin::TrustedProxies;
 
 /// Largest weight of a release. Weights are relative, so nobody needs more.
 pub const MAX_WEIGHT: u32 = 1_000_000;
+/// In seconds. Long enough for a browser that comes now and then, short enough to be waited out.
+const HALF_A_YEAR: u32 = 182 * 86_400;
 
 /// The whole routing of one site. A table replaces the one before it as a whole; requests see
 /// either the old one or the new one.
@@ -52,6 +54,12 @@ pub struct SiteTable {
     /// bodies stream through, however large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body_bytes: Option<u64>,
+    /// Whether answers are compressed (gzip) for clients that take it: pages, scripts, styles,
+    /// JSON. What may hold a secret beside what an attacker chose (BREACH) is left alone: pages
+    /// and JSON asked for with a cookie or with credentials, unless they say that they are
+    /// `public`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
     /// Where the edge goes back to by itself unless another table comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<Revert>,
@@ -66,6 +74,14 @@ pub struct HttpsOnly {
     /// How long a browser is to remember it (HSTS), in whole seconds; none: it is not told to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remember_seconds: Option<u32>,
+}
+
+impl HttpsOnly {
+    /// At a port, and remembered for half a year.
+    #[must_use]
+    pub fn at(port: u16) -> Self {
+        Self { port, remember_seconds: Some(HALF_A_YEAR) }
+    }
 }
 
 /// Sends the requests that match to one service.
@@ -277,6 +293,7 @@ impl SiteTable {
             trusted_proxies: None,
             https: None,
             max_body_bytes: None,
+            compress: false,
             revert: None,
         }
     }

@@ -1,10 +1,11 @@
 //! One core of the edge: a thread with its own runtime, connections and routes.
 
 use std::cell::{Cell, RefCell};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     access_log: Option<AccessLog>,
     /// Takes backends that a request could not reach.
     reports: mpsc::UnboundedSender<SocketAddr>,
+    /// How many connections each client has, where that is limited.
+    clients: Mutex<HashMap<IpAddr, u32>>,
     /// Where each worker takes over connections that another one accepted.
     doors: Box<[mpsc::UnboundedSender<Accepted>]>,
     #[cfg(feature = "tls")]
@@ -50,6 +53,26 @@ pub(crate) struct Accepted {
     listener: ListenerId,
     stream: std::net::TcpStream,
     client: SocketAddr,
+    seat: Option<Seat>,
+}
+
+/// One of the connections that a client's address may have at once.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    address: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut clients = self.shared.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = clients.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 /// So many more connections than another worker has one keeps before it hands them on.
@@ -71,6 +94,7 @@ impl Shared {
                 tls.load();
                 tls
             },
+            clients: Mutex::default(),
             published: Mutex::default(),
             generation: AtomicU64::new(0),
             totals: (0..workers).map(|_| WorkerTotals::default()).collect(),
@@ -80,6 +104,19 @@ impl Shared {
             reports,
         });
         Ok((shared, rooms))
+    }
+
+    /// A seat for one more connection of a client, if seats are counted; an error if it has all.
+    fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Option<Seat>, ()> {
+        let Some(most) = self.limits.connections_per_client else { return Ok(None) };
+        let address = address.to_canonical();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = clients.entry(address).or_default();
+        if *count >= most.max(1) {
+            return Err(());
+        }
+        *count += 1;
+        Ok(Some(Seat { shared: self.clone(), address }))
     }
 
     /// Who is to serve a connection that a worker has accepted. The kernel wakes them all, and
@@ -320,9 +357,9 @@ async fn tick(worker: Rc<Worker>) {
 }
 
 impl Worker {
-    fn take_over(self: &Rc<Self>, Accepted { listener, stream, client }: Accepted) {
+    fn take_over(self: &Rc<Self>, Accepted { listener, stream, client, seat }: Accepted) {
         match TcpStream::from_std(stream) {
-            Ok(stream) => serve::begin(self, listener, stream, client),
+            Ok(stream) => serve::begin(self, listener, stream, client, seat),
             Err(error) => {
                 tracing::warn!(%listener, %error, "could not take over a connection");
                 self.totals().connections.fetch_sub(1, Ordering::Relaxed);
@@ -332,15 +369,19 @@ impl Worker {
 
     /// Serves a connection, or has another worker do it that has less to do.
     fn distribute(self: &Rc<Self>, listener: &ListenerId, stream: TcpStream, client: SocketAddr) {
+        let Ok(seat) = self.shared.seat(client.ip()) else {
+            tracing::debug!(%listener, %client, "a client with all the connections that it may have");
+            return self.count_refused();
+        };
         let index = self.shared.whose(self.index);
         // Counted here, so that the next one is not meant for the same worker by mistake.
         self.shared.totals[index].connections.fetch_add(1, Ordering::Relaxed);
         self.totals().accepted.fetch_add(1, Ordering::Relaxed);
         if index == self.index {
-            return serve::begin(self, listener.clone(), stream, client);
+            return serve::begin(self, listener.clone(), stream, client, seat);
         }
         let sent = stream.into_std().and_then(|stream| {
-            let accepted = Accepted { listener: listener.clone(), stream, client };
+            let accepted = Accepted { listener: listener.clone(), stream, client, seat };
             // A worker that is gone ends the edge.
             self.shared.doors[index].send(accepted).map_err(|_| io::ErrorKind::BrokenPipe.into())
         });

@@ -1,10 +1,11 @@
 //! What supervisors and edges tell each other.
 
+use crate::challenges::{Answers, ChallengeAnswer};
 use crate::held::Held;
 use crate::lines::LineBuffer;
 use crate::protocol::{Call, Greeting, Request, Response};
 use crate::session::{RawRequest, Role};
-use crate::state::{line, parse};
+use crate::state::{Record, line, parse};
 
 /// The bytes as they would come in, in pieces: each line as a greeting, a request and a
 /// response. What is understood says the same when it is said again, who may only read gets
@@ -44,8 +45,35 @@ fn one(bytes: &[u8]) {
     let twice: RawRequest = serde_json::from_str(&again).expect("and read again");
     let call = twice.call(Role::Supervisor).expect("and understood");
     assert_eq!(serde_json::to_string(&Request { id: twice.id, call }).expect("as before"), again);
-    if let Ok(Call::SetSite { table }) = raw.call(Role::Supervisor) {
-        take(*table);
+    match raw.call(Role::Supervisor) {
+        Ok(Call::SetSite { table }) => take(*table),
+        Ok(Call::PlaceAnswers { answers, .. }) => give(answers),
+        _ => {}
+    }
+}
+
+/// An answer is found under its own path only, says its token first, and can be kept.
+fn give(given: Vec<ChallengeAnswer>) {
+    for answer in &given {
+        let text = answer.to_string();
+        assert!(text.starts_with(answer.token().as_str()) && text.is_ascii());
+        let path = answer.token().path();
+        assert!(crate::challenges::may_be_asked(&path) && !path[1..].contains("//"));
+        let record = Record::Answer { answer: answer.clone(), until_unix_ms: 7 };
+        let kept = line(&record).expect("an answer can be written");
+        let (loaded, _) = parse(kept.as_bytes()).expect("and read again");
+        assert_eq!(loaded.records.first().map(|(_, kept)| kept), Some(&record));
+    }
+    let mut answers = Answers::default();
+    if answers.place(given.clone(), 1, 0) {
+        for answer in &given {
+            let found = answers.find(&answer.token().path(), || 0).expect("it is there");
+            assert_eq!(found.token(), answer.token());
+        }
+        assert!(answers.find("/", || 0).is_none());
+        let tokens: Vec<_> = given.iter().map(|answer| answer.token().clone()).collect();
+        answers.remove(&tokens, 0);
+        assert_eq!(answers, Answers::default());
     }
 }
 

@@ -249,6 +249,31 @@ pub(crate) async fn accepts_no_more_than_it_holds() {
     assert_eq!(fifth.await.unwrap().unwrap().status, 200);
 }
 
+pub(crate) async fn one_client_does_not_take_all_connections() {
+    let rig = Rig::with_limits(Limits { connections_per_client: Some(2), ..Limits::default() }).await;
+    let app = App::start("app").await;
+    rig.serve("r1", app.address).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = Client::connect(rig.address).await.unwrap();
+        assert_eq!(client.get("/").await.unwrap().status, 200);
+        held.push(client);
+    }
+    assert!(get(rig.address, "/").await.is_err(), "the third is closed");
+    assert_eq!(rig.edge.metrics().await.unwrap().refused, 1);
+    for client in &mut held {
+        assert_eq!(client.get("/").await.unwrap().status, 200);
+    }
+    // Another client is another matter.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = tokio::io::BufReader::new(socket.connect(rig.address).await.unwrap());
+    assert_eq!(Client { stream }.get("/").await.unwrap().status, 200);
+    held.pop();
+    // That it has gone is seen a moment later.
+    until(async || get(rig.address, "/").await.is_ok()).await;
+}
+
 /// Most open files that this process may have.
 fn raise_open_files() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};

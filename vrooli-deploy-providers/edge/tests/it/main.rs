@@ -4,6 +4,9 @@
 //! [`support::CHILD`] in its environment it is that and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "acme")]
+mod acme;
+mod challenges;
 mod cutover;
 mod hostile;
 mod http2;
@@ -60,6 +63,8 @@ fn main() -> std::process::ExitCode {
         messages::keeps_connections_to_the_app,
         messages::an_upload_goes_on_after_its_answer,
         messages::takes_no_larger_body_than_its_site_does,
+        messages::compresses_what_may_be,
+        challenges::answers_come_before_any_route_and_survive_a_kill,
         cutover::fails_no_request_under_load,
         cutover::keeps_a_websocket_until_the_drain_deadline,
         cutover::counts_what_a_drain_waits_for_and_cuts,
@@ -78,6 +83,7 @@ fn main() -> std::process::ExitCode {
         hostile::closes_slow_clients_and_serves_others,
         hostile::gives_up_on_slow_apps_and_uploads,
         hostile::accepts_no_more_than_it_holds,
+        hostile::one_client_does_not_take_all_connections,
         hostile::ten_thousand_idle_connections_are_in_nobodys_way,
         hostile::broken_apps_harm_nobody_else_and_are_written_down,
         hostile::an_app_that_says_too_much_answers_no_other_request,
@@ -103,6 +109,20 @@ fn main() -> std::process::ExitCode {
             tls::one_listener_speaks_all_of_them,
             tls::certificates_are_swapped_and_a_bad_one_takes_no_other_down,
             tls::a_handshake_that_never_ends_holds_nobody_up,
+        ]);
+        trials
+    };
+    #[cfg(feature = "acme")]
+    let trials = {
+        let mut trials = trials;
+        trials.extend(trials![
+            acme::an_authority_that_says_wait_is_not_asked_again_before,
+            acme::an_authority_that_is_down_is_said_and_what_serves_serves_on,
+            acme::a_name_that_does_not_lead_here_never_reaches_the_authority,
+            acme::what_is_brought_is_checked_before_it_is_used,
+            acme::a_name_is_proved_and_served_by_a_real_edge,
+            acme::two_edges_share_one_order,
+            acme::a_renewal_drops_no_connection,
         ]);
         trials
     };

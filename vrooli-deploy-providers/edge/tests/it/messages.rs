@@ -308,3 +308,84 @@ pub(crate) async fn an_upload_goes_on_after_its_answer() {
     // And with that the connection is done with this request.
     assert_eq!(client.get("/").await.unwrap().text(), "ok");
 }
+
+fn unzipped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes), &mut text).unwrap();
+    text
+}
+
+pub(crate) async fn compresses_what_may_be() {
+    let rig = Rig::embedded().await;
+    let go_on = Arc::new(tokio::sync::Notify::new());
+    let waiting = go_on.clone();
+    let page = "<p>the same again and again</p>\n".repeat(2_000);
+    let body = page.clone();
+    let app = raw_app(move |mut stream, _| {
+        let (waiting, body) = (waiting.clone(), body.clone());
+        async move {
+            while let Ok(head) = read_head(&mut stream).await {
+                if head.starts_with("GET /slow") {
+                    let head =
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+                    stream.write_all(format!("{head}5\r\nfirst\r\n").as_bytes()).await.unwrap();
+                    waiting.notified().await;
+                    stream.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await.unwrap();
+                    continue;
+                }
+                let length = body.len();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let mut site = table(1, &[("r1", 100, &[app])]);
+    rig.edge.set_site(site.clone()).await.unwrap();
+    let ask = async |path: &str, more: &str| {
+        let accept = "Accept-Encoding: br, gzip\r\nConnection: close";
+        fetch(rig.address, format!("GET {path} HTTP/1.1\r\nHost: a\r\n{accept}\r\n{more}\r\n")).await.unwrap()
+    };
+    let as_it_is = ask("/", "").await;
+    assert_eq!((as_it_is.header("content-encoding"), as_it_is.header("vary")), (None, None));
+
+    site.compress = true;
+    rig.edge.set_site(site).await.unwrap();
+    let small = ask("/", "").await;
+    assert_eq!(small.header("content-encoding"), Some("gzip"));
+    assert_eq!((small.header("vary"), small.header("content-length")), (Some("accept-encoding"), None));
+    assert!(small.body.len() < page.len() / 20, "{}", small.body.len());
+    assert_eq!(unzipped(&small.body), page);
+    // Whose it is, nobody has to guess.
+    let personal = ask("/", "Cookie: session=1\r\n").await;
+    assert_eq!(
+        (personal.header("content-encoding"), personal.header("vary")),
+        (None, Some("accept-encoding"))
+    );
+    assert_eq!(personal.text(), page);
+    let old = fetch(rig.address, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert_eq!(old.text(), page);
+
+    // What is here is not held back for what is not.
+    let mut client = Client::connect(rig.address).await.unwrap();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n").await.unwrap();
+    assert_eq!(client.head().await.unwrap().header("content-encoding"), Some("gzip"));
+    let mut sent = Vec::new();
+    let came = |sent: &[u8]| {
+        let (mut out, mut piece) = (Vec::new(), [0; 64]);
+        let mut reader = flate2::read::GzDecoder::new(sent);
+        while let Ok(count @ 1..) = std::io::Read::read(&mut reader, &mut piece) {
+            out.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8(out).unwrap()
+    };
+    while came(&sent) != "first" {
+        sent.extend(client.chunk().await.unwrap().expect("more of it"));
+    }
+    go_on.notify_one();
+    while let Some(chunk) = client.chunk().await.unwrap() {
+        sent.extend(chunk);
+    }
+    assert_eq!(unzipped(&sent), "firstsecond");
+}

@@ -1,6 +1,8 @@
 //! An edge, apps behind it and clients in front of it.
 
 mod app;
+#[cfg(feature = "acme")]
+pub(crate) mod authority;
 mod client;
 
 use std::collections::BTreeMap;
@@ -70,8 +72,12 @@ impl Rig {
 
     /// An edge in a process of its own.
     pub(crate) async fn process() -> Self {
+        Self::process_at(listen().1).await
+    }
+
+    pub(crate) async fn process_at(socket: TcpListener) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (address, socket) = listen();
+        let address = socket.local_addr().unwrap();
         let listeners = vec![(listener_id(), socket.into())];
         let edge = EdgeLink::spawn(command(folder.path()), listeners).await.unwrap();
         Self { folder, edge, address }
