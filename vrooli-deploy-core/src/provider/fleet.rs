@@ -78,7 +78,7 @@ pub trait Fleet: Debug + Send + Sync {
 }
 
 /// Which lines of which units.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogQuery {
     /// Of this release; default: those with running units.
     pub release: Option<ReleaseNumber>,
@@ -91,11 +91,11 @@ pub struct LogQuery {
 }
 
 /// Where a reading of logs ended, a byte offset for each log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogCursor(pub BTreeMap<String, u64>);
 
 /// Lines that units wrote.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPage {
     /// The lines.
     pub lines: Vec<LogLine>,

@@ -14,6 +14,8 @@ mod registry;
 mod samples;
 mod set;
 pub mod sizing;
+#[cfg(feature = "engine")]
+pub mod wire;
 
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
