@@ -47,6 +47,25 @@ impl LocalFleet {
         write_atomic(&record, &text).map_err(failure::at("write", &record))
     }
 
+    /// A folder that was delivered whole: the app's data are linked in.
+    pub(super) fn take_delivered(&self, cx: &OpCtx, release: &Release) -> Result<()> {
+        let number = release.number;
+        match self.staged_release(&cx.stack, number)? {
+            Some(there) if there.digest == release.digest => {}
+            there => {
+                let what = if there.is_some() { "holds another release" } else { "is not there" };
+                let folder = self.machine.layout.release(&cx.stack, number);
+                return Err(ProviderError::new(
+                    ErrorKind::Conflict,
+                    format!("{} {what}", folder.display()),
+                )
+                .with_help("deploy again: it gets a new number"));
+            }
+        }
+        let app_root = self.app_root(&cx.stack, release)?;
+        self.link_data(&cx.stack, &app_root).map_err(failure::at("link the data folder into", &app_root))
+    }
+
     /// `../data` of a scenario is one folder an app: what the artefact brings is put there
     /// once, never over what the app has written.
     fn link_data(&self, stack: &StackId, app_root: &Path) -> io::Result<()> {
