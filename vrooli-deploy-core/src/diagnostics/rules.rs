@@ -349,6 +349,7 @@ rules! {
     PROGRAM_MISFIT "0936" "no-program-for-host" Error;
     SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
     HOST_IN_USE "0938" "host-still-used" Error;
+    RELEASE_MISFIT "0939" "release-does-not-run-on-host" Error;
 
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;

@@ -24,11 +24,13 @@ pub(super) fn serves(release: &Release, units: &[UnitObserved], routing: &Routin
         .iter()
         .flat_map(|(name, config)| crate::release::strategy::units(name, config))
         .collect();
-    let running: BTreeSet<_> = units
-        .iter()
-        .filter(|u| u.release == release.number && matches!(u.state, UnitState::Running))
-        .map(|u| u.unit.clone())
-        .collect();
+    let of = |runs: bool| {
+        let fits = move |u: &&UnitObserved| (u.state == UnitState::Running) == runs;
+        units.iter().filter(|u| u.release == release.number).filter(fits).map(|u| u.unit.clone())
+    };
+    // One that several hosts have runs where it runs on all of them.
+    let elsewhere: BTreeSet<_> = of(false).collect();
+    let running: BTreeSet<_> = of(true).filter(|unit| !elsewhere.contains(unit)).collect();
     let others = units.iter().any(|u| u.release != release.number && u.state != UnitState::Stopped);
     wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
 }

@@ -1,19 +1,22 @@
 //! This machine's fleet for somebody far away: a hidden subcommand that a server runs, which speaks
 //! on its standard input and output and ends with the conversation. What it started goes on.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use vrooli_deploy_core::names::ReleaseNumber;
-use vrooli_deploy_core::provider::wire::{self, HostSettings};
-use vrooli_deploy_core::provider::{Fleet, OpCtx, Result};
+use uuid::Uuid;
+use vrooli_deploy_core::names::{ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::wire::{self, FleetSeen, HostSettings};
+use vrooli_deploy_core::provider::{Cancellation, Fleet, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
 
 use crate::fleet::LocalFleet;
 use crate::kinds::Machine;
 use crate::layout::Layout;
-use crate::process::{Service, Supervision, Values, refuse_older, share_front};
+use crate::process::{Service, Supervision, SupervisorClient, Values, refuse_older, share_front};
 use crate::servers::ServerOptions;
 
 /// Serves the fleet of a workspace whose supervisor is a unit of the system. Returns the status
@@ -33,8 +36,38 @@ pub(crate) fn run(root: &Path, unit: &str) -> u8 {
     }
 }
 
+/// Prints what there is of a stack, for whoever surveys the machine: a [`FleetSeen`] in one line. Starts
+/// nothing.
+pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
+    let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) else { return 64 };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot make a runtime: {error}")),
+    };
+    let fleet = Agent::new(root, Supervision::default()).fleet;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stack = StackId { app, environment };
+    let cx = OpCtx::new(stack, Uuid::nil(), 0, deadline, Cancellation::new());
+    let seen = runtime.block_on(async {
+        Ok::<_, ProviderError>(FleetSeen {
+            units: fleet.list(&cx).await?,
+            routing: fleet.routing(&cx).await?,
+            staged: fleet.staged(&cx).await?,
+            supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),
+        })
+    });
+    match seen.map(|seen| serde_json::to_string(&seen)) {
+        Ok(Ok(line)) => {
+            // Whoever asked may be gone.
+            let _ = writeln!(std::io::stdout(), "{line}");
+            0
+        }
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
 fn failed(words: &str) -> u8 {
-    use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{words}");
     1
 }

@@ -106,12 +106,7 @@ impl RemoteFleet {
             Err(_) => return Err(unavailable("its greeting took too long")),
         };
         let (lines, written) = mpsc::channel(WAITING);
-        let shared = Arc::new(Shared {
-            name,
-            lines,
-            waiting: Mutex::default(),
-            asked: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared { name, lines, waiting: Mutex::default(), asked: AtomicU64::new(0) });
         let tasks = [tokio::spawn(Arc::clone(&shared).read(reader)), tokio::spawn(write(writer, written))];
         Ok(Self { shared, capabilities, tasks })
     }

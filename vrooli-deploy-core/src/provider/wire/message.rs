@@ -30,6 +30,19 @@ pub struct HostSettings {
     pub listen: SocketAddr,
 }
 
+/// What is there of a stack on a server: all that a plan is made from, in one line.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetSeen {
+    /// See [`Fleet::list`](crate::provider::Fleet::list).
+    pub units: Vec<UnitObserved>,
+    /// See [`Fleet::routing`](crate::provider::Fleet::routing).
+    pub routing: Routing,
+    /// See [`Fleet::staged`](crate::provider::Fleet::staged).
+    pub staged: Vec<Release>,
+    /// Does what watches over units run?
+    pub supervised: bool,
+}
+
 /// To the server.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::{Agent, HostSettings, RemoteFleet, serve};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, Cancellation, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
-    MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport, UnitObserved,
+    Artefact, BuildRequest, Cancellation, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage,
+    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
+    UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};
@@ -166,7 +167,10 @@ async fn calls_and_their_answers_cross_whole_and_side_by_side() {
     assert_eq!(fleet.routing(&cx).await.unwrap(), routing);
     assert_eq!(*lines.lock().unwrap(), ["shop/default 7"]);
     let error = fleet.stop(&cx, ReleaseNumber(1), &"api.0".parse().unwrap()).await.unwrap_err();
-    assert_eq!((error.kind(), error.code(), error.help()), (ErrorKind::Fenced, Some("VD0904"), Some("again")));
+    assert_eq!(
+        (error.kind(), error.code(), error.help()),
+        (ErrorKind::Fenced, Some("VD0904"), Some("again"))
+    );
     assert_eq!(error.context(), [("said", "words".to_owned()), ("detail", "more".to_owned())]);
     assert_eq!(fleet.urls(&cx).await.unwrap(), ["http://a/"]);
 }
@@ -181,10 +185,8 @@ async fn values_follow_their_line_and_what_comes_after_is_understood() {
         version: 1,
         hash: "h".to_owned(),
     };
-    let values =
-        [("a", "line\n{\"say\":\"hello\"}"), ("b", ""), ("c", &"ü".repeat(5_000))].map(|(path, value)| {
-            (reference(path), Secret::new(value.to_owned()))
-        });
+    let values = [("a", "line\n{\"say\":\"hello\"}"), ("b", ""), ("c", &"ü".repeat(5_000))]
+        .map(|(path, value)| (reference(path), Secret::new(value.to_owned())));
     fleet.keep_values(&cx, ReleaseNumber(2), &values).await.unwrap();
     let kept: BTreeMap<String, String> = far
         .kept

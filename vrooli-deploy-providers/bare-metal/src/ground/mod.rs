@@ -24,6 +24,8 @@ pub(crate) use change::{Change, Verb};
 pub(crate) use on_host::{OnHost, Prepared};
 #[cfg(feature = "native")]
 pub(crate) use place::Place;
+#[cfg(feature = "native")]
+pub(crate) use queue::HostQueue;
 pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
 pub use servers::Servers;

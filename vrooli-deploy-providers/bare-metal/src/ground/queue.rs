@@ -44,7 +44,7 @@ struct Queue {
 
 /// A host and the changes that wait for it.
 #[derive(Debug)]
-pub(super) struct HostQueue {
+pub(crate) struct HostQueue {
     host: Arc<SshHost>,
     queue: Mutex<Queue>,
     seen: AsyncMutex<Option<(Instant, StackId, Arc<HostSurvey>)>>,
@@ -56,12 +56,22 @@ impl HostQueue {
         Self { host, queue: Mutex::default(), seen: AsyncMutex::default(), lease: AsyncMutex::default() }
     }
 
-    pub(super) fn name(&self) -> &HostName {
+    /// The host itself.
+    pub(crate) fn host(&self) -> &Arc<SshHost> {
+        &self.host
+    }
+
+    /// What was seen is not so any more.
+    pub(crate) async fn forget_seen(&self) {
+        *self.seen.lock().await = None;
+    }
+
+    pub(crate) fn name(&self) -> &HostName {
         self.host.host()
     }
 
     /// How the stack is there: one round trip for all that ask at the same time.
-    pub(super) async fn survey(&self, cx: &OpCtx, stack: &StackId) -> Result<Arc<HostSurvey>> {
+    pub(crate) async fn survey(&self, cx: &OpCtx, stack: &StackId) -> Result<Arc<HostSurvey>> {
         let mut seen = self.seen.lock().await;
         if let Some((at, of, survey)) = &*seen
             && of == stack
@@ -88,7 +98,7 @@ impl HostQueue {
     }
 
     /// What was last seen, whenever that was; a survey if nothing was. What only we change is in it.
-    pub(super) async fn last_seen(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
+    pub(crate) async fn last_seen(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
         if let Some((_, of, survey)) = &*self.seen.lock().await
             && *of == cx.stack
         {
@@ -173,7 +183,7 @@ impl HostQueue {
     }
 
     /// Sees to it that this run holds the host.
-    async fn held(&self, cx: &OpCtx) -> Result<()> {
+    pub(crate) async fn held(&self, cx: &OpCtx) -> Result<()> {
         let mut lease = self.lease.lock().await;
         let holds = lease
             .as_ref()

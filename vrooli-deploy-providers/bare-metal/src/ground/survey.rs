@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::HostRecord;
-use crate::facts::Lines;
+use crate::facts::{Lines, Machine};
 
 /// What was seen of a stack on a host.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -24,6 +24,16 @@ pub struct HostSurvey {
     pub open: BTreeSet<u16>,
     /// Do our rules outlast a boot?
     pub lasts: bool,
+    /// What runs there.
+    pub machine: Machine,
+    /// Our own program that the host uses, by the SHA-256 of its file in hexadecimal.
+    pub program: Option<String>,
+    /// The unit of its supervisor, by the SHA-256 of its file in hexadecimal.
+    pub unit: Option<String>,
+    /// What our program says of releases, as it was printed; none: there is no program of ours.
+    pub fleet: Option<String>,
+    /// Why it says nothing.
+    pub unseen: Option<String>,
 }
 
 /// A user that was seen.
@@ -102,6 +112,14 @@ impl HostSurvey {
             },
             open: lines.all("open").filter_map(|port| port.parse().ok()).collect(),
             lasts: lines.get("lasts").is_some(),
+            machine: Machine {
+                architecture: lines.get("machine").unwrap_or_default().to_owned(),
+                glibc: lines.get("glibc").map(ToOwned::to_owned),
+            },
+            program: lines.get("program").map(ToOwned::to_owned),
+            unit: lines.get("unit").map(ToOwned::to_owned),
+            fleet: lines.get("fleet").map(ToOwned::to_owned),
+            unseen: lines.get("unseen").map(ToOwned::to_owned),
         })
     }
 }
@@ -123,12 +141,12 @@ mod tests {
     fn a_survey_is_read() {
         let text = "package\tnftables 1.0.6-2 installed\npackage\tcurl 7 config-files\n\
             user\tvd-shop:x:998:998:vrooli-deploy shop.default:/var/lib:/usr/sbin/nologin\n\
-            folder\t750 root vd-shop /var/lib/vrooli-deploy/apps/shop.default\n\
+            folder\t750 root vd-shop /var/lib/vrooli-deploy/workspace/apps/shop/default\n\
             firewall\town\nopen\t22\nopen\t443\nlasts\tyes\n";
         let seen = HostSurvey::read(&Lines::new(text)).unwrap();
         assert_eq!(seen.packages.keys().collect::<Vec<_>>(), ["nftables"]);
         assert_eq!(seen.user.unwrap().comment, "vrooli-deploy shop.default");
-        assert_eq!(seen.folders["/var/lib/vrooli-deploy/apps/shop.default"].group, "vd-shop");
+        assert_eq!(seen.folders["/var/lib/vrooli-deploy/workspace/apps/shop/default"].group, "vd-shop");
         assert_eq!((seen.firewall, seen.lasts), (FirewallWay::Own, true));
         assert_eq!(seen.open.into_iter().collect::<Vec<_>>(), [22, 443]);
         assert_eq!(HostSurvey::read(&Lines::new("")).unwrap(), HostSurvey::default());

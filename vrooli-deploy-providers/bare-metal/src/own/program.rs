@@ -5,7 +5,7 @@ use vrooli_deploy_core::provider::Cancellation;
 
 use super::OwnError;
 use crate::artefact::Program;
-use crate::facts::HostFacts;
+use crate::facts::Machine;
 use crate::host::HostName;
 use crate::remote::RemoteExec;
 use crate::store::{BASE, Delivery, Sent, StoredFile};
@@ -67,18 +67,18 @@ impl Programs {
     /// # Errors
     /// [`OwnError::NoProgram`] with what was looked at and why not, [`OwnError::Unusable`] for one
     /// that was named and is none.
-    pub fn choose(&self, host: &HostName, facts: &HostFacts) -> Result<OwnProgram, OwnError> {
+    pub fn choose(&self, host: &HostName, machine: &Machine) -> Result<OwnProgram, OwnError> {
         let mut tried = Vec::new();
-        for path in self.candidates(&facts.architecture) {
+        for path in self.candidates(&machine.architecture) {
             let Some(program) = Program::read(&path)? else {
                 return Err(OwnError::Unusable { path, words: "it is no program for Linux".to_owned() });
             };
-            match program.fits(facts) {
+            match program.fits(machine) {
                 Ok(()) => return OwnProgram::read(&path),
                 Err(misfit) => tried.push((path, misfit)),
             }
         }
-        Err(OwnError::NoProgram { host: host.clone(), architecture: facts.architecture.clone(), tried })
+        Err(OwnError::NoProgram { host: host.clone(), architecture: machine.architecture.clone(), tried })
     }
 }
 
@@ -135,9 +135,9 @@ mod tests {
     use super::*;
     use crate::facts::{Lines, SAMPLE, facts};
 
-    fn host_like_this(from: &str, to: &str) -> HostFacts {
+    fn host_like_this(from: &str, to: &str) -> Machine {
         let here = SAMPLE.replace("x86_64", std::env::consts::ARCH).replace("2.36", "2.99");
-        facts(&Lines::new(&here.replace(from, to))).unwrap()
+        facts(&Lines::new(&here.replace(from, to))).unwrap().machine()
     }
 
     #[test]

@@ -45,14 +45,14 @@ impl Values {
     /// One of them.
     pub(crate) fn get(&self, reference: &SecretRef) -> std::result::Result<Secret<String>, SecretError> {
         let found = self.0.get(reference).cloned();
-        found.ok_or_else(|| SecretError::NotFound { path: reference.path.clone(), version: reference.version })
+        found
+            .ok_or_else(|| SecretError::NotFound { path: reference.path.clone(), version: reference.version })
     }
 }
 
 /// A line of references with the lengths of their values, then the values as they are.
 fn text(values: &[(SecretRef, Secret<String>)]) -> Result<Secret<Vec<u8>>> {
-    let lengths: Vec<_> =
-        values.iter().map(|(reference, value)| (reference, value.expose().len())).collect();
+    let lengths: Vec<_> = values.iter().map(|(reference, value)| (reference, value.expose().len())).collect();
     let mut header = serde_json::to_vec(&lengths)
         .map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))?;
     header.push(b'\n');
@@ -96,7 +96,8 @@ mod tests {
         let stack = StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() };
         let number = ReleaseNumber(1);
         assert!(Values::read(&layout, &stack, number).unwrap().is_none());
-        let values = [(reference("a"), Secret::new("x\ny".to_owned())), (reference("b"), Secret::new(String::new()))];
+        let values =
+            [(reference("a"), Secret::new("x\ny".to_owned())), (reference("b"), Secret::new(String::new()))];
         Values::keep(&layout, &stack, number, &values).unwrap();
         let path = layout.release_values(&stack, number);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

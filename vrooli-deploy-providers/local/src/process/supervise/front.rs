@@ -132,12 +132,7 @@ impl Front {
 
     /// Listens where an app is reached. Listening there already is fine; elsewhere is given up
     /// once the new place is open.
-    pub(super) async fn open(
-        &self,
-        supervisor: &Supervisor,
-        stack: &StackId,
-        public: Public,
-    ) -> Result<()> {
+    pub(super) async fn open(&self, supervisor: &Supervisor, stack: &StackId, public: Public) -> Result<()> {
         let (id, address) = (listener(stack, public.shared)?, public.address);
         let mut state = self.state.lock().await;
         if public.shared {
@@ -442,8 +437,9 @@ fn failed(error: &edge::EdgeError) -> ProviderError {
     };
     let failed = ProviderError::new(kind, chain(error));
     match error {
-        edge::EdgeError::Refused(edge::Refusal::Table { .. }) => failed
-            .with_help("where apps share an address each needs a host name of its own: `app.domain` in the manifest"),
+        edge::EdgeError::Refused(edge::Refusal::Table { .. }) => failed.with_help(
+            "where apps share an address each needs a host name of its own: `app.domain` in the manifest",
+        ),
         _ => failed,
     }
 }

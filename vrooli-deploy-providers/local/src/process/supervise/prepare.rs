@@ -14,12 +14,12 @@ use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::secrets::SecretRef;
 
 use super::super::SecretResolver;
-use super::super::values::Values;
 use super::super::files::read_json;
 use super::super::key::StoreKey;
 use super::super::launch::{Launch, RunAs, Target};
 use super::super::ports::{self, UnitPorts};
 use super::super::table::Mark;
+use super::super::values::Values;
 use super::super::variables::{self, Origin};
 use super::Supervisor;
 use super::unit::UnitKey;
@@ -70,7 +70,9 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
 
     if let Some((_, name)) = &account {
         let home = named.stack(&key.stack);
-        for (variable, value) in [("HOME", home.to_string_lossy().as_ref()), ("USER", name), ("LOGNAME", name)] {
+        for (variable, value) in
+            [("HOME", home.to_string_lossy().as_ref()), ("USER", name), ("LOGNAME", name)]
+        {
             // What the release says itself stays.
             let own = release.bundle.env.get(&key.unit.service);
             if !own.is_some_and(|own| own.keys().any(|known| known.as_str() == variable)) {

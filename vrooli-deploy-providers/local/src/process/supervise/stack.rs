@@ -327,7 +327,10 @@ impl Stack {
         if !self.serving.lock().await.open {
             return Ok(Vec::new());
         }
-        Ok(ports::public(supervisor.layout(), &self.id)?.map(|public| url(public.address)).into_iter().collect())
+        Ok(ports::public(supervisor.layout(), &self.id)?
+            .map(|public| url(public.address))
+            .into_iter()
+            .collect())
     }
 
     /// Stops everything of a release and forgets it.

@@ -1,0 +1,39 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
+
+use crate::facts::Machine;
+use crate::host::HostName;
+use crate::own::{OwnProgram, Programs};
+
+/// The programs of ours that hosts get, each read once.
+#[derive(Debug)]
+pub(super) struct OwnPrograms {
+    programs: Programs,
+    /// By machine and C library.
+    read: Mutex<BTreeMap<(String, Option<String>), Arc<OwnProgram>>>,
+}
+
+impl OwnPrograms {
+    pub(super) fn new(programs: Programs) -> Self {
+        Self { programs, read: Mutex::default() }
+    }
+
+    /// The one for a host.
+    pub(super) async fn choose(&self, host: &HostName, machine: &Machine) -> Result<Arc<OwnProgram>> {
+        let mut read = self.read.lock().await;
+        let key = (machine.architecture.clone(), machine.glibc.clone());
+        if let Some(program) = read.get(&key) {
+            return Ok(Arc::clone(program));
+        }
+        let (programs, host, machine) = (self.programs.clone(), host.clone(), machine.clone());
+        let chosen = tokio::task::spawn_blocking(move || programs.choose(&host, &machine))
+            .await
+            .map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))??;
+        let chosen = Arc::new(chosen);
+        read.insert(key, Arc::clone(&chosen));
+        Ok(chosen)
+    }
+}
