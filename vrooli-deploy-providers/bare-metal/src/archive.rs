@@ -131,8 +131,7 @@ impl Archive {
             move |error| ArchiveError::Io { path, error }
         };
         let folder = folder.canonicalize().map_err(at(folder))?;
-        let packed =
-            tempfile::Builder::new().prefix(PREFIX).tempfile_in(scratch).map_err(at(scratch))?;
+        let packed = tempfile::Builder::new().prefix(PREFIX).tempfile_in(scratch).map_err(at(scratch))?;
         let mut archive = Builder::new(BufWriter::with_capacity(1 << 20, packed.as_file()));
         let mut entries = 0;
         for entry in WalkDir::new(&folder).min_depth(1).sort_by(|a, b| a.file_name().cmp(b.file_name())) {

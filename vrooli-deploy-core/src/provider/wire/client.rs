@@ -11,7 +11,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::message::{Answer, Ask, Call, CallContext, HostSettings, PROTOCOL, Tell, invalid, receive, send};
+use super::message::{
+    Answer, Ask, BEAT, Call, CallContext, HostSettings, PROTOCOL, Tell, invalid, receive, send,
+};
 use crate::names::{Digest, ReleaseNumber, UnitId};
 use crate::provider::{
     Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
@@ -253,7 +255,12 @@ impl Shared {
 
 /// Writes what is asked until nobody asks or nobody reads.
 async fn write(mut writer: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<Line>) {
-    while let Some((line, follows)) = lines.recv().await {
+    loop {
+        let (line, follows) = match tokio::time::timeout(BEAT, lines.recv()).await {
+            Ok(Some(line)) => line,
+            Ok(None) => return,
+            Err(_) => (Ask::Alive, Secret::new(Vec::new())),
+        };
         let written = async {
             send(&mut writer, &line).await?;
             writer.write_all(follows.expose()).await?;

@@ -22,6 +22,11 @@ pub(super) const PROTOCOL: u32 = 1;
 /// The longest line, in bytes: all releases of a stack fit in one.
 pub(super) const LONGEST: usize = 16 * 1024 * 1024;
 
+/// How often a server hears of who asks, if nothing is asked.
+pub(super) const BEAT: Duration = Duration::from_secs(5);
+/// So long it hears nothing before it takes who asked for gone.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+
 /// What a server is told of itself before anything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +60,8 @@ pub(super) enum Ask {
     Values { id: u64, context: CallContext, release: ReleaseNumber, values: Vec<(SecretRef, usize)> },
     /// Nobody waits for a call any more.
     Cancel { id: u64 },
+    /// We are still there.
+    Alive,
 }
 
 /// From the server.

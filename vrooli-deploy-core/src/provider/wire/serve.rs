@@ -8,7 +8,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, BufReader}
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::message::{Answer, Ask, Call, CallContext, HostSettings, LONGEST, PROTOCOL, Tell, invalid};
+use super::message::{
+    Answer, Ask, Call, CallContext, HostSettings, LONGEST, PROTOCOL, SILENCE, Tell, invalid,
+};
 use super::message::{receive, send};
 use crate::names::ReleaseNumber;
 use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OutputSink, ProviderError, Result};
@@ -44,7 +46,7 @@ pub trait Agent: Send + Sync {
     ) -> Result<()>;
 }
 
-/// Serves calls until the input ends; then those that are being made are cancelled. A fault of one
+/// Serves calls until the input ends, or nothing is heard for 30 s; then those that are being made are cancelled. A fault of one
 /// call is its answer, and no other's.
 ///
 /// # Errors
@@ -101,14 +103,17 @@ async fn listen(
     let running = Running::default();
     let mut calls = JoinSet::new();
     let heard = loop {
-        let ask = match receive::<Ask>(reader).await {
-            Ok(Some(ask)) => ask,
-            Ok(None) => break Ok(()),
-            Err(error) => break Err(error),
+        let ask = match tokio::time::timeout(SILENCE, receive::<Ask>(reader)).await {
+            Ok(Ok(Some(ask))) => ask,
+            Ok(Ok(None)) => break Ok(()),
+            Ok(Err(error)) => break Err(error),
+            // The network between us may be gone without a word.
+            Err(_) => break Err(io::Error::new(io::ErrorKind::TimedOut, "nothing was heard of who asked")),
         };
         while calls.try_join_next().is_some() {}
         match ask {
             Ask::Hello { .. } => break Err(invalid("a second greeting")),
+            Ask::Alive => {}
             Ask::Cancel { id } => {
                 if let Some(cancellation) = entries(&running).get(&id) {
                     cancellation.cancel();

@@ -262,3 +262,28 @@ async fn what_is_no_conversation_is_refused() {
         assert_eq!(answer.is_ok(), text.is_empty(), "{text:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_is_silent_for_too_long_is_gone_and_who_waits_is_not_silent() {
+    let Talk { far, fleet, serving } = talk(80).await;
+    let (fleet, mut cx) = (fleet.unwrap(), context());
+    cx.deadline = Instant::now() + Duration::from_secs(3600);
+    let nobody = BTreeSet::new();
+    tokio::select! {
+        _ = fleet.drain(&cx, ReleaseNumber(1), &nobody, Duration::ZERO) => unreachable!(),
+        () = tokio::time::sleep(Duration::from_secs(300)) => {}
+    }
+    assert!(fleet.is_alive());
+    assert_eq!(*far.cancelled.lock().unwrap(), 0);
+    drop(fleet);
+    serving.await.unwrap().unwrap();
+
+    let (here, there) = tokio::io::duplex(1024);
+    let (reader, writer) = tokio::io::split(there);
+    let serving = tokio::spawn(serve(Arc::new(Arc::new(Far::default())), reader, writer));
+    let (_kept, mut writer) = tokio::io::split(here);
+    let hello = "{\"say\":\"hello\",\"protocol\":1,\"settings\":{\"listen\":\"0.0.0.0:80\"}}\n";
+    tokio::io::AsyncWriteExt::write_all(&mut writer, hello.as_bytes()).await.unwrap();
+    let ended = serving.await.unwrap().unwrap_err();
+    assert_eq!(ended.kind(), std::io::ErrorKind::TimedOut);
+}

@@ -1,7 +1,7 @@
 //! One server that runs the app: our program there, and who is talked with.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -12,12 +12,7 @@ use super::programs::OwnPrograms;
 use crate::ground::{HostQueue, HostSurvey, Servers};
 use crate::host::HostName;
 use crate::own::Supervisor;
-use crate::remote::{Conversation, KeptSession, Phase};
-
-/// Becomes our program, which reads on where the script ends.
-const SERVE: &str = include_str!("../scripts/serve.sh");
-/// No run takes so long.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+use crate::remote::{Conversation, KeptSession};
 
 /// A server that runs the app.
 #[derive(Debug)]
@@ -34,7 +29,19 @@ pub(super) struct AppHost {
 #[derive(Debug)]
 pub(super) struct Talk {
     pub(super) fleet: RemoteFleet,
+    /// Was it begun by who only looks?
+    looks: bool,
+    /// Up as long as it holds the host.
+    alive: Arc<AtomicBool>,
     _session: KeptSession,
+}
+
+impl Talk {
+    fn is_alive(&self) -> bool {
+        let is_alive = self.fleet.is_alive();
+        self.alive.store(is_alive, Ordering::SeqCst);
+        is_alive
+    }
 }
 
 impl AppHost {
@@ -59,11 +66,6 @@ impl AppHost {
 
     pub(super) fn queue(&self) -> &HostQueue {
         &self.queue
-    }
-
-    /// Holds the host for this run.
-    pub(super) async fn hold(&self, cx: &OpCtx) -> Result<()> {
-        self.queue.held(cx).await
     }
 
     pub(super) async fn survey(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
@@ -91,20 +93,29 @@ impl AppHost {
 
     /// Who was talked with, if that goes on.
     pub(super) async fn open_talk(&self) -> Option<Arc<Talk>> {
-        self.talk.lock().await.clone().filter(|talk| talk.fleet.is_alive())
+        self.talk.lock().await.clone().filter(|talk| talk.is_alive())
     }
 
-    /// Who is talked with; our program is brought there first if it is not, or is another.
+    /// Who is talked with; our program is brought there first if it is not, or is another. Who only
+    /// looks, by a context without a lease, holds nothing and brings nothing.
     pub(super) async fn talk(&self, cx: &OpCtx) -> Result<Arc<Talk>> {
+        let looks = cx.fence == 0;
         let mut talk = self.talk.lock().await;
-        if let Some(talk) = talk.as_ref().filter(|talk| talk.fleet.is_alive()) {
+        if let Some(talk) = talk.as_ref().filter(|talk| talk.is_alive() && (looks || !talk.looks)) {
             return Ok(Arc::clone(talk));
         }
-        self.ready(cx).await?;
-        let phase = Phase::new("serve apps", SERVE).as_root().within(LONGEST);
-        let Conversation { reader, writer, session } = self.queue.host().converse(&phase).await?;
+        if !looks {
+            self.ready(cx).await?;
+        } else if self.queue.last_seen(cx).await?.program.is_none() {
+            let message = format!("nothing of ours runs on {}", self.name());
+            return Err(
+                ProviderError::new(ErrorKind::NotFound, message).with_help("deploy an app to it first")
+            );
+        }
+        *talk = None;
+        let (Conversation { reader, writer, session }, alive) = self.queue.serve(cx).await?;
         let fleet = RemoteFleet::greet(self.name().as_str(), reader, writer, &self.settings).await?;
-        let made = Arc::new(Talk { fleet, _session: session });
+        let made = Arc::new(Talk { fleet, alive, looks, _session: session });
         *talk = Some(Arc::clone(&made));
         Ok(made)
     }

@@ -34,7 +34,7 @@ use vrooli_deploy_core::secrets::SecretStore;
 
 use crate::ground::Servers;
 use crate::host::HostName;
-use crate::own::Programs;
+use crate::own::{ProgramDigests, Programs};
 use app_host::AppHost;
 use counted::Counted;
 use deliver::Packed;
@@ -67,7 +67,8 @@ impl BareMetalFleet {
         secrets: Arc<dyn SecretStore>,
         programs: Programs,
     ) -> Self {
-        let programs = Arc::new(OwnPrograms::new(programs));
+        let digests = ProgramDigests::in_file(servers.folder().join("programs.json"));
+        let programs = Arc::new(OwnPrograms::new(programs, digests));
         let settings = HostSettings { listen: FRONT };
         let host = |name| AppHost::new(servers, name, Arc::clone(&programs), settings.clone());
         Self {
@@ -90,7 +91,7 @@ impl BareMetalFleet {
     /// Holds all servers for this run, one after the other.
     async fn hold(&self, cx: &OpCtx) -> Result<()> {
         for host in &self.hosts {
-            host.hold(cx).await?;
+            host.talk(cx).await.map_err(|error| together::failed(vec![(host.name().clone(), error)]))?;
         }
         Ok(())
     }

@@ -6,19 +6,20 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use crate::facts::Machine;
 use crate::host::HostName;
-use crate::own::{OwnProgram, Programs};
+use crate::own::{OwnProgram, ProgramDigests, Programs};
 
 /// The programs of ours that hosts get, each read once.
 #[derive(Debug)]
 pub(super) struct OwnPrograms {
     programs: Programs,
+    digests: ProgramDigests,
     /// By machine and C library.
     read: Mutex<BTreeMap<(String, Option<String>), Arc<OwnProgram>>>,
 }
 
 impl OwnPrograms {
-    pub(super) fn new(programs: Programs) -> Self {
-        Self { programs, read: Mutex::default() }
+    pub(super) fn new(programs: Programs, digests: ProgramDigests) -> Self {
+        Self { programs, digests, read: Mutex::default() }
     }
 
     /// The one for a host.
@@ -28,8 +29,9 @@ impl OwnPrograms {
         if let Some(program) = read.get(&key) {
             return Ok(Arc::clone(program));
         }
-        let (programs, host, machine) = (self.programs.clone(), host.clone(), machine.clone());
-        let chosen = tokio::task::spawn_blocking(move || programs.choose(&host, &machine))
+        let (programs, digests) = (self.programs.clone(), self.digests.clone());
+        let (host, machine) = (host.clone(), machine.clone());
+        let chosen = tokio::task::spawn_blocking(move || programs.choose_by(&host, &machine, &digests))
             .await
             .map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))??;
         let chosen = Arc::new(chosen);

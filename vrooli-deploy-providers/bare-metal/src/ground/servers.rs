@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
@@ -16,6 +16,7 @@ use crate::remote::{RemoteError, RoundTrips, SshConnections, SshOptions};
 #[derive(Debug)]
 pub struct Servers {
     connections: SshConnections,
+    folder: PathBuf,
     queues: Mutex<BTreeMap<HostName, Arc<HostQueue>>>,
     /// Where resources are, as far as was said when this was opened.
     places: BTreeMap<ResourceKey, HostName>,
@@ -55,7 +56,19 @@ impl Servers {
             }
         }
         let apps = apps.into_iter().filter_map(|(host, runs)| runs.then_some(host)).collect();
-        Ok(Self { connections, queues: Mutex::default(), places, apps, known: Mutex::new(known) })
+        Ok(Self {
+            connections,
+            folder: state.join("hosts"),
+            queues: Mutex::default(),
+            places,
+            apps,
+            known: Mutex::new(known),
+        })
+    }
+
+    /// Where what is known of servers is kept.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The servers that run the app, in order.

@@ -10,9 +10,6 @@ use super::phase::BEGIN;
 use super::ssh_host::Child;
 use super::{Phase, RemoteError, RemoteExec as _, SshHost};
 
-/// How long it may take until the script runs.
-const BEGINS: Duration = Duration::from_secs(30);
-
 /// Both ends of what a script on a host, or the program that it became, reads and prints.
 pub(crate) struct Conversation {
     pub(crate) reader: BufReader<openssh::ChildStdout>,
@@ -40,9 +37,13 @@ impl Drop for KeptSession {
 }
 
 impl SshHost {
-    /// Starts a script that goes on reading after its own text, and hands both ends over once it
-    /// runs. One round trip.
-    pub(crate) async fn converse(self: &Arc<Self>, phase: &Phase) -> Result<Conversation, RemoteError> {
+    /// Starts a script that goes on reading after its own text, gives what it printed up to a line
+    /// that begins with `until`, and hands both ends over. One round trip.
+    pub(crate) async fn converse(
+        self: &Arc<Self>,
+        phase: &Phase,
+        until: &str,
+    ) -> Result<(String, Conversation), RemoteError> {
         let mut child = self.open(phase).await?;
         let ends = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let session = KeptSession { host: Arc::clone(self), _child: child };
@@ -61,23 +62,26 @@ impl SshHost {
             let _ = writer.write_all(phase.text().as_bytes()).await;
             let _ = writer.write_all(phase.input.expose()).await;
             let _ = writer.flush().await;
-            let mut line = String::new();
-            while matches!(reader.read_line(&mut line).await, Ok(1..)) {
-                if line.trim_end() == BEGIN {
-                    return true;
-                }
+            let (mut said, mut begun, mut line) = (String::new(), false, String::new());
+            while said.len() < phase.largest_output {
                 line.clear();
+                if !matches!(reader.read_line(&mut line).await, Ok(1..)) {
+                    return None;
+                }
+                if begun {
+                    said.push_str(&line);
+                    if line.starts_with(until) {
+                        return Some(said);
+                    }
+                }
+                begun |= line.trim_end() == BEGIN;
             }
-            false
+            None
         };
-        match tokio::time::timeout(BEGINS, begin).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let words = tokio::time::timeout(Duration::from_secs(5), last_of(stderr)).await;
-                return Err(failed(last(&words.unwrap_or_default(), LARGEST_WORDS)));
-            }
-            Err(_) => return Err(failed(format!("it did not begin within {} s", BEGINS.as_secs()))),
-        }
+        let Some(said) = begin.await else {
+            let words = tokio::time::timeout(Duration::from_secs(5), last_of(stderr)).await;
+            return Err(failed(last(&words.unwrap_or_default(), LARGEST_WORDS)));
+        };
         // What nobody reads would hold it up.
         let host = self.host().clone();
         tokio::spawn(async move {
@@ -86,6 +90,6 @@ impl SshHost {
                 tracing::warn!(%host, %words, "what serves apps on a server said something");
             }
         });
-        Ok(Conversation { reader, writer, session })
+        Ok((said, Conversation { reader, writer, session }))
     }
 }
