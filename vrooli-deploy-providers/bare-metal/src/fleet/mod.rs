@@ -119,17 +119,16 @@ impl BareMetalFleet {
         all(seen.await, |host| host.name())
     }
 
-    /// Does it on all that are given, and holds them first.
+    /// Does it on all that are given, whatever becomes of the others: a server that is lost keeps no
+    /// other from being changed, or taken back. Each is held by who talks with it.
     async fn change<'a, T, F>(
         &'a self,
-        cx: &OpCtx,
         hosts: &'a [AppHost],
         what: impl Fn(&'a AppHost) -> F,
     ) -> Result<Vec<(&'a AppHost, T)>>
     where
         F: Future<Output = Result<T>> + 'a,
     {
-        self.hold(cx).await?;
         all(each(hosts, what).await, |host| host.name())
     }
 }
@@ -191,8 +190,9 @@ impl Fleet for BareMetalFleet {
 
     async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {
         let values = self.values(release)?;
+        self.hold(cx).await?;
         let deliver = async |host: &AppHost| self.deliver(cx, host, release, &values).await;
-        self.change(cx, &self.hosts, deliver).await.map(drop)
+        self.change(&self.hosts, deliver).await.map(drop)
     }
 
     async fn migrate(&self, _: &OpCtx, release: &Release) -> Result<MigrationReport> {
@@ -208,7 +208,7 @@ impl Fleet for BareMetalFleet {
 
     async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
         let start = async |host: &AppHost| host.talk(cx).await?.fleet.start(cx, release, unit).await;
-        let started = self.change(cx, self.of(release, &unit.service), start).await?;
+        let started = self.change(self.of(release, &unit.service), start).await?;
         started.into_iter().next().map(|(host, unit)| on(host, unit)).ok_or_else(nowhere)
     }
 
@@ -243,7 +243,6 @@ impl Fleet for BareMetalFleet {
     }
 
     async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
-        self.hold(cx).await?;
         self.switch(cx, routing).await
     }
 
@@ -288,7 +287,7 @@ impl Fleet for BareMetalFleet {
 
     async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {
         let stop = async |host: &AppHost| host.talk(cx).await?.fleet.stop(cx, release, unit).await;
-        self.change(cx, &self.hosts, stop).await.map(drop)
+        self.change(&self.hosts, stop).await.map(drop)
     }
 
     async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()> {
@@ -301,7 +300,7 @@ impl Fleet for BareMetalFleet {
             host.queue().forget_seen().await;
             Ok(())
         };
-        self.change(cx, &self.hosts, remove).await?;
+        self.change(&self.hosts, remove).await?;
         let Some(builder) = &self.builder else { return Ok(()) };
         let needed: BTreeSet<Digest> =
             self.staged(cx).await?.into_iter().map(|r| r.bundle.artefact.digest).collect();
@@ -358,7 +357,7 @@ impl Fleet for BareMetalFleet {
             host.talk(cx).await?.fleet.forget(cx, data).await?;
             host.leave(cx).await
         };
-        self.change(cx, &self.hosts, forget).await?;
+        self.change(&self.hosts, forget).await?;
         *self.routed.lock().await = None;
         match &self.builder {
             Some(builder) => builder.prune(&cx.stack, &BTreeSet::new()),

@@ -59,12 +59,15 @@ impl BareMetalFleet {
     /// Sets it on all servers: on the first one, then on the others. Where it cannot be set on one,
     /// those that were switched go back before it is said, unless it is itself a way back: then the
     /// others go there all the same.
-    pub(super) async fn switch(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
+    pub(in crate::fleet) async fn switch(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
         let mut routed = self.routed.lock().await;
         // That we are still at it is told to all at once, and moves nothing.
         let renewal = routed.as_ref().is_some_and(|last| same(last, routing));
         let forward = !routing.revert_to.is_empty() && !renewal;
         *routed = None;
+        if forward {
+            self.hold(cx).await?;
+        }
         let waves = if forward && self.hosts.len() > 1 {
             self.hosts.split_at(1)
         } else {
