@@ -196,6 +196,27 @@ pub struct UnitObserved {
     pub log: Option<String>,
 }
 
+impl UnitObserved {
+    /// The units of a release that run, those that several hosts have where all of them run it.
+    #[must_use]
+    pub fn running(units: &[Self], release: ReleaseNumber) -> BTreeSet<UnitId> {
+        let of = |runs: bool| {
+            let fits =
+                move |unit: &&Self| unit.release == release && (unit.state == UnitState::Running) == runs;
+            units.iter().filter(fits).map(|unit| unit.unit.clone())
+        };
+        let elsewhere: BTreeSet<UnitId> = of(false).collect();
+        of(true).filter(|unit| !elsewhere.contains(unit)).collect()
+    }
+
+    /// The units that are not stopped on every host, each once.
+    #[must_use]
+    pub fn left(units: &[Self]) -> BTreeSet<(ReleaseNumber, UnitId)> {
+        let left = units.iter().filter(|unit| unit.state != UnitState::Stopped);
+        left.map(|unit| (unit.release, unit.unit.clone())).collect()
+    }
+}
+
 /// What a probe saw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeReport {

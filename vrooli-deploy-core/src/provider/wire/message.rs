@@ -48,9 +48,9 @@ pub struct FleetSeen {
     pub supervised: bool,
 }
 
-/// To the server.
+/// To the server. (None of these has its tag among its fields: numbers as keys would not be read.)
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "say", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Ask {
     /// First of all.
     Hello { protocol: u32, settings: HostSettings },
@@ -66,7 +66,7 @@ pub(super) enum Ask {
 
 /// From the server.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "say", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Tell {
     /// It is ready.
     Welcome { capabilities: FleetCapabilities },
@@ -82,7 +82,7 @@ pub(super) enum Tell {
 
 /// A call of [`Fleet`](crate::provider::Fleet), with its arguments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "call", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Call {
     Stage { release: Release },
     Migrate { release: Release },
@@ -106,7 +106,7 @@ pub(super) enum Call {
 
 /// What a call gives.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "answer", content = "value", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
     Done,
     Migrated(MigrationReport),

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::{Agent, HostSettings, RemoteFleet, serve};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, Cancellation, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage,
-    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
-    UnitObserved,
+    Artefact, BuildRequest, Cancellation, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities,
+    LatencyHistogram, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result,
+    Routing, SmokeReport, UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};
@@ -91,7 +91,7 @@ impl Fleet for Far {
         Err(ProviderError::new(ErrorKind::Cancelled, "stopped"))
     }
     async fn samples(&self, _: &OpCtx, _: Option<Timestamp>) -> Result<Vec<Reading>> {
-        Ok(Vec::new())
+        Ok(vec![reading()])
     }
     async fn keep_watch(&self, _: &OpCtx) -> Result<()> {
         Ok(())
@@ -124,6 +124,13 @@ impl Fleet for Far {
     async fn logs(&self, _: &OpCtx, _: &LogQuery) -> Result<LogPage> {
         Ok(LogPage::default())
     }
+}
+
+/// With numbers as keys.
+fn reading() -> Reading {
+    let latency = LatencyHistogram { sum_us: 5, steps: [(1663, 2)].into() };
+    let counters = Counters { requests: 2, latency, ..Counters::default() };
+    Reading { at: Timestamp::UNIX_EPOCH, releases: [(ReleaseNumber(2), counters)].into() }
 }
 
 fn context() -> OpCtx {
@@ -173,6 +180,7 @@ async fn calls_and_their_answers_cross_whole_and_side_by_side() {
     );
     assert_eq!(error.context(), [("said", "words".to_owned()), ("detail", "more".to_owned())]);
     assert_eq!(fleet.urls(&cx).await.unwrap(), ["http://a/"]);
+    assert_eq!(fleet.samples(&cx, None).await.unwrap(), [reading()]);
 }
 
 #[tokio::test]
@@ -185,7 +193,7 @@ async fn values_follow_their_line_and_what_comes_after_is_understood() {
         version: 1,
         hash: "h".to_owned(),
     };
-    let values = [("a", "line\n{\"say\":\"hello\"}"), ("b", ""), ("c", &"ü".repeat(5_000))]
+    let values = [("a", "line\n{\"cancel\":{\"id\":1}}"), ("b", ""), ("c", &"ü".repeat(5_000))]
         .map(|(path, value)| (reference(path), Secret::new(value.to_owned())));
     fleet.keep_values(&cx, ReleaseNumber(2), &values).await.unwrap();
     let kept: BTreeMap<String, String> = far
@@ -256,7 +264,7 @@ async fn a_server_that_cannot_work_says_why() {
 
 #[tokio::test]
 async fn what_is_no_conversation_is_refused() {
-    for text in ["", "x\n", "{\"say\":\"cancel\",\"id\":1}\n", "{\"say\":\"hello\""] {
+    for text in ["", "x\n", "{\"cancel\":{\"id\":1}}\n", "{\"hello\""] {
         let far = Arc::new(Far::default());
         let answer = serve(Arc::new(far), text.as_bytes(), tokio::io::sink()).await;
         assert_eq!(answer.is_ok(), text.is_empty(), "{text:?}");
@@ -282,7 +290,7 @@ async fn who_is_silent_for_too_long_is_gone_and_who_waits_is_not_silent() {
     let (reader, writer) = tokio::io::split(there);
     let serving = tokio::spawn(serve(Arc::new(Arc::new(Far::default())), reader, writer));
     let (_kept, mut writer) = tokio::io::split(here);
-    let hello = "{\"say\":\"hello\",\"protocol\":1,\"settings\":{\"listen\":\"0.0.0.0:80\"}}\n";
+    let hello = "{\"hello\":{\"protocol\":1,\"settings\":{\"listen\":\"0.0.0.0:80\"}}}\n";
     tokio::io::AsyncWriteExt::write_all(&mut writer, hello.as_bytes()).await.unwrap();
     let ended = serving.await.unwrap().unwrap_err();
     assert_eq!(ended.kind(), std::io::ErrorKind::TimedOut);

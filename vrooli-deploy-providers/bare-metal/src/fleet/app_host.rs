@@ -150,11 +150,8 @@ impl AppHost {
     pub(super) async fn leave(&self, cx: &OpCtx) -> Result<()> {
         *self.talk.lock().await = None;
         *self.ready.lock().await = false;
-        let removed = Supervisor.remove(&**self.queue.host(), &cx.cancellation).await;
+        let left = Supervisor.leave(&**self.queue.host(), &cx.stack, &cx.cancellation).await;
         self.queue.forget_seen().await;
-        match removed {
-            Ok(()) | Err(crate::own::OwnError::StillUsed { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(left.map(drop)?)
     }
 }

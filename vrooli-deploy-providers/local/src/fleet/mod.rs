@@ -313,8 +313,11 @@ impl Fleet for LocalFleet {
         refuse_older(&self.machine.layout, &cx.stack, cx.fence)?;
         if let Some(supervisor) = self.running_supervisor().await? {
             supervisor.forget(cx).await?;
-            // It ends by itself as well; at once is tidier. Others may still need it.
-            let _ = supervisor.shutdown().await;
+            // It ends by itself as well; at once is tidier. Others may still need it, and what the
+            // system keeps stays.
+            if !matches!(self.machine.supervision, Supervision::Service(_)) {
+                let _ = supervisor.shutdown().await;
+            }
         }
         let (layout, stack) = (&self.machine.layout, &cx.stack);
         self.stop_servers(cx).await?;
