@@ -44,6 +44,7 @@ async fn release(ground: &Ground, (request, draft): &Subject) -> Result<Release,
         env: draft.env.clone(),
         smoke: draft.smoke.clone(),
         strategy: draft.strategy.clone(),
+        domain: draft.domain.clone(),
         resources: draft.resources.clone(),
         migrations: draft.migrations.clone(),
     };

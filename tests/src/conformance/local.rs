@@ -224,6 +224,7 @@ impl ProviderFixture for LocalFixture {
             services: [(name, serde_json::from_value(service).expect("a service"))].into(),
             smoke: Vec::new(),
             strategy: Default::default(),
+            domain: None,
             resources: Vec::new(),
             migrations: Vec::new(),
         };

@@ -273,6 +273,7 @@ impl ReleaseWish {
                 watch: self.watch.map(std::time::Duration::from_secs).or(self.strategy.watch),
                 ..self.strategy.clone()
             },
+            domain: None,
             resources: Vec::new(),
             migrations: self
                 .migrations

@@ -97,7 +97,7 @@ impl ProviderFixture for BareMetalFixture {
         };
         let factory = BareMetalFactory::new().with_ssh(Self::options(&rig));
         let servers = factory.servers(&context).unwrap();
-        let provider = factory.provider(&servers);
+        let provider = factory.provider(&servers, &context);
         Box::new(HostPlace { rig, servers, provider, _turn: turn })
     }
 

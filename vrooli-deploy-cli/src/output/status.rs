@@ -108,11 +108,14 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
         ));
     }
     if !report.units.is_empty() {
+        // On one machine everybody knows where they are.
+        let several = report.units.iter().any(|unit| unit.host != report.units[0].host);
         let rows: Vec<Vec<String>> = report
             .units
             .iter()
             .map(|unit| {
-                vec![
+                let host = several.then(|| unit.host.clone());
+                let mut row = vec![
                     unit.unit.to_string(),
                     unit.release.to_string(),
                     word(&unit.state),
@@ -124,10 +127,13 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
                         .join(" "),
                     unit.restarts.to_string(),
                     unit.last_exit.as_deref().map(harmless).unwrap_or_default(),
-                ]
+                ];
+                row.splice(1..1, host);
+                row
             })
             .collect();
-        let head = ["INSTANCE", "RELEASE", "STATE", "PID", "PORTS", "RESTARTS", "LAST EXIT"];
+        let mut head = vec!["INSTANCE", "RELEASE", "STATE", "PID", "PORTS", "RESTARTS", "LAST EXIT"];
+        head.splice(1..1, several.then_some("HOST"));
         text.push_str(&format!("\n\n{}", table(paint, &head, &rows)));
     }
     if !report.resources.is_empty() {

@@ -11,14 +11,14 @@ use crate::script::{Place, repository};
 use crate::terminal::on_terminal;
 
 /// A workspace whose user knows the hosts as `web1`, `web2`, …
-struct User {
-    place: Place,
-    rig: Rig,
+pub(crate) struct User {
+    pub(crate) place: Place,
+    pub(crate) rig: Rig,
 }
 
 impl User {
     /// `None`, and said so, where there can be no hosts.
-    fn new(test: &str, count: u32) -> Option<Self> {
+    pub(crate) fn new(test: &str, count: u32) -> Option<Self> {
         if let Some(why) = rig::absent() {
             println!("skipped: {test}: {why}");
             return None;
@@ -40,18 +40,18 @@ impl User {
         Some(Self { place: Place::new(), rig })
     }
 
-    fn program(&self, words: &[&str]) -> Command {
+    pub(crate) fn program(&self, words: &[&str]) -> Command {
         let mut program = self.place.program();
         program.env("VROOLI_DEPLOY_SSH_CONFIG", self.rig.ssh_config()).args(words);
         program
     }
 
-    fn run(&self, words: &[&str]) -> Output {
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
         self.program(words).output().unwrap()
     }
 
     /// The lines of `--json`, and the exit code.
-    fn json(&self, words: &[&str]) -> (Vec<Value>, i32) {
+    pub(crate) fn json(&self, words: &[&str]) -> (Vec<Value>, i32) {
         let output = self.program(words).arg("--json").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         (
@@ -241,7 +241,7 @@ fn servers_are_prepared_mended_and_given_back() {
     let (lines, result) = last(&["drift", "shop"]);
     assert_eq!((lines.len(), &result["exit_code"]), (1, &Value::from(0)), "{lines:?}");
 
-    user.rig.on(1, "userdel vd-shop; chmod 777 /var/lib/vrooli-deploy/apps/shop.default");
+    user.rig.on(1, "userdel vd-shop; chmod 777 /var/lib/vrooli-deploy/workspace/apps/shop/default");
     let (lines, result) = last(&["drift", "shop"]);
     assert_eq!(result["exit_code"], 10);
     let seen: Vec<_> =
@@ -264,25 +264,4 @@ fn servers_are_prepared_mended_and_given_back() {
         assert_eq!(user.rig.on(number, "ls /var/lib/vrooli-deploy 2>/dev/null || echo nothing"), "nothing");
     }
     assert_eq!(user.rig.on(1, "getent passwd vd-shop || echo nobody"), "nobody");
-}
-
-/// An app that would run there is refused before anything is touched.
-#[test]
-fn an_app_with_services_is_refused_on_servers() {
-    let Some(user) = User::new("an_app_with_services_is_refused_on_servers", 1) else { return };
-    let fingerprint = user.rig.fingerprint(1, "ed25519");
-    user.json(&["hosts", "add", "web1", "--fingerprint", &fingerprint]);
-    let manifest = SHOP
-        .replace("services: {}", "services: { api: { run: [sleep, '600'] } }")
-        .replace("    - { host: web2, role: database, monthly_usd: \"20.00\" }\n", "");
-    fs::write(user.place.dir().join("shop.yaml"), manifest).unwrap();
-    for verb in ["plan", "deploy", "up"] {
-        let (lines, exit) = user.json(&[verb, "shop.yaml"]);
-        let error = lines.last().unwrap()["error"].to_string();
-        assert!(
-            exit == 1 && error.contains("VD0920") && error.contains("carries no releases"),
-            "{verb}: {error}"
-        );
-    }
-    assert_eq!(user.rig.on(1, "ls /var/lib/vrooli-deploy 2>/dev/null || echo nothing"), "nothing");
 }

@@ -4,6 +4,7 @@
 mod canary;
 mod configure;
 mod estimate;
+mod fleet;
 mod hosts;
 mod json;
 mod live;

@@ -96,7 +96,7 @@ fn trial<F: Future<Output = ()>>(test: &str, run: impl FnOnce() -> F) {
 /// it does not, and that is what the user is told.
 async fn chosen(test: &str, server: &Server) -> Option<OwnProgram> {
     let programs = programs(&[], program());
-    match programs.choose(&server.name, &server.facts().await) {
+    match programs.choose(&server.name, &server.facts().await.machine()) {
         Ok(program) => Some(program),
         Err(error @ OwnError::NoProgram { .. }) => {
             println!("skipped: {test}: {error}");
@@ -351,7 +351,7 @@ fn a_program_for_another_machine_is_refused() {
         let other = folder.join("vrooli-deploy");
         fs::write(&other, bytes).unwrap();
         let facts = server.facts().await;
-        let error = programs(&[], &other).choose(&server.name, &facts).unwrap_err();
+        let error = programs(&[], &other).choose(&server.name, &facts.machine()).unwrap_err();
         assert!(error.to_string().contains("it is for aarch64, and the host is"), "{error}");
         assert!(
             error.help().contains("-unknown-linux-musl") && error.help().contains("PATH"),
@@ -364,7 +364,7 @@ fn a_program_for_another_machine_is_refused() {
             "printf '%s' '{getconf}' >/usr/local/bin/getconf; chmod 755 /usr/local/bin/getconf"
         ));
         let facts = server.facts().await;
-        let error = programs(&[], program()).choose(&server.name, &facts).unwrap_err();
+        let error = programs(&[], program()).choose(&server.name, &facts.machine()).unwrap_err();
         assert!(error.to_string().contains("the host has 2.2"), "{error}");
         assert!(error.help().contains("musl") && error.help().contains("on the host"), "{}", error.help());
         assert_eq!(server.on("ls /var/lib | grep -c vrooli || true"), "0");

@@ -349,6 +349,7 @@ rules! {
     PROGRAM_MISFIT "0936" "no-program-for-host" Error;
     SUPERVISOR_UNIT "0937" "supervisor-does-not-start" Error;
     HOST_IN_USE "0938" "host-still-used" Error;
+    RELEASE_MISFIT "0939" "release-does-not-run-on-host" Error;
     CERTIFICATE_NO_ADDRESS "0940" "name-has-no-address" Error;
     CERTIFICATE_POINTS_ELSEWHERE "0941" "name-points-elsewhere" Error;
     AUTHORITY_UNREACHABLE "0942" "certificate-authority-unreachable" Error;

@@ -64,6 +64,7 @@ pub(super) fn bundle(
         env,
         smoke: draft.smoke.clone(),
         strategy: draft.strategy.clone(),
+        domain: draft.domain.clone(),
         resources: draft.resources.clone(),
         migrations: draft.migrations.clone(),
     })

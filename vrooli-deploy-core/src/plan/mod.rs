@@ -123,6 +123,9 @@ pub struct Draft {
     pub smoke: Vec<SmokeTest>,
     /// How it takes over.
     pub strategy: StrategyConfig,
+    /// The host name that it is reached at, where several apps share an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
     /// Resources it uses.
     pub resources: Vec<ResourceRequirement>,
     /// Files that must be applied before it starts.

@@ -78,7 +78,7 @@ pub trait Fleet: Debug + Send + Sync {
 }
 
 /// Which lines of which units.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogQuery {
     /// Of this release; default: those with running units.
     pub release: Option<ReleaseNumber>,
@@ -91,11 +91,11 @@ pub struct LogQuery {
 }
 
 /// Where a reading of logs ended, a byte offset for each log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogCursor(pub BTreeMap<String, u64>);
 
 /// Lines that units wrote.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPage {
     /// The lines.
     pub lines: Vec<LogLine>,
@@ -194,6 +194,27 @@ pub struct UnitObserved {
     /// Where its log lies, in the provider's terms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+}
+
+impl UnitObserved {
+    /// The units of a release that run, those that several hosts have where all of them run it.
+    #[must_use]
+    pub fn running(units: &[Self], release: ReleaseNumber) -> BTreeSet<UnitId> {
+        let of = |runs: bool| {
+            let fits =
+                move |unit: &&Self| unit.release == release && (unit.state == UnitState::Running) == runs;
+            units.iter().filter(fits).map(|unit| unit.unit.clone())
+        };
+        let elsewhere: BTreeSet<UnitId> = of(false).collect();
+        of(true).filter(|unit| !elsewhere.contains(unit)).collect()
+    }
+
+    /// The units that are not stopped on every host, each once.
+    #[must_use]
+    pub fn left(units: &[Self]) -> BTreeSet<(ReleaseNumber, UnitId)> {
+        let left = units.iter().filter(|unit| unit.state != UnitState::Stopped);
+        left.map(|unit| (unit.release, unit.unit.clone())).collect()
+    }
 }
 
 /// What a probe saw.

@@ -1,6 +1,7 @@
 //! What a provider is: kinds of resources (pure half and native half) and a fleet that
 //! carries releases. The contract, clause by clause, is `docs/specs/provider.md`.
 
+mod builder;
 mod capabilities;
 pub mod choosing;
 mod context;
@@ -14,7 +15,10 @@ mod registry;
 mod samples;
 mod set;
 pub mod sizing;
+#[cfg(feature = "engine")]
+pub mod wire;
 
+pub use builder::{ArtefactBuilder, OpenBuilder};
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
 pub use error::{ErrorKind, ProviderError, Result, Retryability};

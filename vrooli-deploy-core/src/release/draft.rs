@@ -48,6 +48,7 @@ pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
             env,
             smoke: manifest.smoke.clone(),
             strategy: manifest.strategy.clone(),
+            domain: manifest.app.domain.clone(),
             resources: input.requirements.resources.clone(),
             migrations,
         }),
@@ -182,6 +183,7 @@ impl Draft {
             && self.services == bundle.services
             && env == bundle.env
             && self.smoke == bundle.smoke
+            && self.domain == bundle.domain
             && self.resources == bundle.resources
             && self.migrations.len() == bundle.migrations.len()
             && self.migrations.iter().zip(&bundle.migrations).all(|(a, b)| a.is_same(b))

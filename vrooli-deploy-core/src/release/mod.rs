@@ -63,6 +63,9 @@ pub struct Bundle {
     pub smoke: Vec<SmokeTest>,
     /// How it took over.
     pub strategy: StrategyConfig,
+    /// The host name that it is reached at, where several apps share an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
     /// Resources it uses, with the files that it needs applied.
     pub resources: Vec<ResourceRequirement>,
     /// Digest of each file that must be applied before it starts, in order: the migration level.

@@ -259,7 +259,7 @@ impl Workspace {
         cx: &OpCtx,
         options: &DeployOptions,
     ) -> Result<Plan, OperationError> {
-        if provider.fleet().is_none() && prepared.manifest.services.is_empty() {
+        if prepared.manifest.services.is_empty() {
             return resources_only(prepared, provider, state, cx).await;
         }
         let fleet = fleet(provider)?;

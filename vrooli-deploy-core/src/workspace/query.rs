@@ -253,9 +253,13 @@ fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health 
         .iter()
         .flat_map(|(name, config)| crate::release::strategy::units(name, config))
         .all(|unit| {
-            seen.units.iter().any(|u| {
-                u.unit == unit && u.release == current.release.number && u.state == UnitState::Running
-            })
+            let mut instances = seen
+                .units
+                .iter()
+                .filter(|u| u.unit == unit && u.release == current.release.number)
+                .map(|u| u.state)
+                .peekable();
+            instances.peek().is_some() && instances.all(|state| state == UnitState::Running)
         });
     let routed = seen.routing.as_ref().is_some_and(|r| !r.weights.is_empty());
     if complete && routed { Health::Running } else { Health::Impaired }

@@ -24,11 +24,7 @@ pub(super) fn serves(release: &Release, units: &[UnitObserved], routing: &Routin
         .iter()
         .flat_map(|(name, config)| crate::release::strategy::units(name, config))
         .collect();
-    let running: BTreeSet<_> = units
-        .iter()
-        .filter(|u| u.release == release.number && matches!(u.state, UnitState::Running))
-        .map(|u| u.unit.clone())
-        .collect();
+    let running = UnitObserved::running(units, release.number);
     let others = units.iter().any(|u| u.release != release.number && u.state != UnitState::Stopped);
     wanted == running && !others && routing.weights == Routing::all_to(release.number).weights
 }
@@ -91,11 +87,7 @@ pub(super) fn start_steps(
     let because = "it does not serve";
     let situation =
         Situation { next, current: None, routing, units, fleet, config: &config, because, expired };
-    let running: BTreeSet<_> = units
-        .iter()
-        .filter(|u| u.release == next.number && u.state == UnitState::Running)
-        .map(|u| &u.unit)
-        .collect();
+    let running = UnitObserved::running(units, next.number);
     let complete = situation
         .services()
         .iter()
@@ -138,18 +130,15 @@ pub(super) fn stop_steps(
         });
         after.insert(id);
     }
-    for seen in units.iter().filter(|u| u.state != UnitState::Stopped) {
+    for (old, unit) in UnitObserved::left(units) {
         steps.push(Step {
-            id: StepId(format!("stop:{}/{}", seen.release, seen.unit)),
+            id: StepId(format!("stop:{old}/{unit}")),
             stage: Stage::Release,
             action: StepAction::Release {
                 release: owner,
-                action: ReleaseAction::Stop { old: seen.release, unit: seen.unit.clone() },
+                action: ReleaseAction::Stop { old, unit: unit.clone() },
             },
-            undo: Undo::Release {
-                release: seen.release,
-                action: ReleaseAction::Start { unit: seen.unit.clone() },
-            },
+            undo: Undo::Release { release: old, action: ReleaseAction::Start { unit } },
             after: after.clone(),
             reason: String::new(),
             token: None,
@@ -176,6 +165,18 @@ mod tests {
             last_exit: None,
             log: None,
         }
+    }
+
+    #[test]
+    fn what_several_hosts_have_runs_where_all_of_them_run_it_and_ends_in_one_step() {
+        let on = |host: &str, state| UnitObserved { host: host.to_owned(), ..seen(2, "web.0", state) };
+        let all = |second| [on("a", UnitState::Running), on("b", second)];
+        let two = ReleaseNumber(2);
+        assert_eq!(UnitObserved::running(&all(UnitState::Running), two).len(), 1);
+        assert_eq!(UnitObserved::running(&all(UnitState::Stopped), two).len(), 0);
+        let steps = stop_steps(&all(UnitState::Running), &Routing::default(), Some(two));
+        assert_eq!(steps.iter().map(|step| step.id.0.as_str()).collect::<Vec<_>>(), ["stop:r2/web.0"]);
+        assert_eq!(stop_steps(&all(UnitState::Stopped), &Routing::default(), Some(two)).len(), 1);
     }
 
     #[test]

@@ -24,8 +24,17 @@ pub fn registry() -> Registry {
     #[cfg(feature = "digitalocean")]
     let registry = registry.with(digitalocean::DigitalOceanFactory);
     #[cfg(feature = "bare-metal")]
-    let registry = registry.with(bare_metal::BareMetalFactory::new());
+    let registry = registry.with(bare_metal_factory());
     registry
+}
+
+/// Servers whose apps are built on this machine, where this build can.
+#[cfg(feature = "bare-metal")]
+fn bare_metal_factory() -> bare_metal::BareMetalFactory {
+    let factory = bare_metal::BareMetalFactory::new();
+    #[cfg(feature = "local")]
+    let factory = factory.with_builder(std::sync::Arc::new(local::build::builder));
+    factory
 }
 
 /// All providers that this build has, with this machine as the program configured it. With

@@ -92,7 +92,34 @@ impl ArchiveError {
     }
 }
 
+impl From<ArchiveError> for vrooli_deploy_core::provider::ProviderError {
+    fn from(error: ArchiveError) -> Self {
+        use vrooli_deploy_core::provider::ErrorKind;
+        let kind = match &error {
+            ArchiveError::Io { error, .. } if error.kind() == io::ErrorKind::StorageFull => ErrorKind::Quota,
+            _ => ErrorKind::App,
+        };
+        Self::new(kind, error.to_string())
+            .with_code(error.code().to_string())
+            .with_help(error.help())
+            .with_source(error)
+    }
+}
+
+/// What files that are being packed begin with.
+const PREFIX: &str = ".archive-";
+
 impl Archive {
+    /// Removes what was being packed in a folder by somebody who was killed.
+    pub(crate) fn remove_left_behind(scratch: &Path) {
+        for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                // Tried again the next time.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Packs a folder, to a file in `scratch` that is removed when this is dropped. It is as large
     /// as the folder; a few MiB of memory are enough.
     ///
@@ -104,8 +131,7 @@ impl Archive {
             move |error| ArchiveError::Io { path, error }
         };
         let folder = folder.canonicalize().map_err(at(folder))?;
-        let packed =
-            tempfile::Builder::new().prefix(".archive-").tempfile_in(scratch).map_err(at(scratch))?;
+        let packed = tempfile::Builder::new().prefix(PREFIX).tempfile_in(scratch).map_err(at(scratch))?;
         let mut archive = Builder::new(BufWriter::with_capacity(1 << 20, packed.as_file()));
         let mut entries = 0;
         for entry in WalkDir::new(&folder).min_depth(1).sort_by(|a, b| a.file_name().cmp(b.file_name())) {

@@ -10,7 +10,7 @@ use object::read::elf::{FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, ReadRef, elf};
 use walkdir::WalkDir;
 
-use crate::facts::HostFacts;
+use crate::facts::Machine;
 
 /// A version of the GNU C library: 2.36.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,7 +162,7 @@ impl Artefact {
 
     /// What in it will not run on a host, and why not. Nothing: all of it will.
     #[must_use]
-    pub fn misfits(&self, host: &HostFacts) -> Vec<(PathBuf, Misfit)> {
+    pub fn misfits(&self, host: &Machine) -> Vec<(PathBuf, Misfit)> {
         let misfit =
             |(path, program): &(PathBuf, Program)| Some((self.path.join(path), program.fits(host).err()?));
         self.programs.iter().filter_map(misfit).collect()
@@ -207,7 +207,7 @@ impl Program {
     ///
     /// # Errors
     /// Why not.
-    pub fn fits(&self, host: &HostFacts) -> Result<(), Misfit> {
+    pub fn fits(&self, host: &Machine) -> Result<(), Misfit> {
         if self.architecture != host.architecture {
             return Err(Misfit::Architecture {
                 program: self.architecture.clone(),
@@ -289,8 +289,8 @@ mod tests {
     use super::*;
     use crate::facts::{Lines, SAMPLE, facts};
 
-    fn host(from: &str, to: &str) -> HostFacts {
-        facts(&Lines::new(&SAMPLE.replace(from, to))).unwrap()
+    fn host(from: &str, to: &str) -> Machine {
+        facts(&Lines::new(&SAMPLE.replace(from, to))).unwrap().machine()
     }
 
     fn glibc(text: &str) -> CLibrary {

@@ -8,10 +8,20 @@ use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::{Resource, Stack};
 
 /// Makes the `bare-metal` provider: servers of the user's own.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct BareMetalFactory {
     #[cfg(feature = "native")]
     ssh: Option<crate::remote::SshOptions>,
+    #[cfg(feature = "native")]
+    builder: Option<vrooli_deploy_core::provider::OpenBuilder>,
+    #[cfg(feature = "native")]
+    programs: Option<crate::own::Programs>,
+}
+
+impl std::fmt::Debug for BareMetalFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BareMetalFactory").finish_non_exhaustive()
+    }
 }
 
 impl BareMetalFactory {
@@ -26,7 +36,22 @@ impl BareMetalFactory {
     #[cfg(feature = "native")]
     #[must_use]
     pub fn with_ssh(self, ssh: crate::remote::SshOptions) -> Self {
-        Self { ssh: Some(ssh) }
+        Self { ssh: Some(ssh), ..self }
+    }
+
+    /// Says who builds apps on this machine; without, only what was built before can be carried.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn with_builder(self, builder: vrooli_deploy_core::provider::OpenBuilder) -> Self {
+        Self { builder: Some(builder), ..self }
+    }
+
+    /// Says which programs of ours servers get; default: this very program, see
+    /// [`Programs::of_this_process`](crate::own::Programs::of_this_process).
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn with_programs(self, programs: crate::own::Programs) -> Self {
+        Self { programs: Some(programs), ..self }
     }
 
     /// The servers of a stack, before they are put together with the kinds: a program that wants to
@@ -48,9 +73,17 @@ impl BareMetalFactory {
     /// The provider that works with these servers.
     #[cfg(feature = "native")]
     #[must_use]
-    pub fn provider(&self, servers: &Arc<crate::ground::Servers>) -> Arc<dyn Provider> {
+    pub fn provider(
+        &self,
+        servers: &Arc<crate::ground::Servers>,
+        context: &OpenContext,
+    ) -> Arc<dyn Provider> {
         use crate::ground::OnHost;
         use crate::kinds::{backup, directories, firewall, packages, postgres, redis, server, user};
+        let builder = self.builder.as_ref().map(|open| open(&context.dir));
+        let programs = self.programs.clone().unwrap_or_else(crate::own::Programs::of_this_process);
+        let fleet =
+            crate::fleet::BareMetalFleet::new(servers, builder, Arc::clone(&context.secrets), programs);
         Arc::new(
             vrooli_deploy_core::provider::ProviderSet::new(self.name())
                 .with(OnHost(server::Server), servers)
@@ -60,7 +93,8 @@ impl BareMetalFactory {
                 .with(OnHost(firewall::Firewall), servers)
                 .with(OnHost(postgres::Postgres), servers)
                 .with(OnHost(redis::Redis), servers)
-                .with(OnHost(backup::Backup), servers),
+                .with(OnHost(backup::Backup), servers)
+                .with_fleet(Arc::new(fleet)),
         )
     }
 }
@@ -88,7 +122,7 @@ impl ProviderFactory for BareMetalFactory {
 
     #[cfg(feature = "native")]
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
-        Ok(self.provider(&self.servers(context)?))
+        Ok(self.provider(&self.servers(context)?, context))
     }
 
     #[cfg(not(feature = "native"))]

@@ -23,6 +23,23 @@ pub enum Root {
     None,
 }
 
+/// What a program must be made for to run on a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Machine {
+    /// As `uname -m` says: `x86_64`, `aarch64`.
+    pub architecture: String,
+    /// The version of its GNU C library; none: another library.
+    pub glibc: Option<String>,
+}
+
+impl HostFacts {
+    /// What a program must be made for.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        Machine { architecture: self.architecture.clone(), glibc: self.glibc.clone() }
+    }
+}
+
 /// What a host is. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[non_exhaustive]

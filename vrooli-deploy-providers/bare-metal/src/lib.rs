@@ -2,14 +2,16 @@
 //!
 //! The pure half: which server is for what, what it costs by the user's own word, and what is
 //! asked of it. With the feature `native`: hosts that are known ([`hosts`]), phases that run on
-//! them ([`remote`]), and what could be in the way of a deployment ([`preflight`]). Carrying
-//! releases to them is not part of this version: opening the provider says so.
+//! them ([`remote`]), what could be in the way of a deployment ([`preflight`]), and releases that
+//! are carried to all of them as one ([`fleet`]).
 
 #[cfg(feature = "native")]
 pub mod archive;
 pub mod artefact;
 mod factory;
 pub mod facts;
+#[cfg(feature = "native")]
+pub mod fleet;
 pub mod ground;
 pub mod host;
 #[cfg(feature = "native")]

@@ -1,5 +1,5 @@
 //! The door through which the embedding program becomes one of its own hidden subcommands:
-//! supervisor, shim, launcher, watch or edge. It must be passed first in `main`, before threads
+//! supervisor, shim, launcher, watch, agent, look or edge. It must be passed first in `main`, before threads
 //! are made and arguments are read.
 
 use std::io::Write as _;
@@ -21,6 +21,10 @@ pub(crate) const LAUNCHER: &str = "launcher";
 pub(crate) const EDGE: &str = "edge";
 pub(crate) const WATCH: &str = "watch";
 const BUILD_STEP: &str = "build-step";
+/// What a server runs for who deploys to it. Bare-metal's data knows the word, too.
+const AGENT: &str = "agent";
+/// What a survey of a server runs.
+const LOOK: &str = "look";
 
 /// What follows a supervisor's folder where the system starts and keeps it, on a server: it stays
 /// when there is nothing to do. The unit of bare-metal's data knows the word, too.
@@ -85,6 +89,17 @@ pub fn run_if_child(hooks: ChildHooks) {
             (Some(root), Some(app), Some(environment)) => crate::watch::run(root.into(), &app, &environment),
             _ => 64,
         },
+        Some(AGENT) => match (arguments.next(), arguments.next().as_deref().and_then(|unit| unit.to_str())) {
+            (Some(root), Some(unit)) => crate::agent::run(Path::new(&root), unit),
+            _ => 64,
+        },
+        Some(LOOK) => match (arguments.next(), arguments.next(), arguments.next()) {
+            (Some(root), Some(app), Some(environment)) => match (app.to_str(), environment.to_str()) {
+                (Some(app), Some(environment)) => crate::agent::look(Path::new(&root), app, environment),
+                _ => 64,
+            },
+            _ => 64,
+        },
         Some(EDGE) => match (arguments.next(), arguments.next()) {
             (Some(state), Some(sockets)) => crate::process::run_edge(state.into(), sockets.into()),
             _ => 64,
@@ -108,6 +123,7 @@ fn reside(root: &Path, hooks: ChildHooks) -> u8 {
     }
     let ChildHooks { open_secrets, mut config } = hooks;
     config.idle = std::time::Duration::MAX;
+    config.watches = false;
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 

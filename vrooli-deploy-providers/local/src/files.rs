@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
@@ -196,6 +196,16 @@ pub(crate) fn join_inside(root: &Path, relative: &str) -> Option<PathBuf> {
         }
     }
     Some(joined)
+}
+
+/// A path from a record, which must not lead out of where it starts.
+pub(crate) fn inside(relative: &str) -> Result<&Path> {
+    let path = Path::new(relative);
+    if path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        Ok(path)
+    } else {
+        Err(ProviderError::new(ErrorKind::Config, format!("`{relative}` leads out of its folder")))
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub mod lower;
 #[cfg(feature = "native")]
 mod account;
 #[cfg(feature = "native")]
+mod agent;
+#[cfg(feature = "native")]
 pub mod build;
 #[cfg(feature = "native")]
 pub mod child;

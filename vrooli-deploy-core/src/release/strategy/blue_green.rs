@@ -83,6 +83,7 @@ mod tests {
             env: draft.env,
             smoke: draft.smoke,
             strategy: draft.strategy,
+            domain: draft.domain,
             resources: draft.resources,
             migrations: draft.migrations,
         };

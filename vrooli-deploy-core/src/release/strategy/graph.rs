@@ -7,7 +7,7 @@ use super::{Situation, overlap, units};
 use crate::manifest::Overlap;
 use crate::names::{ReleaseNumber, ServiceName, UnitId};
 use crate::plan::{ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo};
-use crate::provider::{Routing, UnitState};
+use crate::provider::{Routing, UnitObserved};
 
 pub(super) use waves::Exchange;
 
@@ -298,8 +298,8 @@ impl<'a> StepGraph<'a> {
         for (old, unit) in situation.old_units() {
             others.entry(old).or_default().insert(unit);
         }
-        for seen in situation.units.iter().filter(|u| u.state != UnitState::Stopped) {
-            others.entry(seen.release).or_default().insert(seen.unit.clone());
+        for (old, unit) in UnitObserved::left(situation.units) {
+            others.entry(old).or_default().insert(unit);
         }
         others.remove(&number);
         for (old, unit) in &self.ended {

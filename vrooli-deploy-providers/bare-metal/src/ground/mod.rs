@@ -27,6 +27,8 @@ pub(crate) use change::{Change, Verb};
 pub(crate) use on_host::OnHost;
 pub(crate) use place::Place;
 pub(crate) use prepared::{Making, Prepared};
+#[cfg(feature = "native")]
+pub(crate) use queue::HostQueue;
 pub use record::{HostRecord, Progress, RecordedResource};
 #[cfg(feature = "native")]
 pub use restore::{BackupFile, Restored};

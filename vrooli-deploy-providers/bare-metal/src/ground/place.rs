@@ -29,7 +29,7 @@ impl Place {
             user.truncate(LONGEST_USER - 7);
             format!("{}-{digest}", user.trim_end_matches('-'))
         };
-        let folder = format!("/var/lib/vrooli-deploy/apps/{name}");
+        let folder = format!("/var/lib/vrooli-deploy/workspace/apps/{stack}");
         Self { name, user, folder }
     }
 }
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn no_two_stacks_share_a_user_or_a_folder() {
         assert_eq!(place("shop", "default").user, "vd-shop");
-        assert_eq!(place("shop", "default").folder, "/var/lib/vrooli-deploy/apps/shop.default");
+        assert_eq!(place("shop", "default").folder, "/var/lib/vrooli-deploy/workspace/apps/shop/default");
         let long = "a".repeat(60);
         let all = [
             place("a-b", "default"),

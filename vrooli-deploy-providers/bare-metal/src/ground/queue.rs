@@ -1,7 +1,7 @@
 //! One host: changes that are waiting at the same time are made in one round trip.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
@@ -13,7 +13,7 @@ use super::change::{Answer, Asker, Change, Refused, Verb, answers, refused};
 use super::{HostSurvey, Place, hold};
 use crate::facts::Lines;
 use crate::host::HostName;
-use crate::remote::{Held, Phase, RemoteError, RemoteExec as _, SshHost};
+use crate::remote::{Conversation, Held, Phase, RemoteError, RemoteExec as _, SshHost};
 
 /// So long a survey answers for what was asked right after it, unless something was changed.
 const FRESH: Duration = Duration::from_secs(1);
@@ -44,13 +44,31 @@ struct Queue {
     working: bool,
 }
 
+/// Who holds the host for this run, as long as it lives.
+#[derive(Debug)]
+enum Holder {
+    /// A script that does nothing else.
+    Script(Held),
+    /// Our program there, as long as it is talked with.
+    Program(Weak<AtomicBool>),
+}
+
+impl Holder {
+    fn is_alive(&self) -> bool {
+        match self {
+            Self::Script(held) => held.is_alive(),
+            Self::Program(alive) => alive.upgrade().is_some_and(|alive| alive.load(Ordering::SeqCst)),
+        }
+    }
+}
+
 /// A host and the changes that wait for it.
 #[derive(Debug)]
-pub(super) struct HostQueue {
+pub(crate) struct HostQueue {
     host: Arc<SshHost>,
     queue: Mutex<Queue>,
     seen: AsyncMutex<Option<(Instant, StackId, Arc<HostSurvey>)>>,
-    lease: AsyncMutex<Option<(StackId, u64, Held)>>,
+    lease: AsyncMutex<Option<(StackId, u64, Holder)>>,
     /// Changes that are being got ready.
     coming: Arc<AtomicUsize>,
 }
@@ -82,12 +100,22 @@ impl HostQueue {
         Coming(Arc::clone(&self.coming))
     }
 
-    pub(super) fn name(&self) -> &HostName {
+    /// The host itself.
+    pub(crate) fn host(&self) -> &Arc<SshHost> {
+        &self.host
+    }
+
+    /// What was seen is not so any more.
+    pub(crate) async fn forget_seen(&self) {
+        *self.seen.lock().await = None;
+    }
+
+    pub(crate) fn name(&self) -> &HostName {
         self.host.host()
     }
 
     /// How the stack is there: one round trip for all that ask at the same time.
-    pub(super) async fn survey(&self, cx: &OpCtx, stack: &StackId) -> Result<Arc<HostSurvey>> {
+    pub(crate) async fn survey(&self, cx: &OpCtx, stack: &StackId) -> Result<Arc<HostSurvey>> {
         let mut seen = self.seen.lock().await;
         if let Some((at, of, survey)) = &*seen
             && of == stack
@@ -118,7 +146,7 @@ impl HostQueue {
     }
 
     /// What was last seen, whenever that was; a survey if nothing was. What only we change is in it.
-    pub(super) async fn last_seen(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
+    pub(crate) async fn last_seen(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
         if let Some((_, of, survey)) = &*self.seen.lock().await
             && *of == cx.stack
         {
@@ -215,16 +243,31 @@ impl HostQueue {
     }
 
     /// Sees to it that this run holds the host.
-    async fn held(&self, cx: &OpCtx) -> Result<()> {
+    pub(crate) async fn held(&self, cx: &OpCtx) -> Result<()> {
         let mut lease = self.lease.lock().await;
-        let holds = lease
-            .as_ref()
-            .is_some_and(|(stack, fence, held)| *stack == cx.stack && *fence >= cx.fence && held.is_alive());
-        if !holds {
+        if !holds(lease.as_ref(), cx) {
             *lease = None;
-            *lease = Some((cx.stack.clone(), cx.fence, hold::hold(&self.host, cx).await?));
+            let held = hold::hold(&self.host, cx).await?;
+            *lease = Some((cx.stack.clone(), cx.fence, Holder::Script(held)));
         }
         Ok(())
+    }
+
+    /// Talks with our program there, which holds the host for this run if nobody does yet. The flag
+    /// says how long that goes on: whoever talks keeps it, and takes it down at the end.
+    pub(crate) async fn serve(&self, cx: &OpCtx) -> Result<(Conversation, Arc<AtomicBool>)> {
+        let mut lease = self.lease.lock().await;
+        // Who only looks has no lease, and needs none.
+        let held = cx.fence == 0 || holds(lease.as_ref(), cx);
+        if !held {
+            *lease = None;
+        }
+        let talk = hold::serve(&self.host, cx, held).await?;
+        let alive = Arc::new(AtomicBool::new(true));
+        if !held {
+            *lease = Some((cx.stack.clone(), cx.fence, Holder::Program(Arc::downgrade(&alive))));
+        }
+        Ok((talk, alive))
     }
 
     /// One round trip.
@@ -310,6 +353,11 @@ impl HostQueue {
         let error = ProviderError::new(kind, message).with_code(code.to_string()).with_help(help);
         if words.is_empty() { error } else { error.with_context("said", words) }
     }
+}
+
+/// Does this run hold the host?
+fn holds(lease: Option<&(StackId, u64, Holder)>, cx: &OpCtx) -> bool {
+    lease.is_some_and(|(stack, fence, holder)| *stack == cx.stack && *fence >= cx.fence && holder.is_alive())
 }
 
 /// The host did none of it.

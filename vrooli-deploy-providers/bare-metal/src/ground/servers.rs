@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
@@ -21,9 +21,12 @@ const PASSWORD_LENGTH: usize = 32;
 #[derive(Debug)]
 pub struct Servers {
     connections: SshConnections,
+    folder: PathBuf,
     queues: Mutex<BTreeMap<HostName, Arc<HostQueue>>>,
     /// Where resources are, as far as was said when this was opened.
     places: BTreeMap<ResourceKey, HostName>,
+    /// Those that run the app, as far as was said when this was opened, in order.
+    apps: Vec<HostName>,
     /// Those to ask for what there is.
     known: Mutex<BTreeSet<HostName>>,
     /// Where passwords of servers are kept.
@@ -50,7 +53,36 @@ impl Servers {
         // What is wanted comes first and says where, if a server has got another name.
         let places: BTreeMap<_, _> = resources.iter().rev().filter_map(place).collect();
         let known = resources.iter().filter_map(place).map(|(_, host)| host).collect();
-        Ok(Self { connections, queues: Mutex::default(), places, known: Mutex::new(known), secrets })
+        let mut apps = BTreeMap::new();
+        for (key, spec) in resources {
+            if let (true, Some((_, host))) =
+                (key.as_str().starts_with("server/"), place(&(key.clone(), spec.clone())))
+            {
+                // What is wanted comes first.
+                apps.entry(host)
+                    .or_insert_with(|| spec.get("runs_app").and_then(Value::as_bool) == Some(true));
+            }
+        }
+        let apps = apps.into_iter().filter_map(|(host, runs)| runs.then_some(host)).collect();
+        Ok(Self {
+            connections,
+            folder: state.join("hosts"),
+            queues: Mutex::default(),
+            places,
+            apps,
+            known: Mutex::new(known),
+            secrets,
+        })
+    }
+
+    /// Where what is known of servers is kept.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The servers that run the app, in order.
+    pub(crate) fn apps(&self) -> &[HostName] {
+        &self.apps
     }
 
     /// What was asked of all servers together.
@@ -59,7 +91,7 @@ impl Servers {
         self.connections.round_trips()
     }
 
-    pub(super) fn queue(&self, host: &HostName) -> Arc<HostQueue> {
+    pub(crate) fn queue(&self, host: &HostName) -> Arc<HostQueue> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone());
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(HostQueue::new(self.connections.host(host)));

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::HostRecord;
-use crate::facts::Lines;
+use crate::facts::{Lines, Machine};
 
 /// What was seen of a stack on a host.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +39,16 @@ pub struct HostSurvey {
     pub roles: BTreeMap<String, RoleSeen>,
     /// Files that we wrote for them.
     pub files: BTreeMap<String, FileSeen>,
+    /// What runs there.
+    pub machine: Machine,
+    /// Our own program that the host uses, by the SHA-256 of its file in hexadecimal.
+    pub program: Option<String>,
+    /// The unit of its supervisor, by the SHA-256 of its file in hexadecimal.
+    pub unit: Option<String>,
+    /// What our program says of releases, as it was printed; none: there is no program of ours.
+    pub fleet: Option<String>,
+    /// Why it says nothing.
+    pub unseen: Option<String>,
 }
 
 /// A server or a backup that was seen.
@@ -164,6 +174,14 @@ impl HostSurvey {
             postgres: lines.all("postgres").filter_map(|major| major.parse().ok()).collect(),
             roles: roles(lines),
             files: files(lines),
+            machine: Machine {
+                architecture: lines.get("machine").unwrap_or_default().to_owned(),
+                glibc: lines.get("glibc").map(ToOwned::to_owned),
+            },
+            program: lines.get("program").map(ToOwned::to_owned),
+            unit: lines.get("unit").map(ToOwned::to_owned),
+            fleet: lines.get("fleet").map(ToOwned::to_owned),
+            unseen: lines.get("unseen").map(ToOwned::to_owned),
         })
     }
 }
@@ -231,12 +249,12 @@ mod tests {
     fn a_survey_is_read() {
         let text = "package\tnftables 1.0.6-2 installed\npackage\tcurl 7 config-files\n\
             user\tvd-shop:x:998:998:vrooli-deploy shop.default:/var/lib:/usr/sbin/nologin\n\
-            folder\t750 root vd-shop /var/lib/vrooli-deploy/apps/shop.default\n\
+            folder\t750 root vd-shop /var/lib/vrooli-deploy/workspace/apps/shop/default\n\
             firewall\town\nopen\t22\nopen\t443\nlasts\tyes\n";
         let seen = HostSurvey::read(&Lines::new(text)).unwrap();
         assert_eq!(seen.packages.keys().collect::<Vec<_>>(), ["nftables"]);
         assert_eq!(seen.user.unwrap().comment, "vrooli-deploy shop.default");
-        assert_eq!(seen.folders["/var/lib/vrooli-deploy/apps/shop.default"].group, "vd-shop");
+        assert_eq!(seen.folders["/var/lib/vrooli-deploy/workspace/apps/shop/default"].group, "vd-shop");
         assert_eq!((seen.firewall, seen.lasts), (FirewallWay::Own, true));
         assert_eq!(seen.open.into_iter().collect::<Vec<_>>(), [22, 443]);
         let text = "memory\t2048\naddress\t203.0.113.7\naddress\t10.0.0.7\npostgres\t15\nfrom\t5433 10.0.0.8\n\

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use vrooli_deploy_core::provider::Cancellation;
 
 use super::OwnError;
+use super::digests::{ProgramDigests, Stamp};
 use crate::artefact::Program;
-use crate::facts::HostFacts;
+use crate::facts::Machine;
 use crate::host::HostName;
 use crate::remote::RemoteExec;
 use crate::store::{BASE, Delivery, Sent, StoredFile};
@@ -67,25 +69,51 @@ impl Programs {
     /// # Errors
     /// [`OwnError::NoProgram`] with what was looked at and why not, [`OwnError::Unusable`] for one
     /// that was named and is none.
-    pub fn choose(&self, host: &HostName, facts: &HostFacts) -> Result<OwnProgram, OwnError> {
+    pub fn choose(&self, host: &HostName, machine: &Machine) -> Result<OwnProgram, OwnError> {
+        self.choose_by(host, machine, &ProgramDigests::default())
+    }
+
+    /// The same, with digests that were kept: a program that has not changed is not read.
+    ///
+    /// # Errors
+    /// See [`choose`](Self::choose).
+    pub(crate) fn choose_by(
+        &self,
+        host: &HostName,
+        machine: &Machine,
+        digests: &ProgramDigests,
+    ) -> Result<OwnProgram, OwnError> {
         let mut tried = Vec::new();
-        for path in self.candidates(&facts.architecture) {
+        for path in self.candidates(&machine.architecture) {
             let Some(program) = Program::read(&path)? else {
                 return Err(OwnError::Unusable { path, words: "it is no program for Linux".to_owned() });
             };
-            match program.fits(facts) {
-                Ok(()) => return OwnProgram::read(&path),
+            match program.fits(machine) {
+                Ok(()) => {
+                    return match digests.get(&path) {
+                        Some(digest) => Ok(OwnProgram::known(&path, digest)),
+                        None => {
+                            let before = Stamp::of(&path);
+                            let program = OwnProgram::read(&path)?;
+                            digests.keep(&path, before, program.digest());
+                            Ok(program)
+                        }
+                    };
+                }
                 Err(misfit) => tried.push((path, misfit)),
             }
         }
-        Err(OwnError::NoProgram { host: host.clone(), architecture: facts.architecture.clone(), tried })
+        Err(OwnError::NoProgram { host: host.clone(), architecture: machine.architecture.clone(), tried })
     }
 }
 
 /// A program of ours, by its content.
 #[derive(Debug, Clone)]
 pub struct OwnProgram {
-    file: StoredFile,
+    path: PathBuf,
+    digest: String,
+    /// Its pieces, once they were asked for.
+    file: Arc<OnceLock<StoredFile>>,
 }
 
 impl OwnProgram {
@@ -94,22 +122,38 @@ impl OwnProgram {
     /// # Errors
     /// [`OwnError::Unusable`] when it cannot be read.
     pub fn read(path: &Path) -> Result<Self, OwnError> {
-        let file = StoredFile::read(path)
-            .map_err(|error| OwnError::Unusable { path: path.to_owned(), words: error.to_string() })?;
-        Ok(Self { file })
+        let file = pieces(path)?;
+        Ok(Self { path: path.to_owned(), digest: file.digest().to_owned(), file: Arc::new(file.into()) })
+    }
+
+    /// The same, by a digest that was kept when the file was as it is now.
+    fn known(path: &Path, digest: String) -> Self {
+        Self { path: path.to_owned(), digest, file: Arc::default() }
+    }
+
+    fn file(&self) -> Result<&StoredFile, OwnError> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let file = pieces(&self.path)?;
+        if file.digest() != self.digest {
+            let words = "it was replaced this moment: run the command again".to_owned();
+            return Err(OwnError::Unusable { path: self.path.clone(), words });
+        }
+        Ok(self.file.get_or_init(|| file))
     }
 
     /// The SHA-256 of it in hexadecimal, as [`Staged::program`](crate::store::Staged::program)
     /// says of the one that a host uses.
     #[must_use]
     pub fn digest(&self) -> &str {
-        self.file.digest()
+        &self.digest
     }
 
     /// Where it is on this machine.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// Where the program that a host uses is there: a link that is switched as a whole.
@@ -124,8 +168,13 @@ impl OwnProgram {
     /// # Errors
     /// See [`Delivery::send`].
     pub async fn send(&self, remote: &dyn RemoteExec, cancellation: &Cancellation) -> Result<Sent, OwnError> {
-        Ok(Delivery::program(self.file.clone()).send(remote, cancellation).await?)
+        Ok(Delivery::program(self.file()?.clone()).send(remote, cancellation).await?)
     }
+}
+
+fn pieces(path: &Path) -> Result<StoredFile, OwnError> {
+    StoredFile::read(path)
+        .map_err(|error| OwnError::Unusable { path: path.to_owned(), words: error.to_string() })
 }
 
 #[cfg(test)]
@@ -135,9 +184,9 @@ mod tests {
     use super::*;
     use crate::facts::{Lines, SAMPLE, facts};
 
-    fn host_like_this(from: &str, to: &str) -> HostFacts {
+    fn host_like_this(from: &str, to: &str) -> Machine {
         let here = SAMPLE.replace("x86_64", std::env::consts::ARCH).replace("2.36", "2.99");
-        facts(&Lines::new(&here.replace(from, to))).unwrap()
+        facts(&Lines::new(&here.replace(from, to))).unwrap().machine()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::Cancellation;
 
 use super::{OwnError, OwnProgram};
@@ -125,10 +126,38 @@ impl Supervisor {
     /// # Errors
     /// [`OwnError::StillUsed`] while any app has artefacts on the host; nothing is changed then.
     pub async fn remove(self, remote: &dyn RemoteExec, cancellation: &Cancellation) -> Result<(), OwnError> {
+        self.end(remote, None, cancellation).await
+    }
+
+    /// An app has left the host: its artefacts are kept for nobody any more, and with the last app
+    /// all goes that [`remove`](Self::remove) removes. One round trip. Did that go?
+    ///
+    /// # Errors
+    /// What became of the phase.
+    pub async fn leave(
+        self,
+        remote: &dyn RemoteExec,
+        stack: &StackId,
+        cancellation: &Cancellation,
+    ) -> Result<bool, OwnError> {
+        match self.end(remote, Some(stack), cancellation).await {
+            Ok(()) => Ok(true),
+            Err(OwnError::StillUsed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end(
+        self,
+        remote: &dyn RemoteExec,
+        leaves: Option<&StackId>,
+        cancellation: &Cancellation,
+    ) -> Result<(), OwnError> {
+        let leaves = leaves.map(ToString::to_string).unwrap_or_default();
         let phase = Phase::new("remove the supervisor", REMOVE)
             .as_root()
             .within(Duration::from_secs(300))
-            .with_input(format!("{}\n", UNIT.unit));
+            .with_input(format!("{}\n{leaves}\n", UNIT.unit));
         remote.run(&phase, cancellation).await.map_err(failed)?;
         Ok(())
     }

@@ -231,7 +231,7 @@ fn lets_in(rules: &[&str], port: &str) -> bool {
 /// Will what was built run there? Told with the first that will not.
 fn fits(artefact: &Artefact, facts: &HostFacts) -> PreflightCheck {
     const ID: &str = "artefact";
-    let misfits = artefact.misfits(facts);
+    let misfits = artefact.misfits(&facts.machine());
     let all = artefact.programs.len();
     let result = match misfits.first() {
         None => check(ID, CheckStatus::Pass, format!("{all} programs and libraries fit")),

@@ -34,22 +34,17 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.task.abort();
-        self.host.sessions.add_permits(1);
+        self.host.release();
     }
 }
 
 impl SshHost {
-    /// Starts a script and gives what it printed up to a line that begins with `until`; if it goes
-    /// on after that, it is held. One round trip.
-    pub(crate) async fn hold(
-        self: &Arc<Self>,
-        phase: &Phase,
-        until: &str,
-        beat: Duration,
-    ) -> Result<(String, Held), RemoteError> {
+    /// A session that is kept: it counts as one of those that the host allows, until
+    /// [`release`](Self::release).
+    pub(super) async fn open(self: &Arc<Self>, phase: &Phase) -> Result<Child, RemoteError> {
         let unreachable = |words| RemoteError::Unreachable { host: self.host().clone(), words };
         let (mut again, mut refused) = (true, 0);
-        let child = loop {
+        loop {
             let connection = self.connected().await?;
             let Ok(permit) = self.sessions.acquire().await else {
                 return Err(RemoteError::Cancelled { sent: false });
@@ -57,7 +52,7 @@ impl SshHost {
             match self.begin(&connection, phase).await {
                 Ok(child) => {
                     permit.forget();
-                    break child;
+                    return Ok(child);
                 }
                 Err(Trouble::NoSession(_)) if refused < MOST_REFUSED => {
                     refused += 1;
@@ -74,12 +69,28 @@ impl SshHost {
                 Err(Trouble::Input { file, words }) => return Err(RemoteError::File { file, words }),
                 Err(Trouble::TooLong) => return Err(unreachable("no session was opened".to_owned())),
             }
-        };
+        }
+    }
+
+    /// A kept session has ended.
+    pub(super) fn release(&self) {
+        self.sessions.add_permits(1);
+    }
+
+    /// Starts a script and gives what it printed up to a line that begins with `until`; if it goes
+    /// on after that, it is held. One round trip.
+    pub(crate) async fn hold(
+        self: &Arc<Self>,
+        phase: &Phase,
+        until: &str,
+        beat: Duration,
+    ) -> Result<(String, Held), RemoteError> {
+        let child = self.open(phase).await?;
         let alive = Arc::new(AtomicBool::new(true));
         let (said, rest) = match started(child, phase, until).await {
             Ok(started) => started,
             Err(words) => {
-                self.sessions.add_permits(1);
+                self.release();
                 return Err(if words.contains("sudo") {
                     RemoteError::NoRoot { host: self.host().clone(), words }
                 } else {

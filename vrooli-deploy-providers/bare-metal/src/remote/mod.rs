@@ -5,6 +5,8 @@
 
 #[cfg(feature = "native")]
 mod bounded;
+#[cfg(feature = "native")]
+mod converse;
 mod error;
 #[cfg(feature = "native")]
 mod hold;
@@ -22,6 +24,8 @@ mod ssh_words;
 use async_trait::async_trait;
 use vrooli_deploy_core::provider::Cancellation;
 
+#[cfg(feature = "native")]
+pub(crate) use converse::{Conversation, KeptSession};
 pub use error::RemoteError;
 #[cfg(feature = "native")]
 pub(crate) use hold::Held;

@@ -1,5 +1,6 @@
 # What a host keeps of a stack, and what is there of it. Each line: name, a tab, value.
 home=/var/lib/vrooli-deploy
+workspace=$home/workspace
 record=$home/host-record
 packages=$home/packages
 walls=$home/firewall
@@ -7,7 +8,10 @@ roles=$home/roles
 run=/run/vrooli-deploy
 table=vrooli_deploy
 unit=vrooli-deploy-firewall.service
+supervisor=vrooli-deploy-supervisor.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
+# The stack's folder. `$stack` is app and environment; neither has a dot.
+place() { printf %s "$workspace/apps/${stack%.*}/${stack##*.}"; }
 ufw_is_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
 has_table() { command -v nft >/dev/null && nft list table inet "$table" >/dev/null 2>&1; }
 # Does a firewall of somebody else's keep anything out?
@@ -60,8 +64,16 @@ survey() {
     # shellcheck disable=SC2086 # names of packages
     [ -z "$names" ] || dpkg-query -W -f='package\t${Package} ${Version} ${db:Status-Status}\n' $names 2>/dev/null
     say user "$(getent passwd "$user")"
-    find "$home/apps/$stack" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
+    find "$(place)" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
     survey_roles
+    say machine "$(uname -m)"
+    say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')"
+    if [ -x "$home/program" ]; then
+        program=$(readlink "$home/program")
+        say program "${program#programs/}"
+        say unit "$(sha256sum <"/etc/systemd/system/$supervisor" 2>/dev/null | cut -d ' ' -f 1)"
+        seen=$("$home/program" __vrooli-deploy-child look "$workspace" "${stack%.*}" "${stack##*.}" 2>&1) && say fleet "$seen" || say unseen "$seen"
+    fi
     [ -d "$walls" ] || return 0
     if ufw_is_on; then
         say firewall ufw

@@ -180,12 +180,14 @@ op_user_delete() {
 is_ours() {
     case $1 in
         */../* | */..) return 1 ;;
-        "$home/apps/$stack" | "$home/apps/$stack"/*) ;;
+        "$(place)" | "$(place)"/*) ;;
         *) return 1 ;;
     esac
 }
 op_directories_put() {
-    install -d -m 755 "$home" "$home/apps"
+    install -d -m 755 "$home"
+    # Others may pass through, but not look into.
+    install -d -m 711 "$workspace" "$workspace/apps" "$workspace/apps/${stack%.*}"
     while IFS=$split read -r path mode owner_name group; do
         is_ours "$path" || { echo "$path is no folder of this app" >&2; return 1; }
         [ ! -L "$path" ] || { echo "$path is a link" >&2; return 1; }
@@ -195,7 +197,7 @@ op_directories_put() {
 op_directories_delete() {
     tac | while IFS=$split read -r path _; do
         is_ours "$path" || continue
-        if [ "$path" = "$home/apps/$stack" ]; then
+        if [ "$path" = "$(place)" ]; then
             # What others of ours have in it stays.
             [ ! -d "$path" ] || rmdir --ignore-fail-on-non-empty "$path"
         else
@@ -374,5 +376,5 @@ while IFS=$split read -r _ number kind verb key begun done; do
     say answer "$number $status"
     [ "$status" = 0 ] || say words "$number $(tail -c 2000 "$work/words" | tr '\n\t' '  ')"
 done
-[ -f "$file" ] || rmdir "$home/apps/$stack" "$packages" "$record" "$home/apps" "$home" 2>/dev/null
+[ -f "$file" ] || rmdir "$(place)" "$workspace/apps/${stack%.*}" "$packages" "$record" "$workspace/apps" "$workspace" "$home" 2>/dev/null
 survey

@@ -8,8 +8,8 @@ say() { printf '%s\t%s\n' "$1" "$2"; }
 # Whoever asked may be gone: then it ends like any other failure.
 trap '' PIPE
 trap 'exit 5' HUP INT TERM
-# A folder that others may pass through, but not look into.
-passage() { mkdir -p "$1"; chmod a+x "$1"; }
+# A folder that others may pass through, but not look into. One that is there is as somebody wants it.
+passage() { [ -d "$1" ] || { mkdir -p "$1" && chmod a+x "$1"; }; }
 passage "$base"
 mkdir -p "$store/pieces" "$store/refs"
 # One at a time, where names are given or taken away. It ends with whoever holds it.

@@ -1,12 +1,19 @@
+# Reads the unit's name, and whose app has left the host: `app/environment`, or nothing.
 # Nothing of the supervisor, the program and the store is left; nobody may need them any more.
 set -eu
 base=/var/lib/vrooli-deploy
 trap '' PIPE
 read -r unit
+read -r leaves
 file=/etc/systemd/system/$unit
 if [ -d "$base/store/refs" ]; then
     exec 9>"$base/store/lock"
     flock -w 200 9
+    # Whose app is gone needs nothing of it. What others have of its pieces stays.
+    if [ -n "$leaves" ]; then
+        rm -rf "${base:?}/store/refs/$leaves"
+        rmdir "$base/store/refs/${leaves%/*}" 2>/dev/null || :
+    fi
     used=$(cd "$base/store/refs" && find . -mindepth 3 -maxdepth 3 -type f ! -path './.own/*' | cut -d / -f 2,3 | sort -u)
     [ -z "$used" ] || { printf '%s\n' "$used" >&2; exit 32; }
 fi

@@ -94,7 +94,7 @@ impl Session {
         };
         let factory = BareMetalFactory::new().with_ssh(options(rig));
         let servers = factory.servers(&context).unwrap();
-        let provider = factory.provider(&servers);
+        let provider = factory.provider(&servers, &context);
         Self { servers, provider, stack, fence, owner, outputs: Mutex::default() }
     }
 
@@ -294,9 +294,12 @@ async fn made_left_alone_and_given_back() {
     assert_eq!(first.differences().await, Vec::<String>::new());
     drop(first);
     // What a user would see there.
-    let seen = rig.on(1, "stat -c '%a %U %G %n' /var/lib/vrooli-deploy/apps/shop.default /var/lib/vrooli-deploy/apps/shop.default/data; getent passwd vd-shop; nft list table inet vrooli_deploy");
-    assert!(seen.contains("750 root vd-shop /var/lib/vrooli-deploy/apps/shop.default"), "{seen}");
-    assert!(seen.contains("700 vd-shop vd-shop /var/lib/vrooli-deploy/apps/shop.default/data"), "{seen}");
+    let seen = rig.on(1, "stat -c '%a %U %G %n' /var/lib/vrooli-deploy/workspace/apps/shop/default /var/lib/vrooli-deploy/workspace/apps/shop/default/data; getent passwd vd-shop; nft list table inet vrooli_deploy");
+    assert!(seen.contains("750 root vd-shop /var/lib/vrooli-deploy/workspace/apps/shop/default"), "{seen}");
+    assert!(
+        seen.contains("700 vd-shop vd-shop /var/lib/vrooli-deploy/workspace/apps/shop/default/data"),
+        "{seen}"
+    );
     assert!(seen.contains("tcp dport 22 accept") && seen.contains("tcp dport { 80, 443 } accept"), "{seen}");
     let recorded = record(&rig, "shop");
     assert_eq!((recorded.owner, recorded.incarnation), (OWNER, INCARNATION));
@@ -313,9 +316,9 @@ async fn made_left_alone_and_given_back() {
     assert_eq!(record(&rig, "shop").resources.len(), 6);
 
     // Data stay unless they are asked for, and so does whose they are.
-    rig.on(1, "echo precious >/var/lib/vrooli-deploy/apps/shop.default/data/file");
+    rig.on(1, "echo precious >/var/lib/vrooli-deploy/workspace/apps/shop/default/data/file");
     second.give_back(&["data", "user"]).await;
-    let kept = "/var/lib/vrooli-deploy/apps/shop.default/data/file";
+    let kept = "/var/lib/vrooli-deploy/workspace/apps/shop/default/data/file";
     assert_eq!(rig.on(1, &format!("cat {kept}; stat -c %U $(dirname {kept})")), "precious\nvd-shop");
     assert_eq!(record(&rig, "shop").resources.len(), 2);
     second.give_back(&[]).await;
@@ -329,7 +332,7 @@ async fn drift_of_every_field_is_seen_and_mended() {
     let session = Session::open(&rig, "shop", 1, 1);
     session.make().await;
     drop(session);
-    let folder = "/var/lib/vrooli-deploy/apps/shop.default";
+    let folder = "/var/lib/vrooli-deploy/workspace/apps/shop/default";
     for (harm, seen) in [
         ("dpkg --remove --force-depends nftables >/dev/null".to_owned(), "packages: packages"),
         ("userdel vd-shop".to_owned(), "user: present"),

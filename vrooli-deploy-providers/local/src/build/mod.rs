@@ -14,15 +14,19 @@ mod work;
 pub use artefact::prune;
 pub use guard::{Guard, run_build_step};
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use vrooli_deploy_core::manifest::BuildStep;
 use vrooli_deploy_core::names::{Digest, StackId};
-use vrooli_deploy_core::provider::{Artefact, BuildRequest, ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::provider::{
+    Artefact, ArtefactBuilder, BuildRequest, ErrorKind, OpCtx, ProviderError, Result,
+};
 
 use crate::layout::Layout;
 use crate::{environment, failure, files};
@@ -34,6 +38,32 @@ use step::{Console, Stage};
 pub struct Builder {
     layout: Layout,
     guard: Arc<Guard>,
+}
+
+/// Builds for fleets that carry artefacts elsewhere, with the hidden subcommands of this program.
+#[must_use]
+pub fn builder(dir: &Path) -> Arc<dyn ArtefactBuilder> {
+    let supervision = crate::process::Supervision::default();
+    Arc::new(Builder::new(Layout::new(dir), supervision.build_guard()))
+}
+
+#[async_trait]
+impl ArtefactBuilder for Builder {
+    async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest> {
+        Builder::source_digest(self, cx, request).await
+    }
+
+    async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
+        Builder::build(self, cx, request).await
+    }
+
+    fn folder(&self, artefact: &Artefact) -> Result<PathBuf> {
+        Ok(self.layout.root().join(files::inside(&artefact.location)?))
+    }
+
+    fn prune(&self, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
+        prune(&self.layout, stack, keep)
+    }
 }
 
 impl Builder {

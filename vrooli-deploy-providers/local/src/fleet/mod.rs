@@ -23,7 +23,7 @@ use vrooli_deploy_core::release::Release;
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
-use crate::process::{Supervision, SupervisorClient, admit, last_routing, observe, refuse_older};
+use crate::process::{Supervision, SupervisorClient, admit, last_routing, observe, public, refuse_older};
 use crate::{failure, files, migrate};
 
 /// Carries releases on this machine.
@@ -31,6 +31,8 @@ use crate::{failure, files, migrate};
 pub struct LocalFleet {
     machine: Machine,
     builder: Builder,
+    /// Does somebody else put release folders where they belong?
+    delivered: bool,
 }
 
 impl LocalFleet {
@@ -38,7 +40,15 @@ impl LocalFleet {
     #[must_use]
     pub fn new(machine: Machine) -> Self {
         let builder = Builder::new(machine.layout.clone(), machine.supervision.build_guard());
-        Self { machine, builder }
+        Self { machine, builder, delivered: false }
+    }
+
+    /// The same where release folders are delivered whole by somebody else, each with its record:
+    /// staging only makes them ready.
+    #[must_use]
+    pub(crate) fn delivered(mut self) -> Self {
+        self.delivered = true;
+        self
     }
 
     /// The supervisor, started if none runs. One that is started starts everything that is
@@ -95,7 +105,7 @@ impl LocalFleet {
     }
 
     fn public_port(&self, stack: &StackId) -> Result<Option<u16>> {
-        Ok(port::read(&self.machine.layout, stack)?.map(|record| record.port))
+        Ok(public(&self.machine.layout, stack)?.map(|public| public.address.port()))
     }
 
     /// Brings back the servers of what is served. One that cannot be is no reason not to
@@ -153,6 +163,7 @@ impl Fleet for LocalFleet {
         capabilities.weights = true;
         capabilities.reverts = true;
         // Where all ends with the program, nothing of ours is left to go on with a watch.
+        // On a server there is no state to go on from, either.
         capabilities.keeps_watch = matches!(self.machine.supervision, Supervision::Detached(_));
         capabilities.measures = true;
         capabilities
@@ -170,7 +181,7 @@ impl Fleet for LocalFleet {
 
     async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {
         admit(&self.machine.layout, &cx.stack, cx.fence)?;
-        self.stage_release(cx, release)
+        if self.delivered { self.take_delivered(cx, release) } else { self.stage_release(cx, release) }
     }
 
     async fn migrate(&self, cx: &OpCtx, release: &Release) -> Result<MigrationReport> {
@@ -302,8 +313,11 @@ impl Fleet for LocalFleet {
         refuse_older(&self.machine.layout, &cx.stack, cx.fence)?;
         if let Some(supervisor) = self.running_supervisor().await? {
             supervisor.forget(cx).await?;
-            // It ends by itself as well; at once is tidier. Others may still need it.
-            let _ = supervisor.shutdown().await;
+            // It ends by itself as well; at once is tidier. Others may still need it, and what the
+            // system keeps stays.
+            if !matches!(self.machine.supervision, Supervision::Service(_)) {
+                let _ = supervisor.shutdown().await;
+            }
         }
         let (layout, stack) = (&self.machine.layout, &cx.stack);
         self.stop_servers(cx).await?;

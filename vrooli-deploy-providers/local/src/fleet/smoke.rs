@@ -39,11 +39,14 @@ impl LocalFleet {
                 self.asked_ports(cx, release, test).await?
             };
             let patience = if through_edge { Duration::ZERO } else { patience(release, test) };
+            // Who shares an address is known by its name.
+            let domain = release.bundle.domain.as_deref().filter(|_| through_edge);
+            let host = domain.unwrap_or("localhost");
             let mut why = None;
             for port in ports {
                 why = match port {
                     None => Some("there is no port to ask".to_owned()),
-                    Some(port) => passes(test, port, patience).await.err(),
+                    Some(port) => passes(test, host, port, patience).await.err(),
                 };
                 if why.is_some() {
                     break;
@@ -84,12 +87,17 @@ impl LocalFleet {
     }
 }
 
-async fn passes(test: &SmokeTest, port: u16, patience: Duration) -> std::result::Result<(), String> {
+async fn passes(
+    test: &SmokeTest,
+    host: &str,
+    port: u16,
+    patience: Duration,
+) -> std::result::Result<(), String> {
     let asked = Ask {
         port,
         method: &test.method,
         path: &test.path,
-        host: "localhost",
+        host,
         json: test.body.as_ref(),
         timeout: TIMEOUT,
     };

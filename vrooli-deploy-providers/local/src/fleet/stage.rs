@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
@@ -10,7 +10,7 @@ use vrooli_deploy_core::release::Release;
 
 use super::LocalFleet;
 use crate::failure;
-use crate::files::{copy_tree, make_private, remove_tree, write_atomic};
+use crate::files::{copy_tree, inside, make_private, remove_tree, write_atomic};
 
 impl LocalFleet {
     /// Copies, links, and writes the record last: a folder without a record is not staged.
@@ -45,6 +45,27 @@ impl LocalFleet {
             )
         })?;
         write_atomic(&record, &text).map_err(failure::at("write", &record))
+    }
+
+    /// A folder that was delivered whole: the app's data are linked in.
+    pub(super) fn take_delivered(&self, cx: &OpCtx, release: &Release) -> Result<()> {
+        let number = release.number;
+        match self.staged_release(&cx.stack, number)? {
+            Some(there) if there.digest == release.digest => {}
+            there => {
+                let what = if there.is_some() { "holds another release" } else { "is not there" };
+                let folder = self.machine.layout.release(&cx.stack, number);
+                return Err(ProviderError::new(ErrorKind::Conflict, format!("{} {what}", folder.display()))
+                    .with_help("deploy again: it gets a new number"));
+            }
+        }
+        let app_root = self.app_root(&cx.stack, release)?;
+        let seeds = fs::symlink_metadata(app_root.join("data")).is_ok_and(|seen| seen.is_dir());
+        self.link_data(&cx.stack, &app_root).map_err(failure::at("link the data folder into", &app_root))?;
+        // What we make as root is the app's.
+        let data = self.machine.layout.data(&cx.stack);
+        hand_over(&data, &self.machine.layout.release_root(&cx.stack, number), seeds)
+            .map_err(failure::at("give to the app", &data))
     }
 
     /// `../data` of a scenario is one folder an app: what the artefact brings is put there
@@ -112,6 +133,29 @@ impl LocalFleet {
     }
 }
 
+/// Gives a folder, and all that is in it if `deep`, to who has another one.
+fn hand_over(folder: &Path, like: &Path, deep: bool) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, lchown};
+    let owner = fs::metadata(like)?;
+    let (uid, gid) = (owner.uid(), owner.gid());
+    if fs::symlink_metadata(folder)?.uid() == uid && !deep {
+        return Ok(());
+    }
+    lchown(folder, Some(uid), Some(gid))?;
+    if !deep {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            hand_over(&entry.path(), like, true)?;
+        } else {
+            lchown(entry.path(), Some(uid), Some(gid))?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies files that are not there yet.
 fn seed(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
@@ -128,14 +172,4 @@ fn seed(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A path from a release's record, which must not lead out of where it starts.
-fn inside(relative: &str) -> Result<&Path> {
-    let path = Path::new(relative);
-    if path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
-        Ok(path)
-    } else {
-        Err(ProviderError::new(ErrorKind::Config, format!("`{relative}` leads out of its folder")))
-    }
 }

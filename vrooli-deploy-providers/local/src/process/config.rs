@@ -45,6 +45,9 @@ pub struct SupervisorConfig {
     pub idle: Duration,
     /// How often it looks whether its folder is there and routing is due. Default 500 ms.
     pub tick: Duration,
+    /// Does somebody here go on with a watch that its command left? On a server there is no state to
+    /// go on from: traffic goes back when its time is over. Default true.
+    pub watches: bool,
     /// How long an instance may take to be launched before it has failed. Default 20 s.
     pub launch: Duration,
 }
@@ -59,6 +62,7 @@ impl Default for SupervisorConfig {
             stop_grace: Duration::from_secs(10),
             idle: Duration::from_secs(5),
             tick: Duration::from_millis(500),
+            watches: true,
             launch: Duration::from_secs(20),
         }
     }

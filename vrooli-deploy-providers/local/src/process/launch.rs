@@ -89,6 +89,9 @@ pub(crate) struct Target {
     pub(crate) argv: Vec<String>,
     /// Working directory.
     pub(crate) dir: PathBuf,
+    /// As whom; `None`: as who we are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<RunAs>,
     /// Where its output goes.
     pub(crate) log: PathBuf,
     /// How long it may take to end by itself, in milliseconds.
@@ -98,6 +101,13 @@ pub(crate) struct Target {
     /// Pid of the shim; only the shim can say it.
     #[serde(default)]
     pub(crate) parent: u32,
+}
+
+/// An account that an app runs as, in place of root's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunAs {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -287,6 +297,7 @@ mod tests {
                 unit: "/u".into(),
                 argv: vec!["sh".into()],
                 dir: "/".into(),
+                account: None,
                 log: "/l".into(),
                 grace_ms: 1,
                 rotation: LogConfig::default(),

@@ -26,12 +26,14 @@ mod pipe;
 mod ports;
 mod protocol;
 mod record;
+mod service;
 mod shim;
 mod socket;
 pub(crate) mod sockets;
 mod supervise;
 mod supervision;
 mod table;
+mod values;
 mod variables;
 
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef};
@@ -44,6 +46,7 @@ pub use in_process::InProcess;
 pub(crate) use key::given_key;
 pub use paths::UnitLayout;
 pub use record::{Ended, ExitRecord, InstanceRecord, UnitRecord};
+pub use service::Service;
 pub use sockets::listeners;
 pub(crate) use supervise::OpenSecrets;
 pub use supervise::{SupervisorOptions, last_routing};
@@ -53,9 +56,11 @@ pub use table::MARKER;
 pub(crate) use fence::{admit, refuse_older};
 pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;
+pub(crate) use ports::{public, share_front};
 pub(crate) use shim::run as run_shim;
 pub(crate) use supervise::{edge_folder, run as run_supervisor, run_edge};
 pub(crate) use table::memory;
+pub(crate) use values::Values;
 
 /// Finds the value of a secret. The supervisor calls it when it starts a process.
 pub type SecretResolver = dyn Fn(&SecretRef) -> Result<Secret<String>, SecretError> + Send + Sync;

@@ -47,6 +47,11 @@ impl Layout {
     pub fn socket_record(&self) -> PathBuf {
         self.run().join("sockets.json")
     }
+    /// Where all apps of this machine are reached together; none: each has a port of its own.
+    #[must_use]
+    pub fn front_record(&self) -> PathBuf {
+        self.root().join("front.json")
+    }
     /// The supervisor that runs, or ran last.
     #[must_use]
     pub fn supervisor_record(&self) -> PathBuf {
@@ -91,6 +96,11 @@ impl Layout {
     #[must_use]
     pub fn unit_ports(&self, stack: &StackId, number: ReleaseNumber) -> PathBuf {
         self.release_units(stack, number).join("ports.json")
+    }
+    /// Values of secrets that a release came with, where the workspace has no store.
+    #[must_use]
+    pub fn release_values(&self, stack: &StackId, number: ReleaseNumber) -> PathBuf {
+        self.release_units(stack, number).join("values")
     }
     /// The part of the deploying program's environment that the units of a release get.
     #[must_use]

@@ -144,7 +144,7 @@ fn reserved(layout: &Layout, except: (&StackId, ReleaseNumber)) -> Result<BTreeS
     let apps = layout.apps();
     for stack in layout.stacks().map_err(at("read", &apps))? {
         if let Some(public) = public(layout, &stack)? {
-            numbers.insert(public.port());
+            numbers.insert(public.address.port());
         }
         let units = layout.units(&stack);
         for release in layout.supervised_releases(&stack).map_err(at("read", &units))? {
@@ -163,11 +163,43 @@ struct PublicRecord {
     port: u16,
 }
 
-/// Where an app is reached, by the record of its port; `None` when it has none.
-pub(crate) fn public(layout: &Layout, stack: &StackId) -> Result<Option<SocketAddr>> {
+/// Where an app is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Public {
+    pub(crate) address: SocketAddr,
+    /// With all other apps, told apart by their host names?
+    pub(crate) shared: bool,
+}
+
+/// Where an app is reached, by the record of its port, or with all others; `None` when it has none.
+pub(crate) fn public(layout: &Layout, stack: &StackId) -> Result<Option<Public>> {
     let path = layout.port_file(stack);
     let record: Option<PublicRecord> = read_json(&path).map_err(at("read", &path))?;
-    Ok(record.map(|r| SocketAddr::new(r.listen, r.port)))
+    if let Some(record) = record {
+        return Ok(Some(Public { address: SocketAddr::new(record.listen, record.port), shared: false }));
+    }
+    Ok(shared_front(layout)?.map(|address| Public { address, shared: true }))
+}
+
+#[derive(Serialize, Deserialize)]
+struct FrontRecord {
+    listen: SocketAddr,
+}
+
+/// Where all apps of the workspace are reached together, if that was said.
+pub(crate) fn shared_front(layout: &Layout) -> Result<Option<SocketAddr>> {
+    let path = layout.front_record();
+    let record: Option<FrontRecord> = read_json(&path).map_err(at("read", &path))?;
+    Ok(record.map(|record| record.listen))
+}
+
+/// Says where all apps of the workspace are reached together.
+pub(crate) fn share_front(layout: &Layout, listen: SocketAddr) -> Result<()> {
+    if shared_front(layout)? == Some(listen) {
+        return Ok(());
+    }
+    let path = layout.front_record();
+    write_json(&path, &FrontRecord { listen }, Durability::Synced).map_err(at("write", &path))
 }
 
 fn choose(seed: &str, taken: &BTreeSet<u16>) -> Result<u16> {

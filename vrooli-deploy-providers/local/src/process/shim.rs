@@ -252,6 +252,11 @@ fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
         .stdout(out.try_clone()?)
         .stderr(out)
         .process_group(0);
+    if let Some(account) = launch.target.account {
+        // Before it asks to die with us: the kernel forgets that when the account changes. Groups
+        // of ours it loses with it.
+        command.uid(account.uid).gid(account.gid);
+    }
     // The parent-death signal counts from the thread that forks: this is the main one, which
     // lives as long as the process.
     let child = command.spawn()?;

@@ -5,6 +5,7 @@ use vrooli_deploy_core::provider::Result;
 
 use super::config::Program;
 use super::in_process::{self, InProcess};
+use super::service::Service;
 use crate::build::Guard;
 use crate::layout::Layout;
 
@@ -13,6 +14,8 @@ use crate::layout::Layout;
 pub enum Supervision {
     /// As processes of their own, hidden subcommands of a program: apps outlive it.
     Detached(Program),
+    /// As a unit that the system keeps: it is asked to start it, and nobody else does.
+    Service(Service),
     /// In this program, and everything ends with it.
     InProcess(InProcess),
 }
@@ -31,7 +34,7 @@ impl Supervision {
     /// `Conflict` with who serves it.
     pub(crate) async fn admit(&self, layout: &Layout) -> Result<()> {
         match self {
-            Self::Detached(_) => in_process::wait_for_programs(layout).await,
+            Self::Detached(_) | Self::Service(_) => in_process::wait_for_programs(layout).await,
             Self::InProcess(here) => here.leash().await.map(drop),
         }
     }
@@ -54,7 +57,7 @@ impl Supervision {
     /// When the workspace is served by somebody else.
     pub(crate) async fn server_mark(&self) -> Result<Option<(&'static str, String)>> {
         match self {
-            Self::Detached(_) => Ok(None),
+            Self::Detached(_) | Self::Service(_) => Ok(None),
             Self::InProcess(here) => Ok(Some(here.leash().await?.server_mark())),
         }
     }
@@ -63,6 +66,7 @@ impl Supervision {
     pub(crate) fn build_guard(&self) -> Guard {
         match self {
             Self::Detached(program) => crate::child::build_guard(program),
+            Self::Service(_) => crate::child::build_guard(&Program::default()),
             Self::InProcess(here) => Guard::Leash(here.clone()),
         }
     }

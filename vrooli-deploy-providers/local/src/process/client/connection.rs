@@ -105,6 +105,7 @@ impl SupervisorClient {
                             self.spawn(program.clone(), false).await?;
                         }
                     }
+                    Some(Supervision::Service(service)) => service.start().await?,
                     Some(Supervision::InProcess(here)) => here.start().await?,
                     None => {
                         return Err(ProviderError::new(

@@ -15,6 +15,7 @@ use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result
 use vrooli_deploy_edge as edge;
 use vrooli_deploy_edge::EdgeLink;
 
+use super::super::ports::{self, Public};
 use super::super::{socket, sockets};
 use super::Supervisor;
 use super::route::site;
@@ -41,6 +42,8 @@ struct State {
     /// Edges that were replaced and may still be busy.
     retired: Vec<Arc<EdgeLink>>,
     listeners: BTreeMap<edge::ListenerId, TcpListener>,
+    /// Who is served on the socket that all share.
+    sharing: BTreeSet<edge::SiteId>,
     sites: BTreeMap<edge::SiteId, Told>,
 }
 
@@ -129,14 +132,12 @@ impl Front {
 
     /// Listens where an app is reached. Listening there already is fine; elsewhere is given up
     /// once the new place is open.
-    pub(super) async fn open(
-        &self,
-        supervisor: &Supervisor,
-        stack: &StackId,
-        address: SocketAddr,
-    ) -> Result<()> {
-        let id = edge::ListenerId::from(site(stack)?);
+    pub(super) async fn open(&self, supervisor: &Supervisor, stack: &StackId, public: Public) -> Result<()> {
+        let (id, address) = (listener(stack, public.shared)?, public.address);
         let mut state = self.state.lock().await;
+        if public.shared {
+            state.sharing.insert(site(stack)?);
+        }
         let listens = state.listeners.get(&id).and_then(|l| l.local_addr().ok());
         if listens != Some(address) {
             let socket = bind(address)?;
@@ -161,9 +162,12 @@ impl Front {
 
     /// Gives up the place where an app is reached.
     pub(super) async fn close(&self, stack: &StackId) -> Result<()> {
-        let id = edge::ListenerId::from(site(stack)?);
+        let site = site(stack)?;
         let mut state = self.state.lock().await;
-        self.remove_listener(&mut state, &id).await
+        if state.sharing.remove(&site) && state.sharing.is_empty() {
+            self.remove_listener(&mut state, &listener(stack, true)?).await?;
+        }
+        self.remove_listener(&mut state, &edge::ListenerId::from(site)).await
     }
 
     async fn remove_listener(&self, state: &mut State, id: &edge::ListenerId) -> Result<()> {
@@ -264,9 +268,10 @@ impl Front {
         let mut wanted = Vec::new();
         for stack in supervisor.all_stacks() {
             if stack.is_open().await
-                && let Ok(site) = site(&stack.id)
+                && let Ok(Some(public)) = ports::public(supervisor.layout(), &stack.id)
+                && let Ok(id) = listener(&stack.id, public.shared)
             {
-                wanted.push(edge::ListenerId::from(site));
+                wanted.push(id);
             }
         }
         let mut state = self.state.lock().await;
@@ -354,6 +359,17 @@ pub(super) async fn watch(supervisor: Arc<Supervisor>) {
     }
 }
 
+/// What the socket is called that an app is served on.
+pub(super) fn listener(stack: &StackId, shared: bool) -> Result<edge::ListenerId> {
+    // No site is called so: theirs have a `/`.
+    const SHARED: &str = "front";
+    if shared {
+        return edge::ListenerId::new(SHARED)
+            .map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()));
+    }
+    Ok(edge::ListenerId::from(site(stack)?))
+}
+
 async fn lend(link: &EdgeLink, id: &edge::ListenerId, socket: Option<&TcpListener>) -> Result<()> {
     let Some(socket) = socket else { return Ok(()) };
     link.add_listener(id.clone(), copy(id, socket)?).await.map_err(|e| failed(&e))
@@ -419,7 +435,13 @@ fn failed(error: &edge::EdgeError) -> ProviderError {
         edge::EdgeError::Closed | edge::EdgeError::Timeout { .. } => ErrorKind::Ambiguous,
         _ => ErrorKind::Unexpected,
     };
-    ProviderError::new(kind, chain(error))
+    let failed = ProviderError::new(kind, chain(error));
+    match error {
+        edge::EdgeError::Refused(edge::Refusal::Table { .. }) => failed.with_help(
+            "where apps share an address each needs a host name of its own: `app.domain` in the manifest",
+        ),
+        _ => failed,
+    }
 }
 
 /// The error with what caused it.

@@ -1,6 +1,7 @@
 //! What a unit is launched with, read from the record of its release.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,9 +16,10 @@ use vrooli_deploy_core::secrets::SecretRef;
 use super::super::SecretResolver;
 use super::super::files::read_json;
 use super::super::key::StoreKey;
-use super::super::launch::{Launch, Target};
+use super::super::launch::{Launch, RunAs, Target};
 use super::super::ports::{self, UnitPorts};
 use super::super::table::Mark;
+use super::super::values::Values;
 use super::super::variables::{self, Origin};
 use super::Supervisor;
 use super::unit::UnitKey;
@@ -36,9 +38,16 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
     // From here on paths are for other processes.
     let named = supervisor.named()?;
     let data = named.data(&key.stack);
+    let dir = dir(&named.release_root(&key.stack, key.release), &release, service)?;
+    let account = account(&named.release_root(&key.stack, key.release))?;
+    // A release that came with its values needs no store.
+    let values = Values::read(supervisor.layout(), &key.stack, key.release)?;
     // Opened by the first secret: a store that cannot be opened stops nobody who needs nothing from it.
     let store = OnceLock::new();
     let resolve = |reference: &SecretRef| {
+        if let Some(values) = &values {
+            return values.get(reference);
+        }
         if let Some(open) = store.get() {
             let open: &Arc<SecretResolver> = open;
             return open(reference);
@@ -47,7 +56,7 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
         let open = (supervisor.open_secrets)(&named, key.as_ref().map(StoreKey::secret))?;
         store.get_or_init(|| open)(reference)
     };
-    let environment = Origin {
+    let mut environment = Origin {
         base: &base(supervisor, key)?,
         release: &release,
         ports: &ports,
@@ -59,12 +68,26 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
     .environment()
     .map_err(|error| if supervisor.key().is_none() { without_key(error) } else { error })?;
 
+    if let Some((_, name)) = &account {
+        let home = named.stack(&key.stack);
+        for (variable, value) in
+            [("HOME", home.to_string_lossy().as_ref()), ("USER", name), ("LOGNAME", name)]
+        {
+            // What the release says itself stays.
+            let own = release.bundle.env.get(&key.unit.service);
+            if !own.is_some_and(|own| own.keys().any(|known| known.as_str() == variable)) {
+                environment.set(variable, value);
+            }
+        }
+    }
+
     Ok(Launch {
         target: Target {
             instance: Uuid::new_v4(),
             unit: named.unit(&key.stack, key.release, &key.unit).root().to_owned(),
             argv: argv(&service.run),
-            dir: dir(&named.release_root(&key.stack, key.release), &release, service)?,
+            dir,
+            account: account.map(|(account, _)| account),
             log: named.unit_log(&key.stack, key.release, &key.unit),
             grace_ms: millis(service.stop_grace.unwrap_or(supervisor.config.stop_grace)),
             rotation: supervisor.config.log,
@@ -177,6 +200,24 @@ fn argv(command: &Command) -> Vec<String> {
         Command::Shell(line) => vec!["/bin/sh".to_owned(), "-c".to_owned(), line.clone()],
         Command::Exec(argv) => argv.clone(),
     }
+}
+
+/// Whose the release is, where we are root and it is somebody else's: as that one its app runs.
+fn account(root: &Path) -> Result<Option<(RunAs, String)>> {
+    if !crate::account::is_root() {
+        return Ok(None);
+    }
+    let seen = std::fs::metadata(root).map_err(at("look at", root))?;
+    if seen.uid() == 0 {
+        return Ok(None);
+    }
+    let known = crate::account::look_up(&seen.uid().to_string()).ok_or_else(|| {
+        ProviderError::new(
+            ErrorKind::Missing,
+            format!("{} belongs to the account {}, which is not there", root.display(), seen.uid()),
+        )
+    })?;
+    Ok(Some((RunAs { uid: known.uid, gid: known.gid }, known.name)))
 }
 
 /// The service's working directory, which lies in the release.

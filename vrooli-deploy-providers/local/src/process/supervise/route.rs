@@ -33,6 +33,11 @@ pub(super) fn table(
     let mut table = edge::SiteTable::new(site(&stack.id)?, serving.fence);
     let named: BTreeSet<ReleaseNumber> =
         routing.weights.keys().chain(routing.revert_to.keys()).copied().chain(stack.releases()).collect();
+    let shared = ports::public(supervisor.layout(), &stack.id)?.is_some_and(|public| public.shared);
+    if shared {
+        table.listeners = BTreeSet::from([super::front::listener(&stack.id, true)?]);
+    }
+    let mut domain = None;
     let mut rules: BTreeMap<(Option<String>, String), edge::ServiceName> = BTreeMap::new();
     let nobody = BTreeSet::new();
     let nothing_serves = routing.weights.values().all(|w| *w == 0);
@@ -45,6 +50,9 @@ pub(super) fn table(
             Err(_) => continue,
         };
         let ports = ports::read(supervisor.layout(), &stack.id, number)?;
+        if shared && domain.is_none() {
+            domain.clone_from(&release.bundle.domain);
+        }
         let routes = routes(&release);
         let resting = routing.resting.get(&number).unwrap_or(&nobody);
         let mut serves = stack.wanted(number);
@@ -86,7 +94,8 @@ pub(super) fn table(
         // "not found".
         if weight > 0 || nothing_serves {
             for route in &routes {
-                rules.entry((route.host.clone(), route.path.clone())).or_insert(route.backend.clone());
+                let host = route.host.clone().or_else(|| release.bundle.domain.clone().filter(|_| shared));
+                rules.entry((host, route.path.clone())).or_insert(route.backend.clone());
             }
         }
         table.releases.insert(
@@ -99,7 +108,7 @@ pub(super) fn table(
     if table.rules.is_empty() {
         // Nothing is known of the app's routes: everything is answered with "unavailable".
         let nobody = edge::ServiceName::new("app").map_err(|e| name(&e))?;
-        table.rules.push(edge::Rule::any_host("/", nobody));
+        table.rules.push(edge::Rule { host: domain, path: "/".to_owned(), service: nobody });
     }
     table.bridge_assets = routing.weights.values().filter(|w| **w > 0).count() > 1;
     if let Some(at) = routing.revert_at {

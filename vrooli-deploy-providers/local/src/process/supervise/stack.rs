@@ -313,21 +313,24 @@ impl Stack {
     }
 
     async fn listen(&self, supervisor: &Supervisor) -> Result<()> {
-        let address = ports::public(supervisor.layout(), &self.id)?.ok_or_else(|| {
+        let public = ports::public(supervisor.layout(), &self.id)?.ok_or_else(|| {
             let path = supervisor.layout().port_file(&self.id);
             ProviderError::new(
                 ErrorKind::NotFound,
                 format!("no port was chosen for {}: {} is not there", self.id, real(&path).display()),
             )
         })?;
-        supervisor.front.open(supervisor, &self.id, address).await
+        supervisor.front.open(supervisor, &self.id, public).await
     }
 
     pub(super) async fn urls(&self, supervisor: &Supervisor) -> Result<Vec<String>> {
         if !self.serving.lock().await.open {
             return Ok(Vec::new());
         }
-        Ok(ports::public(supervisor.layout(), &self.id)?.map(url).into_iter().collect())
+        Ok(ports::public(supervisor.layout(), &self.id)?
+            .map(|public| url(public.address))
+            .into_iter()
+            .collect())
     }
 
     /// Stops everything of a release and forgets it.

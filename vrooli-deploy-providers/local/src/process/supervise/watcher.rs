@@ -65,7 +65,7 @@ impl Watcher {
         if supervisor.leash.is_some() {
             return;
         }
-        if supervisor.is_deleted() {
+        if supervisor.is_deleted() || !supervisor.config.watches {
             return;
         }
         let wanted = self.asked || self.is_abandoned(revert_at, Timestamp::now());

@@ -145,12 +145,12 @@ iproute2|||
 nftables|||
 VROOLI_DEPLOY_END|
     step user <<'VROOLI_DEPLOY_END|'
-vd-shop-staging-2463fd|/var/lib/vrooli-deploy/apps/shop.staging
+vd-shop-staging-2463fd|/var/lib/vrooli-deploy/workspace/apps/shop/staging
 VROOLI_DEPLOY_END|
     step directories <<'VROOLI_DEPLOY_END|'
-/var/lib/vrooli-deploy/apps/shop.staging/data|700|vd-shop-staging-2463fd|vd-shop-staging-2463fd
-/var/lib/vrooli-deploy/apps/shop.staging|750|root|vd-shop-staging-2463fd
-/var/lib/vrooli-deploy/apps/shop.staging/releases|750|root|vd-shop-staging-2463fd
+/var/lib/vrooli-deploy/workspace/apps/shop/staging/data|700|vd-shop-staging-2463fd|vd-shop-staging-2463fd
+/var/lib/vrooli-deploy/workspace/apps/shop/staging|750|root|vd-shop-staging-2463fd
+/var/lib/vrooli-deploy/workspace/apps/shop/staging/releases|750|root|vd-shop-staging-2463fd
 VROOLI_DEPLOY_END|
     step firewall <<'VROOLI_DEPLOY_END|'
 80

@@ -3,6 +3,7 @@
 # started, as one line of JSON. The packages are the arguments, each `name=unit`.
 # shellcheck shell=sh disable=SC2034 # names of folders that are not needed here
 home=/var/lib/vrooli-deploy
+workspace=$home/workspace
 record=$home/host-record
 packages=$home/packages
 walls=$home/firewall
@@ -10,7 +11,10 @@ roles=$home/roles
 run=/run/vrooli-deploy
 table=vrooli_deploy
 unit=vrooli-deploy-firewall.service
+supervisor=vrooli-deploy-supervisor.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
+# The stack's folder. `$stack` is app and environment; neither has a dot.
+place() { printf %s "$workspace/apps/${stack%.*}/${stack##*.}"; }
 ufw_is_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
 has_table() { command -v nft >/dev/null && nft list table inet "$table" >/dev/null 2>&1; }
 # Does a firewall of somebody else's keep anything out?

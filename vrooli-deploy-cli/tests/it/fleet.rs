@@ -1,0 +1,310 @@
+//! An app on servers, as a user meets it: three real ones, in containers.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::hosts::User;
+use crate::script::repository;
+
+const HOSTS: u32 = 3;
+
+/// The program that hosts get: this one, without what only a debugger reads where that can be taken
+/// away. It is sent for every test.
+static PROGRAM: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vrooli-deploy");
+    let own = env!("CARGO_BIN_EXE_vrooli-deploy");
+    let stripped = Command::new("strip").args(["-g", "-o"]).arg(&path).arg(own).status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        fs::copy(own, &path).unwrap();
+    }
+    (folder, path)
+});
+
+/// A user with an app and three servers.
+struct Shop(User);
+
+impl Shop {
+    fn new(test: &str) -> Option<Self> {
+        let user = User::new(test, HOSTS)?;
+        for number in 1..=HOSTS {
+            let fingerprint = user.rig.fingerprint(number, "ed25519");
+            let (_, exit) =
+                user.json(&["hosts", "add", &format!("web{number}"), "--fingerprint", &fingerprint]);
+            assert_eq!(exit, 0);
+        }
+        let source = user.place.dir().join("shop/src");
+        fs::create_dir_all(&source).unwrap();
+        for entry in fs::read_dir(repository().join("tests/fixtures/server/src")).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
+        }
+        let shop = Self(user);
+        shop.write("1", "", "");
+        Some(shop)
+    }
+
+    /// The app in a version, with switches for its server and more for its manifest.
+    fn write(&self, version: &str, switches: &str, more: &str) {
+        let servers: String = (1..=HOSTS)
+            .map(|number| format!("    - {{ host: web{number}, role: app, monthly_usd: \"5.00\" }}\n"))
+            .collect();
+        let manifest = format!(
+            "schema_version: v0.1\ntarget: saas\nprovider: bare-metal\napp: {{ name: shop, version: 1.0.0 }}\n\
+             build:\n  steps:\n    - {{ name: server, run: mkdir -p bin && rustc --edition 2024 -o bin/server src/main.rs }}\n\
+             services:\n  web:\n    run: [./server{switches}]\n    dir: bin\n    ports: {{ http: {{ env_var: PORT }} }}\n    \
+             health: {{ path: /health, startup_grace: 5s }}\n    routes: [{{ path: / }}]\n\
+             env: {{ APP_VERSION: \"{version}\" }}\n{more}infrastructure:\n  servers:\n{servers}"
+        );
+        fs::write(self.0.place.dir().join("shop/deployment.yaml"), manifest).unwrap();
+    }
+
+    fn program(&self, words: &[&str]) -> Command {
+        let mut program = self.0.program(words);
+        let name = format!("VROOLI_DEPLOY_PROGRAM_{}", std::env::consts::ARCH.to_ascii_uppercase());
+        program.env(name, &PROGRAM.1);
+        program
+    }
+
+    /// The last line of a command, which says what came of it.
+    fn ran(&self, words: &[&str]) -> Value {
+        self.lines(words).pop().unwrap()
+    }
+
+    fn lines(&self, words: &[&str]) -> Vec<Value> {
+        let output = self.program(words).arg("--json").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(!lines.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        lines
+    }
+
+    fn deploy(&self, more: &[&str]) -> Value {
+        self.ran(&[&["deploy", "shop/deployment.yaml", "--yes"], more].concat())
+    }
+
+    fn address(&self, number: u32) -> SocketAddr {
+        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        SocketAddr::new(self.0.rig.docker(&["inspect", "-f", format], number).parse().unwrap(), 80)
+    }
+
+    /// The version that each server answers with.
+    fn versions(&self) -> Vec<String> {
+        (1..=HOSTS).map(|number| version(self.address(number))).collect()
+    }
+
+    fn is_everywhere(&self, version: &str) {
+        assert_eq!(self.versions(), vec![version.to_owned(); HOSTS as usize]);
+    }
+}
+
+/// One request of its own connection: the status and the body.
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let limit = Duration::from_secs(10);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(std::io::ErrorKind::InvalidData)?, body.to_owned()))
+}
+
+fn version(address: SocketAddr) -> String {
+    match ask(address, "/") {
+        Ok((200, body)) => {
+            let start = body.find('{').unwrap_or(0);
+            let end = body.rfind('}').map_or(body.len(), |at| at + 1);
+            let body: Value = serde_json::from_str(&body[start..end]).unwrap_or_default();
+            body["version"].as_str().unwrap_or("?").to_owned()
+        }
+        Ok((status, _)) => status.to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Requests to some servers, one after the other, until it is ended.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<std::thread::JoinHandle<Vec<String>>>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Load {
+    fn on(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let client = |address: SocketAddr| {
+            let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
+            std::thread::spawn(move || {
+                let mut failed = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    match ask(address, "/") {
+                        Ok((200, _)) => {}
+                        other => failed.push(format!("{address}: {other:?}")),
+                    }
+                }
+                failed
+            })
+        };
+        let clients = addresses.into_iter().map(client).collect();
+        Self { stop, clients, asked }
+    }
+
+    /// How many requests there were; none may have failed.
+    fn end(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        let failed: Vec<String> =
+            self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+/// Deployed, unchanged, replaced under load by each strategy, taken back, and gone without a trace.
+#[test]
+fn an_app_lives_on_three_servers() {
+    let Some(shop) = Shop::new("an_app_lives_on_three_servers") else { return };
+    let rig = &shop.0.rig;
+    let result = shop.deploy(&[]);
+    assert_eq!((&result["outcome"], &result["release"]), (&"applied".into(), &"r1".into()), "{result}");
+    assert_eq!(result["urls"], serde_json::json!(["http://web1/", "http://web2/", "http://web3/"]));
+    shop.is_everywhere("1");
+    // It runs as its own account, and may write where its data are.
+    let runs = rig.on(
+        2,
+        "ps -o user= -C server; stat -c '%U %a' /var/lib/vrooli-deploy/workspace/apps/shop/default/data",
+    );
+    assert_eq!(runs, "vd-shop\nvd-shop 700");
+
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+    assert_eq!(shop.ran(&["drift", "shop"])["exit_code"], 0);
+    let status = shop.lines(&["status", "shop"]);
+    let seen = status.iter().find(|line| line["type"] == "status").unwrap();
+    let hosts: Vec<&str> =
+        seen["units"].as_array().unwrap().iter().map(|unit| unit["host"].as_str().unwrap()).collect();
+    assert_eq!(hosts, ["web1", "web2", "web3"]);
+    let logs = shop.program(&["logs", "shop"]).output().unwrap();
+    let logs = String::from_utf8(logs.stdout).unwrap();
+    assert!((1..=HOSTS).all(|number| logs.contains(&format!("web{number}: "))), "{logs}");
+
+    let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+    for (version, strategy) in [("2", "blue-green"), ("3", "rolling"), ("4", "canary")] {
+        shop.write(version, "", "");
+        let result = shop.deploy(&["--strategy", strategy, "--watch", "1s"]);
+        assert_eq!(result["outcome"], "applied", "{strategy}: {result}");
+        shop.is_everywhere(version);
+    }
+    let result = shop.ran(&["rollback", "shop", "--yes"]);
+    assert_eq!(result["outcome"], "applied", "{result}");
+    shop.is_everywhere("3");
+    assert!(load.end() > 100);
+
+    let result = shop.ran(&["destroy", "shop", "--yes", "--data=shop"]);
+    assert_eq!(result["outcome"], "applied", "{result}");
+    for number in 1..=HOSTS {
+        let left = rig.on(
+            number,
+            "find /var/lib/vrooli-deploy 2>/dev/null; getent passwd vd-shop; true; systemctl list-units --all --no-legend 'vrooli*'; ps -o args= -C server; true",
+        );
+        assert_eq!(left, "", "on {number}");
+    }
+}
+
+/// Nothing that goes wrong on one server leaves the fleet mixed, or the old release away.
+#[test]
+fn what_goes_wrong_on_one_server_goes_back_on_all() {
+    let Some(shop) = Shop::new("what_goes_wrong_on_one_server_goes_back_on_all") else { return };
+    let rig = &shop.0.rig;
+    // A stranger has the port on one of them: nothing stays anywhere.
+    rig.on(2, "systemd-run --quiet --unit stranger systemd-socket-activate -a -l 80 /bin/cat");
+    until("the stranger listens", || TcpStream::connect(shop.address(2)).is_ok());
+    let result = shop.deploy(&[]);
+    assert_eq!(result["exit_code"], 3, "{result}");
+    let said = result.to_string();
+    assert!(said.contains("web2") && said.contains(":80"), "{said}");
+    assert_eq!(rig.on(1, "ps -o args= -C server || true"), "");
+    rig.on(2, "systemctl stop stranger");
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    shop.is_everywhere("1");
+
+    let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+    // It never gets well; it crashes once it gets requests; it is well and says that it is not.
+    for switches in [", --health, unhealthy", ", --health, degraded"] {
+        shop.write("2", switches, "");
+        let result = shop.deploy(&[]);
+        assert_eq!(result["exit_code"], 3, "{switches}: {result}");
+        assert!(result.to_string().contains("on web"), "{result}");
+        shop.is_everywhere("1");
+    }
+    load.end();
+
+    // A server is lost in the middle: the others go back, and it comes forward when it is there again.
+    shop.write("3", "", "");
+    let others = Load::on([1, 3].map(|number| shop.address(number)));
+    let mut deploy = shop.program(&["deploy", "shop/deployment.yaml", "--yes"]);
+    let mut deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the new release runs", || rig.on(2, "ps -o args= -C server | wc -l") == "2");
+    rig.docker(&["kill"], 2);
+    let status = deploy.wait().unwrap().code().unwrap();
+    assert!([0, 3, 4, 6].contains(&status), "{status}");
+    let now = [version(shop.address(1)), version(shop.address(3))];
+    assert_eq!(now[0], now[1], "one release on all that are left");
+    rig.docker(&["start"], 2);
+    until("its apps are back", || ["1", "3"].contains(&version(shop.address(2)).as_str()));
+    assert_eq!(shop.deploy(&[])["exit_code"], 0);
+    shop.is_everywhere("3");
+    others.end();
+}
+
+/// Killed at any moment, the next run converges.
+#[test]
+fn a_killed_run_leaves_no_mixed_fleet() {
+    let Some(shop) = Shop::new("a_killed_run_leaves_no_mixed_fleet") else { return };
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+    for (round, moment) in ["stage:", "start:", "probe:", "shift:", "commit:", "stop:"].iter().enumerate() {
+        let version = format!("k{round}");
+        shop.write(&version, "", "");
+        let mut run = shop
+            .program(&["deploy", "shop/deployment.yaml", "--yes", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let events = std::io::BufReader::new(run.stdout.take().unwrap());
+        let mut seen = false;
+        for line in std::io::BufRead::lines(events) {
+            let line = line.unwrap();
+            seen = line.contains("started") && line.contains(moment);
+            if seen {
+                break;
+            }
+        }
+        assert!(seen, "{moment}");
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let result = shop.deploy(&[]);
+        assert_eq!(result["exit_code"], 0, "after {moment}: {result}");
+        shop.is_everywhere(&version);
+        assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+    }
+    load.end();
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

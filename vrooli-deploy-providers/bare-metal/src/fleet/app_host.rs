@@ -1,0 +1,157 @@
+//! One server that runs the app: our program there, and who is talked with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings, RemoteFleet};
+use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+
+use super::programs::OwnPrograms;
+use crate::ground::{HostQueue, HostSurvey, Servers};
+use crate::host::HostName;
+use crate::own::Supervisor;
+use crate::remote::{Conversation, KeptSession};
+
+/// A server that runs the app.
+#[derive(Debug)]
+pub(super) struct AppHost {
+    queue: Arc<HostQueue>,
+    programs: Arc<OwnPrograms>,
+    settings: HostSettings,
+    talk: Mutex<Option<Arc<Talk>>>,
+    /// Was our program seen to, by this run?
+    ready: Mutex<bool>,
+}
+
+/// A conversation that goes on.
+#[derive(Debug)]
+pub(super) struct Talk {
+    pub(super) fleet: RemoteFleet,
+    /// Was it begun by who only looks?
+    looks: bool,
+    /// Up as long as it holds the host.
+    alive: Arc<AtomicBool>,
+    _session: KeptSession,
+}
+
+impl Talk {
+    fn is_alive(&self) -> bool {
+        let is_alive = self.fleet.is_alive();
+        self.alive.store(is_alive, Ordering::SeqCst);
+        is_alive
+    }
+}
+
+impl AppHost {
+    pub(super) fn new(
+        servers: &Servers,
+        host: &HostName,
+        programs: Arc<OwnPrograms>,
+        settings: HostSettings,
+    ) -> Self {
+        Self {
+            queue: servers.queue(host),
+            programs,
+            settings,
+            talk: Mutex::default(),
+            ready: Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &HostName {
+        self.queue.name()
+    }
+
+    pub(super) fn queue(&self) -> &HostQueue {
+        &self.queue
+    }
+
+    pub(super) async fn survey(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
+        self.queue.survey(cx, &cx.stack).await
+    }
+
+    /// What is there of the stack, by the last survey; none: nothing of ours runs there.
+    pub(super) async fn seen(&self, cx: &OpCtx) -> Result<Option<FleetSeen>> {
+        let survey = self.survey(cx).await?;
+        let unreadable = |words: String| {
+            ProviderError::new(
+                ErrorKind::Unavailable,
+                format!("what serves apps on {} does not say what is there", self.name()),
+            )
+            .with_context("said", words)
+        };
+        match (&survey.fleet, &survey.unseen) {
+            (Some(text), _) => {
+                serde_json::from_str(text).map(Some).map_err(|error| unreadable(error.to_string()))
+            }
+            (None, Some(words)) => Err(unreadable(words.clone())),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Who was talked with, if that goes on.
+    pub(super) async fn open_talk(&self) -> Option<Arc<Talk>> {
+        self.talk.lock().await.clone().filter(|talk| talk.is_alive())
+    }
+
+    /// Who is talked with; our program is brought there first if it is not, or is another. Who only
+    /// looks, by a context without a lease, holds nothing and brings nothing.
+    pub(super) async fn talk(&self, cx: &OpCtx) -> Result<Arc<Talk>> {
+        let looks = cx.fence == 0;
+        let mut talk = self.talk.lock().await;
+        if let Some(talk) = talk.as_ref().filter(|talk| talk.is_alive() && (looks || !talk.looks)) {
+            return Ok(Arc::clone(talk));
+        }
+        if !looks {
+            self.ready(cx).await?;
+        } else if self.queue.last_seen(cx).await?.program.is_none() {
+            let message = format!("nothing of ours runs on {}", self.name());
+            return Err(
+                ProviderError::new(ErrorKind::NotFound, message).with_help("deploy an app to it first")
+            );
+        }
+        *talk = None;
+        let (Conversation { reader, writer, session }, alive) = self.queue.serve(cx).await?;
+        let fleet = RemoteFleet::greet(self.name().as_str(), reader, writer, &self.settings).await?;
+        let made = Arc::new(Talk { fleet, alive, looks, _session: session });
+        *talk = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Our program is there and its supervisor runs.
+    async fn ready(&self, cx: &OpCtx) -> Result<()> {
+        let mut ready = self.ready.lock().await;
+        if *ready {
+            return Ok(());
+        }
+        let survey = self.queue.last_seen(cx).await?;
+        let program = self.programs.choose(self.name(), &survey.machine).await?;
+        let host = &**self.queue.host();
+        let is_ours = survey.program.as_deref() == Some(program.digest());
+        if !is_ours {
+            program.send(host, &cx.cancellation).await?;
+        }
+        let supervised = match &survey.fleet {
+            Some(text) => serde_json::from_str::<Value>(text)
+                .is_ok_and(|seen| seen.get("supervised").and_then(Value::as_bool) == Some(true)),
+            None => false,
+        };
+        if !is_ours || !supervised || survey.unit.as_deref() != Some(Supervisor::digest().as_str()) {
+            Supervisor.install(host, &program, &cx.cancellation).await?;
+        }
+        self.queue.forget_seen().await;
+        *ready = true;
+        Ok(())
+    }
+
+    /// Nothing of the stack is left there: what serves apps goes with the last of them.
+    pub(super) async fn leave(&self, cx: &OpCtx) -> Result<()> {
+        *self.talk.lock().await = None;
+        *self.ready.lock().await = false;
+        let left = Supervisor.leave(&**self.queue.host(), &cx.stack, &cx.cancellation).await;
+        self.queue.forget_seen().await;
+        Ok(left.map(drop)?)
+    }
+}

@@ -1,0 +1,140 @@
+//! A release on its way to a server.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vrooli_deploy_core::diagnostics::rules;
+use vrooli_deploy_core::names::Digest;
+use vrooli_deploy_core::provider::{ErrorKind, Fleet as _, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::release::{EnvValue, Release};
+use vrooli_deploy_core::secrets::{Secret, SecretRef};
+
+use super::BareMetalFleet;
+use super::app_host::AppHost;
+use crate::archive::Archive;
+use crate::artefact::{Artefact as Programs, Misfit};
+use crate::facts::Machine;
+use crate::ground::Place;
+use crate::store::{AccountName, Delivery, ReleaseFolder, Retention};
+
+/// What was built, packed once for all servers.
+#[derive(Debug)]
+pub(super) struct Packed {
+    digest: Digest,
+    folder: PathBuf,
+    programs: Programs,
+    archive: Archive,
+}
+
+impl BareMetalFleet {
+    /// The values that a release refers to.
+    pub(super) fn values(&self, release: &Release) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        let references: BTreeSet<&SecretRef> = release
+            .bundle
+            .env
+            .values()
+            .flat_map(|env| env.values())
+            .filter_map(|value| match value {
+                EnvValue::Secret(reference) => Some(reference),
+                _ => None,
+            })
+            .collect();
+        let value = |reference: &SecretRef| {
+            let value = self.secrets.get(reference).map_err(|error| {
+                ProviderError::new(ErrorKind::Auth, error.to_string())
+                    .with_help("`vrooli-deploy secrets list` shows what is there")
+            })?;
+            Ok((reference.clone(), value))
+        };
+        references.into_iter().map(value).collect()
+    }
+
+    /// Sees to it that a server has the release, and the values that it refers to. One that has it
+    /// is not sent it again.
+    pub(super) async fn deliver(
+        &self,
+        cx: &OpCtx,
+        host: &AppHost,
+        release: &Release,
+        values: &[(SecretRef, Secret<String>)],
+    ) -> Result<()> {
+        let talk = host.talk(cx).await?;
+        let staged = talk.fleet.staged(cx).await?;
+        if !staged.iter().any(|there| there.number == release.number && there.digest == release.digest) {
+            let packed = self.packed(release).await?;
+            packed.fits(&host.queue().last_seen(cx).await?.machine)?;
+            let place = Place::of(&cx.stack);
+            let unusable = |error: &dyn std::fmt::Display| {
+                ProviderError::new(ErrorKind::Unexpected, format!("release {}: {error}", release.number))
+            };
+            let folder = ReleaseFolder {
+                number: release.number,
+                record: serde_json::to_vec_pretty(release).map_err(|error| unusable(&error))?,
+                owner: Some(AccountName::new(place.user).map_err(|error| unusable(&error))?),
+            };
+            let needed = staged.into_iter().map(|release| release.bundle.artefact.digest);
+            let digest = &release.bundle.artefact.digest;
+            let sent = Delivery::tree(&cx.stack, digest, &packed.archive, folder)
+                .keeping(Retention::needing(needed))
+                .send(&**host.queue().host(), &cx.cancellation)
+                .await?;
+            tracing::debug!(host = %host.name(), bytes = sent.bytes, phases = sent.phases, "delivered");
+            host.queue().forget_seen().await;
+        }
+        talk.fleet.stage(cx, release).await?;
+        talk.fleet.keep_values(cx, release.number, values).await
+    }
+
+    /// What was built, packed.
+    async fn packed(&self, release: &Release) -> Result<Arc<Packed>> {
+        let artefact = &release.bundle.artefact;
+        let mut packed = self.packed.lock().await;
+        if let Some(packed) = packed.as_ref().filter(|packed| packed.digest == artefact.digest) {
+            return Ok(Arc::clone(packed));
+        }
+        let folder = self.builder()?.folder(artefact)?;
+        if !folder.is_dir() {
+            return Err(ProviderError::new(
+                ErrorKind::NotFound,
+                format!("what release {} was built into is not here any more", release.number),
+            )
+            .with_help("deploy its sources again: the release gets a new number"));
+        }
+        let digest = artefact.digest.clone();
+        let made = tokio::task::spawn_blocking(move || pack(digest, folder))
+            .await
+            .map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))??;
+        let made = Arc::new(made);
+        *packed = Some(Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+fn pack(digest: Digest, folder: PathBuf) -> Result<Packed> {
+    let programs =
+        Programs::read(&folder).map_err(|error| ProviderError::new(ErrorKind::App, error.to_string()))?;
+    // In the stack's folder, where there is room for as much. Who holds its lease is the only one
+    // who packs; what is left was packed by one that was killed.
+    let place = folder.parent().and_then(Path::parent).unwrap_or(&folder).to_owned();
+    Archive::remove_left_behind(&place);
+    let archive = Archive::pack(&folder, &place)?;
+    Ok(Packed { digest, folder, programs, archive })
+}
+
+impl Packed {
+    /// Will all of it run there?
+    fn fits(&self, machine: &Machine) -> Result<()> {
+        let misfits = self.programs.misfits(machine);
+        let Some((path, misfit)) = misfits.first() else { return Ok(()) };
+        let inside = path.strip_prefix(&self.folder).unwrap_or(path);
+        let others = match misfits.len() {
+            1 => String::new(),
+            count => format!(", nor do {} others", count - 1),
+        };
+        let message = format!("`{}` does not run there: {misfit}{others}", inside.display());
+        Err(ProviderError::new(ErrorKind::Unsupported, message)
+            .with_code(rules::RELEASE_MISFIT.to_string())
+            .with_help(Misfit::help(misfit)))
+    }
+}

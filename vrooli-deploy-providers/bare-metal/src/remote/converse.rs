@@ -1,0 +1,95 @@
+//! A program that is talked with on a host, for as long as it is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+use super::bounded::{LARGEST_WORDS, last, last_of};
+use super::phase::BEGIN;
+use super::ssh_host::Child;
+use super::{Phase, RemoteError, RemoteExec as _, SshHost};
+
+/// Both ends of what a script on a host, or the program that it became, reads and prints.
+pub(crate) struct Conversation {
+    pub(crate) reader: BufReader<openssh::ChildStdout>,
+    pub(crate) writer: openssh::ChildStdin,
+    /// Held as long as it goes on.
+    pub(crate) session: KeptSession,
+}
+
+/// Ends the session when it is dropped.
+pub(crate) struct KeptSession {
+    host: Arc<SshHost>,
+    _child: Child,
+}
+
+impl std::fmt::Debug for KeptSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeptSession").field("host", self.host.host()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for KeptSession {
+    fn drop(&mut self) {
+        self.host.release();
+    }
+}
+
+impl SshHost {
+    /// Starts a script that goes on reading after its own text, gives what it printed up to a line
+    /// that begins with `until`, and hands both ends over. One round trip.
+    pub(crate) async fn converse(
+        self: &Arc<Self>,
+        phase: &Phase,
+        until: &str,
+    ) -> Result<(String, Conversation), RemoteError> {
+        let mut child = self.open(phase).await?;
+        let ends = (child.stdin().take(), child.stdout().take(), child.stderr().take());
+        let session = KeptSession { host: Arc::clone(self), _child: child };
+        let failed = |words: String| {
+            if words.contains("sudo") {
+                return RemoteError::NoRoot { host: self.host().clone(), words };
+            }
+            RemoteError::Failed { host: self.host().clone(), phase: phase.name, status: -1, words }
+        };
+        let (Some(mut writer), Some(stdout), stderr) = ends else {
+            return Err(failed("it has no input".to_owned()));
+        };
+        let mut reader = BufReader::new(stdout);
+        let begin = async {
+            // A script that does not read all of it: what it prints says why.
+            let _ = writer.write_all(phase.text().as_bytes()).await;
+            let _ = writer.write_all(phase.input.expose()).await;
+            let _ = writer.flush().await;
+            let (mut said, mut begun, mut line) = (String::new(), false, String::new());
+            while said.len() < phase.largest_output {
+                line.clear();
+                if !matches!(reader.read_line(&mut line).await, Ok(1..)) {
+                    return None;
+                }
+                if begun {
+                    said.push_str(&line);
+                    if line.starts_with(until) {
+                        return Some(said);
+                    }
+                }
+                begun |= line.trim_end() == BEGIN;
+            }
+            None
+        };
+        let Some(said) = begin.await else {
+            let words = tokio::time::timeout(Duration::from_secs(5), last_of(stderr)).await;
+            return Err(failed(last(&words.unwrap_or_default(), LARGEST_WORDS)));
+        };
+        // What nobody reads would hold it up.
+        let host = self.host().clone();
+        tokio::spawn(async move {
+            let words = last_of(stderr).await;
+            if !words.is_empty() {
+                tracing::warn!(%host, %words, "what serves apps on a server said something");
+            }
+        });
+        Ok((said, Conversation { reader, writer, session }))
+    }
+}

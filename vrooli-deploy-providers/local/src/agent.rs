@@ -1,0 +1,148 @@
+//! This machine's fleet for somebody far away: a hidden subcommand that a server runs, which speaks
+//! on its standard input and output and ends with the conversation. What it started goes on.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+use vrooli_deploy_core::names::{ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::wire::{self, FleetSeen, HostSettings};
+use vrooli_deploy_core::provider::{Cancellation, Fleet, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
+
+use crate::fleet::LocalFleet;
+use crate::kinds::Machine;
+use crate::layout::Layout;
+use crate::process::{Service, Supervision, SupervisorClient, Values, refuse_older, share_front};
+use crate::servers::ServerOptions;
+
+/// Serves the fleet of a workspace whose supervisor is a unit of the system. Returns the status
+/// that the process ends with.
+pub(crate) fn run(root: &Path, unit: &str) -> u8 {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot make a runtime: {error}")),
+    };
+    let agent = Arc::new(Agent::new(root, Supervision::Service(Service::new(unit))));
+    let served = runtime.block_on(wire::serve(agent, tokio::io::stdin(), tokio::io::stdout()));
+    // Reading from standard input cannot be given up: it must not be waited for.
+    runtime.shutdown_background();
+    match served {
+        Ok(()) => 0,
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+/// Prints what there is of a stack, for whoever surveys the machine: a [`FleetSeen`] in one line. Starts
+/// nothing.
+pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
+    let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) else { return 64 };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot make a runtime: {error}")),
+    };
+    let fleet = Agent::new(root, Supervision::default()).fleet;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let stack = StackId { app, environment };
+    let cx = OpCtx::new(stack, Uuid::nil(), 0, deadline, Cancellation::new());
+    let seen = runtime.block_on(async {
+        Ok::<_, ProviderError>(FleetSeen {
+            units: fleet.list(&cx).await?,
+            routing: fleet.routing(&cx).await?,
+            staged: fleet.staged(&cx).await?,
+            supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),
+        })
+    });
+    match seen.map(|seen| serde_json::to_string(&seen)) {
+        Ok(Ok(line)) => {
+            // Whoever asked may be gone.
+            let _ = writeln!(std::io::stdout(), "{line}");
+            0
+        }
+        Ok(Err(error)) => failed(&error.to_string()),
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn failed(words: &str) -> u8 {
+    let _ = writeln!(std::io::stderr(), "{words}");
+    1
+}
+
+/// The fleet of one workspace.
+#[derive(Debug)]
+struct Agent {
+    layout: Layout,
+    fleet: Arc<LocalFleet>,
+}
+
+impl Agent {
+    fn new(root: &Path, supervision: Supervision) -> Self {
+        let layout = Layout::new(root);
+        let machine = Machine {
+            layout: layout.clone(),
+            secrets: Arc::new(NoStore),
+            supervision,
+            servers: ServerOptions::default(),
+        };
+        Self { layout, fleet: Arc::new(LocalFleet::new(machine).delivered()) }
+    }
+}
+
+#[async_trait]
+impl wire::Agent for Agent {
+    fn fleet(&self) -> Arc<dyn Fleet> {
+        Arc::clone(&self.fleet) as Arc<dyn Fleet>
+    }
+
+    async fn begin(&self, settings: &HostSettings) -> Result<()> {
+        share_front(&self.layout, settings.listen)
+    }
+
+    async fn keep_values(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+        values: Vec<(SecretRef, Secret<String>)>,
+    ) -> Result<()> {
+        refuse_older(&self.layout, &cx.stack, cx.fence)?;
+        Values::keep(&self.layout, &cx.stack, release, &values)
+    }
+}
+
+/// A server keeps no store: values lie beside the releases that they came with.
+#[derive(Debug)]
+struct NoStore;
+
+impl NoStore {
+    fn none() -> SecretError {
+        SecretError::Io {
+            place: "this server".to_owned(),
+            message: "it has none: values are kept beside each release".to_owned(),
+        }
+    }
+}
+
+impl SecretStore for NoStore {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+    fn put(&self, _: &str, _: &Secret<String>) -> std::result::Result<SecretRef, SecretError> {
+        Err(Self::none())
+    }
+    fn get(&self, _: &SecretRef) -> std::result::Result<Secret<String>, SecretError> {
+        Err(Self::none())
+    }
+    fn latest(&self, _: &str) -> std::result::Result<Option<SecretRef>, SecretError> {
+        Ok(None)
+    }
+    fn list(&self, _: &str) -> std::result::Result<Vec<SecretRef>, SecretError> {
+        Ok(Vec::new())
+    }
+    fn remove(&self, _: &[SecretRef]) -> std::result::Result<(), SecretError> {
+        Ok(())
+    }
+}
