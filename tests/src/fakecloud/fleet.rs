@@ -63,6 +63,7 @@ impl Fleet for FakeFleet {
     fn capabilities(&self) -> FleetCapabilities {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = true;
+        capabilities.migrates = true;
         capabilities.weights = true;
         capabilities.reverts = true;
         capabilities.keeps_watch = true;

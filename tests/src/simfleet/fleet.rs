@@ -116,6 +116,7 @@ impl Fleet for SimFleet {
     fn capabilities(&self) -> FleetCapabilities {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = self.keeps_old;
+        capabilities.migrates = true;
         capabilities.weights = true;
         capabilities.reverts = self.keeps_old;
         capabilities.measures = self.measures;

@@ -362,6 +362,7 @@ rules! {
     CERTIFICATE_NOT_PLACED "0949" "certificate-not-on-all-hosts" Error;
     POSTGRES_MAJOR "0950" "another-major-version" Error;
     NO_BACKUP "0951" "no-such-backup" Error;
+    NO_MIGRATIONS "0952" "files-are-not-applied" Error;
     NOT_RENDERED "0960" "not-rendered" Warning;
     CANNOT_RENDER "0961" "cannot-be-rendered" Error;
 

@@ -53,6 +53,8 @@ pub struct FleetCapabilities {
     /// Something of ours runs there that goes on watching a release when nobody else does
     /// (`--no-wait` needs it).
     pub keeps_watch: bool,
+    /// Files (schema, migrations, seeds) are applied to the databases that a release uses.
+    pub migrates: bool,
     /// Requests are counted for each release ([`Fleet::samples`](super::Fleet::samples)).
     pub measures: bool,
 }

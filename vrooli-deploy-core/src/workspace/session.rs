@@ -208,6 +208,18 @@ impl Workspace {
     }
 }
 
+/// Refused before any call: applied half way, a release would find a database without its tables.
+pub(super) fn no_migrations(provider: &dyn Provider, file: &str) -> OperationError {
+    OperationError::Provider(
+        ProviderError::new(
+            ErrorKind::Unsupported,
+            format!("provider `{}` does not apply files to databases: `{file}`", provider.name()),
+        )
+        .with_code(rules::NO_MIGRATIONS.to_string())
+        .with_help("let the app apply them when it starts, or apply them with a tool of yours, and remove them from `initialization`"),
+    )
+}
+
 pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, OperationError> {
     provider.fleet().ok_or_else(|| {
         OperationError::Provider(

@@ -160,6 +160,7 @@ impl Fleet for LocalFleet {
     fn capabilities(&self) -> FleetCapabilities {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = true;
+        capabilities.migrates = true;
         capabilities.weights = true;
         capabilities.reverts = true;
         // Where all ends with the program, nothing of ours is left to go on with a watch.
