@@ -170,6 +170,8 @@ fn what_the_page_shows_works() {
             "hosts list",
             "hosts check",
             "preflight shop.yaml",
+            "render shop.yaml",
+            "render shop.yaml",
             "deploy shop.yaml",
             "drift shop",
             "destroy shop"

@@ -101,7 +101,8 @@ loud() {
 }
 op_packages_put() {
     command -v apt-get >/dev/null || { echo 'there is no apt-get: Debian and Ubuntu are prepared' >&2; return 1; }
-    missing= older=
+    missing=
+    older=
     while IFS=$split read -r name masked at text; do
         install -d -m 755 "$packages/$name/wanted"
         : >"$packages/$name/wanted/$stack"

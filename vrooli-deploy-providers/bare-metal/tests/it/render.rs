@@ -142,6 +142,8 @@ fn left(rig: &Rig, number: u32) -> String {
     let files = "cd /; find var/lib/vrooli-deploy etc/systemd/system/vrooli-deploy* etc/systemd/system/sysinit.target.wants/vrooli-deploy* \
         ! -path '*/host-record*' ! -name brought -printf '%M %u %g %p %l\\n' 2>/dev/null | sort; \
         find var/lib/vrooli-deploy/firewall etc/systemd/system/vrooli-deploy* -type f | sort | xargs tail -n +1; \
+        ls /etc/postgresql; cat /etc/postgresql-common/createcluster.d/*; \
+        systemctl is-enabled redis-server; systemctl is-active redis-server; \
         nft list table inet vrooli_deploy; getent shadow vd-shop | cut -d: -f1,2; id -Gn vd-shop";
     let text = rig.on(number, &format!("{survey}; {files}"));
     // Ids are counted on each host for itself.
@@ -154,6 +156,16 @@ fn left(rig: &Rig, number: u32) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
+/// An app whose packages would start servers of their own when they are installed.
+fn shop(names: &[String]) -> Stack {
+    let mut stack = lowered("shop", names);
+    for (_, packages) in stack.resources.iter_mut().filter(|(key, _)| key.as_str().starts_with("packages/")) {
+        let names = packages.spec["packages"].as_array_mut().unwrap();
+        names.extend(["postgresql", "redis-server"].map(Into::into));
+    }
+    stack
+}
+
 /// One host that we prepare, one that Ansible prepares, one that a script does: the same is on all,
 /// a second time changes nothing, what drifted is said and mended, and a deployment afterwards
 /// finds it all made.
@@ -161,13 +173,14 @@ async fn leaves_what_we_leave() {
     let rig = Rig::up(3, &[]);
     drop(trusted(&rig, 3).await);
     let names: Vec<String> = (1..=3).map(|number| rig.name(number)).collect();
-    let whole = lowered("shop", &names);
+    let whole = shop(&names);
     let playbook = written(&whole, "ansible", rig.folder());
     let shell = written(&whole, "shell", rig.folder());
 
-    Session::of(&rig, lowered("shop", &names[..1]), 1, OWNER).make().await;
+    Session::of(&rig, shop(&names[..1]), 1, OWNER).make().await;
     let ours = left(&rig, 1);
     assert!(ours.contains("tcp dport { 80, 443 } accept") && ours.contains("vd-shop"), "{ours}");
+    assert!(ours.contains("create_main_cluster = false\ndisabled\ninactive"), "{ours}");
 
     // Looking changes nothing.
     let looked = install(&rig, &shell, 3, &["--dry-run"]);
@@ -209,7 +222,7 @@ async fn leaves_what_we_leave() {
     // Taken into our record it is what we want, and was so before.
     for number in prepared {
         let host = std::slice::from_ref(&names[number as usize - 1]);
-        let session = Session::of(&rig, lowered("shop", host), 1, OWNER);
+        let session = Session::of(&rig, shop(host), 1, OWNER);
         session.make().await;
         assert_eq!(session.differences().await, Vec::<String>::new());
         assert_eq!(left(&rig, number), ours);
