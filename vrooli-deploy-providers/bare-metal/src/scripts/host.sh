@@ -10,8 +10,8 @@ table=vrooli_deploy
 unit=vrooli-deploy-firewall.service
 supervisor=vrooli-deploy-supervisor.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
-# The stack's folder. `$stack` is app and environment; neither has a dot.
-place() { printf %s "$workspace/apps/${stack%.*}/${stack##*.}"; }
+# The folder of a stack, which is app and environment; neither has a dot.
+place() { printf %s "$workspace/apps/${1%.*}/${1##*.}"; }
 ufw_is_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
 has_table() { command -v nft >/dev/null && nft list table inet "$table" >/dev/null 2>&1; }
 # Does a firewall of somebody else's keep anything out?
@@ -64,7 +64,7 @@ survey() {
     # shellcheck disable=SC2086 # names of packages
     [ -z "$names" ] || dpkg-query -W -f='package\t${Package} ${Version} ${db:Status-Status}\n' $names 2>/dev/null
     say user "$(getent passwd "$user")"
-    find "$(place)" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
+    find "$(place "$stack")" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
     survey_roles
     say machine "$(uname -m)"
     say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')"

@@ -181,7 +181,7 @@ op_user_delete() {
 is_ours() {
     case $1 in
         */../* | */..) return 1 ;;
-        "$(place)" | "$(place)"/*) ;;
+        "$(place "$stack")" | "$(place "$stack")"/*) ;;
         *) return 1 ;;
     esac
 }
@@ -198,7 +198,7 @@ op_directories_put() {
 op_directories_delete() {
     tac | while IFS=$split read -r path _; do
         is_ours "$path" || continue
-        if [ "$path" = "$(place)" ]; then
+        if [ "$path" = "$(place "$stack")" ]; then
             # What others of ours have in it stays.
             [ ! -d "$path" ] || rmdir --ignore-fail-on-non-empty "$path"
         else
@@ -377,5 +377,5 @@ while IFS=$split read -r _ number kind verb key begun done; do
     say answer "$number $status"
     [ "$status" = 0 ] || say words "$number $(tail -c 2000 "$work/words" | tr '\n\t' '  ')"
 done
-[ -f "$file" ] || rmdir "$(place)" "$workspace/apps/${stack%.*}" "$packages" "$record" "$workspace/apps" "$workspace" "$home" 2>/dev/null
+[ -f "$file" ] || rmdir "$(place "$stack")" "$workspace/apps/${stack%.*}" "$packages" "$record" "$workspace/apps" "$workspace" "$home" 2>/dev/null
 survey

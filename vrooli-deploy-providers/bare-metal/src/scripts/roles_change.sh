@@ -85,6 +85,9 @@ op_postgres_put() {
     if [ ! -f "$made/made" ]; then
         if [ -e "$made/creating" ]; then
             # Its making was never finished, so nobody has used it.
+            # A boot may be starting it this moment; a start that was asked for would wait for that one.
+            systemctl stop "$server" 2>/dev/null || true
+            systemctl reset-failed "$server" 2>/dev/null || true
             [ ! -d "$etc" ] || pg_dropcluster --stop "$major" "$cluster" >&2 || true
             rm -rf "$etc" "$data"
         elif [ -e "$etc" ] || [ -e "$data" ]; then

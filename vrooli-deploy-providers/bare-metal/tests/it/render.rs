@@ -193,10 +193,11 @@ async fn leaves_what_we_leave() {
     assert_eq!(left(&rig, 3), ours);
     let again = install(&rig, &shell, 3, &[]);
     assert!(again.contains("is as it should be") && !again.contains("change:"), "{again}");
-    let drift = "chmod 777 /var/lib/vrooli-deploy/apps/shop.default; nft delete table inet vrooli_deploy";
+    let drift =
+        "chmod 777 /var/lib/vrooli-deploy/workspace/apps/shop/default; nft delete table inet vrooli_deploy";
     rig.on(3, drift);
     let looked = install(&rig, &shell, 3, &["--dry-run"]);
-    assert!(looked.contains("shop.default is 777") && looked.contains("open 443"), "{looked}");
+    assert!(looked.contains("shop/default is 777") && looked.contains("open 443"), "{looked}");
     install(&rig, &shell, 3, &[]);
     assert_eq!(left(&rig, 3), ours);
 

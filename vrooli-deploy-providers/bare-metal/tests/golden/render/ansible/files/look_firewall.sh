@@ -13,8 +13,8 @@ table=vrooli_deploy
 unit=vrooli-deploy-firewall.service
 supervisor=vrooli-deploy-supervisor.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
-# The stack's folder. `$stack` is app and environment; neither has a dot.
-place() { printf %s "$workspace/apps/${stack%.*}/${stack##*.}"; }
+# The folder of a stack, which is app and environment; neither has a dot.
+place() { printf %s "$workspace/apps/${1%.*}/${1##*.}"; }
 ufw_is_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
 has_table() { command -v nft >/dev/null && nft list table inet "$table" >/dev/null 2>&1; }
 # Does a firewall of somebody else's keep anything out?
