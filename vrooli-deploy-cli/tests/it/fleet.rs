@@ -237,6 +237,35 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     assert_eq!(shop.deploy(&[])["outcome"], "applied");
     shop.is_everywhere("1");
 
+    // Another app wants the same of the same servers: it goes back, and is let in under its own name.
+    let folder = shop.0.place.dir();
+    let manifest = fs::read_to_string(folder.join("shop/deployment.yaml")).unwrap();
+    fs::create_dir_all(folder.join("blog")).unwrap();
+    assert!(
+        Command::new("cp")
+            .arg("-r")
+            .args([folder.join("shop/src"), folder.join("blog")])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let blog =
+        manifest.replace("name: shop,", "name: blog,").replace("APP_VERSION: \"1\"", "APP_VERSION: \"b\"");
+    fs::write(folder.join("blog/deployment.yaml"), &blog).unwrap();
+    let deploy = || shop.ran(&["deploy", "blog/deployment.yaml", "--yes"]);
+    let result = deploy();
+    assert_eq!(result["exit_code"], 3, "{result}");
+    assert!(result["error"]["help"].as_str().unwrap().contains("app.domain"), "{result}");
+    shop.is_everywhere("1");
+    let blog = blog.replace("name: blog,", "name: blog, domain: shop.example,");
+    fs::write(folder.join("blog/deployment.yaml"), &blog).unwrap();
+    let result = deploy();
+    assert_eq!(result["outcome"], "applied", "{result}");
+    // The clients of this test ask for that name.
+    shop.is_everywhere("b");
+    assert_eq!(shop.ran(&["destroy", "blog", "--yes", "--data=blog"])["outcome"], "applied");
+    shop.is_everywhere("1");
+
     let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
     // It never gets well; it crashes once it gets requests; it is well and says that it is not.
     for switches in [", --health, unhealthy", ", --health, degraded"] {

@@ -91,8 +91,9 @@ pub(super) fn table(
             }
         }
         // Where nothing gets traffic the rules stay, so that the edge says "unavailable", not
-        // "not found".
-        if weight > 0 || nothing_serves {
+        // "not found". Of an address that is shared nothing is claimed then: what another app has
+        // must never keep this one from being taken back.
+        if weight > 0 || (nothing_serves && !shared) {
             for route in &routes {
                 let host = route.host.clone().or_else(|| release.bundle.domain.clone().filter(|_| shared));
                 rules.entry((host, route.path.clone())).or_insert(route.backend.clone());
@@ -105,7 +106,7 @@ pub(super) fn table(
     }
     table.rules =
         rules.into_iter().map(|((host, path), service)| edge::Rule { host, path, service }).collect();
-    if table.rules.is_empty() {
+    if table.rules.is_empty() && !(shared && nothing_serves) {
         // Nothing is known of the app's routes: everything is answered with "unavailable".
         let nobody = edge::ServiceName::new("app").map_err(|e| name(&e))?;
         table.rules.push(edge::Rule { host: domain, path: "/".to_owned(), service: nobody });
