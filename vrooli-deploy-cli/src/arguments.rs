@@ -26,7 +26,7 @@ use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
-pub(crate) use hosts::{Hosts, HostsAdd, HostsOf};
+pub(crate) use hosts::{Hosts, HostsAdd, HostsOf, HostsRemove};
 pub(crate) use preflight::Preflight;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 pub(crate) use render::Render;

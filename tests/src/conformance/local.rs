@@ -178,6 +178,7 @@ impl ProviderFixture for LocalFixture {
             secrets: Arc::new(secrets),
             configuration: Configuration::default(),
             resources: Vec::new(),
+            leaving: Default::default(),
         };
         let factory = LocalFactory::new().with_servers(self.servers.clone());
         let factory = if self.in_process { factory.in_process() } else { factory };

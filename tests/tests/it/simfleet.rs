@@ -133,6 +133,34 @@ fn a_host_that_missed_the_commit_is_brought_forward() {
 }
 
 #[test]
+fn a_host_that_is_lost_on_the_way_back_is_said_and_taken_back_once_it_is_there() {
+    on_virtual_time(async {
+        let promise = promise(1, 6, 2, 0, 0);
+        let session = serving(6, 6, &promise).await;
+        let next = wanted("2", 6, &promise.strategy);
+        let (first, second) = (ReleaseNumber(1), ReleaseNumber(2));
+        let fleet = session.fleet.clone();
+        // Lost as soon as it serves the new release.
+        let (outcome, ()) = tokio::join!(session.run(&next), async {
+            while !fleet.world().hosts[0].routing.weights.contains_key(&second) {
+                sleep(Duration::from_millis(1)).await;
+            }
+            vanish(&session, &[Absence { host: 0, from: 0, long: 90 }]);
+        });
+        let outcome = outcome.unwrap();
+        assert_eq!(outcome.kind, OutcomeKind::Partial, "{outcome:#?}");
+        assert_eq!(outcome.release, Some(first));
+        assert!(outcome.left_behind.iter().any(|left| left.why.contains("host 0")), "{outcome:#?}");
+        for (at, host) in fleet.world().hosts.iter().enumerate().skip(1) {
+            assert!(!host.routing.weights.contains_key(&second), "host {at}");
+        }
+        converge(&session, &next).await;
+        // The number of the one that went back is not given again.
+        assert_eq!(session.state().await.unwrap().current, Some(ReleaseNumber(3)));
+    });
+}
+
+#[test]
 fn abandoned_traffic_goes_back_by_itself_on_every_host() {
     on_virtual_time(async {
         let promise = promise(2, 8, 1, 0, 0);

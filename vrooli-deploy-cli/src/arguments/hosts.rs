@@ -8,6 +8,8 @@ use vrooli_deploy_providers::bare_metal::remote::Fingerprint;
 pub(crate) enum Hosts {
     /// Vouch for a server's key, look at the server, and keep it in the workspace
     Add(HostsAdd),
+    /// Take a server off the workspace's list, or give it up
+    Remove(HostsRemove),
     /// List the servers that are known
     List(HostsOf),
     /// Look at servers: system, machine, memory, disk, rights
@@ -19,6 +21,7 @@ impl Hosts {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Add(_) => "hosts add",
+            Self::Remove(_) => "hosts remove",
             Self::List(_) => "hosts list",
             Self::Check(_) => "hosts check",
         }
@@ -35,6 +38,15 @@ pub(crate) struct HostsAdd {
     /// The server's key, as `ssh-keygen -lf` shows it there; without it you are asked
     #[arg(long, value_name = "SHA256:…")]
     pub(crate) fingerprint: Option<Fingerprint>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostsRemove {
+    /// The server
+    pub(crate) host: HostName,
+    /// It is gone for good, with all that was on it: no deployment asks it any more
+    #[arg(long)]
+    pub(crate) lost: bool,
 }
 
 #[derive(Debug, Args)]

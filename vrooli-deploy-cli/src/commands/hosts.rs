@@ -5,7 +5,7 @@ use vrooli_deploy_providers::bare_metal::remote::RemoteError;
 
 use super::context::Context;
 use super::done::Done;
-use crate::arguments::{self, HostsAdd, HostsOf};
+use crate::arguments::{self, HostsAdd, HostsOf, HostsRemove};
 use crate::errors::Failure;
 use crate::output;
 use crate::output::json::{HostLine, Line};
@@ -16,6 +16,7 @@ const MOST_KEYS: usize = 8;
 pub(crate) async fn run(context: &Context, args: &arguments::Hosts) -> Result<Done, Failure> {
     match args {
         arguments::Hosts::Add(args) => add(context, args).await,
+        arguments::Hosts::Remove(args) => remove(context, args),
         arguments::Hosts::List(args) => list(context, args).await,
         arguments::Hosts::Check(args) => check(context, args).await,
     }
@@ -33,6 +34,12 @@ async fn add(context: &Context, args: &HostsAdd) -> Result<Done, Failure> {
     let line = HostLine::new(&server, Origin::Added, Some(Ok(facts)));
     context.console.result(&output::host(&line));
     context.console.line(&Line::Host(Box::new(line)));
+    Ok(Done::changed(changed))
+}
+
+fn remove(context: &Context, args: &HostsRemove) -> Result<Done, Failure> {
+    let changed = context.hosts()?.remove(&args.host, args.lost)?;
+    context.console.note(&output::removed(&args.host, args.lost, changed));
     Ok(Done::changed(changed))
 }
 

@@ -24,6 +24,17 @@ pub(crate) fn trusted(host: &HostName, key: &OfferedKey) -> String {
     format!("{host} shows the key {} ({})", key.fingerprint, harmless(&key.algorithm))
 }
 
+/// A server is off the list.
+pub(crate) fn removed(host: &HostName, lost: bool, changed: bool) -> String {
+    match (changed, lost) {
+        (false, _) => format!("{host} is not on the list"),
+        (true, false) => format!("{host} is off the list; what runs there goes on"),
+        (true, true) => format!(
+            "{host} is given up: take it out of the manifest, and no deployment asks it any more; `vrooli-deploy hosts add {host}` takes this back"
+        ),
+    }
+}
+
 /// One server in a sentence.
 pub(crate) fn host(line: &HostLine) -> String {
     let facts = line.facts.as_ref().map_or_else(String::new, |facts| {

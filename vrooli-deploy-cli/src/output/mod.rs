@@ -34,7 +34,7 @@ pub(crate) use diagnostics::diagnostics;
 pub(crate) use drift::drift;
 pub(crate) use estimate::{estimate, price_rows};
 pub(crate) use fitness::{analysis, consequences, fitness, tiers};
-pub(crate) use hosts::{host, hosts, is_it, preflight, trusted};
+pub(crate) use hosts::{host, hosts, is_it, preflight, removed, trusted};
 pub(crate) use journal::record;
 pub(crate) use outcome::{failure, more, report};
 pub(crate) use plan::plan;

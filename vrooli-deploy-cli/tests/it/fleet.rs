@@ -35,36 +35,52 @@ struct Shop(User);
 impl Shop {
     fn new(test: &str) -> Option<Self> {
         let user = User::new(test, HOSTS)?;
-        for number in 1..=HOSTS {
-            let fingerprint = user.rig.fingerprint(number, "ed25519");
-            let (_, exit) =
-                user.json(&["hosts", "add", &format!("web{number}"), "--fingerprint", &fingerprint]);
-            assert_eq!(exit, 0);
-        }
         let source = user.place.dir().join("shop/src");
         fs::create_dir_all(&source).unwrap();
         for entry in fs::read_dir(repository().join("tests/fixtures/server/src")).unwrap() {
             let path = entry.unwrap().path();
             fs::copy(&path, source.join(path.file_name().unwrap())).unwrap();
         }
+        fs::write(source.join("version.txt"), "").unwrap();
         let shop = Self(user);
+        (1..=HOSTS).for_each(|number| shop.add(number));
         shop.write("1", "", "");
         Some(shop)
     }
 
+    /// Vouches for a server.
+    fn add(&self, number: u32) {
+        let fingerprint = self.0.rig.fingerprint(number, "ed25519");
+        let (_, exit) =
+            self.0.json(&["hosts", "add", &format!("web{number}"), "--fingerprint", &fingerprint]);
+        assert_eq!(exit, 0);
+    }
+
     /// The app in a version, with switches for its server and more for its manifest.
     fn write(&self, version: &str, switches: &str, more: &str) {
-        let servers: String = (1..=HOSTS)
+        self.write_for(&[1, 2, 3], version, switches, more);
+    }
+
+    /// The same for some of the servers.
+    fn write_for(&self, servers: &[u32], version: &str, switches: &str, more: &str) {
+        let servers: String = servers
+            .iter()
             .map(|number| format!("    - {{ host: web{number}, role: app, monthly_usd: \"5.00\" }}\n"))
             .collect();
         let manifest = format!(
             "schema_version: v0.1\ntarget: saas\nprovider: bare-metal\napp: {{ name: shop, version: 1.0.0 }}\n\
-             build:\n  steps:\n    - {{ name: server, run: mkdir -p bin && rustc --edition 2024 -o bin/server src/main.rs }}\n\
+             build:\n  steps:\n    - {{ name: server, run: mkdir -p bin && rustc --edition 2024 -o bin/server src/main.rs && cp src/version.txt bin/ }}\n\
              services:\n  web:\n    run: [./server{switches}]\n    dir: bin\n    ports: {{ http: {{ env_var: PORT }} }}\n    \
              health: {{ path: /health, startup_grace: 5s }}\n    routes: [{{ path: / }}]\n\
              env: {{ APP_VERSION: \"{version}\" }}\n{more}infrastructure:\n  servers:\n{servers}"
         );
         fs::write(self.0.place.dir().join("shop/deployment.yaml"), manifest).unwrap();
+    }
+
+    /// A version whose artefact is another.
+    fn change(&self, version: &str) {
+        fs::write(self.0.place.dir().join("shop/src/version.txt"), version.repeat(1000)).unwrap();
+        self.write(version, "", "");
     }
 
     fn program(&self, words: &[&str]) -> Command {
@@ -85,6 +101,18 @@ impl Shop {
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(!lines.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
         lines
+    }
+
+    /// A deployment, and how often each server was asked for anything.
+    fn counted(&self) -> Vec<usize> {
+        let output = self.program(&["deploy", "shop/deployment.yaml", "--yes", "-vvv"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{text}");
+        let trips = |number| {
+            let host = format!("host=web{number} ");
+            text.lines().filter(|line| line.contains("round trip") && line.contains(&host)).count()
+        };
+        (1..=HOSTS).map(trips).collect()
     }
 
     fn deploy(&self, more: &[&str]) -> Value {
@@ -186,6 +214,7 @@ fn an_app_lives_on_three_servers() {
     );
     assert_eq!(runs, "vd-shop\nvd-shop 700");
 
+    assert_eq!(shop.counted(), [1; HOSTS as usize]);
     assert_eq!(shop.deploy(&[])["outcome"], "no_change");
     assert_eq!(shop.ran(&["drift", "shop"])["exit_code"], 0);
     let status = shop.lines(&["status", "shop"]);
@@ -204,9 +233,12 @@ fn an_app_lives_on_three_servers() {
         assert_eq!(result["outcome"], "applied", "{strategy}: {result}");
         shop.is_everywhere(version);
     }
+    shop.write("5", "", "");
+    assert_eq!(shop.counted(), [3; HOSTS as usize]);
+    shop.is_everywhere("5");
     let result = shop.ran(&["rollback", "shop", "--yes"]);
     assert_eq!(result["outcome"], "applied", "{result}");
-    shop.is_everywhere("3");
+    shop.is_everywhere("4");
     assert!(load.end() > 100);
 
     let result = shop.ran(&["destroy", "shop", "--yes", "--data=shop"]);
@@ -267,7 +299,7 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     shop.is_everywhere("1");
 
     let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
-    // It never gets well; it crashes once it gets requests; it is well and says that it is not.
+    // It never gets well; it is well and says that it is not.
     for switches in [", --health, unhealthy", ", --health, degraded"] {
         shop.write("2", switches, "");
         let result = shop.deploy(&[]);
@@ -276,22 +308,54 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
         shop.is_everywhere("1");
     }
     load.end();
+    // It crashes once it is switched to: the edges send what it does not answer to the one before.
+    let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+    shop.write("2", ", --crash-after, \"6000\"", "");
+    let result = shop.deploy(&["--watch", "30s"]);
+    assert_eq!(result["exit_code"], 3, "{result}");
+    shop.is_everywhere("1");
+    load.end();
 
-    // A server is lost in the middle: the others go back, and it comes forward when it is there again.
+    // A server is lost in the middle: the others go back, and it is said which one did not.
     shop.write("3", "", "");
     let others = Load::on([1, 3].map(|number| shop.address(number)));
     let mut deploy = shop.program(&["deploy", "shop/deployment.yaml", "--yes"]);
     let mut deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the new release runs", || rig.on(2, "ps -o args= -C server | wc -l") == "2");
     rig.docker(&["kill"], 2);
-    let status = deploy.wait().unwrap().code().unwrap();
-    assert!([0, 3, 4, 6].contains(&status), "{status}");
-    let now = [version(shop.address(1)), version(shop.address(3))];
-    assert_eq!(now[0], now[1], "one release on all that are left");
+    assert_eq!(deploy.wait().unwrap().code(), Some(4));
+    let others_have = |wanted: &str| {
+        let now = [version(shop.address(1)), version(shop.address(3))];
+        assert_eq!(now, [wanted, wanted], "one release on all that are left");
+    };
+    others_have("1");
+    // As long as it is away nothing is done by halves.
+    let result = shop.deploy(&[]);
+    assert!(result["exit_code"] != 0 && result.to_string().contains("web2"), "{result}");
+    others_have("1");
+    // Given up, the others need not wait for it.
+    assert_eq!(shop.ran(&["hosts", "remove", "web2", "--lost"])["outcome"], "applied");
+    shop.write_for(&[1, 3], "4", "", "");
+    let result = shop.deploy(&[]);
+    assert_eq!(result["outcome"], "applied", "{result}");
+    others_have("4");
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+    // It is there again after all, with what it had: it comes forward.
     rig.docker(&["start"], 2);
     until("its apps are back", || ["1", "3"].contains(&version(shop.address(2)).as_str()));
-    assert_eq!(shop.deploy(&[])["exit_code"], 0);
-    shop.is_everywhere("3");
+    shop.add(2);
+    shop.write("4", "", "");
+    let result = shop.deploy(&[]);
+    assert_eq!(result["exit_code"], 0, "{result}");
+    shop.is_everywhere("4");
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+    // One that the manifest names no more is left without a trace of the app, but for its data.
+    shop.write_for(&[1, 3], "5", "", "");
+    let result = shop.deploy(&[]);
+    assert_eq!(result["outcome"], "applied", "{result}");
+    others_have("5");
+    assert_eq!(rig.on(2, "ps -o args= -C server; systemctl list-units --all --no-legend 'vrooli*'"), "");
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
     others.end();
 }
 
@@ -328,6 +392,75 @@ fn a_killed_run_leaves_no_mixed_fleet() {
         assert_eq!(shop.deploy(&[])["outcome"], "no_change");
     }
     load.end();
+}
+
+/// How often a series is repeated: as the environment says.
+fn rounds(otherwise: u32) -> u32 {
+    std::env::var("VROOLI_DEPLOY_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+const STRATEGIES: [&str; 3] = ["blue-green", "rolling", "canary"];
+
+/// Three servers under load, each strategy in turn, so many times.
+#[test]
+#[ignore = "a series of half an hour: docs/benchmarks.md"]
+fn redeployed_again_and_again_no_request_fails() {
+    let Some(shop) = Shop::new("redeployed_again_and_again_no_request_fails") else { return };
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    for strategy in STRATEGIES {
+        let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+        let begun = Instant::now();
+        for round in 1..=rounds(20) {
+            let version = format!("{strategy}-{round}");
+            shop.change(&version);
+            let result = shop.deploy(&["--strategy", strategy, "--watch", "1s"]);
+            assert_eq!(result["outcome"], "applied", "{version}: {result}");
+            shop.is_everywhere(&version);
+        }
+        let took = begun.elapsed().as_secs();
+        println!("| {strategy} | {} | {took} s | {} | 0 |", rounds(20), load.end());
+    }
+}
+
+/// Killed at random moments, under load: the next run converges every time.
+#[test]
+#[ignore = "a series of an hour: docs/benchmarks.md"]
+fn killed_again_and_again_no_fleet_is_mixed() {
+    let Some(shop) = Shop::new("killed_again_and_again_no_fleet_is_mixed") else { return };
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    shop.change("whole");
+    let begun = Instant::now();
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    let whole = u64::try_from(begun.elapsed().as_millis()).unwrap();
+    let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+    let (mut random, mut killed) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+    while killed < rounds(100) {
+        let version = format!("k{random:x}");
+        shop.change(&version);
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let strategy = STRATEGIES[killed as usize % STRATEGIES.len()];
+        let mut run = shop
+            .program(&["deploy", "shop/deployment.yaml", "--yes", "--strategy", strategy, "--watch", "1s"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random % (whole + 1000)));
+        let was_at_it = run.try_wait().unwrap().is_none();
+        run.kill().unwrap();
+        run.wait().unwrap();
+        killed += u32::from(was_at_it);
+        let result = shop.deploy(&[]);
+        assert_eq!(result["exit_code"], 0, "after kill {killed}: {result}");
+        shop.is_everywhere(&version);
+        if killed % 10 == 0 {
+            assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+            println!("{killed} killed, {} requests", load.asked.load(Ordering::Relaxed));
+        }
+    }
+    println!("| {killed} | 0 mixed | {} | 0 |", load.end());
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {

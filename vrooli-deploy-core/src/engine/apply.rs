@@ -167,7 +167,10 @@ pub(super) async fn roll_back(
     let left_behind = open.map(left_behind).unwrap_or_default();
     match done {
         Undone::Cancelled => Ok(leave_open(journal, calls, interrupted_ending(journal))),
-        Undone::Stuck => {
+        Undone::Unreached if unknown.is_none() => {
+            Ok(leave_open(journal, calls, Ending { kind: OutcomeKind::Partial, cause, left_behind }))
+        }
+        Undone::Stuck | Undone::Unreached => {
             Ok(leave_open(journal, calls, Ending { kind: OutcomeKind::Stuck, cause, left_behind }))
         }
         Undone::All if unknown.is_some() => {

@@ -32,7 +32,8 @@ pub enum OutcomeKind {
     OnHold,
     /// Failed, and all is as before but for what is listed.
     RolledBack,
-    /// Failed in part; what remains is listed.
+    /// Failed in part; what remains is listed. Where that is only because somebody did not answer on
+    /// the way back, the plan stays open and the next run goes on with it.
     Partial,
     /// An undo failed or something is not known: a person decides.
     Stuck,

@@ -145,8 +145,12 @@ async fn finish(
             undo(journal, calls, opened, |step, _| after_interruption(options.keep_candidate, step)).await?;
         match done {
             Undone::All => {}
-            Undone::Stuck => {
-                let outcome = leave_open(journal, calls, stuck(journal, None));
+            Undone::Stuck | Undone::Unreached => {
+                let mut ending = stuck(journal, None);
+                if done == Undone::Unreached {
+                    ending.kind = OutcomeKind::Partial;
+                }
+                let outcome = leave_open(journal, calls, ending);
                 return abandon(journal, calls, options, outcome).await;
             }
             Undone::Cancelled => return Ok(leave_open(journal, calls, interrupted_ending(journal))),
@@ -173,7 +177,8 @@ async fn abandon(
     options: &RecoverOptions,
     outcome: Outcome,
 ) -> Result<Outcome, ApplyError> {
-    if options.abandon && outcome.kind == OutcomeKind::Stuck && journal.state.open.is_some() {
+    let undecided = matches!(outcome.kind, OutcomeKind::Stuck | OutcomeKind::Partial);
+    if options.abandon && undecided && journal.state.open.is_some() {
         let ending = Ending { kind: outcome.kind, cause: outcome.cause, left_behind: outcome.left_behind };
         return close(journal, calls, ending).await;
     }

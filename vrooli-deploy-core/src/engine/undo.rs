@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::call::Calls;
 use super::codes;
-use super::entry::Entry;
+use super::entry::{Entry, StepFailure};
 use super::error::ApplyError;
 use super::event::Event;
 use super::failure::{StepError, StepResult, own};
@@ -32,6 +32,8 @@ pub(super) enum Undone {
     All,
     /// Something could not be taken back, and so nothing that came before it was.
     Stuck,
+    /// The same, and only because who was asked does not answer: the next run takes it back.
+    Unreached,
     /// The caller asked to stop.
     Cancelled,
 }
@@ -63,6 +65,11 @@ pub(super) fn after_interruption(keep_candidate: bool, step: &Step) -> bool {
         }
         _ => false,
     }
+}
+
+/// Did who was asked not answer, so that asking again is all there is to do?
+fn is_unreached(failure: &StepFailure) -> bool {
+    matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Ambiguous | ErrorKind::Timeout)
 }
 
 fn has_undo(step: &Step) -> bool {
@@ -98,7 +105,7 @@ pub(super) async fn undo(
         })
         .collect();
     let mut running: FuturesUnordered<BoxFuture<'_, (usize, StepResult<()>)>> = FuturesUnordered::new();
-    let mut stuck = false;
+    let mut ended = Undone::All;
     loop {
         if calls.cancellation.is_cancelled() {
             return Ok(Undone::Cancelled);
@@ -130,7 +137,7 @@ pub(super) async fn undo(
             );
         }
         if running.is_empty() {
-            return Ok(if stuck { Undone::Stuck } else { Undone::All });
+            return Ok(ended);
         }
         let back = tokio::select! {
             biased;
@@ -152,7 +159,10 @@ pub(super) async fn undo(
                 }
                 Err(StepError::Failed(failure) | StepError::Unknown(failure)) => {
                     // What came before it must not be taken back under it.
-                    stuck = true;
+                    ended = match ended {
+                        Undone::All | Undone::Unreached if is_unreached(&failure) => Undone::Unreached,
+                        _ => Undone::Stuck,
+                    };
                     calls.events.send(&Event::UndoFailed { step: step.clone(), failure: failure.clone() });
                     entries.push(Entry::UndoFailed { step, failure });
                 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -107,6 +107,9 @@ pub struct OpenContext {
     /// and an open plan say. A provider whose resources stand on machines of the user's learns here
     /// which machines there are to ask. A key may come more than once.
     pub resources: Vec<(ResourceKey, Value)>,
+    /// Those of them that the manifest does not ask for any more. Empty where no manifest was read:
+    /// then all that is there stays.
+    pub leaving: BTreeSet<ResourceKey>,
 }
 
 /// The providers that a program was built with. Registration is explicit.

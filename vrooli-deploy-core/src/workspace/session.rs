@@ -1,6 +1,7 @@
 //! What every change stands on: the stack's lease, its state, its provider, and an
 //! interrupted run resolved.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,7 @@ impl Workspace {
             stack: stack.clone(),
             secrets: Arc::clone(&self.0.secrets),
             configuration: self.configuration().await?,
+            leaving: leaving(wanted, &state),
             resources: resources(wanted, &state),
         })?)
     }
@@ -147,6 +149,13 @@ fn resources(wanted: Option<&Stack>, state: &StackState) -> Vec<(ResourceKey, Va
         }
     }
     all
+}
+
+/// What there is, or is being made, that is not wanted any more.
+fn leaving(wanted: Option<&Stack>, state: &StackState) -> BTreeSet<ResourceKey> {
+    let Some(wanted) = wanted else { return BTreeSet::new() };
+    let there = resources(None, state).into_iter().map(|(key, _)| key);
+    there.filter(|key| !wanted.resources.contains_key(key)).collect()
 }
 
 impl Session {

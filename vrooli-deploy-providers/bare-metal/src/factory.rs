@@ -66,6 +66,7 @@ impl BareMetalFactory {
             &context.dir,
             ssh,
             &context.resources,
+            &context.leaving,
             Arc::clone(&context.secrets),
         )?))
     }

@@ -1,6 +1,6 @@
 //! The hosts of a workspace: those that were added, and how to reach them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,38 @@ use crate::remote::{
 struct Book {
     version: u32,
     hosts: Vec<Server>,
+    /// Those that are gone for good.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    lost: BTreeSet<HostName>,
 }
 
 const VERSION: u32 = 1;
+const BOOK: &str = "hosts.json";
+
+impl Book {
+    fn read(folder: &Path) -> Result<Self, RemoteError> {
+        let file = folder.join(BOOK);
+        let failed = |words: String| RemoteError::File { file: file.display().to_string(), words };
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                let book: Self = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
+                if book.version != VERSION {
+                    return Err(failed(format!("its version is {}, not {VERSION}", book.version)));
+                }
+                Ok(book)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self { version: VERSION, ..Self::default() })
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+}
+
+/// Hosts that somebody gave up, of the workspace whose folder of hosts this is.
+pub(crate) fn lost(folder: &Path) -> Result<BTreeSet<HostName>, RemoteError> {
+    Ok(Book::read(folder)?.lost)
+}
 
 /// Where a host was named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,19 +93,7 @@ impl Hosts {
     /// # Errors
     /// [`RemoteError::File`] when the file cannot be read.
     pub fn added(&self) -> Result<Vec<Server>, RemoteError> {
-        let file = self.file();
-        let failed = |words: String| RemoteError::File { file: file.display().to_string(), words };
-        match fs::read_to_string(&file) {
-            Ok(text) => {
-                let book: Book = serde_json::from_str(&text).map_err(|e| failed(e.to_string()))?;
-                if book.version != VERSION {
-                    return Err(failed(format!("its version is {}, not {VERSION}", book.version)));
-                }
-                Ok(book.hosts)
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(failed(error.to_string())),
-        }
+        Ok(Book::read(&self.folder)?.hosts)
     }
 
     /// The servers of a manifest and those that were added; of one that is both, the manifest
@@ -107,22 +124,46 @@ impl Hosts {
     /// # Errors
     /// [`RemoteError::File`] when the file cannot be read or written.
     pub fn keep(&self, server: Server) -> Result<bool, RemoteError> {
-        let file = self.file();
+        self.change(|book| {
+            let found = book.lost.remove(&server.host);
+            if book.hosts.contains(&server) {
+                return found;
+            }
+            book.hosts.retain(|other| other.host != server.host);
+            book.hosts.push(server);
+            book.hosts.sort();
+            true
+        })
+    }
+
+    /// Takes a host off the list. `lost`: it is gone for good, with all that was on it, so that no
+    /// deployment asks it any more; [`keep`](Self::keep) takes that back. True: anything was not so
+    /// before.
+    ///
+    /// # Errors
+    /// [`RemoteError::File`] when the file cannot be read or written.
+    pub fn remove(&self, host: &HostName, lost: bool) -> Result<bool, RemoteError> {
+        self.change(|book| {
+            let before = book.hosts.len();
+            book.hosts.retain(|server| server.host != *host);
+            let marked = lost && book.lost.insert(host.clone());
+            marked || book.hosts.len() != before
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Book) -> bool) -> Result<bool, RemoteError> {
+        let file = self.folder.join(BOOK);
         let failed = |error: std::io::Error| RemoteError::File {
             file: file.display().to_string(),
             words: error.to_string(),
         };
-        // Two commands may add two hosts at the same time.
+        // Two commands may change it at the same time.
         let lock = fs::File::create(self.folder.join("hosts.lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
-        let mut hosts = self.added()?;
-        if hosts.contains(&server) {
+        let mut book = Book::read(&self.folder)?;
+        if !change(&mut book) {
             return Ok(false);
         }
-        hosts.retain(|other| other.host != server.host);
-        hosts.push(server);
-        hosts.sort();
-        let book = Book { version: VERSION, hosts };
         let text = serde_json::to_string_pretty(&book).unwrap_or_default() + "\n";
         replace(&file, &text).map_err(failed)?;
         Ok(true)
@@ -165,10 +206,6 @@ impl Hosts {
     ) -> Result<Preflight, RemoteError> {
         preflight::preflight(&self.connections, servers, options, cancellation).await
     }
-
-    fn file(&self) -> PathBuf {
-        self.folder.join("hosts.json")
-    }
 }
 
 #[cfg(test)]
@@ -206,6 +243,13 @@ mod tests {
                 (server("c", "app"), Origin::Manifest),
             ]
         );
+        let name = |host: &str| HostName::new(host).unwrap();
+        assert!(hosts.remove(&name("b"), true).unwrap() && !hosts.remove(&name("b"), true).unwrap());
+        assert!(!hosts.remove(&name("z"), false).unwrap());
+        let folder = state.path().join("hosts");
+        assert_eq!((lost(&folder).unwrap().len(), hosts.added().unwrap().len()), (1, 1));
+        assert!(hosts.keep(server("b", "app")).unwrap());
+        assert!(lost(&folder).unwrap().is_empty());
         fs::write(state.path().join("hosts/hosts.json"), "{").unwrap();
         assert!(matches!(hosts.added(), Err(RemoteError::File { .. })));
     }

@@ -5,14 +5,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
+use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings, RemoteFleet};
-use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::provider::{ErrorKind, Fleet as _, OpCtx, ProviderError, Result};
 
 use super::programs::OwnPrograms;
+use super::remembered::Remembered;
 use crate::ground::{HostQueue, HostSurvey, Servers};
 use crate::host::HostName;
 use crate::own::Supervisor;
 use crate::remote::{Conversation, KeptSession};
+
+/// What our program is remembered by; no app is called so.
+const PROGRAM: &str = ".program";
+
+/// What the releases of a stack are remembered by.
+pub(super) fn of(stack: &StackId) -> String {
+    format!("{}.{}", stack.app, stack.environment)
+}
 
 /// A server that runs the app.
 #[derive(Debug)]
@@ -20,6 +30,7 @@ pub(super) struct AppHost {
     queue: Arc<HostQueue>,
     programs: Arc<OwnPrograms>,
     settings: HostSettings,
+    remembered: Remembered,
     talk: Mutex<Option<Arc<Talk>>>,
     /// Was our program seen to, by this run?
     ready: Mutex<bool>,
@@ -53,6 +64,7 @@ impl AppHost {
     ) -> Self {
         Self {
             queue: servers.queue(host),
+            remembered: Remembered::of(host, &servers.folder().join("sent")),
             programs,
             settings,
             talk: Mutex::default(),
@@ -66,6 +78,11 @@ impl AppHost {
 
     pub(super) fn queue(&self) -> &HostQueue {
         &self.queue
+    }
+
+    /// What it was sent before.
+    pub(super) fn remembered(&self) -> &Remembered {
+        &self.remembered
     }
 
     pub(super) async fn survey(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
@@ -131,7 +148,9 @@ impl AppHost {
         let host = &**self.queue.host();
         let is_ours = survey.program.as_deref() == Some(program.digest());
         if !is_ours {
-            program.send(host, &cx.cancellation).await?;
+            let delivery = program.delivery()?;
+            let nothing = survey.program.is_none();
+            self.remembered.send(PROGRAM, &delivery, nothing, host, &cx.cancellation).await?;
         }
         let supervised = match &survey.fleet {
             Some(text) => serde_json::from_str::<Value>(text)
@@ -146,12 +165,26 @@ impl AppHost {
         Ok(())
     }
 
+    /// Ends all that the stack runs there, its data as well if that is said, and takes its releases
+    /// away.
+    pub(super) async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {
+        if self.open_talk().await.is_none() && self.survey(cx).await?.program.is_none() {
+            return Ok(());
+        }
+        self.talk(cx).await?.fleet.forget(cx, data).await?;
+        self.leave(cx).await
+    }
+
     /// Nothing of the stack is left there: what serves apps goes with the last of them.
-    pub(super) async fn leave(&self, cx: &OpCtx) -> Result<()> {
+    async fn leave(&self, cx: &OpCtx) -> Result<()> {
         *self.talk.lock().await = None;
         *self.ready.lock().await = false;
+        self.remembered.forget(&of(&cx.stack));
         let left = Supervisor.leave(&**self.queue.host(), &cx.stack, &cx.cancellation).await;
         self.queue.forget_seen().await;
-        Ok(left.map(drop)?)
+        if left? {
+            self.remembered.forget(PROGRAM);
+        }
+        Ok(())
     }
 }

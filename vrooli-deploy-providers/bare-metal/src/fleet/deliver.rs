@@ -11,7 +11,7 @@ use vrooli_deploy_core::release::{EnvValue, Release};
 use vrooli_deploy_core::secrets::{Secret, SecretRef};
 
 use super::BareMetalFleet;
-use super::app_host::AppHost;
+use super::app_host::{self, AppHost};
 use crate::archive::Archive;
 use crate::artefact::{Artefact as Programs, Misfit};
 use crate::facts::Machine;
@@ -73,12 +73,14 @@ impl BareMetalFleet {
                 record: serde_json::to_vec_pretty(release).map_err(|error| unusable(&error))?,
                 owner: Some(AccountName::new(place.user).map_err(|error| unusable(&error))?),
             };
+            let nothing = staged.is_empty();
             let needed = staged.into_iter().map(|release| release.bundle.artefact.digest);
             let digest = &release.bundle.artefact.digest;
-            let sent = Delivery::tree(&cx.stack, digest, &packed.archive, folder)
-                .keeping(Retention::needing(needed))
-                .send(&**host.queue().host(), &cx.cancellation)
-                .await?;
+            let delivery = Delivery::tree(&cx.stack, digest, &packed.archive, folder)
+                .keeping(Retention::needing(needed));
+            let remote = &**host.queue().host();
+            let what = app_host::of(&cx.stack);
+            let sent = host.remembered().send(&what, &delivery, nothing, remote, &cx.cancellation).await?;
             tracing::debug!(host = %host.name(), bytes = sent.bytes, phases = sent.phases, "delivered");
             host.queue().forget_seen().await;
         }

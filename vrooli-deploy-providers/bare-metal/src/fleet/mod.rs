@@ -7,8 +7,10 @@
 mod app_host;
 mod counted;
 mod deliver;
+mod leaving;
 mod logs;
 mod programs;
+mod remembered;
 mod routing;
 mod together;
 
@@ -38,6 +40,7 @@ use crate::own::{ProgramDigests, Programs};
 use app_host::AppHost;
 use counted::Counted;
 use deliver::Packed;
+use leaving::Leaving;
 use programs::OwnPrograms;
 use together::{all, each};
 
@@ -71,6 +74,7 @@ impl BareMetalFleet {
         let programs = Arc::new(OwnPrograms::new(programs, digests));
         let settings = HostSettings { listen: FRONT };
         let host = |name| AppHost::new(servers, name, Arc::clone(&programs), settings.clone());
+        servers.ended_by(Box::new(Leaving(servers.leaving().iter().map(host).collect())));
         Self {
             hosts: servers.apps().iter().map(host).collect(),
             builder,
@@ -350,13 +354,7 @@ impl Fleet for BareMetalFleet {
     }
 
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {
-        let forget = async |host: &AppHost| {
-            if host.open_talk().await.is_none() && host.survey(cx).await?.program.is_none() {
-                return Ok(());
-            }
-            host.talk(cx).await?.fleet.forget(cx, data).await?;
-            host.leave(cx).await
-        };
+        let forget = async |host: &AppHost| host.forget(cx, data).await;
         self.change(&self.hosts, forget).await?;
         *self.routed.lock().await = None;
         match &self.builder {

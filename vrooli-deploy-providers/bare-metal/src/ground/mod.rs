@@ -6,6 +6,8 @@
 #[cfg(feature = "native")]
 mod change;
 #[cfg(feature = "native")]
+mod departure;
+#[cfg(feature = "native")]
 mod hold;
 #[cfg(feature = "native")]
 mod on_host;
@@ -23,6 +25,8 @@ mod written;
 
 #[cfg(feature = "native")]
 pub(crate) use change::{Change, Verb};
+#[cfg(feature = "native")]
+pub(crate) use departure::Ending;
 #[cfg(feature = "native")]
 pub(crate) use on_host::OnHost;
 pub(crate) use place::Place;

@@ -99,6 +99,7 @@ where
         let refuse = |words: String| ProviderError::new(ErrorKind::Unsupported, format!("`{key}`: {words}"));
         K::check(want, &place).map_err(refuse)?;
         let host = HostName::new(K::host(want)).map_err(|error| refuse(error.to_string()))?;
+        servers.departure().not_lost(&host)?;
         let spec =
             want.serialize(serde_json::value::Serializer).map_err(|error| refuse(error.to_string()))?;
         may_begin(cx)?;
@@ -191,6 +192,9 @@ where
         id: Option<&PhysicalId>,
     ) -> Result<Vec<Found<K::Observed>>> {
         let host = servers.host_of(key, id)?;
+        if servers.departure().is_lost(&host) {
+            return Ok(Vec::new());
+        }
         let survey = servers.queue(&host).survey(cx, &cx.stack).await?;
         Self::owned(&host, cx, &survey)?;
         let Some(recorded) = self.recorded(&survey, key) else { return Ok(Vec::new()) };
@@ -239,7 +243,12 @@ where
 
     async fn delete(&self, servers: &Servers, cx: &OpCtx, key: &ResourceKey, id: &PhysicalId) -> Result<()> {
         may_begin(cx)?;
-        let queue = servers.queue(&servers.host_of(key, Some(id))?);
+        let host = servers.host_of(key, Some(id))?;
+        if servers.departure().is_lost(&host) {
+            return Ok(());
+        }
+        servers.departure().end(cx, &host).await?;
+        let queue = servers.queue(&host);
         let mut survey = queue.last_seen(cx).await?;
         if self.recorded(&survey, key).is_none() {
             survey = queue.survey(cx, &cx.stack).await?;

@@ -8,10 +8,12 @@ use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, PhysicalId, ProviderError, Result};
 
 use super::HostSurvey;
+use super::departure::{Departure, Ending};
 use super::queue::HostQueue;
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretStore, generate};
 
 use crate::host::HostName;
+use crate::hosts::lost;
 use crate::remote::{RemoteError, RoundTrips, SshConnections, SshOptions};
 
 /// Letters and digits: nothing in it needs escaping in a URL.
@@ -27,6 +29,7 @@ pub struct Servers {
     places: BTreeMap<ResourceKey, HostName>,
     /// Those that run the app, as far as was said when this was opened, in order.
     apps: Vec<HostName>,
+    departure: Departure,
     /// Those to ask for what there is.
     known: Mutex<BTreeSet<HostName>>,
     /// Where passwords of servers are kept.
@@ -35,7 +38,8 @@ pub struct Servers {
 
 impl Servers {
     /// The servers that stand in the specs of resources (`host`), with the keys that the workspace
-    /// in that state folder vouched for. Reaches none.
+    /// in that state folder vouched for. On those whose own resource is `leaving` the app is to run no
+    /// more. Reaches none.
     ///
     /// # Errors
     /// [`RemoteError::File`] when the folder cannot be used.
@@ -43,6 +47,7 @@ impl Servers {
         state: &Path,
         options: SshOptions,
         resources: &[(ResourceKey, Value)],
+        leaving: &BTreeSet<ResourceKey>,
         secrets: Arc<dyn SecretStore>,
     ) -> std::result::Result<Self, RemoteError> {
         let connections = SshConnections::open(&state.join("hosts"), options)?;
@@ -53,23 +58,32 @@ impl Servers {
         // What is wanted comes first and says where, if a server has got another name.
         let places: BTreeMap<_, _> = resources.iter().rev().filter_map(place).collect();
         let known = resources.iter().filter_map(place).map(|(_, host)| host).collect();
-        let mut apps = BTreeMap::new();
+        let lost = lost(&state.join("hosts"))?;
+        let (mut apps, mut left) = (BTreeMap::new(), BTreeMap::new());
         for (key, spec) in resources {
             if let (true, Some((_, host))) =
                 (key.as_str().starts_with("server/"), place(&(key.clone(), spec.clone())))
             {
+                let servers = if leaving.contains(key) { &mut left } else { &mut apps };
                 // What is wanted comes first.
-                apps.entry(host)
+                servers
+                    .entry(host)
                     .or_insert_with(|| spec.get("runs_app").and_then(Value::as_bool) == Some(true));
             }
         }
-        let apps = apps.into_iter().filter_map(|(host, runs)| runs.then_some(host)).collect();
+        left.retain(|host, _| !apps.contains_key(host));
+        let running = |servers: BTreeMap<HostName, bool>| {
+            servers.into_iter().filter_map(|(host, runs)| runs.then_some(host))
+        };
+        let apps = running(apps).filter(|host| !lost.contains(host)).collect();
+        let left = running(left).filter(|host| !lost.contains(host)).collect();
         Ok(Self {
             connections,
             folder: state.join("hosts"),
             queues: Mutex::default(),
             places,
             apps,
+            departure: Departure::new(left, lost),
             known: Mutex::new(known),
             secrets,
         })
@@ -83,6 +97,20 @@ impl Servers {
     /// The servers that run the app, in order.
     pub(crate) fn apps(&self) -> &[HostName] {
         &self.apps
+    }
+
+    /// The servers that run the app and are to do so no more, in order.
+    pub(crate) const fn leaving(&self) -> &BTreeSet<HostName> {
+        self.departure.leaving()
+    }
+
+    /// Says who ends the app on those.
+    pub(crate) fn ended_by(&self, ending: Box<dyn Ending>) {
+        self.departure.by(ending);
+    }
+
+    pub(super) const fn departure(&self) -> &Departure {
+        &self.departure
     }
 
     /// What was asked of all servers together.
@@ -137,8 +165,9 @@ impl Servers {
         cx: &OpCtx,
         stack: &StackId,
     ) -> Result<Vec<(HostName, Arc<HostSurvey>)>> {
-        let hosts: Vec<HostName> =
+        let mut hosts: Vec<HostName> =
             self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        hosts.retain(|host| !self.departure.is_lost(host));
         try_join_all(hosts.into_iter().map(async |host| {
             let survey = self.queue(&host).survey(cx, stack).await?;
             Ok((host, survey))

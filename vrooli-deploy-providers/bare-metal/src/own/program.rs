@@ -168,7 +168,12 @@ impl OwnProgram {
     /// # Errors
     /// See [`Delivery::send`].
     pub async fn send(&self, remote: &dyn RemoteExec, cancellation: &Cancellation) -> Result<Sent, OwnError> {
-        Ok(Delivery::program(self.file()?.clone()).send(remote, cancellation).await?)
+        Ok(self.delivery()?.send(remote, cancellation).await?)
+    }
+
+    /// What is sent.
+    pub(crate) fn delivery(&self) -> Result<Delivery, OwnError> {
+        Ok(Delivery::program(self.file()?.clone()))
     }
 }
 

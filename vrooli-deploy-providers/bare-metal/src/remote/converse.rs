@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::bounded::{LARGEST_WORDS, last, last_of};
 use super::phase::BEGIN;
-use super::ssh_host::Child;
+use super::ssh_host::{Child, Trouble};
 use super::{Phase, RemoteError, RemoteExec as _, SshHost};
 
 /// Both ends of what a script on a host, or the program that it became, reads and prints.
@@ -18,7 +18,7 @@ pub(crate) struct Conversation {
     pub(crate) session: KeptSession,
 }
 
-/// Ends the session when it is dropped.
+/// A session that counts as one of those that the host allows, until it is dropped, which ends it.
 pub(crate) struct KeptSession {
     host: Arc<SshHost>,
     _child: Child,
@@ -32,11 +32,46 @@ impl std::fmt::Debug for KeptSession {
 
 impl Drop for KeptSession {
     fn drop(&mut self) {
-        self.host.release();
+        self.host.sessions.add_permits(1);
     }
 }
 
+/// How often a host may refuse a session.
+const MOST_REFUSED: u32 = 50;
+
 impl SshHost {
+    /// Begins a script in a session that is kept.
+    async fn open(self: &Arc<Self>, phase: &Phase) -> Result<Child, RemoteError> {
+        let unreachable = |words| RemoteError::Unreachable { host: self.host().clone(), words };
+        let (mut again, mut refused) = (true, 0);
+        loop {
+            let connection = self.connected().await?;
+            let Ok(permit) = self.sessions.acquire().await else {
+                return Err(RemoteError::Cancelled { sent: false });
+            };
+            match self.begin(&connection, phase).await {
+                Ok(child) => {
+                    permit.forget();
+                    return Ok(child);
+                }
+                Err(Trouble::NoSession(_)) if refused < MOST_REFUSED => {
+                    refused += 1;
+                    drop(permit);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(Trouble::NoSession(words)) => return Err(unreachable(words)),
+                Err(Trouble::Gone { words, .. }) => {
+                    self.forget(&connection).await;
+                    if !std::mem::take(&mut again) {
+                        return Err(unreachable(words));
+                    }
+                }
+                Err(Trouble::Input { file, words }) => return Err(RemoteError::File { file, words }),
+                Err(Trouble::TooLong) => return Err(unreachable("no session was opened".to_owned())),
+            }
+        }
+    }
+
     /// Starts a script that goes on reading after its own text, gives what it printed up to a line
     /// that begins with `until`, and hands both ends over. One round trip.
     pub(crate) async fn converse(
@@ -87,7 +122,7 @@ impl SshHost {
         tokio::spawn(async move {
             let words = last_of(stderr).await;
             if !words.is_empty() {
-                tracing::warn!(%host, %words, "what serves apps on a server said something");
+                tracing::warn!(%host, %words, "a script that is kept on a server said something");
             }
         });
         Ok((said, Conversation { reader, writer, session }))

@@ -240,6 +240,7 @@ impl SshHost {
             Ok(child) => {
                 let child = child.map_err(|error| opened(&error))?;
                 self.phases.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(host = %self.host(), phase = phase.name, "round trip");
                 Ok(child)
             }
             Err(_) => Err(Trouble::Gone { sent: false, words: "no session was opened in time".to_owned() }),

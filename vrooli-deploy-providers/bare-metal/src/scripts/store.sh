@@ -43,6 +43,14 @@ read_input() {
 
 # What is wanted and is not there, by name.
 missing() { ls "$store/pieces" | sort | comm -13 - "$in/wanted"; }
+tell_missing() { while read -r piece; do say missing "$piece"; done <"$in/missing"; }
+
+# Of what is sent first comes what it is, by its length where pieces follow.
+take_all() { cat >"$in/input"; }
+take_head() {
+    read -r length
+    head -c "$length" >"$in/input"
+}
 
 # Does anything run from a folder?
 in_use() { [ -n "$(find /proc/[0-9]*/cwd /proc/[0-9]*/exe -maxdepth 0 -lname "$1/*" 2>/dev/null | head -n 1)" ]; }

@@ -1,7 +1,5 @@
-# Takes the pieces of an artefact that were missing, and makes of all of them what is wanted.
-read -r length
-head -c "$length" >"$in/input"
-read_input
+# Takes pieces of an artefact that were missing, and makes of all of them what is wanted. After
+# read_input.
 flock -u 9
 cut=
 tar -x -f - -C "$in/pieces" --no-same-owner 2>"$in/words" || cut=yes
@@ -11,7 +9,7 @@ adopt "$in/pieces"
 missing >"$in/missing"
 if [ -s "$in/missing" ]; then
     # Something did not arrive as it was sent, or somebody took it away meanwhile.
-    while read -r piece; do say missing "$piece"; done <"$in/missing"
+    tell_missing
     exit 0
 fi
 # What is needed is known by name and stays: others need not wait.

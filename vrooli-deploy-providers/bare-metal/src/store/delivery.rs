@@ -13,10 +13,16 @@ use crate::archive::Archive;
 use crate::facts::Lines;
 use crate::remote::{Phase, PhaseOutput, RemoteError, RemoteExec};
 
-/// What all phases share, then what is asked, then what is sent.
+/// What all phases do, and what each is made of.
 const SHARED: &str = include_str!("../scripts/store.sh");
-const ASK: &str = include_str!("../scripts/store_ask.sh");
+const LOOK: &str = include_str!("../scripts/store_look.sh");
 const PUT: &str = include_str!("../scripts/store_put.sh");
+/// Asks what is missing.
+const ASK: [&str; 4] = [SHARED, "take_all; read_input", LOOK, "tell_missing"];
+/// Sends what was said to be missing.
+const SEND: [&str; 3] = [SHARED, "take_head; read_input", PUT];
+/// Sends what is thought to be missing.
+const SEND_UNASKED: [&str; 4] = [SHARED, "take_head; read_input", LOOK, PUT];
 /// So many bytes a second arrive at least, or the phase is over.
 const SLOWEST: u64 = 128 * 1024;
 /// What is left free on a disk, in bytes, whatever is sent.
@@ -191,6 +197,12 @@ impl Delivery {
         self
     }
 
+    /// The names of its pieces: what a host has of it once it was sent.
+    #[must_use]
+    pub fn pieces(&self) -> BTreeSet<&str> {
+        self.file.pieces.iter().map(|piece| piece.digest.as_str()).collect()
+    }
+
     /// Sees to it that a host has it: one round trip where it has, else two. Takes away what the
     /// rule does not keep, of this app alone.
     ///
@@ -202,42 +214,80 @@ impl Delivery {
         remote: &dyn RemoteExec,
         cancellation: &Cancellation,
     ) -> Result<Sent, DeliveryError> {
-        let mut sent = Sent::default();
         let input = self.input();
-        // It reads all that it has of the artefact.
-        let limit = Duration::from_secs(360) + self.at(16 << 20);
-        let ask = phase("look into the store", ASK, limit).with_input(input.clone());
-        let answer = self.run(remote, ask, cancellation, &mut sent).await?;
-        let lines = Lines::new(&answer.stdout);
-        sent.repaired += lines.all("corrupt").count();
-        sent.pruned =
-            lines.all("pruned").filter_map(|hex| Digest::new(format!("sha256:{hex}")).ok()).collect();
-        if lines.get("there").is_some() {
-            return Ok(sent);
-        }
-        if let Some(needed) = lines.get("needed_kib") {
-            let bytes = |kib: Option<&str>| kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024;
-            let (needed, free) = (bytes(Some(needed)), bytes(lines.get("free_kib")));
-            return Err(RemoteError::NoRoom { host: remote.host().clone(), needed, free }.into());
-        }
-        let mut missing: BTreeSet<String> = lines.all("missing").map(ToOwned::to_owned).collect();
-        for _ in 0..MOST_TRIES {
-            let part = self.file.part(&missing.iter().map(String::as_str).collect());
-            let (pieces, bytes) = (part.count(), part.bytes());
-            let limit = Duration::from_secs(900) + self.at(SLOWEST);
-            let text = [format!("{}\n", input.len()).as_bytes(), &input].concat();
-            let put = phase("send into the store", PUT, limit).with_input(text).with_stream(part);
-            let answer = self.run(remote, put, cancellation, &mut sent).await?;
-            sent.pieces += pieces;
-            sent.bytes += bytes;
+        let phase = phase("look into the store", &ASK, self.reading()).with_input(input);
+        self.go_on(remote, phase, cancellation, Sent::default()).await
+    }
+
+    /// The same without asking first, where it is thought that the host has the pieces of these
+    /// names and no others: one round trip. What is missing all the same is sent after that; what it
+    /// had was sent for nothing.
+    ///
+    /// # Errors
+    /// See [`send`](Self::send); where there is no room some of it may have been sent already.
+    pub async fn send_unasked(
+        &self,
+        remote: &dyn RemoteExec,
+        there: &BTreeSet<String>,
+        cancellation: &Cancellation,
+    ) -> Result<Sent, DeliveryError> {
+        let mut missing = self.pieces();
+        missing.retain(|piece| !there.contains(*piece));
+        let mut sent = Sent::default();
+        let phase = self.sending(&SEND_UNASKED, &missing, &mut sent);
+        self.go_on(remote, phase, cancellation, sent).await
+    }
+
+    /// Runs the first phase, and sends for as long as something is missing.
+    async fn go_on(
+        &self,
+        remote: &dyn RemoteExec,
+        mut phase: Phase,
+        cancellation: &Cancellation,
+        mut sent: Sent,
+    ) -> Result<Sent, DeliveryError> {
+        let mut tries = 0;
+        loop {
+            let answer = self.run(remote, phase, cancellation, &mut sent).await?;
             let lines = Lines::new(&answer.stdout);
-            if lines.get("done").is_some() {
+            sent.repaired += lines.all("corrupt").count();
+            let pruned = |hex| Digest::new(format!("sha256:{hex}")).ok();
+            sent.pruned.extend(lines.all("pruned").filter_map(pruned));
+            if lines.get("there").is_some() || lines.get("done").is_some() {
                 return Ok(sent);
             }
-            missing = lines.all("missing").map(ToOwned::to_owned).collect();
-            sent.repaired += missing.len();
+            if let Some(needed) = lines.get("needed_kib") {
+                let bytes =
+                    |kib: Option<&str>| kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024;
+                let (needed, free) = (bytes(Some(needed)), bytes(lines.get("free_kib")));
+                return Err(RemoteError::NoRoom { host: remote.host().clone(), needed, free }.into());
+            }
+            let missing: BTreeSet<&str> = lines.all("missing").collect();
+            if tries == MOST_TRIES {
+                return Err(DeliveryError::NotThere { host: remote.host().clone(), pieces: missing.len() });
+            }
+            if tries > 0 {
+                sent.repaired += missing.len();
+            }
+            tries += 1;
+            phase = self.sending(&SEND, &missing, &mut sent);
         }
-        Err(DeliveryError::NotThere { host: remote.host().clone(), pieces: missing.len() })
+    }
+
+    /// A phase that sends pieces of these names.
+    fn sending(&self, scripts: &[&str], missing: &BTreeSet<&str>, sent: &mut Sent) -> Phase {
+        let part = self.file.part(missing);
+        sent.pieces += part.count();
+        sent.bytes += part.bytes();
+        let input = self.input();
+        let text = [format!("{}\n", input.len()).as_bytes(), &input].concat();
+        let limit = Duration::from_secs(900) + self.reading() + self.at(SLOWEST);
+        phase("send into the store", scripts, limit).with_input(text).with_stream(part)
+    }
+
+    /// How long a host takes at most to read all that it has of it.
+    fn reading(&self) -> Duration {
+        Duration::from_secs(360) + self.at(16 << 20)
     }
 
     /// How long all of it takes at so many bytes a second.
@@ -318,8 +368,8 @@ impl Delivery {
     }
 }
 
-fn phase(name: &'static str, script: &str, limit: Duration) -> Phase {
-    let mut phase = Phase::new(name, format!("{SHARED}\n{script}")).as_root().within(limit);
+fn phase(name: &'static str, scripts: &[&str], limit: Duration) -> Phase {
+    let mut phase = Phase::new(name, scripts.join("\n")).as_root().within(limit);
     phase.largest_output = LARGEST_ANSWER;
     phase
 }

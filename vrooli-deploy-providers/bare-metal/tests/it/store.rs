@@ -1,6 +1,7 @@
 //! Artefacts on hosts: only what is missing is sent, whole or not at all, and nobody loses what
 //! he needs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
@@ -90,6 +91,20 @@ async fn send(rig: &Rig, hosts: &Hosts, delivery: &Delivery) -> Result<Sent, Del
     delivery.send(&*hosts.connections().host(&host(rig, 1)), &Cancellation::new()).await
 }
 
+async fn send_unasked(
+    rig: &Rig,
+    hosts: &Hosts,
+    delivery: &Delivery,
+    there: &BTreeSet<String>,
+) -> Result<Sent, DeliveryError> {
+    let host = hosts.connections().host(&host(rig, 1));
+    delivery.send_unasked(&*host, there, &Cancellation::new()).await
+}
+
+fn had(delivery: &Delivery) -> BTreeSet<String> {
+    delivery.pieces().into_iter().map(ToOwned::to_owned).collect()
+}
+
 fn place(app: &str, number: u32) -> String {
     ReleaseFolder::place(&stack(app), ReleaseNumber(number))
 }
@@ -137,8 +152,10 @@ async fn only_what_is_missing_is_sent() {
     // A change in the middle that moves all that comes after.
     bytes.splice(5_000_000..5_000_000, *b"one line more");
     let second = built(&folder, &bytes);
-    let sent = send(&rig, &hosts, &tree("shop", 2, &second)).await.unwrap();
-    assert_eq!(sent.phases, 2);
+    let there = had(&tree("shop", 1, &first));
+    // What was sent before is remembered: nobody asks.
+    let sent = send_unasked(&rig, &hosts, &tree("shop", 2, &second), &there).await.unwrap();
+    assert_eq!(sent.phases, 1);
     assert!((1..=4).contains(&sent.pieces) && sent.bytes < 4 << 20, "{sent:?}");
     assert!(is_there(&rig, "shop", 2, &bytes));
     println!("a line more in {} bytes: {} pieces, {} bytes", second.file().size(), sent.pieces, sent.bytes);
@@ -146,6 +163,15 @@ async fn only_what_is_missing_is_sent() {
     let sent = send(&rig, &hosts, &tree("shop", 3, &second)).await.unwrap();
     assert_eq!((sent.phases, sent.pieces, sent.bytes), (2, 0, 0));
     assert!(is_there(&rig, "shop", 3, &bytes));
+    // It was remembered, and is gone: it is sent after that.
+    let lost = rig.on(1, &format!("cd {STORE}/pieces && ls | head -n 1 | tee /dev/stderr | xargs rm"));
+    let there = had(&tree("shop", 3, &second));
+    let sent = send_unasked(&rig, &hosts, &tree("shop", 2, &second), &there).await.unwrap();
+    assert_eq!((sent.phases, sent.pieces), (2, 1), "{lost}");
+    assert!(is_there(&rig, "shop", 2, &bytes));
+    // All of it is there, and nothing was to be sent.
+    let sent = send_unasked(&rig, &hosts, &tree("shop", 2, &second), &BTreeSet::new()).await.unwrap();
+    assert_eq!((sent.phases, sent.pieces), (1, second.file().pieces()));
     // An account that is not there is said before anything is sent.
     let third = built(&folder, b"other");
     let owner = Some(AccountName::new("nobody-here").unwrap());
@@ -258,6 +284,8 @@ async fn a_small_disk_is_refused_before() {
     let error = send(&rig, &hosts, &tree("shop", 1, &large)).await.unwrap_err();
     let DeliveryError::Remote(RemoteError::NoRoom { needed, free, .. }) = error else { panic!("{error:?}") };
     assert!(needed > 60 << 20 && free < 100 << 20 && needed > free, "{needed} {free}");
+    let error = send_unasked(&rig, &hosts, &tree("shop", 1, &large), &BTreeSet::new()).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Remote(RemoteError::NoRoom { .. })), "{error:?}");
     assert_eq!(count(&rig, &format!("{STORE}/pieces")), 0);
     assert_eq!(rig.on(1, &format!("find {STORE}/refs -type f")), "");
     let old = noise(8 << 20, 4);

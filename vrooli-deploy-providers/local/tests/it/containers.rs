@@ -202,6 +202,7 @@ fn in_process() {
         secrets: Arc::clone(&place.machine.secrets),
         configuration: Configuration::default(),
         resources: Vec::new(),
+        leaving: Default::default(),
     };
     wait(async {
         let here = LocalFactory::new().in_process().with_servers(How::Docker.options());

@@ -1,4 +1,5 @@
-# What is missing of an artefact, and is there room for it? Takes away what nobody needs first.
+# What is missing of an artefact, and is there room for it? Takes away what nobody needs first. Ends
+# here where all of it is there, or there is no room. After read_input.
 # What a phase left that was killed: what has arrived whole is kept.
 for left in "$store"/phase-*; do
     [ "$left" != "$in" ] || continue
@@ -7,8 +8,6 @@ for left in "$store"/phase-*; do
         rm -rf "$left"
     fi
 done
-cat >"$in/input"
-read_input
 if [ "$kind" = image ]; then
     command -v docker >/dev/null || { echo "there is no \`docker\`" >&2; exit 25; }
     root=$(docker info -f '{{.DockerRootDir}}' 2>"$in/words") || { cat "$in/words" >&2; exit 25; }
@@ -102,4 +101,3 @@ room || { prune 0; room; } || {
     say free_kib "$free"
     exit 0
 }
-while read -r piece; do say missing "$piece"; done <"$in/missing"
