@@ -38,6 +38,7 @@ mod swaps_apply;
 mod up;
 mod validate;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -247,5 +248,7 @@ fn log(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
+        // In a file colours are only in the way.
+        .with_ansi(std::io::stderr().is_terminal())
         .try_init();
 }

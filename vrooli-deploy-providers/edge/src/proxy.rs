@@ -213,7 +213,24 @@ async fn pass(
     };
     let (response, lease) = match sent {
         Ok(Ok(answer)) => answer,
-        Ok(Err(failure)) => return fail(flight, failure, json, busy),
+        Ok(Err(Unanswered { failure, again })) => {
+            let before = again.filter(|_| route.choices.len() > 1).zip(route.before(&choice));
+            if let Some((again, before)) = before
+                && let Some(found) = Box::pin(ask(worker, connection, &before, again)).await
+            {
+                // It failed all the same: who decides whether the release stays is to see that.
+                flight.failed(failure);
+                let to_log = flight.take_log();
+                let (mut flight, response, lease) = found;
+                flight.log(to_log);
+                return if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    switch(flight, response, lease, asked, json, busy)
+                } else {
+                    deliver(flight, response, lease, asker, busy)
+                };
+            }
+            return fail(flight, failure, json, busy);
+        }
         Err(stop) => return fail(flight, stop.failure(), json, busy),
     };
     flight.answered(response.status().as_u16());
@@ -233,6 +250,13 @@ async fn pass(
     deliver(flight, response, lease, asker, busy)
 }
 
+/// What a release did not answer.
+struct Unanswered {
+    failure: Failure,
+    /// The same once more, where that does no harm.
+    again: Option<Request<Upload>>,
+}
+
 /// Sends a request to the first backend that takes it. It is repeated only when it did not
 /// leave, or when it has no body and its method promises that repeating it does no harm.
 async fn send(
@@ -241,7 +265,7 @@ async fn send(
     choice: &Choice,
     head: Parts,
     body: Upload,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, Unanswered> {
     let limits = worker.limits();
     let empty = hyper::body::Body::is_end_stream(&body);
     let repeatable = empty && headers::is_repeatable(&head.method);
@@ -281,7 +305,7 @@ async fn send(
                     tracing::debug!(%backend, %error, reused, "a backend did not answer");
                     failure = Failure::Broken;
                     if error.is_parse() {
-                        return Err(failure);
+                        return Err(Unanswered { failure, again: None });
                     }
                 }
             }
@@ -295,7 +319,37 @@ async fn send(
             break;
         }
     }
-    Err(failure)
+    // What holds a part of its body is not sent to anybody else.
+    Err(Unanswered { failure, again: unsent.filter(|_| empty).or_else(again) })
+}
+
+/// Asks a release that the request was not meant for.
+async fn ask(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    choice: &Choice,
+    request: Request<Upload>,
+) -> Option<(Flight, Response<Incoming>, Lease)> {
+    choice.stats.enter(worker.index);
+    let flight = Flight::entered(worker, connection, &choice.stats);
+    if choice.stats.is_draining() {
+        flight.whole();
+        return None;
+    }
+    let (head, body) = request.into_parts();
+    let sent = {
+        let sending = pin!(send(worker, flight.state(), choice, head, body));
+        flight.state().stop.or(sending).await
+    };
+    match sent {
+        Ok(Ok((response, lease))) => {
+            flight.answered(response.status().as_u16());
+            return Some((flight, response, lease));
+        }
+        Ok(Err(unanswered)) => flight.failed(unanswered.failure),
+        Err(stop) => flight.failed(stop.failure()),
+    }
+    None
 }
 
 /// Looks for an asset in the releases that were not asked.
@@ -307,29 +361,16 @@ async fn bridge(
     head: &Parts,
 ) -> Option<(Flight, Response<Incoming>, Lease)> {
     for choice in route.bridge(asked) {
-        choice.stats.enter(worker.index);
-        let flight = Flight::entered(worker, connection, &choice.stats);
-        if choice.stats.is_draining() {
-            flight.whole();
+        let request = Request::from_parts(head.clone(), Upload::empty());
+        let Some((flight, response, lease)) = ask(worker, connection, &choice, request).await else {
             continue;
-        }
-        let sent = {
-            let sending = pin!(send(worker, flight.state(), &choice, head.clone(), Upload::empty()));
-            flight.state().stop.or(sending).await
         };
-        match sent {
-            Ok(Ok((response, lease))) => {
-                flight.answered(response.status().as_u16());
-                let found = response.status().is_success()
-                    && !AssetExtensions::is_miss(response.status(), response.headers());
-                if found {
-                    return Some((flight, response, lease));
-                }
-                flight.whole();
-            }
-            Ok(Err(failure)) => flight.failed(failure),
-            Err(stop) => flight.failed(stop.failure()),
+        let found = response.status().is_success()
+            && !AssetExtensions::is_miss(response.status(), response.headers());
+        if found {
+            return Some((flight, response, lease));
         }
+        flight.whole();
     }
     None
 }

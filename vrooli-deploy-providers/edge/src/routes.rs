@@ -64,6 +64,8 @@ pub(crate) struct Route {
     pub(crate) compress: bool,
     /// The releases that have the service, in the order of their names.
     pub(crate) choices: Vec<Rc<Choice>>,
+    /// Those of them that traffic goes back to, if it does.
+    before: Vec<Rc<Choice>>,
     total_weight: u64,
 }
 
@@ -156,6 +158,11 @@ impl Routes {
                             })
                         })
                         .collect();
+                    let goes_back = |choice: &&Rc<Choice>| {
+                        let weights = table.revert.as_ref().map(|revert| &revert.weights);
+                        weights.and_then(|all| all.get(&choice.stats.release)).is_some_and(|w| *w > 0)
+                    };
+                    let before = choices.iter().filter(goes_back).cloned().collect();
                     routes.add(
                         rule.host_key(),
                         Route {
@@ -168,6 +175,7 @@ impl Routes {
                             compress: table.compress,
                             total_weight: choices.iter().map(|one| u64::from(one.weight)).sum(),
                             choices,
+                            before,
                         },
                     );
                 }
@@ -269,6 +277,12 @@ impl Route {
     /// The release of a bucket of [`crate::sticky`].
     pub(crate) fn of_bucket(&self, bucket: u32) -> Option<&Rc<Choice>> {
         self.pick(|total| u64::from(bucket) * total / u64::from(crate::sticky::BUCKETS))
+    }
+
+    /// Who answers in the place of a release that does not, as long as traffic may go back from it.
+    pub(crate) fn before(&self, asked: &Choice) -> Option<Rc<Choice>> {
+        let mut others = self.before.iter().filter(|choice| !Arc::ptr_eq(&choice.stats, &asked.stats));
+        others.find(|choice| !choice.stats.is_draining()).cloned()
     }
 
     /// The other releases that may have an asset which `asked` has not: those that still serve

@@ -144,7 +144,9 @@ impl HealthCheck {
     }
 }
 
-/// A way back that needs nobody: if no other table comes within `after`, the edge gives the
+/// A way back that needs nobody. As long as it is there, a request without a body that the release it
+/// was sent to does not take is answered by one of those that traffic would go back to, and counts as
+/// failed for the other. If no other table comes within `after`, the edge gives the
 /// releases these weights (0 to those not named) and remembers it across a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use vrooli_deploy_edge::{EdgeError, EdgeLink, Failure, Refusal, Revert, SiteState};
 
-use crate::support::{App, Client, Rig, get, release, site, table, until};
+use crate::support::{App, Client, Rig, fetch, get, release, site, table, until};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -329,6 +329,34 @@ pub(crate) async fn goes_back_by_itself() {
     until(async || get(rig.address, "/").await.unwrap().text() == "old").await;
     assert!(state(&rig.edge).await.reverted.is_some());
     rig.edge.stop(Duration::ZERO).await.unwrap();
+}
+
+pub(crate) async fn who_was_there_before_answers_while_traffic_may_go_back() {
+    let rig = Rig::embedded().await;
+    let old = App::start("old").await;
+    let (gone, socket) = crate::support::listen();
+    drop(socket);
+    let both: &[(&str, u32, &[SocketAddr])] = &[("r1", 0, &[old.address]), ("r2", 100, &[gone])];
+    let mut shifted = table(1, both);
+    shifted.revert = Some(Revert {
+        after: Duration::from_secs(600),
+        weights: BTreeMap::from([(release("r1"), 100), (release("r2"), 0)]),
+    });
+    rig.edge.set_site(shifted.clone()).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(get(rig.address, "/").await.unwrap().text(), "old");
+    }
+    // What cannot be repeated is not, and every one counts as failed.
+    let post = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
+    assert_eq!(fetch(rig.address, post).await.unwrap().status, 502);
+    let metrics = rig.edge.metrics().await.unwrap();
+    let counted = |name| metrics.release(&site(), &release(name)).unwrap().failures.clone();
+    assert_eq!(counted("r2"), BTreeMap::from([(Failure::Unreachable, 4)]));
+    assert_eq!(counted("r1"), BTreeMap::new());
+    // Once it stays nobody answers for it.
+    shifted.revert = None;
+    rig.edge.set_site(shifted).await.unwrap();
+    assert_eq!(get(rig.address, "/").await.unwrap().status, 502);
 }
 
 pub(crate) async fn refuses_an_older_lease() {

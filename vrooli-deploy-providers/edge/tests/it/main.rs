@@ -69,6 +69,7 @@ fn main() -> std::process::ExitCode {
         cutover::keeps_a_websocket_until_the_drain_deadline,
         cutover::counts_what_a_drain_waits_for_and_cuts,
         cutover::goes_back_by_itself,
+        cutover::who_was_there_before_answers_while_traffic_may_go_back,
         cutover::refuses_an_older_lease,
         http2::carries_many_requests_on_one_connection,
         http2::tells_the_app_the_same_as_http1,
