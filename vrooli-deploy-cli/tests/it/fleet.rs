@@ -103,14 +103,15 @@ impl Shop {
         lines
     }
 
-    /// A deployment, and how often each server was asked for anything.
-    fn counted(&self) -> Vec<usize> {
+    /// A deployment, and what each server was asked for, a round trip each.
+    fn asked(&self) -> Vec<Vec<String>> {
         let output = self.program(&["deploy", "shop/deployment.yaml", "--yes", "-vvv"]).output().unwrap();
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{text}");
         let trips = |number| {
-            let host = format!("host=web{number} ");
-            text.lines().filter(|line| line.contains("round trip") && line.contains(&host)).count()
+            let of = format!("round trip host=web{number} phase=");
+            let phases = text.lines().filter_map(|line| line.split_once(&of));
+            phases.map(|(_, phase)| phase.trim_matches('"').to_owned()).collect()
         };
         (1..=HOSTS).map(trips).collect()
     }
@@ -214,7 +215,7 @@ fn an_app_lives_on_three_servers() {
     );
     assert_eq!(runs, "vd-shop\nvd-shop 700");
 
-    assert_eq!(shop.counted(), [1; HOSTS as usize]);
+    assert_eq!(shop.asked(), [["survey"]; HOSTS as usize]);
     assert_eq!(shop.deploy(&[])["outcome"], "no_change");
     assert_eq!(shop.ran(&["drift", "shop"])["exit_code"], 0);
     let status = shop.lines(&["status", "shop"]);
@@ -234,7 +235,7 @@ fn an_app_lives_on_three_servers() {
         shop.is_everywhere(version);
     }
     shop.write("5", "", "");
-    assert_eq!(shop.counted(), [3; HOSTS as usize]);
+    assert_eq!(shop.asked(), [["survey", "serve apps", "send into the store"]; HOSTS as usize]);
     shop.is_everywhere("5");
     let result = shop.ran(&["rollback", "shop", "--yes"]);
     assert_eq!(result["outcome"], "applied", "{result}");

@@ -159,8 +159,8 @@ impl AppHost {
         };
         if !is_ours || !supervised || survey.unit.as_deref() != Some(Supervisor::digest().as_str()) {
             Supervisor.install(host, &program, &cx.cancellation).await?;
+            self.queue.forget_seen().await;
         }
-        self.queue.forget_seen().await;
         *ready = true;
         Ok(())
     }

@@ -277,7 +277,7 @@ END
 }
 take_table_away() {
     ! has_table || nft delete table inet "$table"
-    [ ! -e "/etc/systemd/system/$unit" ] || systemctl disable --quiet "$unit"
+    [ ! -e "/etc/systemd/system/$unit" ] || systemctl disable --quiet --now "$unit"
     rm -f "/etc/systemd/system/$unit" "$walls/rules.nft" "$walls/kept-tcp" "$walls/kept-udp"
 }
 close_ufw() {
