@@ -81,12 +81,14 @@ mod sticky;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod to_own;
 mod tunnel;
 mod upstream;
 mod websocket;
 mod worker;
 
-pub use challenges::{ChallengeAnswer, ChallengeError, ChallengeToken};
+pub use challenges::{AccountThumbprint, ChallengeAnswer, ChallengeError, ChallengeToken};
 pub use embedded::Edge;
 pub use error::{EdgeError, Refusal};
 pub use link::{EdgeEnd, EdgeLink};
@@ -99,6 +101,8 @@ pub use protocol::{CertificateState, DrainReport, EdgeStatus};
 pub use reader::EdgeReader;
 pub use run::run;
 pub use state::RejectedEntry;
+#[cfg(feature = "tls")]
+pub use to_own::connect_to_own;
 pub use table::{
     HealthCheck, HttpsOnly, MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable,
     TableError,

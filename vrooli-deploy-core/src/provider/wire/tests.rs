@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Agent, HostSettings, RemoteFleet, serve};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, Cancellation, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities,
+    Artefact, BuildRequest, Cancellation, CertificateRequest, CertificateSeen, CertificateSource, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities,
     LatencyHistogram, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result,
     Routing, SmokeReport, UnitObserved,
 };
@@ -22,6 +22,7 @@ struct Far {
     routing: Mutex<Routing>,
     cancelled: Mutex<u32>,
     kept: Mutex<Vec<(SecretRef, Secret<String>)>>,
+    carried: Mutex<Option<Secret<Vec<u8>>>>,
 }
 
 #[async_trait]
@@ -43,6 +44,31 @@ impl Agent for Arc<Far> {
     ) -> Result<()> {
         *self.kept.lock().unwrap() = values;
         Ok(())
+    }
+
+    async fn serve_by_tls(
+        &self,
+        _: &OpCtx,
+        request: Option<CertificateRequest>,
+    ) -> Result<Option<CertificateSeen>> {
+        Ok(request.map(|request| CertificateSeen { asked: request.digest(), ..CertificateSeen::default() }))
+    }
+
+    async fn order_certificate(&self, _: &OpCtx) -> Result<Option<CertificateSeen>> {
+        Err(ProviderError::new(ErrorKind::Unavailable, "it says no").with_code("VD0943"))
+    }
+
+    async fn give_certificate(&self, _: &OpCtx) -> Result<Secret<Vec<u8>>> {
+        Ok(self.carried.lock().unwrap().clone().unwrap())
+    }
+
+    async fn take_certificate(
+        &self,
+        _: &OpCtx,
+        carried: Secret<Vec<u8>>,
+    ) -> Result<Option<CertificateSeen>> {
+        *self.carried.lock().unwrap() = Some(carried);
+        Ok(None)
     }
 }
 
@@ -150,7 +176,7 @@ async fn talk(port: u16) -> Talk {
     let (reader, writer) = tokio::io::split(there);
     let serving = tokio::spawn(serve(Arc::new(Arc::clone(&far)), reader, writer));
     let (reader, writer) = tokio::io::split(here);
-    let settings = HostSettings { listen: ([0, 0, 0, 0], port).into() };
+    let settings = HostSettings { listen: ([0, 0, 0, 0], port).into(), secure: None };
     let fleet = RemoteFleet::greet("web1", reader, writer, &settings).await;
     Talk { far, fleet, serving }
 }
