@@ -81,6 +81,9 @@ pub struct CertificateSeen {
     /// Whose account it is ordered by: the thumbprint of its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The authority that it is ordered from, as it was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
     /// What the server was asked for, as a digest.
     pub asked: String,
     /// What a person has to know of it, with its code: that there is none, that it ends soon.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings, RemoteFleet};
-use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::provider::{CertificateSeen, ErrorKind, OpCtx, ProviderError, Result};
 
 use super::programs::OwnPrograms;
 use crate::ground::{HostQueue, HostSurvey, Servers};
@@ -89,6 +89,11 @@ impl AppHost {
             (None, Some(words)) => Err(unreadable(words.clone())),
             (None, None) => Ok(None),
         }
+    }
+
+    /// The certificate that is there.
+    pub(super) async fn last_certificate(&self, cx: &OpCtx) -> Option<CertificateSeen> {
+        self.seen(cx).await.ok().flatten()?.certificate
     }
 
     /// Who was talked with, if that goes on.

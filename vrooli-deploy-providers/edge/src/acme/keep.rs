@@ -226,6 +226,24 @@ impl Certificates {
     /// Why it is not there, or not everywhere; [`AcmeError::Waits`] when it was not tried. What
     /// served before serves on.
     pub async fn keep<E: Edges + ?Sized>(&self, wanted: &Wanted, edges: &E) -> Result<Kept, AcmeError> {
+        self.keep_as(wanted, edges, false).await
+    }
+
+    /// The same for a person who has just mended something: a wait after what no authority has counted
+    /// (it could not be reached, the name did not lead here) is not waited for.
+    ///
+    /// # Errors
+    /// As [`keep`](Self::keep).
+    pub async fn keep_now<E: Edges + ?Sized>(&self, wanted: &Wanted, edges: &E) -> Result<Kept, AcmeError> {
+        self.keep_as(wanted, edges, true).await
+    }
+
+    async fn keep_as<E: Edges + ?Sized>(
+        &self,
+        wanted: &Wanted,
+        edges: &E,
+        hurry: bool,
+    ) -> Result<Kept, AcmeError> {
         // One at a time: two would order twice.
         let mut account = self.account.lock().await;
         let now = self.options.clock.now();
@@ -247,6 +265,7 @@ impl Certificates {
         }
         if let Some(Tried { again_at: until, said, .. }) = &record.tried
             && now < *until
+            && !(hurry && said.as_deref().is_some_and(was_not_counted))
         {
             let last = said.clone().unwrap_or_else(|| "it was issued".to_owned());
             return Err(AcmeError::Waits { certificate: wanted.name.clone(), until: *until, last });
@@ -615,6 +634,19 @@ impl Certificates {
 async fn take_back<E: Edges + ?Sized>(edges: &E, answers: &[ChallengeAnswer]) {
     let tokens: Vec<ChallengeToken> = answers.iter().map(|answer| answer.token().clone()).collect();
     edges.take_back(&tokens).await;
+}
+
+/// Did the last try end before an authority had anything to count? By the code that stands before what
+/// was said.
+fn was_not_counted(said: &str) -> bool {
+    let here = [
+        rules::CERTIFICATE_NO_ADDRESS,
+        rules::CERTIFICATE_POINTS_ELSEWHERE,
+        rules::AUTHORITY_UNREACHABLE,
+        rules::CERTIFICATE_STATE,
+        rules::CERTIFICATE_NOT_PLACED,
+    ];
+    here.iter().any(|code| said.starts_with(&format!("[{code}]")))
 }
 
 fn why(error: &AcmeError) -> Why {
