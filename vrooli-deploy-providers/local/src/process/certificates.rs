@@ -48,7 +48,7 @@ impl Files<'_> {
         self.layout.tls(self.stack).join(name)
     }
     fn request(&self) -> PathBuf {
-        self.at("request.json")
+        self.at("request")
     }
     fn roots(&self) -> PathBuf {
         self.at("roots.pem")
