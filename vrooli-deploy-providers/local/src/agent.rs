@@ -135,6 +135,10 @@ impl wire::Agent for Agent {
         self.supervisor().await?.certificate(cx, false).await
     }
 
+    async fn look_at_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        certificates::seen(&self.layout, &cx.stack)
+    }
+
     async fn order_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
         self.supervisor().await?.certificate(cx, true).await
     }

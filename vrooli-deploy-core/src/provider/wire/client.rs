@@ -155,6 +155,14 @@ impl RemoteFleet {
         self.certificate(cx, CertificateAsk::Serve { request }, Secret::new(Vec::new())).await
     }
 
+    /// The certificate of the stack that the server has.
+    ///
+    /// # Errors
+    /// See [`Agent::look_at_certificate`](super::Agent::look_at_certificate).
+    pub async fn look_at_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        self.certificate(cx, CertificateAsk::Look, Secret::new(Vec::new())).await
+    }
+
     /// Has the server order a certificate if one is due.
     ///
     /// # Errors

@@ -78,6 +78,8 @@ pub(super) enum Ask {
 pub(super) enum CertificateAsk {
     /// Serve by TLS so, or not any more.
     Serve { request: Option<CertificateRequest> },
+    /// What is there?
+    Look,
     /// Order one now if one is due.
     Order,
     /// Give what another server needs that shares it.

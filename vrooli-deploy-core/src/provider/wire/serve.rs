@@ -60,6 +60,12 @@ pub trait Agent: Send + Sync {
         request: Option<CertificateRequest>,
     ) -> Result<Option<CertificateSeen>>;
 
+    /// The certificate that is there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn look_at_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>>;
+
     /// Orders a certificate if none is there or it is to be renewed, and takes it into use.
     ///
     /// # Errors
@@ -188,6 +194,9 @@ async fn listen(
                     let answer = match (ask, carried) {
                         (CertificateAsk::Serve { request }, _) => {
                             agent.serve_by_tls(&cx, request).await.map(Answer::Certificate)
+                        }
+                        (CertificateAsk::Look, _) => {
+                            agent.look_at_certificate(&cx).await.map(Answer::Certificate)
                         }
                         (CertificateAsk::Order, _) => {
                             agent.order_certificate(&cx).await.map(Answer::Certificate)

@@ -91,9 +91,12 @@ impl AppHost {
         }
     }
 
-    /// The certificate that is there.
-    pub(super) async fn last_certificate(&self, cx: &OpCtx) -> Option<CertificateSeen> {
-        self.seen(cx).await.ok().flatten()?.certificate
+    /// The certificate that is there: by who is talked with, else by the survey.
+    pub(super) async fn certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        match self.open_talk().await {
+            Some(talk) => talk.fleet.look_at_certificate(cx).await,
+            None => Ok(self.seen(cx).await?.and_then(|seen| seen.certificate)),
+        }
     }
 
     /// Who was talked with, if that goes on.

@@ -121,11 +121,14 @@ impl BareMetalFleet {
             let Some(talk) = host.open_talk().await else {
                 return Ok(host.seen(cx).await?.unwrap_or_default());
             };
-            let (units, routing, staged) =
-                tokio::join!(talk.fleet.list(cx), talk.fleet.routing(cx), talk.fleet.staged(cx));
-            // Nobody but us changes it while we talk, but the server itself.
-            let certificate = host.last_certificate(cx).await;
-            Ok(FleetSeen { units: units?, routing: routing?, staged: staged?, supervised: true, certificate })
+            let (units, routing, staged, certificate) = tokio::join!(
+                talk.fleet.list(cx),
+                talk.fleet.routing(cx),
+                talk.fleet.staged(cx),
+                talk.fleet.look_at_certificate(cx)
+            );
+            let (units, routing, staged, certificate) = (units?, routing?, staged?, certificate?);
+            Ok(FleetSeen { units, routing, staged, supervised: true, certificate })
         });
         all(seen.await, |host| host.name())
     }
@@ -395,9 +398,9 @@ impl Fleet for BareMetalFleet {
     }
 
     async fn certificates(&self, cx: &OpCtx) -> Result<Vec<CertificateSeen>> {
-        let seen = self.seen(cx).await?;
-        let on = |(host, seen): (&AppHost, FleetSeen)| {
-            Some(CertificateSeen { host: host.name().to_string(), ..seen.certificate? })
+        let seen = self.seen_certificates(cx).await?;
+        let on = |(host, seen): (&AppHost, Option<CertificateSeen>)| {
+            Some(CertificateSeen { host: host.name().to_string(), ..seen? })
         };
         Ok(seen.into_iter().filter_map(on).collect())
     }

@@ -9,7 +9,6 @@ use std::path::Path;
 use jiff::Timestamp;
 use vrooli_deploy_core::configuration::Configuration;
 use vrooli_deploy_core::diagnostics::rules;
-use vrooli_deploy_core::provider::wire::FleetSeen;
 use vrooli_deploy_core::provider::{
     CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource, OpCtx, ProviderError, Result,
 };
@@ -17,7 +16,7 @@ use vrooli_deploy_core::release::Release;
 
 use super::BareMetalFleet;
 use super::app_host::AppHost;
-use super::together::each;
+use super::together::{all, each};
 
 /// The authority that goes by the name that most know.
 const USUAL: &str = "letsencrypt";
@@ -85,10 +84,10 @@ fn requests(release: &Release, authorities: &Authorities, hosts: usize) -> Optio
 }
 
 /// Has every server what it is asked for, and all of them the same?
-fn is_done(seen: &[(&AppHost, FleetSeen)], requests: &[CertificateRequest], now: Timestamp) -> bool {
-    let first = seen.first().and_then(|(_, seen)| seen.certificate.as_ref());
+fn is_done(seen: &[(&AppHost, Option<CertificateSeen>)], requests: &[CertificateRequest], now: Timestamp) -> bool {
+    let first = seen.first().and_then(|(_, seen)| seen.as_ref());
     seen.iter().zip(requests).all(|((_, seen), request)| {
-        seen.certificate.as_ref().zip(first).is_some_and(|(here, first)| {
+        seen.as_ref().zip(first).is_some_and(|(here, first)| {
             here.asked == request.digest()
                 && here.serves
                 && here.problem.is_none()
@@ -119,18 +118,27 @@ impl BareMetalFleet {
         }
     }
 
+    /// What each server has.
+    pub(super) async fn seen_certificates<'a>(
+        &'a self,
+        cx: &'a OpCtx,
+    ) -> Result<Vec<(&'a AppHost, Option<CertificateSeen>)>> {
+        let look = async |host: &'a AppHost| host.certificate(cx).await;
+        all(each(&self.hosts, look).await, |host| host.name())
+    }
+
     async fn try_tls(&self, cx: &OpCtx, release: &Release) -> Result<Vec<String>> {
-        let seen = self.seen(cx).await?;
+        let seen = self.seen_certificates(cx).await?;
         let names = named(release);
         let Some(requests) = requests(release, &self.authorities, seen.len()) else {
-            let had = seen.iter().filter(|(_, seen)| seen.certificate.is_some());
+            let had = seen.iter().filter(|(_, seen)| seen.is_some());
             let had: Vec<&AppHost> = had.map(|(host, _)| *host).collect();
             let end = async |host: &&AppHost| host.talk(cx).await?.fleet.serve_by_tls(cx, None).await;
             let ended = each(&had, end).await;
             return Ok(bad(&names, ended.into_iter().filter_map(|(host, end)| Some((*host, end.err()?)))));
         };
         let is_ordered = release.bundle.front.own.is_none();
-        let knows = seen.iter().any(|(_, seen)| seen.certificate.is_some());
+        let knows = seen.iter().any(|(_, seen)| seen.is_some());
         if is_ordered && let Some(problem) = &self.authorities.problem {
             return Ok(vec![format!("[{}] {names}: {problem}", rules::NOT_SECURE)]);
         }
