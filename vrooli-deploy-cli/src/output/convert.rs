@@ -10,8 +10,8 @@ use vrooli_deploy_core::provider::{Counters, LogLine};
 use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport, Waiting};
 
 use super::json::{
-    AppLine, CertificateLine, DiagnosticLine, LastChangeLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine,
-    SeenLine, StatusLine, StepLine, UnitLine, WaitingLine, WatchLine,
+    AppLine, CertificateLine, DiagnosticLine, LastChangeLine, LeaseLine, Line, PlaceLine, PlanLine,
+    ReleaseLine, ResourceLine, SeenLine, StatusLine, StepLine, UnitLine, WaitingLine, WatchLine,
 };
 use crate::errors::Failure;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -113,7 +113,8 @@ impl Authority {
             "httpPort": 80, "tlsPort": 443,
             "profiles": { "default": { "description": "one", "validityPeriod": 7_776_000 } },
         }});
-        for (name, text) in [("server.pem", chain), ("server.key", key), ("pebble.json", config.to_string())] {
+        for (name, text) in [("server.pem", chain), ("server.key", key), ("pebble.json", config.to_string())]
+        {
             fs::write(folder.join(name), text).unwrap();
         }
         for name in ["pebble", "pebble-challtestsrv"] {
@@ -131,9 +132,9 @@ impl Authority {
         let authority =
             Self { directory: format!("https://{at}:14000/dir"), roots, management, ca: signer.pem };
         // Every name leads to all servers, there and on each of them.
-        let addresses: Vec<String> = (1..=HOSTS).map(|number| shop.address(number).ip().to_string()).collect();
-        let hosts: String =
-            addresses.iter().map(|address| format!("{address} {NAME} {BLOG}\n")).collect();
+        let addresses: Vec<String> =
+            (1..=HOSTS).map(|number| shop.address(number).ip().to_string()).collect();
+        let hosts: String = addresses.iter().map(|address| format!("{address} {NAME} {BLOG}\n")).collect();
         for number in 1..=HOSTS {
             rig.on(number, &format!("printf '%s' '{hosts}' >>/etc/hosts"));
         }
@@ -259,7 +260,8 @@ impl World {
 
     /// The certificate that a server shows, which must be good.
     fn certificate(&self, number: u32, name: &str, roots: &str) -> Vec<u8> {
-        let seen = self.ask(number, name, roots).unwrap_or_else(|error| panic!("{name} on {number}: {error}"));
+        let seen =
+            self.ask(number, name, roots).unwrap_or_else(|error| panic!("{name} on {number}: {error}"));
         assert_eq!(seen.status, 200, "{name} on {number}");
         seen.certificate
     }
@@ -282,7 +284,9 @@ impl World {
 fn an_app_on_servers_is_reached_by_tls() {
     const TEST: &str = "an_app_on_servers_is_reached_by_tls";
     let Some(programs) = std::env::var_os("VROOLI_DEPLOY_PEBBLE").map(PathBuf::from) else {
-        println!("skipped: {TEST}: VROOLI_DEPLOY_PEBBLE does not name a folder with pebble and pebble-challtestsrv");
+        println!(
+            "skipped: {TEST}: VROOLI_DEPLOY_PEBBLE does not name a folder with pebble and pebble-challtestsrv"
+        );
         return;
     };
     let Some(shop) = Shop::new(TEST) else { return };
@@ -353,9 +357,15 @@ fn all_servers_have_the_same(world: &World, root: &str) {
              awk '/^Cap(Eff|Prm|Amb)/ { print $2 }' /proc/$pid/status | sort -u",
         );
         assert_eq!(edge, "vd-edge\n0000000000000000", "on {number}");
-        let files = rig.on(number, &format!("stat -c '%U %a' {EDGE_CERTIFICATES} {EDGE_CERTIFICATES}/* {SHOP_TLS} {SHOP_TLS}/account.key"));
+        let files = rig.on(
+            number,
+            &format!(
+                "stat -c '%U %a' {EDGE_CERTIFICATES} {EDGE_CERTIFICATES}/* {SHOP_TLS} {SHOP_TLS}/account.key"
+            ),
+        );
         assert_eq!(files, "vd-edge 700\nvd-edge 600\nroot 700\nroot 600", "on {number}");
-        let told = rig.on(number, "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c '[P]RIVATE KEY' || true");
+        let told =
+            rig.on(number, "cat /proc/[0-9]*/cmdline | tr '\\0' '\\n' | grep -c '[P]RIVATE KEY' || true");
         assert_eq!(told, "0");
     }
     let (said, result) = world.ran(&["drift", "shop"]);

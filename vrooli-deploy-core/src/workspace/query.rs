@@ -184,14 +184,13 @@ impl Workspace {
     }
 
     async fn look(&self, stack: &StackId) -> Result<Seen, OperationError> {
-        let empty =
-            |problem: Option<String>| Seen {
-                units: Vec::new(),
-                routing: None,
-                urls: Vec::new(),
-                certificates: Vec::new(),
-                problem,
-            };
+        let empty = |problem: Option<String>| Seen {
+            units: Vec::new(),
+            routing: None,
+            urls: Vec::new(),
+            certificates: Vec::new(),
+            problem,
+        };
         let Some(source) = self.source(stack).await? else { return Ok(empty(None)) };
         let provider = match self.provider(stack, &source.provider, None).await {
             Ok(provider) => provider,

@@ -101,12 +101,12 @@ pub use protocol::{CertificateState, DrainReport, EdgeStatus};
 pub use reader::EdgeReader;
 pub use run::run;
 pub use state::RejectedEntry;
-#[cfg(feature = "tls")]
-pub use to_own::connect_to_own;
 pub use table::{
     HealthCheck, HttpsOnly, MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable,
     TableError,
 };
+#[cfg(feature = "tls")]
+pub use to_own::connect_to_own;
 
 /// The name of the socket, in [`EdgeOptions::socket_folder`], where a supervisor attaches.
 pub const CONTROL_SOCKET: &str = "edge.sock";

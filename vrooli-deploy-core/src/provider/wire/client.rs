@@ -17,9 +17,9 @@ use super::message::{
 };
 use crate::names::{Digest, ReleaseNumber, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
-    MigrationReport, OpCtx, OutputSink, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
-    UnitObserved,
+    Artefact, BuildRequest, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, Fleet,
+    FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, OutputSink, ProbeReport, ProviderError,
+    Reading, Result, Routing, SmokeReport, UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::names::{ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Cancellation, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx,
-    ProbeReport, ProviderError, Reading, Retryability, Routing, SmokeReport, UnitObserved,
+    Cancellation, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, FleetCapabilities, LogPage,
+    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Retryability, Routing,
+    SmokeReport, UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};

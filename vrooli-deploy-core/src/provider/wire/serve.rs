@@ -83,11 +83,8 @@ pub trait Agent: Send + Sync {
     ///
     /// # Errors
     /// When it is no such thing, or cannot be written.
-    async fn take_certificate(
-        &self,
-        cx: &OpCtx,
-        carried: Secret<Vec<u8>>,
-    ) -> Result<Option<CertificateSeen>>;
+    async fn take_certificate(&self, cx: &OpCtx, carried: Secret<Vec<u8>>)
+    -> Result<Option<CertificateSeen>>;
 }
 
 /// Serves calls until the input ends, or nothing is heard for 30 s; then those that are being made are cancelled. A fault of one

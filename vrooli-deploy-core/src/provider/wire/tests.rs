@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::{Agent, HostSettings, RemoteFleet, serve};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, Cancellation, CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities,
-    LatencyHistogram, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result,
-    Routing, SmokeReport, UnitObserved,
+    Artefact, BuildRequest, Cancellation, CertificateAuthority, CertificateRequest, CertificateSeen,
+    CertificateSource, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities, LatencyHistogram, LogPage,
+    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
+    UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};
@@ -66,11 +67,7 @@ impl Agent for Arc<Far> {
         Ok(self.carried.lock().unwrap().clone().unwrap())
     }
 
-    async fn take_certificate(
-        &self,
-        _: &OpCtx,
-        carried: Secret<Vec<u8>>,
-    ) -> Result<Option<CertificateSeen>> {
+    async fn take_certificate(&self, _: &OpCtx, carried: Secret<Vec<u8>>) -> Result<Option<CertificateSeen>> {
         *self.carried.lock().unwrap() = Some(carried);
         Ok(None)
     }

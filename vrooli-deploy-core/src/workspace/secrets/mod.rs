@@ -263,9 +263,7 @@ pub(super) fn store_secrets(
         else {
             continue;
         };
-        if let Some(value) =
-            draft.front.own.as_mut().and_then(|own| own.values.get_mut(&secret.variable))
-        {
+        if let Some(value) = draft.front.own.as_mut().and_then(|own| own.values.get_mut(&secret.variable)) {
             *value = reference.clone();
         }
         for env in draft.env.values_mut() {

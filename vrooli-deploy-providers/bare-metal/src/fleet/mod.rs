@@ -25,9 +25,9 @@ use vrooli_deploy_core::manifest::Overlap;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, ServiceName, UnitId};
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings};
 use vrooli_deploy_core::provider::{
-    Artefact, ArtefactBuilder, BuildRequest, CertificateSeen, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage,
-    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
-    UnitObserved, UnitState,
+    Artefact, ArtefactBuilder, BuildRequest, CertificateSeen, DrainReport, ErrorKind, Fleet,
+    FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading,
+    Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::release::strategy::{overlap, units};

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use vrooli_deploy_core::configuration::Configuration;
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::provider::{
-    CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource, OpCtx, ProviderError, Result,
+    CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource, OpCtx, ProviderError,
+    Result,
 };
 use vrooli_deploy_core::release::Release;
 
@@ -84,7 +85,11 @@ fn requests(release: &Release, authorities: &Authorities, hosts: usize) -> Optio
 }
 
 /// Has every server what it is asked for, and all of them the same?
-fn is_done(seen: &[(&AppHost, Option<CertificateSeen>)], requests: &[CertificateRequest], now: Timestamp) -> bool {
+fn is_done(
+    seen: &[(&AppHost, Option<CertificateSeen>)],
+    requests: &[CertificateRequest],
+    now: Timestamp,
+) -> bool {
     let first = seen.first().and_then(|(_, seen)| seen.as_ref());
     seen.iter().zip(requests).all(|((_, seen), request)| {
         seen.as_ref().zip(first).is_some_and(|(here, first)| {
@@ -100,7 +105,9 @@ fn is_done(seen: &[(&AppHost, Option<CertificateSeen>)], requests: &[Certificate
 
 fn is_from(seen: &CertificateSeen, request: &CertificateRequest) -> bool {
     match &request.source {
-        CertificateSource::Authority(Some(authority)) => seen.authority.as_ref() == Some(&authority.directory),
+        CertificateSource::Authority(Some(authority)) => {
+            seen.authority.as_ref() == Some(&authority.directory)
+        }
         _ => true,
     }
 }
@@ -146,7 +153,8 @@ impl BareMetalFleet {
             return Ok(vec![format!(
                 "[{}] {names} is served by plain HTTP: nobody has agreed to the terms of service of {}; if you do, \
                  deploy with VROOLI_DEPLOY_ACME_TERMS=agreed, else say `networking: {{ssl: none}}`",
-                rules::ACME_TERMS, self.authorities.name
+                rules::ACME_TERMS,
+                self.authorities.name
             )]);
         }
         let now = Timestamp::now();
@@ -260,7 +268,11 @@ fn bad<'a>(names: &str, failed: impl IntoIterator<Item = (&'a AppHost, ProviderE
         }
     }
     let say = |(words, hosts): (String, Vec<String>)| {
-        format!("[{}] {names} is not served by TLS as it is to be on {}: {words}", rules::NOT_SECURE, hosts.join(", "))
+        format!(
+            "[{}] {names} is not served by TLS as it is to be on {}: {words}",
+            rules::NOT_SECURE,
+            hosts.join(", ")
+        )
     };
     all.into_iter().map(say).collect()
 }

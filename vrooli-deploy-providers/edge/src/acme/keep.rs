@@ -430,7 +430,10 @@ impl Certificates {
             serde_json::from_slice(carried.expose()).map_err(|error| AcmeError::State {
                 what: "take over",
                 file: self.folder.shown(&json_file(&wanted.name)),
-                source: std::io::Error::new(std::io::ErrorKind::InvalidData, format!("at {}", error.column())),
+                source: std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    format!("at {}", error.column()),
+                ),
             })?;
         if self.folder.read(KEY_FILE)?.is_none_or(|key| key != carried.account) {
             self.folder.write(KEY_FILE, &carried.account)?;
@@ -610,7 +613,8 @@ impl Certificates {
             // Into memory: nothing can fail.
             let _ = write!(token, "{byte:02x}");
         }
-        let token = ChallengeToken::new(&token).map_err(|error| self.no_chance(std::io::Error::other(error)))?;
+        let token =
+            ChallengeToken::new(&token).map_err(|error| self.no_chance(std::io::Error::other(error)))?;
         Ok(Account::thumbprint(&self.options.folder)?.answer(token))
     }
 

@@ -2,7 +2,7 @@
 //! runs the supervisor, so that whoever renews needs nobody else.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ impl Files<'_> {
     fn serves(&self) -> PathBuf {
         self.at("serves")
     }
-    fn write(&self, path: &PathBuf, bytes: &[u8]) -> Result<()> {
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let folder = self.layout.tls(self.stack);
         create_below(self.layout.root(), &folder).map_err(at("make", &folder))?;
         write_atomic(path, bytes, Durability::Synced).map_err(at("write", path))
@@ -144,12 +144,16 @@ impl Kept {
                 let value = |reference: Option<&SecretRef>| {
                     let value = reference.and_then(|reference| values.as_ref()?.get(reference).ok());
                     value.ok_or_else(|| {
-                        ProviderError::new(ErrorKind::NotFound, "the certificate did not come with its release")
+                        ProviderError::new(
+                            ErrorKind::NotFound,
+                            "the certificate did not come with its release",
+                        )
                     })
                 };
                 let chain = value(secrets.values.get(&secrets.certificate))?;
                 let key = value(secrets.values.get(&secrets.key))?;
-                let pem = Secret::new(format!("{}\n{}\n", chain.expose().trim_end(), key.expose().trim_end()));
+                let pem =
+                    Secret::new(format!("{}\n{}\n", chain.expose().trim_end(), key.expose().trim_end()));
                 let names = request.names.iter().map(|name| DnsName::new(name).map_err(|e| failed(&e)));
                 check(pem.expose(), &names.collect::<Result<_>>()?, now).map_err(|e| failed(&e))?;
                 files.write(&files.own(), pem.expose().as_bytes())?;
@@ -244,7 +248,8 @@ pub(crate) fn seen(layout: &Layout, stack: &StackId) -> Result<Option<Certificat
         if left < soon {
             seen.problem = Some(format!(
                 "[{}] the certificate of your own for {names} ends at {:.0}: bring another and deploy",
-                rules::CERTIFICATE_EXPIRES, own.not_after()
+                rules::CERTIFICATE_EXPIRES,
+                own.not_after()
             ));
         }
         (seen.issuer, seen.serial) = (Some(own.issuer().to_owned()), Some(own.serial().to_owned()));
@@ -281,9 +286,11 @@ fn problem(kept: &Kept, status: Option<&CertificateStatus>, names: &str, now: Ti
             rules::NOT_SECURE,
             said()
         )),
-        Some((end, _)) if end <= now => {
-            Some(format!("[{}] the certificate for {names} ended at {end:.0}{}", rules::CERTIFICATE_EXPIRES, said()))
-        }
+        Some((end, _)) if end <= now => Some(format!(
+            "[{}] the certificate for {names} ended at {end:.0}{}",
+            rules::CERTIFICATE_EXPIRES,
+            said()
+        )),
         // Some time of its own for each try.
         Some((end, due)) if due + end.duration_since(due) / 4 < now => Some(format!(
             "[{}] the certificate for {names} ends at {end:.0} and was to be renewed at {due:.0}{}",

@@ -223,10 +223,7 @@ impl Front {
 
     /// Has the edge answer the challenges of these accounts, by host name; also the next edge.
     #[cfg(feature = "tls")]
-    pub(super) async fn answer_for(
-        &self,
-        accounts: BTreeMap<String, edge::AccountThumbprint>,
-    ) -> Result<()> {
+    pub(super) async fn answer_for(&self, accounts: BTreeMap<String, edge::AccountThumbprint>) -> Result<()> {
         let mut state = self.state.lock().await;
         if let Some(link) = &state.link {
             link.answer_for(accounts.clone()).await.map_err(|e| failed(&e))?;
