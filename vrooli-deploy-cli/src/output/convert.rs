@@ -10,8 +10,8 @@ use vrooli_deploy_core::provider::{Counters, LogLine};
 use vrooli_deploy_core::workspace::{ReleaseSummary, StackSummary, StatusReport, Waiting};
 
 use super::json::{
-    AppLine, DiagnosticLine, LastChangeLine, LeaseLine, Line, PlaceLine, PlanLine, ReleaseLine, ResourceLine,
-    SeenLine, StatusLine, StepLine, UnitLine, WaitingLine, WatchLine,
+    AppLine, CertificateLine, DiagnosticLine, LastChangeLine, LeaseLine, Line, PlaceLine, PlanLine,
+    ReleaseLine, ResourceLine, SeenLine, StatusLine, StepLine, UnitLine, WaitingLine, WatchLine,
 };
 use crate::errors::Failure;
 
@@ -210,6 +210,20 @@ impl From<&StatusReport> for StatusLine {
                 .resources
                 .iter()
                 .map(|r| ResourceLine { key: r.key.clone(), kind: r.kind.clone(), id: r.id.clone() })
+                .collect(),
+            certificates: report
+                .certificates
+                .iter()
+                .map(|seen| CertificateLine {
+                    host: seen.host.clone(),
+                    names: seen.names.clone(),
+                    issuer: seen.issuer.clone(),
+                    serial: seen.serial.clone(),
+                    not_after: seen.not_after.map(|at| at.to_string()),
+                    renew_at: seen.renew_at.map(|at| at.to_string()),
+                    serves: seen.serves,
+                    problem: seen.problem.clone(),
+                })
                 .collect(),
             releases: report
                 .traffic

@@ -30,7 +30,8 @@ pub(crate) use profile::{ConfigurationLine, ProfileLine};
 pub(crate) use render::RenderedLine;
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
 pub(crate) use status::{
-    AppLine, LastChangeLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine, WatchLine,
+    AppLine, CertificateLine, LastChangeLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine,
+    WatchLine,
 };
 pub(crate) use validate::{CheckLine, FindingLine, RemediationLine};
 

@@ -136,6 +136,24 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
         head.splice(1..1, several.then_some("HOST"));
         text.push_str(&format!("\n\n{}", table(paint, &head, &rows)));
     }
+    if !report.certificates.is_empty() {
+        let day = |at: Option<Timestamp>| at.map(|at| format!("{at:.0}")).unwrap_or_default();
+        let rows: Vec<Vec<String>> = report
+            .certificates
+            .iter()
+            .map(|seen| {
+                vec![
+                    harmless(&seen.names.join(", ")),
+                    seen.host.clone(),
+                    harmless(seen.issuer.as_deref().unwrap_or("none yet")),
+                    day(seen.not_after),
+                    day(seen.renew_at),
+                ]
+            })
+            .collect();
+        let head = ["CERTIFICATE", "HOST", "ISSUER", "ENDS", "RENEWED"];
+        text.push_str(&format!("\n\n{}", table(paint, &head, &rows)));
+    }
     if !report.resources.is_empty() {
         let rows: Vec<Vec<String>> =
             report.resources.iter().map(|r| vec![r.key.clone(), r.kind.clone(), harmless(&r.id)]).collect();

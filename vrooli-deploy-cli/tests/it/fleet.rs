@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::hosts::User;
 use crate::script::{Place, repository};
 
-const HOSTS: u32 = 3;
+pub(crate) const HOSTS: u32 = 3;
 
 /// The program that hosts get: this one, without what only a debugger reads where that can be taken
 /// away. It is sent for every test.
@@ -30,10 +30,10 @@ static PROGRAM: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
 });
 
 /// A user with an app and three servers.
-struct Shop(User);
+pub(crate) struct Shop(pub(crate) User);
 
 impl Shop {
-    fn new(test: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str) -> Option<Self> {
         let user = User::new(test, HOSTS)?;
         let source = user.place.dir().join("shop/src");
         fs::create_dir_all(&source).unwrap();
@@ -57,7 +57,7 @@ impl Shop {
     }
 
     /// The app in a version, with switches for its server and more for its manifest.
-    fn write(&self, version: &str, switches: &str, more: &str) {
+    pub(crate) fn write(&self, version: &str, switches: &str, more: &str) {
         self.write_for(&[1, 2, 3], version, switches, more);
     }
 
@@ -83,7 +83,7 @@ impl Shop {
         self.write(version, "", "");
     }
 
-    fn program(&self, words: &[&str]) -> Command {
+    pub(crate) fn program(&self, words: &[&str]) -> Command {
         let mut program = self.0.program(words);
         let name = format!("VROOLI_DEPLOY_PROGRAM_{}", std::env::consts::ARCH.to_ascii_uppercase());
         program.env(name, &PROGRAM.1);
@@ -120,7 +120,7 @@ impl Shop {
         self.ran(&[&["deploy", "shop/deployment.yaml", "--yes"], more].concat())
     }
 
-    fn address(&self, number: u32) -> SocketAddr {
+    pub(crate) fn address(&self, number: u32) -> SocketAddr {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         SocketAddr::new(self.0.rig.docker(&["inspect", "-f", format], number).parse().unwrap(), 80)
     }
@@ -136,7 +136,7 @@ impl Shop {
 }
 
 /// One request of its own connection: the status and the body.
-fn ask(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+pub(crate) fn ask(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
     let limit = Duration::from_secs(10);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
@@ -464,7 +464,7 @@ fn killed_again_and_again_no_fleet_is_mixed() {
     println!("| {killed} | 0 mixed | {} | 0 |", load.end());
 }
 
-fn until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod canary;
+#[cfg(feature = "tls")]
+mod certificates;
 mod configure;
 mod estimate;
 mod fleet;

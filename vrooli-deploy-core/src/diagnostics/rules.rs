@@ -364,6 +364,10 @@ rules! {
     POSTGRES_MAJOR "0950" "another-major-version" Error;
     NO_BACKUP "0951" "no-such-backup" Error;
     NO_MIGRATIONS "0952" "files-are-not-applied" Error;
+    ACME_TERMS "0953" "terms-of-service-not-agreed" Warning;
+    OWN_CERTIFICATE "0954" "own-certificate-not-named" Error;
+    NO_TLS "0955" "program-without-tls" Warning;
+    NOT_SECURE "0956" "not-served-by-tls" Warning;
     NOT_RENDERED "0960" "not-rendered" Warning;
     CANNOT_RENDER "0961" "cannot-be-rendered" Error;
 

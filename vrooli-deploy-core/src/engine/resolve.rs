@@ -65,6 +65,7 @@ pub(super) fn bundle(
         smoke: draft.smoke.clone(),
         strategy: draft.strategy.clone(),
         domain: draft.domain.clone(),
+        front: draft.front.clone(),
         resources: draft.resources.clone(),
         migrations: draft.migrations.clone(),
     })

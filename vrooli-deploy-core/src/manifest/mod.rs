@@ -217,6 +217,33 @@ pub struct NetworkingConfig {
     /// A content delivery network in front.
     #[serde(default, skip_serializing_if = "is_default")]
     pub cdn: bool,
+    /// A certificate of one's own, and what browsers are told. Servers of one's own only.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: TlsConfig,
+    /// Bytes of the largest body that a request may have; a larger one is answered 413. Default: any.
+    /// Servers of one's own only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body_bytes: Option<u64>,
+    /// Are answers compressed for clients that take it? Default: yes. Servers of one's own only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compress: Option<bool>,
+}
+
+/// TLS where the app is reached.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TlsConfig {
+    /// The secret that holds a certificate with its chain, as PEM; with `key`. Without, certificates
+    /// come from where `ssl` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<VariableName>,
+    /// The secret that holds its private key, as PEM. No service gets the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<VariableName>,
+    /// For how long browsers are told to come by TLS only (HSTS). Default: they are not told, because
+    /// they cannot be told otherwise before the time is over.
+    #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::duration::Text>")]
+    pub hsts: Option<Duration>,
 }
 
 /// How source becomes an artefact.

@@ -126,6 +126,9 @@ pub struct Draft {
     /// The host name that it is reached at, where several apps share an address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// The edge in front of it.
+    #[serde(default, skip_serializing_if = "crate::manifest::is_default")]
+    pub front: crate::release::Front,
     /// Resources it uses.
     pub resources: Vec<ResourceRequirement>,
     /// Files that must be applied before it starts.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::capabilities::FleetCapabilities;
+use super::certificate::CertificateSeen;
 use super::context::OpCtx;
 use super::error::Result;
 use super::samples::Reading;
@@ -73,6 +74,17 @@ pub trait Fleet: Debug + Send + Sync {
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()>;
     /// URLs under which the app is reached.
     async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>>;
+    /// Sees to it that the app is reached by TLS where the release says so, with a certificate that is
+    /// good. Called once a release serves, and again with every later change; it never fails one: what
+    /// could not be done is in the answer, for people, and what served before serves on. A fleet that
+    /// has no edges of ours has nothing to do.
+    async fn secure(&self, _cx: &OpCtx, _release: &Release) -> Vec<String> {
+        Vec::new()
+    }
+    /// The certificates that there are for the stack, on each host. Reads only.
+    async fn certificates(&self, _cx: &OpCtx) -> Result<Vec<CertificateSeen>> {
+        Ok(Vec::new())
+    }
     /// Lines that units wrote, oldest first, without secrets.
     async fn logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage>;
 }

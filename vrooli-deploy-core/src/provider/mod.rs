@@ -3,6 +3,7 @@
 
 mod builder;
 mod capabilities;
+mod certificate;
 pub mod choosing;
 mod context;
 mod error;
@@ -20,6 +21,7 @@ pub mod wire;
 
 pub use builder::{ArtefactBuilder, OpenBuilder};
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
+pub use certificate::{CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource};
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
 pub use error::{ErrorKind, ProviderError, Result, Retryability};
 pub use fleet::{

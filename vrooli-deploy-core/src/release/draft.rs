@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::migration::irreversible;
-use super::{Bundle, EnvValue, Migration};
+use super::{Bundle, EnvValue, Front, Migration};
 use crate::diagnostics::rules::FILE_MISSING;
 use crate::diagnostics::{Checked, Diagnostic, Severity};
 use crate::manifest::{DeploymentManifest, InitializationKind};
@@ -39,6 +39,7 @@ pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
     let env =
         manifest.services.keys().map(|service| (service.clone(), environment(input, service))).collect();
     let migrations = migrations(input, &mut diagnostics);
+    let front = Front::of(manifest, input.secrets, &mut diagnostics);
     Checked {
         value: Some(Draft {
             app: manifest.app.name.clone(),
@@ -49,6 +50,7 @@ pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
             smoke: manifest.smoke.clone(),
             strategy: manifest.strategy.clone(),
             domain: manifest.app.domain.clone(),
+            front,
             resources: input.requirements.resources.clone(),
             migrations,
         }),
@@ -83,7 +85,11 @@ fn environment(input: &DraftInput<'_>, service: &ServiceName) -> BTreeMap<Variab
     for (variable, value) in manifest.env.iter().chain(own.into_iter().flatten()) {
         env.insert(variable.clone(), EnvValue::Value(value.clone()));
     }
-    for (variable, reference) in input.secrets {
+    // What the edge is given is no service's business.
+    let tls = &manifest.networking.tls;
+    let of_services =
+        |variable: &VariableName| ![&tls.certificate, &tls.key].contains(&&Some(variable.clone()));
+    for (variable, reference) in input.secrets.iter().filter(|(variable, _)| of_services(variable)) {
         let only = manifest.secrets.get(variable).map(|s| s.services.as_slice()).unwrap_or_default();
         if only.is_empty() || only.contains(service) {
             env.insert(variable.clone(), EnvValue::Secret(reference.clone()));
@@ -184,6 +190,7 @@ impl Draft {
             && env == bundle.env
             && self.smoke == bundle.smoke
             && self.domain == bundle.domain
+            && self.front == bundle.front
             && self.resources == bundle.resources
             && self.migrations.len() == bundle.migrations.len()
             && self.migrations.iter().zip(&bundle.migrations).all(|(a, b)| a.is_same(b))

@@ -3,6 +3,7 @@
 
 pub mod comparison;
 mod draft;
+mod front;
 pub mod migration;
 pub mod sequential;
 pub mod strategy;
@@ -21,6 +22,7 @@ use crate::secrets::SecretRef;
 use crate::stack::Reference;
 
 pub use draft::{DraftInput, draft};
+pub use front::{Front, OwnCertificate};
 pub use migration::Irreversible;
 
 /// One release.
@@ -66,6 +68,9 @@ pub struct Bundle {
     /// The host name that it is reached at, where several apps share an address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// The edge in front of it.
+    #[serde(default, skip_serializing_if = "crate::manifest::is_default")]
+    pub front: Front,
     /// Resources it uses, with the files that it needs applied.
     pub resources: Vec<ResourceRequirement>,
     /// Digest of each file that must be applied before it starts, in order: the migration level.

@@ -109,6 +109,9 @@ impl Change {
                 outcome.release = None;
             }
         } else if let Some(fleet) = self.session.provider.fleet() {
+            if done && self.after.stopped != Some(true) {
+                self.session.secure().await;
+            }
             urls = fleet.urls(&self.session.context()).await.unwrap_or_default();
             let stopped = done && self.after.stopped == Some(true);
             if stopped || self.session.state.current.is_none() {

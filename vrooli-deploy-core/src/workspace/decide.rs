@@ -79,6 +79,9 @@ impl Session {
         let work = engine.proceed(&*self.lease, &mut self.state, decision, options, &self.run.events);
         let (outcome, made_way) = workspace.making_way(&stack, &cancellation, work).await;
         let outcome: Outcome = outcome?;
+        if outcome.kind == OutcomeKind::Applied {
+            self.secure().await;
+        }
         let urls = self.fleet()?.urls(&self.context()).await.unwrap_or_default();
         let (digest, steps) = plan.unwrap_or_else(|| (crate::names::Digest::of(&[]), 0));
         let report = Report {

@@ -8,7 +8,7 @@ use super::{OperationError, Workspace};
 use crate::engine::{StackState, Survey, survey};
 use crate::names::StackId;
 use crate::plan::{self, StepAction};
-use crate::provider::{Cancellation, Provider};
+use crate::provider::{Cancellation, CertificateSeen, Provider};
 use crate::stack::{Resource, Stack};
 
 /// What `drift` says.
@@ -67,6 +67,9 @@ impl Workspace {
         if !source.stopped {
             differences.extend(release(&state, &seen));
         }
+        if let Some(fleet) = provider.fleet().filter(|_| !source.stopped) {
+            differences.extend(fleet.certificates(&cx).await?.iter().filter_map(certificate));
+        }
         if let Some(open) = &state.open {
             notes.push(format!(
                 "`{}` was interrupted; the next command on it resolves that",
@@ -75,6 +78,17 @@ impl Workspace {
         }
         Ok(DriftReport { stack: stack.clone(), resources: state.resources.len(), differences, notes })
     }
+}
+
+/// Is there one, and will it go on being good?
+fn certificate(seen: &CertificateSeen) -> Option<Drift> {
+    Some(Drift {
+        what: format!("certificate of {} on {}", seen.names.join(", "), seen.host),
+        kind: Some("certificate".to_owned()),
+        change: if seen.not_after.is_some() { DriftKind::Changed } else { DriftKind::Gone },
+        fields: Vec::new(),
+        reason: seen.problem.clone()?,
+    })
 }
 
 /// What a plan for what was last applied would do.

@@ -8,13 +8,14 @@ use super::{
 };
 use crate::engine::{Decision, JournalRecord, OpenPlan, Outcome, OutcomeKind, StackState};
 use crate::names::{Digest, StackId};
-use crate::provider::{Cancellation, LogPage, LogQuery, Routing, UnitObserved, UnitState};
+use crate::provider::{Cancellation, CertificateSeen, LogPage, LogQuery, Routing, UnitObserved, UnitState};
 
 /// What was seen of a stack.
 struct Seen {
     units: Vec<UnitObserved>,
     routing: Option<Routing>,
     urls: Vec<String>,
+    certificates: Vec<CertificateSeen>,
     problem: Option<String>,
 }
 
@@ -62,6 +63,7 @@ impl Workspace {
             ));
         }
         notes.extend(seen.problem.clone());
+        notes.extend(seen.certificates.iter().filter_map(|seen| seen.problem.clone()));
         Ok(StatusReport {
             units: seen
                 .units
@@ -81,6 +83,7 @@ impl Workspace {
                 .collect(),
             last_outcome: state.last_outcome,
             last_run: state.last_run,
+            certificates: seen.certificates,
             traffic: Vec::new(),
             watch: None,
             notes,
@@ -181,8 +184,13 @@ impl Workspace {
     }
 
     async fn look(&self, stack: &StackId) -> Result<Seen, OperationError> {
-        let empty =
-            |problem: Option<String>| Seen { units: Vec::new(), routing: None, urls: Vec::new(), problem };
+        let empty = |problem: Option<String>| Seen {
+            units: Vec::new(),
+            routing: None,
+            urls: Vec::new(),
+            certificates: Vec::new(),
+            problem,
+        };
         let Some(source) = self.source(stack).await? else { return Ok(empty(None)) };
         let provider = match self.provider(stack, &source.provider, None).await {
             Ok(provider) => provider,
@@ -198,6 +206,7 @@ impl Workspace {
             units,
             routing: fleet.routing(&cx).await.ok(),
             urls: fleet.urls(&cx).await.unwrap_or_default(),
+            certificates: fleet.certificates(&cx).await.unwrap_or_default(),
             problem: None,
         })
     }

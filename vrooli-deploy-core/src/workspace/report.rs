@@ -5,7 +5,7 @@ use super::{ReleaseTraffic, Waiting, WatchStatus};
 use crate::engine::{LastRun, Outcome, ReleaseStatus};
 use crate::names::{AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber};
 use crate::profile::ProfileRef;
-use crate::provider::{Routing, UnitObserved};
+use crate::provider::{CertificateSeen, Routing, UnitObserved};
 use crate::state::LeaseInfo;
 
 /// What came of a change, and where the app is reached.
@@ -91,6 +91,9 @@ pub struct StatusReport {
     /// What that change was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
+    /// Certificates that it is reached with, of each server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateSeen>,
     /// What each release does; only of [`Live`](super::Live).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<ReleaseTraffic>,

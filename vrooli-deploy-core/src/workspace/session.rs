@@ -21,6 +21,9 @@ use crate::state::{Holder, Lease};
 /// How long looking at a whole stack may take.
 const OBSERVE: Duration = Duration::from_secs(60);
 
+/// How long it may take until an authority has looked at every name and signed.
+const SECURE: Duration = Duration::from_secs(300);
+
 /// What becomes of an interrupted run that cannot be resolved whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interrupted {
@@ -180,6 +183,18 @@ impl Session {
             fleet.keep_watch(&cx).await?;
         }
         Ok(())
+    }
+
+    /// Sees to it that what serves now is reached by TLS as it says. What could not be done is told,
+    /// and fails nothing.
+    pub(super) async fn secure(&self) {
+        let current = self.state.current.and_then(|number| self.state.releases.get(&number));
+        let (Some(current), Some(fleet)) = (current, self.provider.fleet()) else { return };
+        let mut cx = self.context();
+        cx.deadline = Instant::now() + SECURE;
+        for message in fleet.secure(&cx, &current.release).await {
+            self.run.events.send(&Event::Note { message });
+        }
     }
 
     pub(super) fn context(&self) -> OpCtx {

@@ -83,8 +83,14 @@ impl BareMetalFactory {
         use crate::kinds::{backup, directories, firewall, packages, postgres, redis, server, user};
         let builder = self.builder.as_ref().map(|open| open(&context.dir));
         let programs = self.programs.clone().unwrap_or_else(crate::own::Programs::of_this_process);
-        let fleet =
-            crate::fleet::BareMetalFleet::new(servers, builder, Arc::clone(&context.secrets), programs);
+        let authorities = crate::fleet::Authorities::configured(&context.configuration);
+        let fleet = crate::fleet::BareMetalFleet::new(
+            servers,
+            builder,
+            Arc::clone(&context.secrets),
+            programs,
+            authorities,
+        );
         Arc::new(
             vrooli_deploy_core::provider::ProviderSet::new(self.name())
                 .with(OnHost(server::Server), servers)

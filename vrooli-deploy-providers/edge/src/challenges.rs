@@ -139,41 +139,101 @@ impl From<ChallengeAnswer> for String {
     }
 }
 
-/// The answers that an edge holds, each until its time.
+/// Whose account asks an authority for certificates: the second half of every answer to a challenge
+/// of an order of it (RFC 8555, 8.1). No secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountThumbprint(Box<str>);
+
+impl AccountThumbprint {
+    /// Checks and wraps a thumbprint.
+    ///
+    /// # Errors
+    /// As [`ChallengeToken::new`].
+    pub fn new(thumbprint: impl AsRef<str>) -> Result<Self, ChallengeError> {
+        check("the thumbprint of an account", thumbprint.as_ref())?;
+        Ok(Self(thumbprint.as_ref().into()))
+    }
+
+    /// What is answered to a challenge of the account.
+    #[must_use]
+    pub fn answer(&self, token: ChallengeToken) -> ChallengeAnswer {
+        ChallengeAnswer { token, thumbprint: self.0.clone() }
+    }
+
+    /// The thumbprint as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for AccountThumbprint {
+    type Error = ChallengeError;
+    fn try_from(text: String) -> Result<Self, ChallengeError> {
+        Self::new(text)
+    }
+}
+
+impl From<AccountThumbprint> for String {
+    fn from(thumbprint: AccountThumbprint) -> String {
+        thumbprint.0.into()
+    }
+}
+
+/// The answers that an edge holds, each until its time, and the accounts that it answers for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Answers(BTreeMap<ChallengeToken, (ChallengeAnswer, u64)>);
+pub(crate) struct Answers {
+    by_token: BTreeMap<ChallengeToken, (ChallengeAnswer, u64)>,
+    /// By host name in lower case.
+    accounts: BTreeMap<String, AccountThumbprint>,
+}
 
 impl Answers {
     /// Keeps answers until a time in milliseconds since 1970; those whose time is over go.
     /// False, and nothing is changed, when there would be too many.
     #[must_use]
     pub(crate) fn place(&mut self, answers: Vec<ChallengeAnswer>, until: u64, now: u64) -> bool {
-        self.0.retain(|_, (_, until)| *until > now);
-        if self.0.len() + answers.len() > MAX_ANSWERS {
+        self.by_token.retain(|_, (_, until)| *until > now);
+        if self.by_token.len() + answers.len() > MAX_ANSWERS {
             return false;
         }
         for answer in answers {
-            self.0.insert(answer.token.clone(), (answer, until));
+            self.by_token.insert(answer.token.clone(), (answer, until));
         }
         true
     }
 
     pub(crate) fn remove(&mut self, tokens: &[ChallengeToken], now: u64) {
-        self.0.retain(|token, (_, until)| *until > now && !tokens.contains(token));
+        self.by_token.retain(|token, (_, until)| *until > now && !tokens.contains(token));
     }
 
-    /// The answer to what is asked for at a path.
-    pub(crate) fn find(&self, path: &str, now: impl FnOnce() -> u64) -> Option<&ChallengeAnswer> {
-        if self.0.is_empty() {
+    /// Answers every challenge for these hosts as the account that has them, and for no others.
+    pub(crate) fn answer_for(&mut self, accounts: BTreeMap<String, AccountThumbprint>) {
+        self.accounts = accounts;
+    }
+
+    /// The answer to what is asked for at a path of a host, which is in lower case.
+    pub(crate) fn find(
+        &self,
+        host: Option<&str>,
+        path: &str,
+        now: impl FnOnce() -> u64,
+    ) -> Option<ChallengeAnswer> {
+        if self.by_token.is_empty() && self.accounts.is_empty() {
             return None;
         }
         let token = path.strip_prefix(PREFIX)?;
-        let (answer, until) = self.0.get(token)?;
-        (*until > now()).then_some(answer)
+        if let Some((answer, until)) = self.by_token.get(token)
+            && *until > now()
+        {
+            return Some(answer.clone());
+        }
+        Some(self.accounts.get(host?)?.answer(ChallengeToken::new(token).ok()?))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&ChallengeAnswer, u64)> {
-        self.0.values().map(|(answer, until)| (answer, *until))
+        self.by_token.values().map(|(answer, until)| (answer, *until))
     }
 }
 
@@ -201,7 +261,9 @@ mod tests {
     fn an_answer_is_given_until_its_time_and_for_its_path_only() {
         let mut answers = Answers::default();
         assert!(answers.place(vec![ChallengeAnswer::new("tok.key").unwrap()], 100, 0));
-        let find = |answers: &Answers, path: &str, now| answers.find(path, || now).map(ToString::to_string);
+        let find = |answers: &Answers, path: &str, now| {
+            answers.find(Some("a.test"), path, || now).as_ref().map(ToString::to_string)
+        };
         assert_eq!(find(&answers, "/.well-known/acme-challenge/tok", 99).as_deref(), Some("tok.key"));
         assert_eq!(find(&answers, "/.well-known/acme-challenge/tok", 100), None);
         for path in ["/.well-known/acme-challenge/", "/.well-known/acme-challenge/to", "/tok", "*"] {
@@ -216,6 +278,25 @@ mod tests {
         assert!(answers.place(many(0, MAX_ANSWERS), 200, 100));
         answers.remove(&[ChallengeToken::new("t5").unwrap()], 100);
         assert_eq!(answers.iter().count(), MAX_ANSWERS - 1);
+    }
+
+    #[test]
+    fn any_challenge_of_a_host_is_answered_as_its_account() {
+        let mut answers = Answers::default();
+        let account = AccountThumbprint::new("9jg46WB3rR_AHD-EBXdN7c").unwrap();
+        answers.answer_for(BTreeMap::from([("a.test".to_owned(), account)]));
+        let find = |host, path: &str| answers.find(host, path, || 0).as_ref().map(ToString::to_string);
+        let path = "/.well-known/acme-challenge/anything";
+        assert_eq!(find(Some("a.test"), path).as_deref(), Some("anything.9jg46WB3rR_AHD-EBXdN7c"));
+        for (host, path) in [
+            (Some("b.test"), path),
+            (None, path),
+            (Some("a.test"), "/.well-known/acme-challenge/a/b"),
+            (Some("a.test"), "/.well-known/acme-challenge/"),
+            (Some("a.test"), "/other"),
+        ] {
+            assert_eq!(find(host, path), None, "{host:?} {path}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::challenges::{Answers, ChallengeAnswer, ChallengeToken};
+use crate::challenges::{AccountThumbprint, Answers, ChallengeAnswer, ChallengeToken};
 use crate::error::Refusal;
 use crate::held::{Held, unix_ms};
 use crate::metrics::{Metrics, ReleaseMetrics, Sample};
@@ -226,6 +226,18 @@ impl Control {
         let mut answers = Answers::clone(&self.answers.borrow());
         answers.remove(tokens, unix_ms());
         self.change_answers(answers)
+    }
+
+    /// Kept for as long as this edge runs: who holds the link knows it and tells every edge anew.
+    pub(crate) fn answer_for(&self, accounts: BTreeMap<String, AccountThumbprint>) -> Result<(), Refusal> {
+        let mut answers = Answers::clone(&self.answers.borrow());
+        answers.answer_for(accounts);
+        if self.stopping.get() {
+            return Err(Refusal::Stopping);
+        }
+        *self.answers.borrow_mut() = Arc::new(answers);
+        self.publish();
+        Ok(())
     }
 
     fn change_answers(&self, answers: Answers) -> Result<(), Refusal> {

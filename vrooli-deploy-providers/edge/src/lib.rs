@@ -81,12 +81,14 @@ mod sticky;
 mod table;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod to_own;
 mod tunnel;
 mod upstream;
 mod websocket;
 mod worker;
 
-pub use challenges::{ChallengeAnswer, ChallengeError, ChallengeToken};
+pub use challenges::{AccountThumbprint, ChallengeAnswer, ChallengeError, ChallengeToken};
 pub use embedded::Edge;
 pub use error::{EdgeError, Refusal};
 pub use link::{EdgeEnd, EdgeLink};
@@ -103,6 +105,8 @@ pub use table::{
     HealthCheck, HttpsOnly, MAX_WEIGHT, ReleaseRoute, Revert, Reverted, Rule, SiteState, SiteTable,
     TableError,
 };
+#[cfg(feature = "tls")]
+pub use to_own::connect_to_own;
 
 /// The name of the socket, in [`EdgeOptions::socket_folder`], where a supervisor attaches.
 pub const CONTROL_SOCKET: &str = "edge.sock";

@@ -2,7 +2,7 @@
 
 mod wire;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::CONTROL_SOCKET;
-use crate::challenges::{ChallengeAnswer, ChallengeToken};
+use crate::challenges::{AccountThumbprint, ChallengeAnswer, ChallengeToken};
 use crate::error::{EdgeError, Refusal, Trying as _};
 use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
@@ -345,6 +345,17 @@ impl EdgeLink {
     /// [`Refusal::State`]; nothing was changed then.
     pub async fn remove_answers(&self, tokens: Vec<ChallengeToken>) -> Result<(), EdgeError> {
         self.call(Call::RemoveAnswers { tokens }, CALL).await.map(drop)
+    }
+
+    /// Makes the edge answer every challenge for these hosts (in lower case), and no others, as the
+    /// account that each is certified by: whoever knows an account's thumbprint can answer for it, so
+    /// that all edges behind a name do without being told of each order. An edge that is started
+    /// anew has to be told again.
+    ///
+    /// # Errors
+    /// Only those of the link.
+    pub async fn answer_for(&self, accounts: BTreeMap<String, AccountThumbprint>) -> Result<(), EdgeError> {
+        self.call(Call::AnswerFor { accounts }, CALL).await.map(drop)
     }
 
     /// Waits until no request and no tunnel of a release is under way; at the deadline cuts

@@ -3,13 +3,13 @@
 //! `listeners` and `stop` keep their form in every version, so that a newer supervisor can
 //! always take the sockets from an older edge and end it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::challenges::{ChallengeAnswer, ChallengeToken};
+use crate::challenges::{AccountThumbprint, ChallengeAnswer, ChallengeToken};
 use crate::error::Refusal;
 use crate::metrics::{Metrics, Sample};
 use crate::names::{ListenerId, ReleaseName, SiteId};
@@ -110,6 +110,10 @@ pub(crate) enum Call {
     },
     RemoveAnswers {
         tokens: Vec<ChallengeToken>,
+    },
+    /// Whose challenges are answered, by host name.
+    AnswerFor {
+        accounts: BTreeMap<String, AccountThumbprint>,
     },
     Drain {
         site: SiteId,

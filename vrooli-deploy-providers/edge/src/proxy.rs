@@ -139,7 +139,7 @@ fn route<'a>(
         let routes = worker.routes();
         let path = request.uri().path();
         if matches!(*request.method(), Method::GET | Method::HEAD)
-            && let Some(answer) = routes.answers.find(path, unix_ms)
+            && let Some(answer) = routes.answers.find(host.as_deref(), path, unix_ms)
         {
             return Err(Instead::Challenge(answer.to_string()));
         }

@@ -192,6 +192,10 @@ impl Session {
                     let removed = self.control.remove_answers(&tokens);
                     self.reply(id, removed.map(|()| Answer::Done)).await;
                 }
+                Call::AnswerFor { accounts } => {
+                    let told = self.control.answer_for(accounts);
+                    self.reply(id, told.map(|()| Answer::Done)).await;
+                }
                 Call::Ping => self.reply(id, Ok(Answer::Done)).await,
                 Call::Sites => self.reply(id, Ok(Answer::Sites(self.control.sites()))).await,
                 Call::Metrics => {

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use serde::{Deserialize, Serialize};
 
 use crate::challenges::ChallengeAnswer;
@@ -125,6 +125,7 @@ impl StateFile {
 }
 
 /// Replaces a file of a folder as a whole, 0600, durably; on an error the old one is still there.
+/// What root writes belongs to whom the folder does: an edge with a user of its own has to read it.
 pub(crate) fn replace(folder: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!(".{name}.new");
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -132,6 +133,11 @@ pub(crate) fn replace(folder: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<
         .map_err(io::Error::from)
         .and_then(|file| {
             let mut file = File::from(file);
+            if rustix::process::geteuid().is_root() {
+                let owner = rustix::fs::fstat(folder)?;
+                let (user, group) = (Uid::from_raw(owner.st_uid), Gid::from_raw(owner.st_gid));
+                rustix::fs::fchown(&file, Some(user), Some(group))?;
+            }
             file.write_all(bytes)?;
             file.sync_all()
         })

@@ -7,15 +7,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::wire::{self, FleetSeen, HostSettings};
-use vrooli_deploy_core::provider::{Cancellation, Fleet, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::provider::{
+    Cancellation, CertificateRequest, CertificateSeen, ErrorKind, Fleet, OpCtx, ProviderError, Result,
+};
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
 
 use crate::fleet::LocalFleet;
 use crate::kinds::Machine;
 use crate::layout::Layout;
+use crate::process::certificates::{self, Kept};
 use crate::process::{Service, Supervision, SupervisorClient, Values, refuse_older, share_front};
 use crate::servers::ServerOptions;
 
@@ -54,6 +58,7 @@ pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
             routing: fleet.routing(&cx).await?,
             staged: fleet.staged(&cx).await?,
             supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),
+            certificate: certificates::seen(&Layout::new(root), &cx.stack)?,
         })
     });
     match seen.map(|seen| serde_json::to_string(&seen)) {
@@ -90,6 +95,11 @@ impl Agent {
         };
         Self { layout, fleet: Arc::new(LocalFleet::new(machine).delivered()) }
     }
+
+    async fn supervisor(&self) -> Result<SupervisorClient> {
+        let gone = || ProviderError::new(ErrorKind::Unavailable, "what serves apps does not run");
+        SupervisorClient::connect(&self.layout).await?.ok_or_else(gone)
+    }
 }
 
 #[async_trait]
@@ -99,7 +109,7 @@ impl wire::Agent for Agent {
     }
 
     async fn begin(&self, settings: &HostSettings) -> Result<()> {
-        share_front(&self.layout, settings.listen)
+        share_front(&self.layout, settings.listen, settings.secure)
     }
 
     async fn keep_values(
@@ -110,6 +120,42 @@ impl wire::Agent for Agent {
     ) -> Result<()> {
         refuse_older(&self.layout, &cx.stack, cx.fence)?;
         Values::keep(&self.layout, &cx.stack, release, &values)
+    }
+
+    async fn serve_by_tls(
+        &self,
+        cx: &OpCtx,
+        request: Option<CertificateRequest>,
+    ) -> Result<Option<CertificateSeen>> {
+        refuse_older(&self.layout, &cx.stack, cx.fence)?;
+        match request {
+            Some(request) => Kept::keep(&self.layout, &cx.stack, request, Timestamp::now())?,
+            None => Kept::forget(&self.layout, &cx.stack)?,
+        }
+        self.supervisor().await?.certificate(cx, false).await
+    }
+
+    async fn look_at_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        certificates::seen(&self.layout, &cx.stack)
+    }
+
+    async fn order_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        self.supervisor().await?.certificate(cx, true).await
+    }
+
+    async fn give_certificate(&self, cx: &OpCtx) -> Result<Secret<Vec<u8>>> {
+        refuse_older(&self.layout, &cx.stack, cx.fence)?;
+        Kept::give(&self.layout, &cx.stack)
+    }
+
+    async fn take_certificate(
+        &self,
+        cx: &OpCtx,
+        carried: Secret<Vec<u8>>,
+    ) -> Result<Option<CertificateSeen>> {
+        refuse_older(&self.layout, &cx.stack, cx.fence)?;
+        Kept::put_carried(&self.layout, &cx.stack, &carried)?;
+        self.supervisor().await?.certificate(cx, false).await
     }
 }
 

@@ -27,7 +27,8 @@ const AGENT: &str = "agent";
 const LOOK: &str = "look";
 
 /// What follows a supervisor's folder where the system starts and keeps it, on a server: it stays
-/// when there is nothing to do. The unit of bare-metal's data knows the word, too.
+/// when there is nothing to do. Then the account of the edge. The unit of bare-metal's data knows the
+/// word, too.
 const RESIDENT: &str = "resident";
 
 /// Build steps run under a hidden subcommand of the program, which ends them when we end.
@@ -82,7 +83,10 @@ pub fn run_if_child(hooks: ChildHooks) {
         Some(LAUNCHER) => crate::process::become_app(),
         Some(SUPERVISOR) => match (arguments.next(), arguments.next()) {
             (Some(root), None) => supervise(Path::new(&root), hooks),
-            (Some(root), Some(how)) if how == RESIDENT => reside(Path::new(&root), hooks),
+            (Some(root), Some(how)) if how == RESIDENT => {
+                let account = arguments.next().and_then(|account| account.into_string().ok());
+                reside(Path::new(&root), account, hooks)
+            }
             _ => 64,
         },
         Some(WATCH) => match (arguments.next(), arguments.next(), arguments.next()) {
@@ -101,7 +105,10 @@ pub fn run_if_child(hooks: ChildHooks) {
             _ => 64,
         },
         Some(EDGE) => match (arguments.next(), arguments.next()) {
-            (Some(state), Some(sockets)) => crate::process::run_edge(state.into(), sockets.into()),
+            (Some(state), Some(sockets)) => {
+                let certificates = arguments.next().map(Into::into);
+                crate::process::run_edge(state.into(), sockets.into(), certificates)
+            }
             _ => 64,
         },
         _ => 64,
@@ -114,8 +121,9 @@ fn supervise(root: &Path, hooks: ChildHooks) -> u8 {
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 
-/// A supervisor that stays. Whoever started it is told by its protocol when it is ready.
-fn reside(root: &Path, hooks: ChildHooks) -> u8 {
+/// A supervisor that stays. Whoever started it is told by its protocol when it is ready. Its edge runs
+/// as an account of its own, if there is one.
+fn reside(root: &Path, edge_account: Option<String>, hooks: ChildHooks) -> u8 {
     if let Err(error) = std::fs::create_dir_all(root) {
         // Standard error is the system's log.
         let _ = writeln!(std::io::stderr(), "cannot make {}: {error}", root.display());
@@ -124,6 +132,8 @@ fn reside(root: &Path, hooks: ChildHooks) -> u8 {
     let ChildHooks { open_secrets, mut config } = hooks;
     config.idle = std::time::Duration::MAX;
     config.watches = false;
+    config.resident = true;
+    config.edge_account = edge_account;
     crate::process::run_supervisor(root, SupervisorOptions::new(config, open_secrets))
 }
 

@@ -54,6 +54,9 @@ pub(crate) struct StatusLine {
     pub(crate) routing: BTreeMap<String, u32>,
     /// What it stands on.
     pub(crate) resources: Vec<ResourceLine>,
+    /// Certificates that it is reached with, one a server.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) certificates: Vec<CertificateLine>,
     /// What each release does (`status --watch`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) releases: Vec<SeenLine>,
@@ -65,6 +68,28 @@ pub(crate) struct StatusLine {
     pub(crate) last_change: Option<LastChangeLine>,
     /// For people.
     pub(crate) notes: Vec<String>,
+}
+
+/// A certificate as a server has it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct CertificateLine {
+    /// The server.
+    pub(crate) host: String,
+    /// The host names that it is for.
+    pub(crate) names: Vec<String>,
+    /// Who signed it, as it says; none: there is none yet.
+    pub(crate) issuer: Option<String>,
+    /// The number that its issuer gave it, in hexadecimal.
+    pub(crate) serial: Option<String>,
+    /// Until when it is valid, RFC 3339.
+    pub(crate) not_after: Option<String>,
+    /// When the server renews it by itself, RFC 3339.
+    pub(crate) renew_at: Option<String>,
+    /// The server's edge serves with it.
+    pub(crate) serves: bool,
+    /// What is wrong with it, with its code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 /// The last change that came to an end.

@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::message::{
-    Answer, Ask, BEAT, Call, CallContext, HostSettings, PROTOCOL, Tell, invalid, receive, send,
+    Answer, Ask, BEAT, Call, CallContext, CertificateAsk, HostSettings, LONGEST, PROTOCOL, Tell, invalid,
+    receive, send,
 };
 use crate::names::{Digest, ReleaseNumber, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
-    MigrationReport, OpCtx, OutputSink, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
-    UnitObserved,
+    Artefact, BuildRequest, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, Fleet,
+    FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, OutputSink, ProbeReport, ProviderError,
+    Reading, Result, Routing, SmokeReport, UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};
@@ -142,6 +143,72 @@ impl RemoteFleet {
         self.done(self.shared.ask(cx, line, bytes).await?)
     }
 
+    /// Has the server serve the stack by TLS, or, with none, not any more.
+    ///
+    /// # Errors
+    /// See [`Agent::serve_by_tls`](super::Agent::serve_by_tls).
+    pub async fn serve_by_tls(
+        &self,
+        cx: &OpCtx,
+        request: Option<CertificateRequest>,
+    ) -> Result<Option<CertificateSeen>> {
+        self.certificate(cx, CertificateAsk::Serve { request }, Secret::new(Vec::new())).await
+    }
+
+    /// The certificate of the stack that the server has.
+    ///
+    /// # Errors
+    /// See [`Agent::look_at_certificate`](super::Agent::look_at_certificate).
+    pub async fn look_at_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        self.certificate(cx, CertificateAsk::Look, Secret::new(Vec::new())).await
+    }
+
+    /// Has the server order a certificate if one is due.
+    ///
+    /// # Errors
+    /// See [`Agent::order_certificate`](super::Agent::order_certificate).
+    pub async fn order_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        self.certificate(cx, CertificateAsk::Order, Secret::new(Vec::new())).await
+    }
+
+    /// What another server needs that shares the certificate.
+    ///
+    /// # Errors
+    /// See [`Agent::give_certificate`](super::Agent::give_certificate).
+    pub async fn give_certificate(&self, cx: &OpCtx) -> Result<Secret<Vec<u8>>> {
+        let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask: CertificateAsk::Give };
+        match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
+            Answer::Bytes(bytes) => Ok(bytes),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// Hands the server what another one gave.
+    ///
+    /// # Errors
+    /// See [`Agent::take_certificate`](super::Agent::take_certificate).
+    pub async fn take_certificate(
+        &self,
+        cx: &OpCtx,
+        carried: &Secret<Vec<u8>>,
+    ) -> Result<Option<CertificateSeen>> {
+        let ask = CertificateAsk::Take { length: carried.expose().len() };
+        self.certificate(cx, ask, carried.clone()).await
+    }
+
+    async fn certificate(
+        &self,
+        cx: &OpCtx,
+        ask: CertificateAsk,
+        follows: Secret<Vec<u8>>,
+    ) -> Result<Option<CertificateSeen>> {
+        let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask };
+        match self.shared.ask(cx, line, follows).await? {
+            Answer::Certificate(seen) => Ok(seen),
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
     async fn call(&self, cx: &OpCtx, call: Call) -> Result<Answer> {
         let line = |id| Ask::Call { id, context: CallContext::of(cx), call: Box::new(call) };
         self.shared.ask(cx, line, Secret::new(Vec::new())).await
@@ -195,6 +262,14 @@ impl Shared {
             None => return Ok(false),
             Some(Tell::Welcome { .. } | Tell::Refused { .. }) => return Err(invalid("a second greeting")),
             Some(Tell::Answer { id, answer }) => answered(id, Ok(*answer)),
+            Some(Tell::Bytes { id, length, .. }) => {
+                if length > LONGEST {
+                    return Err(invalid("an answer is too long"));
+                }
+                let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
+                reader.read_exact(&mut bytes).await?;
+                answered(id, Ok(Answer::Bytes(Secret::new(std::mem::take(&mut *bytes)))));
+            }
             Some(Tell::Failed { id, failure }) => answered(id, Err(failure.into())),
             Some(Tell::Line { id, line }) => {
                 let output = self.waiting().calls.get(&id).map(|pending| pending.output.clone());

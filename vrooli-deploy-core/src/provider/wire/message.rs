@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use crate::names::{ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Cancellation, DrainReport, ErrorKind, FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx,
-    ProbeReport, ProviderError, Reading, Retryability, Routing, SmokeReport, UnitObserved,
+    Cancellation, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, FleetCapabilities, LogPage,
+    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Retryability, Routing,
+    SmokeReport, UnitObserved,
 };
 use crate::release::Release;
-use crate::secrets::SecretRef;
+use crate::secrets::{Secret, SecretRef};
 
 /// The version of what is said. Raised when an older side would misunderstand.
 pub(super) const PROTOCOL: u32 = 1;
@@ -33,6 +34,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 pub struct HostSettings {
     /// Where all apps of the server are reached together, told apart by their host names.
     pub listen: SocketAddr,
+    /// The same by TLS, for apps that have a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure: Option<SocketAddr>,
 }
 
 /// What is there of a stack on a server: all that a plan is made from, in one line.
@@ -46,6 +50,9 @@ pub struct FleetSeen {
     pub staged: Vec<Release>,
     /// Does what watches over units run?
     pub supervised: bool,
+    /// The certificate that it is reached with, if it is to have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateSeen>,
 }
 
 /// To the server. (None of these has its tag among its fields: numbers as keys would not be read.)
@@ -58,10 +65,28 @@ pub(super) enum Ask {
     Call { id: u64, context: CallContext, call: Box<Call> },
     /// Keep values for a release, whose bytes follow the line one after the other.
     Values { id: u64, context: CallContext, release: ReleaseNumber, values: Vec<(SecretRef, usize)> },
+    /// About the certificate of the stack.
+    Certificate { id: u64, context: CallContext, ask: CertificateAsk },
     /// Nobody waits for a call any more.
     Cancel { id: u64 },
     /// We are still there.
     Alive,
+}
+
+/// What is asked about the certificate of a stack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CertificateAsk {
+    /// Serve by TLS so, or not any more.
+    Serve { request: Option<CertificateRequest> },
+    /// What is there?
+    Look,
+    /// Order one now if one is due.
+    Order,
+    /// Give what another server needs that shares it.
+    Give,
+    /// Take what another gave, whose bytes follow the line.
+    Take { length: usize },
 }
 
 /// From the server.
@@ -76,6 +101,13 @@ pub(super) enum Tell {
     Answer { id: u64, answer: Box<Answer> },
     /// What went wrong with one.
     Failed { id: u64, failure: Failure },
+    /// What came of a call is bytes, which follow the line.
+    Bytes {
+        id: u64,
+        length: usize,
+        #[serde(skip)]
+        bytes: Option<Secret<Vec<u8>>>,
+    },
     /// A line of output of a call.
     Line { id: u64, line: String },
 }
@@ -120,6 +152,10 @@ pub(super) enum Answer {
     Staged(Vec<Release>),
     Urls(Vec<String>),
     Logs(LogPage),
+    Certificate(Option<CertificateSeen>),
+    /// Never in a line: see [`Tell::Bytes`].
+    #[serde(skip)]
+    Bytes(Secret<Vec<u8>>),
 }
 
 /// An [`OpCtx`] on its way.

@@ -4,16 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::message::{
-    Answer, Ask, Call, CallContext, HostSettings, LONGEST, PROTOCOL, SILENCE, Tell, invalid,
+    Answer, Ask, Call, CallContext, CertificateAsk, HostSettings, LONGEST, PROTOCOL, SILENCE, Tell, invalid,
 };
 use super::message::{receive, send};
 use crate::names::ReleaseNumber;
-use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OutputSink, ProviderError, Result};
+use crate::provider::{
+    Cancellation, CertificateRequest, CertificateSeen, ErrorKind, Fleet, OpCtx, OutputSink, ProviderError,
+    Result,
+};
 use crate::secrets::{Secret, SecretRef};
 
 /// How long calls may take to end that nobody waits for any more.
@@ -44,6 +47,44 @@ pub trait Agent: Send + Sync {
         release: ReleaseNumber,
         values: Vec<(SecretRef, Secret<String>)>,
     ) -> Result<()>;
+
+    /// Serves the stack by TLS as it is asked, from here on and over restarts, or not any more: takes
+    /// its certificate into use if there is one. Orders none.
+    ///
+    /// # Errors
+    /// `Fenced` when somebody else holds the lease; `Unsupported` when this program has no TLS; a
+    /// certificate that is not good. What served before serves on.
+    async fn serve_by_tls(
+        &self,
+        cx: &OpCtx,
+        request: Option<CertificateRequest>,
+    ) -> Result<Option<CertificateSeen>>;
+
+    /// The certificate that is there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn look_at_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>>;
+
+    /// Orders a certificate if none is there or it is to be renewed, and takes it into use.
+    ///
+    /// # Errors
+    /// What the authority says, with its code.
+    async fn order_certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>>;
+
+    /// What another server needs that shares the certificate: its account's key, made if there is
+    /// none, and the certificate with its key, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    async fn give_certificate(&self, cx: &OpCtx) -> Result<Secret<Vec<u8>>>;
+
+    /// Takes that of another server: its account, and its certificate if that is newer and good.
+    ///
+    /// # Errors
+    /// When it is no such thing, or cannot be written.
+    async fn take_certificate(&self, cx: &OpCtx, carried: Secret<Vec<u8>>)
+    -> Result<Option<CertificateSeen>>;
 }
 
 /// Serves calls until the input ends, or nothing is heard for 30 s; then those that are being made are cancelled. A fault of one
@@ -64,6 +105,15 @@ pub async fn serve(
             // Who does not read has left, or is about to: the input ends then.
             if send(&mut writer, &line).await.is_err() {
                 return;
+            }
+            if let Tell::Bytes { bytes: Some(bytes), .. } = &line {
+                let written = async {
+                    writer.write_all(bytes.expose()).await?;
+                    writer.flush().await
+                };
+                if written.await.is_err() {
+                    return;
+                }
             }
         }
     });
@@ -127,6 +177,37 @@ async fn listen(
                     finish(&running, id, answer, &say).await;
                 });
             }
+            Ask::Certificate { id, context, ask } => {
+                let mut carried = None;
+                if let CertificateAsk::Take { length } = &ask {
+                    match read_bytes(reader, *length).await {
+                        Ok(bytes) => carried = Some(bytes),
+                        Err(error) => break Err(error),
+                    }
+                }
+                let (agent, cx) = (Arc::clone(agent), begin(&running, id, context, say));
+                let (say, running) = (say.clone(), Arc::clone(&running));
+                calls.spawn(async move {
+                    let answer = match (ask, carried) {
+                        (CertificateAsk::Serve { request }, _) => {
+                            agent.serve_by_tls(&cx, request).await.map(Answer::Certificate)
+                        }
+                        (CertificateAsk::Look, _) => {
+                            agent.look_at_certificate(&cx).await.map(Answer::Certificate)
+                        }
+                        (CertificateAsk::Order, _) => {
+                            agent.order_certificate(&cx).await.map(Answer::Certificate)
+                        }
+                        (CertificateAsk::Take { .. }, Some(carried)) => {
+                            agent.take_certificate(&cx, carried).await.map(Answer::Certificate)
+                        }
+                        (CertificateAsk::Give | CertificateAsk::Take { .. }, _) => {
+                            agent.give_certificate(&cx).await.map(Answer::Bytes)
+                        }
+                    };
+                    finish(&running, id, answer, &say).await;
+                });
+            }
             Ask::Values { id, context, release, values } => {
                 let values = match read_values(reader, values).await {
                     Ok(values) => values,
@@ -168,11 +249,24 @@ fn begin(running: &Running, id: u64, context: CallContext, say: &mpsc::Sender<Te
 async fn finish(running: &Running, id: u64, answer: Result<Answer>, say: &mpsc::Sender<Tell>) {
     entries(running).remove(&id);
     let line = match answer {
+        Ok(Answer::Bytes(bytes)) => Tell::Bytes { id, length: bytes.expose().len(), bytes: Some(bytes) },
         Ok(answer) => Tell::Answer { id, answer: Box::new(answer) },
         Err(error) => Tell::Failed { id, failure: (&error).into() },
     };
     // Nobody listens any more: nobody waits either.
     let _ = say.send(line).await;
+}
+
+async fn read_bytes(
+    reader: &mut (impl AsyncBufReadExt + Unpin),
+    length: usize,
+) -> io::Result<Secret<Vec<u8>>> {
+    if length > LONGEST {
+        return Err(invalid("what follows is too long"));
+    }
+    let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
+    reader.read_exact(&mut bytes).await?;
+    Ok(Secret::new(std::mem::take(&mut *bytes)))
 }
 
 async fn read_values(

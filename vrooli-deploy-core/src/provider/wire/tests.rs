@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::{Agent, HostSettings, RemoteFleet, serve};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
-    Artefact, BuildRequest, Cancellation, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities,
-    LatencyHistogram, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result,
-    Routing, SmokeReport, UnitObserved,
+    Artefact, BuildRequest, Cancellation, CertificateAuthority, CertificateRequest, CertificateSeen,
+    CertificateSource, Counters, DrainReport, ErrorKind, Fleet, FleetCapabilities, LatencyHistogram, LogPage,
+    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
+    UnitObserved,
 };
 use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};
@@ -22,6 +23,7 @@ struct Far {
     routing: Mutex<Routing>,
     cancelled: Mutex<u32>,
     kept: Mutex<Vec<(SecretRef, Secret<String>)>>,
+    carried: Mutex<Option<Secret<Vec<u8>>>>,
 }
 
 #[async_trait]
@@ -43,6 +45,31 @@ impl Agent for Arc<Far> {
     ) -> Result<()> {
         *self.kept.lock().unwrap() = values;
         Ok(())
+    }
+
+    async fn serve_by_tls(
+        &self,
+        _: &OpCtx,
+        request: Option<CertificateRequest>,
+    ) -> Result<Option<CertificateSeen>> {
+        Ok(request.map(|request| CertificateSeen { asked: request.digest(), ..CertificateSeen::default() }))
+    }
+
+    async fn look_at_certificate(&self, _: &OpCtx) -> Result<Option<CertificateSeen>> {
+        Ok(None)
+    }
+
+    async fn order_certificate(&self, _: &OpCtx) -> Result<Option<CertificateSeen>> {
+        Err(ProviderError::new(ErrorKind::Unavailable, "it says no").with_code("VD0943"))
+    }
+
+    async fn give_certificate(&self, _: &OpCtx) -> Result<Secret<Vec<u8>>> {
+        Ok(self.carried.lock().unwrap().clone().unwrap())
+    }
+
+    async fn take_certificate(&self, _: &OpCtx, carried: Secret<Vec<u8>>) -> Result<Option<CertificateSeen>> {
+        *self.carried.lock().unwrap() = Some(carried);
+        Ok(None)
     }
 }
 
@@ -150,7 +177,7 @@ async fn talk(port: u16) -> Talk {
     let (reader, writer) = tokio::io::split(there);
     let serving = tokio::spawn(serve(Arc::new(Arc::clone(&far)), reader, writer));
     let (reader, writer) = tokio::io::split(here);
-    let settings = HostSettings { listen: ([0, 0, 0, 0], port).into() };
+    let settings = HostSettings { listen: ([0, 0, 0, 0], port).into(), secure: None };
     let fleet = RemoteFleet::greet("web1", reader, writer, &settings).await;
     Talk { far, fleet, serving }
 }
@@ -206,6 +233,34 @@ async fn values_follow_their_line_and_what_comes_after_is_understood() {
     assert_eq!(kept.len(), 3);
     assert!(values.iter().all(|(reference, value)| kept[&reference.path] == *value.expose()));
     assert_eq!(fleet.urls(&cx).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_servers_share_of_a_certificate_follows_its_line_both_ways() {
+    let Talk { far, fleet, .. } = talk(80).await;
+    let (fleet, cx) = (fleet.unwrap(), context());
+    let carried: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    fleet.take_certificate(&cx, &Secret::new(carried.clone())).await.unwrap();
+    assert_eq!(*far.carried.lock().unwrap().as_ref().unwrap().expose(), carried);
+    let (given, urls) = tokio::join!(fleet.give_certificate(&cx), fleet.urls(&cx));
+    assert_eq!((given.unwrap().expose(), urls.unwrap().len()), (&carried, 1));
+    let request = CertificateRequest {
+        names: BTreeSet::from(["a.test".to_owned()]),
+        redirect: true,
+        hsts_seconds: None,
+        source: CertificateSource::Authority(None),
+        turn: 0,
+        turns: 2,
+    };
+    let seen = fleet.serve_by_tls(&cx, Some(request.clone())).await.unwrap().unwrap();
+    assert_eq!(seen.asked, request.digest());
+    assert_eq!(fleet.serve_by_tls(&cx, None).await.unwrap(), None);
+    // The same, but for who signs where that is said anew.
+    let named = CertificateAuthority { directory: "letsencrypt".to_owned(), contact: None, roots: None };
+    let again = CertificateRequest { source: CertificateSource::Authority(Some(named)), ..request.clone() };
+    assert_eq!(again.digest(), request.digest());
+    assert_ne!(CertificateRequest { redirect: false, ..request.clone() }.digest(), request.digest());
+    assert_eq!(fleet.order_certificate(&cx).await.unwrap_err().code(), Some("VD0943"));
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ mod tests {
             smoke: draft.smoke,
             strategy: draft.strategy,
             domain: draft.domain,
+            front: draft.front,
             resources: draft.resources,
             migrations: draft.migrations,
         };

@@ -263,6 +263,9 @@ pub(super) fn store_secrets(
         else {
             continue;
         };
+        if let Some(value) = draft.front.own.as_mut().and_then(|own| own.values.get_mut(&secret.variable)) {
+            *value = reference.clone();
+        }
         for env in draft.env.values_mut() {
             if let Some(value @ EnvValue::Secret(_)) = env.get_mut(&secret.variable) {
                 *value = EnvValue::Secret(reference.clone());

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings, RemoteFleet};
-use vrooli_deploy_core::provider::{ErrorKind, Fleet as _, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::provider::{CertificateSeen, ErrorKind, Fleet as _, OpCtx, ProviderError, Result};
 
 use super::programs::OwnPrograms;
 use super::remembered::Remembered;
@@ -105,6 +105,14 @@ impl AppHost {
             }
             (None, Some(words)) => Err(unreadable(words.clone())),
             (None, None) => Ok(None),
+        }
+    }
+
+    /// The certificate that is there: by who is talked with, else by the survey.
+    pub(super) async fn certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
+        match self.open_talk().await {
+            Some(talk) => talk.fleet.look_at_certificate(cx).await,
+            None => Ok(self.seen(cx).await?.and_then(|seen| seen.certificate)),
         }
     }
 

@@ -30,16 +30,13 @@ pub(super) struct Packed {
 impl BareMetalFleet {
     /// The values that a release refers to.
     pub(super) fn values(&self, release: &Release) -> Result<Vec<(SecretRef, Secret<String>)>> {
-        let references: BTreeSet<&SecretRef> = release
-            .bundle
-            .env
-            .values()
-            .flat_map(|env| env.values())
-            .filter_map(|value| match value {
-                EnvValue::Secret(reference) => Some(reference),
-                _ => None,
-            })
-            .collect();
+        let of_services = release.bundle.env.values().flat_map(|env| env.values());
+        let of_services = of_services.filter_map(|value| match value {
+            EnvValue::Secret(reference) => Some(reference),
+            _ => None,
+        });
+        let of_edge = release.bundle.front.own.iter().flat_map(|own| own.values.values());
+        let references: BTreeSet<&SecretRef> = of_services.chain(of_edge).collect();
         let value = |reference: &SecretRef| {
             let value = self.secrets.get(reference).map_err(|error| {
                 ProviderError::new(ErrorKind::Auth, error.to_string())

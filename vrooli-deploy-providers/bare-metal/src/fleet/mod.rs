@@ -12,6 +12,7 @@ mod logs;
 mod programs;
 mod remembered;
 mod routing;
+mod secure;
 mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,9 +27,9 @@ use vrooli_deploy_core::manifest::Overlap;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, ServiceName, UnitId};
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings};
 use vrooli_deploy_core::provider::{
-    Artefact, ArtefactBuilder, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage,
-    LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport,
-    UnitObserved, UnitState,
+    Artefact, ArtefactBuilder, BuildRequest, CertificateSeen, DrainReport, ErrorKind, Fleet,
+    FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading,
+    Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::release::strategy::{overlap, units};
@@ -47,6 +48,11 @@ use together::{all, each};
 /// Where apps are reached on a server: by HTTP, on all of its addresses.
 const FRONT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
 
+/// The same by TLS, for apps that have a certificate.
+const SECURE_FRONT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
+
+pub use secure::Authorities;
+
 /// Carries releases on servers.
 #[derive(Debug)]
 pub struct BareMetalFleet {
@@ -58,6 +64,7 @@ pub struct BareMetalFleet {
     counted: Mutex<Counted>,
     /// What was set last, by this run.
     routed: Mutex<Option<Routing>>,
+    authorities: Authorities,
 }
 
 impl BareMetalFleet {
@@ -69,10 +76,11 @@ impl BareMetalFleet {
         builder: Option<Arc<dyn ArtefactBuilder>>,
         secrets: Arc<dyn SecretStore>,
         programs: Programs,
+        authorities: Authorities,
     ) -> Self {
         let digests = ProgramDigests::in_file(servers.folder().join("programs.json"));
         let programs = Arc::new(OwnPrograms::new(programs, digests));
-        let settings = HostSettings { listen: FRONT };
+        let settings = HostSettings { listen: FRONT, secure: Some(SECURE_FRONT) };
         let host = |name| AppHost::new(servers, name, Arc::clone(&programs), settings.clone());
         servers.ended_by(Box::new(Leaving(servers.leaving().iter().map(host).collect())));
         Self {
@@ -82,6 +90,7 @@ impl BareMetalFleet {
             packed: Mutex::default(),
             counted: Mutex::default(),
             routed: Mutex::default(),
+            authorities,
         }
     }
 
@@ -116,9 +125,14 @@ impl BareMetalFleet {
             let Some(talk) = host.open_talk().await else {
                 return Ok(host.seen(cx).await?.unwrap_or_default());
             };
-            let (units, routing, staged) =
-                tokio::join!(talk.fleet.list(cx), talk.fleet.routing(cx), talk.fleet.staged(cx));
-            Ok(FleetSeen { units: units?, routing: routing?, staged: staged?, supervised: true })
+            let (units, routing, staged, certificate) = tokio::join!(
+                talk.fleet.list(cx),
+                talk.fleet.routing(cx),
+                talk.fleet.staged(cx),
+                talk.fleet.look_at_certificate(cx)
+            );
+            let (units, routing, staged, certificate) = (units?, routing?, staged?, certificate?);
+            Ok(FleetSeen { units, routing, staged, supervised: true, certificate })
         });
         all(seen.await, |host| host.name())
     }
@@ -370,10 +384,23 @@ impl Fleet for BareMetalFleet {
                 |release: &&Release| seen.routing.weights.get(&release.number).is_some_and(|w| *w > 0);
             if let Some(release) = seen.staged.iter().rev().find(serves) {
                 let name = release.bundle.domain.clone().unwrap_or_else(|| at(host.name()));
-                urls.insert(format!("http://{name}/"));
+                let served = seen.certificate.as_ref().is_some_and(|certificate| certificate.serves);
+                urls.insert(format!("{}://{name}/", if served { "https" } else { "http" }));
             }
         }
         Ok(urls.into_iter().collect())
+    }
+
+    async fn secure(&self, cx: &OpCtx, release: &Release) -> Vec<String> {
+        self.see_to_tls(cx, release).await
+    }
+
+    async fn certificates(&self, cx: &OpCtx) -> Result<Vec<CertificateSeen>> {
+        let seen = self.seen_certificates(cx).await?;
+        let on = |(host, seen): (&AppHost, Option<CertificateSeen>)| {
+            Some(CertificateSeen { host: host.name().to_string(), ..seen? })
+        };
+        Ok(seen.into_iter().filter_map(on).collect())
     }
 
     async fn logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage> {

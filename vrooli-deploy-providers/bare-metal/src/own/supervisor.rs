@@ -28,6 +28,8 @@ struct Sections {
 struct UnitFile {
     unit: String,
     arguments: Vec<String>,
+    /// What the edge runs as; the last of the arguments.
+    edge_account: String,
     sections: Sections,
 }
 
@@ -96,7 +98,8 @@ impl Supervisor {
         program: &OwnProgram,
         cancellation: &Cancellation,
     ) -> Result<Installed, OwnError> {
-        let input = format!("{}\n{}\n{}\n", UNIT.unit, program.digest(), STANDARD.encode(Self::text()));
+        let text = STANDARD.encode(Self::text());
+        let input = format!("{}\n{}\n{text}\n{}\n", UNIT.unit, program.digest(), UNIT.edge_account);
         let phase = Phase::new("install the supervisor", INSTALL)
             .as_root()
             .within(Duration::from_secs(300))
@@ -157,7 +160,7 @@ impl Supervisor {
         let phase = Phase::new("remove the supervisor", REMOVE)
             .as_root()
             .within(Duration::from_secs(300))
-            .with_input(format!("{}\n{leaves}\n", UNIT.unit));
+            .with_input(format!("{}\n{leaves}\n{}\n", UNIT.unit, UNIT.edge_account));
         remote.run(&phase, cancellation).await.map_err(failed)?;
         Ok(())
     }
@@ -181,7 +184,7 @@ mod tests {
     fn the_unit_is_data() {
         serde_json::from_str::<UnitFile>(include_str!("../../data/supervisor.json")).unwrap();
         let text = Supervisor::text();
-        let start = "[Service]\nExecStart=/var/lib/vrooli-deploy/program __vrooli-deploy-child supervisor /var/lib/vrooli-deploy/workspace resident\n";
+        let start = "[Service]\nExecStart=/var/lib/vrooli-deploy/program __vrooli-deploy-child supervisor /var/lib/vrooli-deploy/workspace resident vd-edge\n";
         assert!(text.contains(start), "{text}");
         // Its edge on 80 and 443 is no stranger there.
         assert!(include_str!("../../data/preflight.json").contains(&format!("\"{}\"", Supervisor::unit())));

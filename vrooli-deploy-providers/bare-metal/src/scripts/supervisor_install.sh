@@ -1,5 +1,5 @@
 # The unit of the supervisor is there, enabled, active, and runs the program that the host uses.
-# Reads its name, the digest of the program, and its text.
+# Reads its name, the digest of the program, its text, and the account of the edge.
 set -eu
 base=/var/lib/vrooli-deploy
 trap '' PIPE
@@ -7,7 +7,10 @@ say() { printf '%s\t%s\n' "$1" "$2"; }
 read -r unit
 read -r program
 read -r text
+read -r edge
 file=/etc/systemd/system/$unit
+# Nobody logs in as it, and it has nothing but what it is handed.
+getent passwd "$edge" >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --comment 'edge of vrooli-deploy' "$edge"
 [ "$(readlink "$base/program" || :)" = "programs/$program" ] || { echo "$base/program is another program than was sent" >&2; exit 31; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

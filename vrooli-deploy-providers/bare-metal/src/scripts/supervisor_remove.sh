@@ -1,10 +1,12 @@
-# Reads the unit's name, and whose app has left the host: `app/environment`, or nothing.
+# Reads the unit's name, whose app has left the host (`app/environment`, or nothing), and the account of
+# the edge.
 # Nothing of the supervisor, the program and the store is left; nobody may need them any more.
 set -eu
 base=/var/lib/vrooli-deploy
 trap '' PIPE
 read -r unit
 read -r leaves
+read -r edge
 file=/etc/systemd/system/$unit
 if [ -d "$base/store/refs" ]; then
     exec 9>"$base/store/lock"
@@ -27,6 +29,10 @@ if [ -e "$file" ]; then
     rm -rf "$file" "/run/systemd/system/$unit.d"
     systemctl daemon-reload
     systemctl reset-failed "$unit" 2>/dev/null || :
+fi
+if getent passwd "$edge" >/dev/null; then
+    userdel "$edge" 2>/dev/null || :
+    if getent group "$edge" >/dev/null; then groupdel "$edge" 2>/dev/null || :; fi
 fi
 rm -rf "$base/program" "$base/programs" "$base/store" "$base/workspace/run" "$base/workspace/supervisor.json" "$base/workspace/edge.json" "$base/workspace/edge"
 # Data that an app left stay, and with them what the workspace is known by.

@@ -2,9 +2,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme::{AccountBuilder, CertificateIdentifier, Error, Key, NewOrder};
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest as _, Sha256};
 
 use super::authority::Authority;
 use super::client::{Client, Heard};
@@ -14,9 +17,13 @@ use super::name::DnsName;
 use super::order::Order;
 use super::record::Folder;
 use super::schedule::Window;
+use crate::challenges::AccountThumbprint;
 
 /// The file of an account's key, PKCS #8.
-const KEY_FILE: &str = "account.key";
+pub(super) const KEY_FILE: &str = "account.key";
+
+/// Bytes of a coordinate of the curve P-256, which accounts' keys are of.
+const COORDINATE: usize = 32;
 
 /// How often a request is made whose number the authority did not take: it says so at random, or
 /// when we were slow. The library tries three times by itself.
@@ -81,6 +88,33 @@ impl Account {
             again!(inner.update_contacts(&[&contact])).map_err(failed)?;
         }
         Ok(Self { inner, authority: authority.clone(), heard })
+    }
+
+    /// What says of answers to challenges that they are of the account whose key lies in a folder
+    /// (RFC 7638). The key is made if there is none; the authority is not asked.
+    ///
+    /// # Errors
+    /// [`AcmeError::State`].
+    pub fn thumbprint(folder: &std::path::Path) -> Result<AccountThumbprint, AcmeError> {
+        let folder = Folder::open(folder)?;
+        let unusable = |why: &str| AcmeError::State {
+            what: "use",
+            file: folder.shown(KEY_FILE),
+            source: io::Error::new(io::ErrorKind::InvalidData, why.to_owned()),
+        };
+        let key = PrivateKeyDer::Pkcs8(kept_key(&folder)?);
+        let signs = rustls::crypto::ring::sign::any_ecdsa_type(&key)
+            .map_err(|_| unusable("it is no key of the kind that accounts have"))?;
+        let public = signs.public_key().ok_or_else(|| unusable("its public half is not known"))?;
+        // The point stands at the end: x and y, 32 bytes each.
+        let (x, y) = public
+            .len()
+            .checked_sub(2 * COORDINATE)
+            .and_then(|start| public.get(start..)?.split_at_checked(COORDINATE))
+            .ok_or_else(|| unusable("it is no key of the curve P-256"))?;
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y));
+        AccountThumbprint::new(text(&Sha256::digest(members))).map_err(|error| unusable(&error.to_string()))
     }
 
     /// Orders a certificate for some names. `replaces` is the one that it comes after, which an

@@ -48,6 +48,19 @@ impl Authority {
         known().map(|known| Self::at(known.lets_encrypt_staging))
     }
 
+    /// The one that goes by a name, `letsencrypt` or `letsencrypt-staging`, or that has its directory at
+    /// an address.
+    ///
+    /// # Errors
+    /// Never with the data that is built in.
+    pub fn named(name: &str) -> Result<Self, AcmeError> {
+        match name {
+            "letsencrypt" => Self::lets_encrypt(),
+            "letsencrypt-staging" => Self::lets_encrypt_staging(),
+            address => Ok(Self::at(address)),
+        }
+    }
+
     /// The authority whose directory is at an address.
     #[must_use]
     pub fn at(directory: impl Into<String>) -> Self {

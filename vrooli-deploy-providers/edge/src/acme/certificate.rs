@@ -23,6 +23,8 @@ pub struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     not_before: Timestamp,
     not_after: Timestamp,
+    issuer: String,
+    serial: String,
 }
 
 impl fmt::Debug for Certificate {
@@ -64,7 +66,8 @@ impl Certificate {
         if not_after <= not_before {
             return Err(unusable("it ends before it begins".to_owned()));
         }
-        Ok(Self { pem: pem.to_owned(), chain, not_before, not_after })
+        let (issuer, serial) = (parsed.issuer().to_string(), parsed.raw_serial_as_string());
+        Ok(Self { pem: pem.to_owned(), chain, not_before, not_after, issuer, serial })
     }
 
     /// Checks that its key is its own, that it is good for all the names at a time (give or take
@@ -139,6 +142,18 @@ impl Certificate {
     #[must_use]
     pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
         self.chain.first()
+    }
+
+    /// Who signed it, as it says.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The number that its issuer gave it, in hexadecimal.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        &self.serial
     }
 
     /// From when on it is valid.

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 use vrooli_deploy_core::diagnostics::{Diagnostic, rules};
+use vrooli_deploy_core::secrets::Secret;
 
-use super::account::Account;
+use super::account::{Account, KEY_FILE};
 use super::authority::Authority;
 use super::certificate::Certificate;
 use super::edges::Edges;
@@ -19,7 +20,7 @@ use super::error::{AcmeError, listed};
 use super::name::{CertificateName, DnsName};
 use super::reach::{Resolve, SystemDns, points_here, points_here_at_all};
 use super::record::{Folder, Record, Tried};
-use super::schedule::{Why, after_success, again_at, renew_at};
+use super::schedule::{Turn, Why, after_success, again_at, in_turn, renew_at};
 use crate::challenges::{ChallengeAnswer, ChallengeToken};
 
 /// An authority that does not say when to renew is not asked about it again for so long.
@@ -72,6 +73,9 @@ pub struct CertificatesOptions {
     pub dns: Arc<dyn Resolve>,
     /// What time it is.
     pub clock: Clock,
+    /// Which one this is of several hosts that keep the same certificate, each on its own. Default:
+    /// the only one.
+    pub turn: Turn,
 }
 
 impl fmt::Debug for CertificatesOptions {
@@ -95,6 +99,7 @@ impl CertificatesOptions {
             port: 80,
             dns: Arc::new(SystemDns),
             clock: Clock::system(),
+            turn: Turn::default(),
         }
     }
 }
@@ -129,7 +134,13 @@ pub struct CertificateStatus {
     pub name: CertificateName,
     /// What it is for.
     pub names: Vec<DnsName>,
-    /// Until when the one that is there is valid, if there is one.
+    /// Who signed the one that is there, if there is one.
+    pub issuer: Option<String>,
+    /// The number that its issuer gave it.
+    pub serial: Option<String>,
+    /// From when on it is valid.
+    pub not_before: Option<Timestamp>,
+    /// Until when.
     pub not_after: Option<Timestamp>,
     /// When it is to be renewed.
     pub renew_at: Option<Timestamp>,
@@ -181,6 +192,14 @@ impl CertificateStatus {
     }
 }
 
+/// What one host has of a certificate, for another.
+#[derive(Serialize, Deserialize)]
+struct Carried {
+    account: Vec<u8>,
+    pem: Option<String>,
+    record: Option<Record>,
+}
+
 /// The certificates of a deployment, and the account that they are ordered by.
 #[derive(Debug)]
 pub struct Certificates {
@@ -207,6 +226,24 @@ impl Certificates {
     /// Why it is not there, or not everywhere; [`AcmeError::Waits`] when it was not tried. What
     /// served before serves on.
     pub async fn keep<E: Edges + ?Sized>(&self, wanted: &Wanted, edges: &E) -> Result<Kept, AcmeError> {
+        self.keep_as(wanted, edges, false).await
+    }
+
+    /// The same for a person who has just mended something: a wait after what no authority has counted
+    /// (it could not be reached, the name did not lead here) is not waited for.
+    ///
+    /// # Errors
+    /// As [`keep`](Self::keep).
+    pub async fn keep_now<E: Edges + ?Sized>(&self, wanted: &Wanted, edges: &E) -> Result<Kept, AcmeError> {
+        self.keep_as(wanted, edges, true).await
+    }
+
+    async fn keep_as<E: Edges + ?Sized>(
+        &self,
+        wanted: &Wanted,
+        edges: &E,
+        hurry: bool,
+    ) -> Result<Kept, AcmeError> {
         // One at a time: two would order twice.
         let mut account = self.account.lock().await;
         let now = self.options.clock.now();
@@ -219,7 +256,7 @@ impl Certificates {
                 self.save(wanted, &record)?;
             }
             self.ask_wish(&mut account, wanted, &mut record, certificate, now).await?;
-            let renew_at = due(&record, certificate);
+            let renew_at = self.due(&record, certificate);
             // A host that is away for long does not keep the others from a new one.
             if now < renew_at {
                 placed?;
@@ -228,6 +265,7 @@ impl Certificates {
         }
         if let Some(Tried { again_at: until, said, .. }) = &record.tried
             && now < *until
+            && !(hurry && said.as_deref().is_some_and(was_not_counted))
         {
             let last = said.clone().unwrap_or_else(|| "it was issued".to_owned());
             return Err(AcmeError::Waits { certificate: wanted.name.clone(), until: *until, last });
@@ -311,7 +349,7 @@ impl Certificates {
         let Ok((record, there)) = self.load(wanted, now) else { return now + LOOK.1 };
         let again = record.tried.as_ref().map_or(now, |tried| tried.again_at);
         match there {
-            Some(certificate) if record.placed => due(&record, &certificate).max(again),
+            Some(certificate) if record.placed => self.due(&record, &certificate).max(again),
             // It waits for an edge.
             Some(_) => now + SignedDuration::from_mins(1),
             None => again,
@@ -338,8 +376,11 @@ impl Certificates {
             let tried = record.tried.as_ref();
             let failed = tried.filter(|tried| tried.said.is_some());
             all.push(CertificateStatus {
+                issuer: there.as_ref().map(|there| there.issuer().to_owned()),
+                serial: there.as_ref().map(|there| there.serial().to_owned()),
+                not_before: there.as_ref().map(Certificate::not_before),
                 not_after: there.as_ref().map(Certificate::not_after),
-                renew_at: there.as_ref().map(|there| due(&record, there)),
+                renew_at: there.as_ref().map(|there| self.due(&record, there)),
                 placed: record.placed,
                 failed: record.failed,
                 tried_at: tried.map(|tried| tried.at),
@@ -351,6 +392,63 @@ impl Certificates {
         }
         all.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(all)
+    }
+
+    /// What another host needs that keeps the same certificate: the account's key (made, if there is
+    /// none), the certificate with its key, and what is known of it.
+    ///
+    /// # Errors
+    /// [`AcmeError::State`].
+    pub fn carry(&self, name: &CertificateName) -> Result<Secret<Vec<u8>>, AcmeError> {
+        Account::thumbprint(&self.options.folder)?;
+        let text = |file: &str| -> Result<Option<String>, AcmeError> {
+            let bytes = self.folder.read(file)?;
+            Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        let carried = Carried {
+            account: self.folder.read(KEY_FILE)?.unwrap_or_default(),
+            pem: text(&pem_file(name))?,
+            record: Record::load(&self.folder, &json_file(name))?,
+        };
+        let bytes = serde_json::to_vec(&carried).map_err(|error| AcmeError::State {
+            what: "read",
+            file: self.folder.shown(&json_file(name)),
+            source: error.into(),
+        })?;
+        Ok(Secret::new(bytes))
+    }
+
+    /// Takes over what another host [carries](Self::carry): its account, and its certificate if that
+    /// is good and newer than the one that is here. The next [`keep`](Self::keep) or
+    /// [`install`](Self::install) puts it into use.
+    ///
+    /// # Errors
+    /// [`AcmeError::State`], also for what is no such thing.
+    pub async fn take(&self, wanted: &Wanted, carried: &Secret<Vec<u8>>) -> Result<(), AcmeError> {
+        let mut account = self.account.lock().await;
+        let carried: Carried =
+            serde_json::from_slice(carried.expose()).map_err(|error| AcmeError::State {
+                what: "take over",
+                file: self.folder.shown(&json_file(&wanted.name)),
+                source: std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    format!("at {}", error.column()),
+                ),
+            })?;
+        if self.folder.read(KEY_FILE)?.is_none_or(|key| key != carried.account) {
+            self.folder.write(KEY_FILE, &carried.account)?;
+            *account = None;
+        }
+        let now = self.options.clock.now();
+        let (Some(pem), Some(mut record)) = (carried.pem, carried.record) else { return Ok(()) };
+        let Ok(theirs) = super::certificate::check(&pem, &wanted.names, now) else { return Ok(()) };
+        let (_, ours) = self.load(wanted, now)?;
+        if ours.is_some_and(|ours| ours.not_before() >= theirs.not_before()) {
+            return Ok(());
+        }
+        record.placed = false;
+        self.folder.write(&pem_file(&wanted.name), pem.as_bytes())?;
+        self.save(wanted, &record)
     }
 
     /// Forgets a certificate that nobody wants any more. Edges keep it until their folder is
@@ -436,6 +534,11 @@ impl Certificates {
         self.save(wanted, record)
     }
 
+    fn due(&self, record: &Record, certificate: &Certificate) -> Timestamp {
+        let (from, to) = (certificate.not_before(), certificate.not_after());
+        in_turn(renew_at(from, to, record.window, record.point), from, to, self.options.turn)
+    }
+
     async fn account<'a>(&self, held: &'a mut Option<Account>) -> Result<&'a Account, AcmeError> {
         let opened = match held.take() {
             Some(account) => account,
@@ -499,17 +602,20 @@ impl Certificates {
         all
     }
 
+    /// A challenge that no authority gave: edges that know the account answer it without being told,
+    /// others have to be.
     fn answer_nobody_knows(&self) -> Result<ChallengeAnswer, AcmeError> {
         use std::fmt::Write as _;
-        let mut bytes = [0; 32];
+        let mut bytes = [0; 16];
         self.random(&mut bytes)?;
-        let mut text = String::from("look-");
-        for (at, byte) in bytes.iter().enumerate() {
-            let point = if at == 16 { "." } else { "" };
+        let mut token = String::from("look-");
+        for byte in bytes {
             // Into memory: nothing can fail.
-            let _ = write!(text, "{point}{byte:02x}");
+            let _ = write!(token, "{byte:02x}");
         }
-        ChallengeAnswer::new(&text).map_err(|error| self.no_chance(std::io::Error::other(error)))
+        let token =
+            ChallengeToken::new(&token).map_err(|error| self.no_chance(std::io::Error::other(error)))?;
+        Ok(Account::thumbprint(&self.options.folder)?.answer(token))
     }
 
     /// A point of 1000.
@@ -534,8 +640,17 @@ async fn take_back<E: Edges + ?Sized>(edges: &E, answers: &[ChallengeAnswer]) {
     edges.take_back(&tokens).await;
 }
 
-fn due(record: &Record, certificate: &Certificate) -> Timestamp {
-    renew_at(certificate.not_before(), certificate.not_after(), record.window, record.point)
+/// Did the last try end before an authority had anything to count? By the code that stands before what
+/// was said.
+fn was_not_counted(said: &str) -> bool {
+    let here = [
+        rules::CERTIFICATE_NO_ADDRESS,
+        rules::CERTIFICATE_POINTS_ELSEWHERE,
+        rules::AUTHORITY_UNREACHABLE,
+        rules::CERTIFICATE_STATE,
+        rules::CERTIFICATE_NOT_PLACED,
+    ];
+    here.iter().any(|code| said.starts_with(&format!("[{code}]")))
 }
 
 fn why(error: &AcmeError) -> Why {

@@ -29,3 +29,4 @@ pub use keep::{CertificateStatus, Certificates, CertificatesOptions, Clock, Kept
 pub use name::{CertificateName, DnsName};
 pub use order::Order;
 pub use reach::{Resolve, SystemDns, points_here};
+pub use schedule::Turn;

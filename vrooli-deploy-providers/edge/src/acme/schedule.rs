@@ -55,6 +55,41 @@ pub(super) fn renew_at(
     (start + within).min(part(90))
 }
 
+/// Between two hosts of one name that each renew on their own: an authority allows few certificates
+/// for the same names in a week.
+const BETWEEN_HOSTS: SignedDuration = SignedDuration::from_hours(48);
+
+/// The same for one of several hosts that share a certificate: one after the other from `first` on,
+/// two days apart where there is so much time, so that one account does not order the same many
+/// times at once. The last one is still before nine tenths of its life.
+pub(super) fn in_turn(
+    first: Timestamp,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    turn: Turn,
+) -> Timestamp {
+    let last = not_before + not_after.duration_since(not_before) / 100 * 90;
+    let span = last.duration_since(first).max(SignedDuration::ZERO);
+    let hosts = i32::try_from(turn.of.max(1)).unwrap_or(i32::MAX);
+    let step = (span / hosts).min(BETWEEN_HOSTS);
+    first + step * i32::try_from(turn.at.min(turn.of)).unwrap_or(i32::MAX)
+}
+
+/// Which of several hosts this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// From 0.
+    pub at: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { at: 0, of: 1 }
+    }
+}
+
 /// From when on a certificate that was just issued may be ordered again. If it is lost at once, or
 /// the machine's clock is so far ahead that it seems old at once, orders must not go round.
 pub(super) fn after_success(now: Timestamp, not_before: Timestamp, not_after: Timestamp) -> Timestamp {
@@ -121,6 +156,23 @@ mod tests {
         assert!(asked.is_none_or(|window| window.ask_again_at == from + ASK_AGAIN.1));
         let hasty = Window::new(from, to, Duration::ZERO, from).unwrap();
         assert_eq!(hasty.ask_again_at, from + ASK_AGAIN.0);
+    }
+
+    #[test]
+    fn hosts_of_one_name_renew_one_after_the_other_and_all_in_time() {
+        let (from, to) = (at("2026-01-01T00:00:00Z"), at("2026-04-01T00:00:00Z"));
+        let first = renew_at(from, to, None, 500);
+        let when = |at, of| in_turn(first, from, to, Turn { at, of });
+        assert_eq!(when(0, 1), first);
+        assert_eq!(when(0, 3), first);
+        assert_eq!(when(2, 3), first + BETWEEN_HOSTS * 2);
+        let many = when(99, 100);
+        assert!(when(98, 100) < many && many <= from + (to.duration_since(from)) / 100 * 90);
+        // Seconds work as well as months, and a first time that is too late moves nobody.
+        let short = from + SignedDuration::from_secs(100);
+        let second = in_turn(renew_at(from, short, None, 0), from, short, Turn { at: 1, of: 2 });
+        assert_eq!(second.duration_since(from).as_secs(), 75);
+        assert_eq!(in_turn(to, from, to, Turn { at: 1, of: 2 }), to);
     }
 
     #[test]

@@ -67,10 +67,10 @@ fn give(given: Vec<ChallengeAnswer>) {
     let mut answers = Answers::default();
     if answers.place(given.clone(), 1, 0) {
         for answer in &given {
-            let found = answers.find(&answer.token().path(), || 0).expect("it is there");
+            let found = answers.find(None, &answer.token().path(), || 0).expect("it is there");
             assert_eq!(found.token(), answer.token());
         }
-        assert!(answers.find("/", || 0).is_none());
+        assert!(answers.find(None, "/", || 0).is_none());
         let tokens: Vec<_> = given.iter().map(|answer| answer.token().clone()).collect();
         answers.remove(&tokens, 0);
         assert_eq!(answers, Answers::default());

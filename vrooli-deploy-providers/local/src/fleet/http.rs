@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// How much of a body is read; the rest of a longer one is not looked at.
@@ -28,6 +29,8 @@ pub(super) struct Ask<'a> {
     pub(super) host: &'a str,
     pub(super) json: Option<&'a serde_json::Value>,
     pub(super) timeout: Duration,
+    /// Our own edge is asked by TLS.
+    pub(super) secure: bool,
 }
 
 /// Asks once. The error is a phrase for people.
@@ -40,6 +43,18 @@ pub(super) async fn ask(ask: &Ask<'_>) -> Result<Answer, String> {
 
 async fn exchange(ask: &Ask<'_>) -> Result<Answer, String> {
     let stream = connect(ask.port).await?;
+    #[cfg(feature = "tls")]
+    if ask.secure {
+        let shaken = vrooli_deploy_edge::connect_to_own(stream, ask.host).await;
+        return talk(ask, shaken.map_err(|e| format!("the edge does not speak TLS: {e}"))?).await;
+    }
+    talk(ask, stream).await
+}
+
+async fn talk<S>(ask: &Ask<'_>, stream: S) -> Result<Answer, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let driver = tokio::spawn(connection);

@@ -23,7 +23,10 @@ use vrooli_deploy_core::release::Release;
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
-use crate::process::{Supervision, SupervisorClient, admit, last_routing, observe, public, refuse_older};
+use crate::process::{
+    Supervision, SupervisorClient, admit, certificates, edge_folder, last_routing, observe, public,
+    refuse_older, secure_front,
+};
 use crate::{failure, files, migrate};
 
 /// Carries releases on this machine.
@@ -89,7 +92,7 @@ impl LocalFleet {
     }
 
     async fn edge_serves(&self) -> bool {
-        let folder = self.machine.layout.run();
+        let Ok(folder) = edge_folder(&self.machine.layout) else { return false };
         matches!(vrooli_deploy_edge::EdgeReader::connect(&folder).await, Ok(Some(_)))
     }
 
@@ -106,6 +109,13 @@ impl LocalFleet {
 
     fn public_port(&self, stack: &StackId) -> Result<Option<u16>> {
         Ok(public(&self.machine.layout, stack)?.map(|public| public.address.port()))
+    }
+
+    /// Where it is reached by TLS, if it is.
+    fn secure_port(&self, stack: &StackId) -> Result<Option<u16>> {
+        let layout = &self.machine.layout;
+        let served = certificates::seen(layout, stack)?.is_some_and(|seen| seen.serves);
+        Ok(if served { secure_front(layout)?.map(|address| address.port()) } else { None })
     }
 
     /// Brings back the servers of what is served. One that cannot be is no reason not to

@@ -149,7 +149,8 @@ async fn look(
             Err(why) => Verdict::Unhealthy(why),
         });
     };
-    match ask(&Ask { port, method: "GET", path, host: "localhost", json: None, timeout }).await {
+    match ask(&Ask { port, method: "GET", path, host: "localhost", json: None, timeout, secure: false }).await
+    {
         Ok(answer) => {
             Look { verdict: judge(path, &answer), status: Some(answer.status), body: Some(answer.body) }
         }

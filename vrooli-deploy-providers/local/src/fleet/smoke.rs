@@ -27,6 +27,8 @@ impl LocalFleet {
         through_edge: bool,
     ) -> Result<SmokeReport> {
         let mut report = SmokeReport::default();
+        // Who is reached by TLS is asked by it: without, the edge would only say to come by TLS.
+        let secure = if through_edge { self.secure_port(&cx.stack)? } else { None };
         for test in &release.bundle.smoke {
             let name = format!("{} {} on `{}`", test.method, test.path, test.service);
             let ports: Vec<Option<u16>> = if through_edge {
@@ -34,7 +36,7 @@ impl LocalFleet {
                 if serving(release, &test.path).is_none_or(|name| *name != test.service) {
                     continue;
                 }
-                vec![self.public_port(&cx.stack)?]
+                vec![secure.map_or_else(|| self.public_port(&cx.stack), |port| Ok(Some(port)))?]
             } else {
                 self.asked_ports(cx, release, test).await?
             };
@@ -46,7 +48,7 @@ impl LocalFleet {
             for port in ports {
                 why = match port {
                     None => Some("there is no port to ask".to_owned()),
-                    Some(port) => passes(test, host, port, patience).await.err(),
+                    Some(port) => passes(test, host, (port, secure.is_some()), patience).await.err(),
                 };
                 if why.is_some() {
                     break;
@@ -90,11 +92,12 @@ impl LocalFleet {
 async fn passes(
     test: &SmokeTest,
     host: &str,
-    port: u16,
+    (port, secure): (u16, bool),
     patience: Duration,
 ) -> std::result::Result<(), String> {
     let asked = Ask {
         port,
+        secure,
         method: &test.method,
         path: &test.path,
         host,

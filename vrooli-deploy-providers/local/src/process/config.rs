@@ -48,6 +48,11 @@ pub struct SupervisorConfig {
     /// Does somebody here go on with a watch that its command left? On a server there is no state to
     /// go on from: traffic goes back when its time is over. Default true.
     pub watches: bool,
+    /// Does the system keep it, on a server? Then its edge has a folder of its own, with certificates.
+    /// Default false.
+    pub resident: bool,
+    /// The account that the edge runs as, where we are root. Default: our own.
+    pub edge_account: Option<String>,
     /// How long an instance may take to be launched before it has failed. Default 20 s.
     pub launch: Duration,
 }
@@ -63,6 +68,8 @@ impl Default for SupervisorConfig {
             idle: Duration::from_secs(5),
             tick: Duration::from_millis(500),
             watches: true,
+            resident: false,
+            edge_account: None,
             launch: Duration::from_secs(20),
         }
     }

@@ -11,6 +11,8 @@
 //! then everything ends with it, however it ends.
 
 mod adopt;
+#[cfg_attr(not(feature = "tls"), path = "no_certificates.rs")]
+pub(crate) mod certificates;
 mod client;
 mod config;
 mod fence;
@@ -56,7 +58,7 @@ pub use table::MARKER;
 pub(crate) use fence::{admit, refuse_older};
 pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;
-pub(crate) use ports::{public, share_front};
+pub(crate) use ports::{public, secure_front, share_front};
 pub(crate) use shim::run as run_shim;
 pub(crate) use supervise::{edge_folder, run as run_supervisor, run_edge};
 pub(crate) use table::memory;

@@ -62,6 +62,16 @@ impl Layout {
     pub fn edge_record(&self) -> PathBuf {
         self.root().join("edge.json")
     }
+    /// What belongs to an edge with an account of its own: state, sockets, certificates.
+    #[must_use]
+    pub fn edge_home(&self) -> PathBuf {
+        self.root().join("edge")
+    }
+    /// How a stack is served by TLS, and the certificate that it has.
+    #[must_use]
+    pub fn tls(&self, stack: &StackId) -> PathBuf {
+        self.stack(stack).join("tls")
+    }
     /// The record of a staged release: a `Release` as JSON.
     #[must_use]
     pub fn release_record(&self, stack: &StackId, number: ReleaseNumber) -> PathBuf {

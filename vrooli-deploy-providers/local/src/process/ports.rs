@@ -181,25 +181,36 @@ pub(crate) fn public(layout: &Layout, stack: &StackId) -> Result<Option<Public>>
     Ok(shared_front(layout)?.map(|address| Public { address, shared: true }))
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 struct FrontRecord {
     listen: SocketAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secure: Option<SocketAddr>,
 }
 
 /// Where all apps of the workspace are reached together, if that was said.
 pub(crate) fn shared_front(layout: &Layout) -> Result<Option<SocketAddr>> {
-    let path = layout.front_record();
-    let record: Option<FrontRecord> = read_json(&path).map_err(at("read", &path))?;
-    Ok(record.map(|record| record.listen))
+    Ok(front(layout)?.map(|record| record.listen))
 }
 
-/// Says where all apps of the workspace are reached together.
-pub(crate) fn share_front(layout: &Layout, listen: SocketAddr) -> Result<()> {
-    if shared_front(layout)? == Some(listen) {
+/// Where those are reached by TLS that have a certificate, if that was said.
+pub(crate) fn secure_front(layout: &Layout) -> Result<Option<SocketAddr>> {
+    Ok(front(layout)?.and_then(|record| record.secure))
+}
+
+fn front(layout: &Layout) -> Result<Option<FrontRecord>> {
+    let path = layout.front_record();
+    read_json(&path).map_err(at("read", &path))
+}
+
+/// Says where all apps of the workspace are reached together, and where by TLS.
+pub(crate) fn share_front(layout: &Layout, listen: SocketAddr, secure: Option<SocketAddr>) -> Result<()> {
+    let record = FrontRecord { listen, secure };
+    if front(layout)?.as_ref() == Some(&record) {
         return Ok(());
     }
     let path = layout.front_record();
-    write_json(&path, &FrontRecord { listen }, Durability::Synced).map_err(at("write", &path))
+    write_json(&path, &record, Durability::Synced).map_err(at("write", &path))
 }
 
 fn choose(seed: &str, taken: &BTreeSet<u16>) -> Result<u16> {

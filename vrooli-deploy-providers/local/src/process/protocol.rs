@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
-use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Routing, UnitObserved};
+use vrooli_deploy_core::provider::{
+    CertificateSeen, DrainReport, ErrorKind, ProviderError, Routing, UnitObserved,
+};
 
 /// The version of the protocol. Raised when an older side would misunderstand.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -75,6 +77,12 @@ pub(crate) enum Request {
     Metrics {
         stack: StackId,
     },
+    /// Serve by TLS as the files of the stack say; and order a certificate if one is due.
+    Certificate {
+        stack: StackId,
+        fence: u64,
+        order: bool,
+    },
     /// Everything of one release.
     Remove {
         stack: StackId,
@@ -114,6 +122,7 @@ impl Request {
             | Self::KeepWatch { .. }
             | Self::OpenPort { .. }
             | Self::ClosePort { .. }
+            | Self::Certificate { .. }
             | Self::Remove { .. }
             | Self::Forget { .. }
             | Self::Keep { .. }
@@ -136,6 +145,7 @@ pub(crate) enum Answer {
     Drained(DrainReport),
     Urls(Vec<String>),
     Metrics(serde_json::Value),
+    Certificate(Option<CertificateSeen>),
     /// The key of the secret store, of so many bytes, which follow the line; 0: there is none.
     Key(usize),
     Failed(Failure),
@@ -170,6 +180,8 @@ pub(crate) struct Failure {
     message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     help: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 impl From<&ProviderError> for Failure {
@@ -178,13 +190,17 @@ impl From<&ProviderError> for Failure {
             kind: error.kind(),
             message: error.message().to_owned(),
             help: error.help().map(str::to_owned),
+            code: error.code().map(str::to_owned),
         }
     }
 }
 
 impl From<Failure> for ProviderError {
     fn from(failure: Failure) -> Self {
-        let error = Self::new(failure.kind, failure.message);
+        let mut error = Self::new(failure.kind, failure.message);
+        if let Some(code) = failure.code {
+            error = error.with_code(code);
+        }
         match failure.help {
             Some(help) => error.with_help(help),
             None => error,

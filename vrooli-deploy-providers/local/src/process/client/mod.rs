@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vrooli_deploy_core::names::{ReleaseNumber, StackId, UnitId};
-use vrooli_deploy_core::provider::{DrainReport, OpCtx, Result, Routing, UnitObserved};
+use vrooli_deploy_core::provider::{CertificateSeen, DrainReport, OpCtx, Result, Routing, UnitObserved};
 
 use super::config::Program;
 use super::files::{Durability, create_dir, write_shared};
@@ -185,6 +185,18 @@ impl SupervisorClient {
     pub async fn metrics(&self, cx: &OpCtx) -> Result<serde_json::Value> {
         match self.call(cx, Request::Metrics { stack: cx.stack.clone() }).await? {
             Answer::Metrics(metrics) => Ok(metrics),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the stack served by TLS as its files say; with `order` a certificate is ordered if one is due.
+    ///
+    /// # Errors
+    /// `Fenced` when somebody else holds the lease; why there is no certificate.
+    pub(crate) async fn certificate(&self, cx: &OpCtx, order: bool) -> Result<Option<CertificateSeen>> {
+        let request = Request::Certificate { stack: cx.stack.clone(), fence: cx.fence, order };
+        match self.call(cx, request).await? {
+            Answer::Certificate(seen) => Ok(seen),
             other => Err(unexpected(&other)),
         }
     }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +17,12 @@ use vrooli_deploy_core::provider::{DrainReport, ErrorKind, ProviderError, Result
 use vrooli_deploy_edge as edge;
 use vrooli_deploy_edge::EdgeLink;
 
+use super::super::files::create_dir;
 use super::super::ports::{self, Public};
 use super::super::{socket, sockets};
 use super::Supervisor;
 use super::route::site;
+use crate::account::Account;
 use crate::failure::at;
 use crate::layout::Layout;
 
@@ -44,6 +48,10 @@ struct State {
     listeners: BTreeMap<edge::ListenerId, TcpListener>,
     /// Who is served on the socket that all share.
     sharing: BTreeSet<edge::SiteId>,
+    /// Who is served by TLS on the other socket that all share.
+    secured: BTreeSet<edge::SiteId>,
+    /// Whose challenges are answered, by host name.
+    accounts: BTreeMap<String, edge::AccountThumbprint>,
     sites: BTreeMap<edge::SiteId, Told>,
 }
 
@@ -105,10 +113,17 @@ impl Front {
         supervisor: &Supervisor,
         state: &mut State,
     ) -> std::result::Result<bool, edge::EdgeError> {
-        let Ok(folder) = edge_folder(supervisor.layout()) else {
+        let Ok(place) = EdgePlace::of(supervisor, supervisor.layout()) else {
             return Ok(false);
         };
-        let Some(mut link) = EdgeLink::reattach(&folder).await? else {
+        // Before it had an account of its own it was beside us.
+        let mut found = EdgeLink::reattach(&place.sockets).await?;
+        if found.is_none()
+            && let Ok(beside) = socket::folder(supervisor.layout())
+        {
+            found = EdgeLink::reattach(&beside).await?;
+        }
+        let Some(mut link) = found else {
             return Ok(false);
         };
         state.listeners =
@@ -163,11 +178,64 @@ impl Front {
     /// Gives up the place where an app is reached.
     pub(super) async fn close(&self, stack: &StackId) -> Result<()> {
         let site = site(stack)?;
+        self.close_secure(stack).await?;
         let mut state = self.state.lock().await;
         if state.sharing.remove(&site) && state.sharing.is_empty() {
             self.remove_listener(&mut state, &listener(stack, true)?).await?;
         }
         self.remove_listener(&mut state, &edge::ListenerId::from(site)).await
+    }
+
+    /// Listens where apps are reached by TLS, for one more of them.
+    pub(super) async fn open_secure(
+        &self,
+        supervisor: &Supervisor,
+        stack: &StackId,
+        address: SocketAddr,
+    ) -> Result<()> {
+        let (id, site) = (secure_listener()?, site(stack)?);
+        let mut state = self.state.lock().await;
+        if state.listeners.contains_key(&id) {
+            state.secured.insert(site);
+            return Ok(());
+        }
+        state.listeners.insert(id.clone(), bind(address)?);
+        let opened = match self.link(supervisor, &mut state).await {
+            Ok((link, true)) => lend(&link, &id, state.listeners.get(&id)).await,
+            Ok((_, false)) => Ok(()),
+            Err(e) => Err(e),
+        };
+        match opened {
+            Ok(()) => state.secured.insert(site),
+            Err(_) => state.listeners.remove(&id).is_some(),
+        };
+        opened
+    }
+
+    /// One less of them.
+    pub(super) async fn close_secure(&self, stack: &StackId) -> Result<()> {
+        let mut state = self.state.lock().await;
+        if state.secured.remove(&site(stack)?) && state.secured.is_empty() {
+            self.remove_listener(&mut state, &secure_listener()?).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the edge answer the challenges of these accounts, by host name; also the next edge.
+    #[cfg(feature = "tls")]
+    pub(super) async fn answer_for(&self, accounts: BTreeMap<String, edge::AccountThumbprint>) -> Result<()> {
+        let mut state = self.state.lock().await;
+        if let Some(link) = &state.link {
+            link.answer_for(accounts.clone()).await.map_err(|e| failed(&e))?;
+        }
+        state.accounts = accounts;
+        Ok(())
+    }
+
+    /// The edge that runs.
+    #[cfg(feature = "tls")]
+    pub(super) async fn running(&self) -> Option<Arc<EdgeLink>> {
+        self.state.lock().await.link.clone()
     }
 
     async fn remove_listener(&self, state: &mut State, id: &edge::ListenerId) -> Result<()> {
@@ -272,6 +340,9 @@ impl Front {
                 && let Ok(id) = listener(&stack.id, public.shared)
             {
                 wanted.push(id);
+                if supervisor.certificates.secured(&stack.id).is_some() {
+                    wanted.extend(secure_listener());
+                }
             }
         }
         let mut state = self.state.lock().await;
@@ -304,6 +375,11 @@ impl Front {
                 Err(e @ edge::EdgeError::Refused(_)) => supervisor.note(&chain(&e)),
                 Err(e) => return Err(failed(&e)),
             }
+        }
+        if !state.accounts.is_empty()
+            && let Err(e) = link.answer_for(state.accounts.clone()).await
+        {
+            supervisor.note(&chain(&e));
         }
         supervisor.note("started the edge");
         let link = Arc::new(link);
@@ -370,6 +446,11 @@ pub(super) fn listener(stack: &StackId, shared: bool) -> Result<edge::ListenerId
     Ok(edge::ListenerId::from(site(stack)?))
 }
 
+/// What the socket is called that apps are served on by TLS.
+pub(super) fn secure_listener() -> Result<edge::ListenerId> {
+    edge::ListenerId::new("front-tls").map_err(|e| ProviderError::new(ErrorKind::Unexpected, e.to_string()))
+}
+
 async fn lend(link: &EdgeLink, id: &edge::ListenerId, socket: Option<&TcpListener>) -> Result<()> {
     let Some(socket) = socket else { return Ok(()) };
     link.add_listener(id.clone(), copy(id, socket)?).await.map_err(|e| failed(&e))
@@ -381,9 +462,74 @@ fn copy(id: &edge::ListenerId, socket: &TcpListener) -> Result<OwnedFd> {
     })
 }
 
-/// The edge's sockets lie beside ours.
+/// Where the edge's sockets are: beside ours, or in a folder of its own.
 pub(crate) fn edge_folder(layout: &Layout) -> Result<PathBuf> {
+    let home = layout.edge_home();
+    if home.is_dir() {
+        return Ok(home);
+    }
     socket::folder(layout).map_err(at("read", &layout.socket_record()))
+}
+
+/// Where what belongs to the edge lies, and whose that is.
+struct EdgePlace {
+    record: PathBuf,
+    sockets: PathBuf,
+    certificates: Option<PathBuf>,
+    account: Option<Account>,
+}
+
+impl EdgePlace {
+    /// On a server the edge has a folder of its own, which is made, and an account, if there is one
+    /// and we are root: then nobody who gets hold of the edge is root.
+    fn of(supervisor: &Supervisor, layout: &Layout) -> Result<Self> {
+        let config = &supervisor.config;
+        if !config.resident {
+            let sockets = socket::folder(layout).map_err(at("read", &layout.socket_record()))?;
+            return Ok(Self { record: layout.edge_record(), sockets, certificates: None, account: None });
+        }
+        let account = config.edge_account.as_deref().filter(|_| crate::account::is_root());
+        let account = account.and_then(crate::account::look_up);
+        let home = layout.edge_home();
+        let certificates = home.join("certificates");
+        let record = home.join("edge.json");
+        for folder in [&home, &certificates] {
+            create_dir(folder).map_err(at("make", folder))?;
+        }
+        if let Some(account) = &account {
+            // What was written before it had an account, too: its state, and certificates.
+            let before = layout.edge_record();
+            if !record.exists() && before.exists() {
+                std::fs::copy(&before, &record).map_err(at("write", &record))?;
+            }
+            give(&home, account)?;
+            give(&certificates, account)?;
+        }
+        Ok(Self { record, sockets: home, certificates: Some(certificates), account })
+    }
+}
+
+/// Makes a folder, and the files that lie in it, an account's own.
+fn give(folder: &Path, account: &Account) -> Result<()> {
+    let own = |path: &Path| {
+        std::os::unix::fs::lchown(path, Some(account.uid), Some(account.gid)).map_err(at("give away", path))
+    };
+    own(folder)?;
+    for entry in std::fs::read_dir(folder).map_err(at("read", folder))? {
+        let entry = entry.map_err(at("read", folder))?;
+        // Something of an edge that runs may go in this moment.
+        match entry.metadata() {
+            Ok(seen) if seen.uid() != account.uid => own(&entry.path())?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where certificates lie that the edge serves with.
+#[cfg(feature = "tls")]
+pub(super) fn certificates(layout: &Layout) -> PathBuf {
+    layout.edge_home().join("certificates")
 }
 
 /// An edge on threads of this program.
@@ -400,12 +546,17 @@ async fn in_process(
     Ok(link)
 }
 
-/// How the edge is run: where its state is, and where its sockets.
+/// How the edge is run: where its state is, where its sockets, where certificates, and as whom. It
+/// needs no capability to listen on a port below 1024: it is handed sockets that listen.
 fn command(supervisor: &Supervisor) -> Result<Command> {
-    let named = supervisor.named()?;
-    let arguments = [named.edge_record().into_os_string(), edge_folder(&named)?.into_os_string()];
+    let place = EdgePlace::of(supervisor, &supervisor.named()?)?;
+    let mut arguments = vec![place.record.into_os_string(), place.sockets.into_os_string()];
+    arguments.extend(place.certificates.map(PathBuf::into_os_string));
     let mut command = supervisor.program.command(crate::child::EDGE, arguments);
     command.current_dir("/").stdout(Stdio::null());
+    if let Some(account) = place.account {
+        command.uid(account.uid).gid(account.gid);
+    }
     Ok(command)
 }
 
@@ -457,8 +608,10 @@ fn chain(error: &edge::EdgeError) -> String {
 }
 
 /// Runs the edge.
-pub(crate) fn run_edge(state_file: PathBuf, socket_folder: PathBuf) -> u8 {
-    match edge::run(edge::EdgeOptions::new(state_file, socket_folder)) {
+pub(crate) fn run_edge(state_file: PathBuf, socket_folder: PathBuf, certificates: Option<PathBuf>) -> u8 {
+    let mut options = edge::EdgeOptions::new(state_file, socket_folder);
+    options.certificates = certificates;
+    match edge::run(options) {
         Ok(()) => 0,
         Err(e) => {
             super::write_note("edge", &chain(&e));

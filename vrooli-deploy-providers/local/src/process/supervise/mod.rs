@@ -1,5 +1,7 @@
 //! The supervisor: one a workspace, made single by a lock.
 
+#[cfg_attr(not(feature = "tls"), path = "no_certificates.rs")]
+mod certificates;
 mod direct;
 mod front;
 mod instance;
@@ -48,6 +50,7 @@ use crate::failure::{self, at};
 use crate::kinds::vessel;
 use crate::layout::Layout;
 
+use certificates::Keeper;
 use front::Front;
 pub(crate) use front::{edge_folder, run_edge};
 use stack::Stack;
@@ -153,6 +156,7 @@ pub(crate) struct Supervisor {
     /// The key of the secret store, where it lies in no file.
     key: Mutex<Option<StoreKey>>,
     front: Front,
+    certificates: Keeper,
     stacks: Mutex<BTreeMap<StackId, Arc<Stack>>>,
     allocating: Mutex<()>,
     clients: AtomicUsize,
@@ -330,6 +334,7 @@ impl Supervisor {
             open_secrets: options.open_secrets,
             key: Mutex::default(),
             front: Front::default(),
+            certificates: Keeper::default(),
             stacks: Mutex::default(),
             allocating: Mutex::default(),
             clients: AtomicUsize::new(0),
@@ -357,8 +362,10 @@ impl Supervisor {
         say(&Birth::Ready);
         let server = tokio::spawn(server::serve(Arc::clone(self), sockets));
         let watch = tokio::spawn(front::watch(Arc::clone(self)));
+        let renewal = tokio::spawn(certificates::renew(Arc::clone(self)));
         let end = self.until_end().await;
         watch.abort();
+        renewal.abort();
         match end {
             End::StepDown => self.front.detach().await,
             End::Idle => self.front.end(self, EDGE_GRACE).await,
@@ -395,6 +402,7 @@ impl Supervisor {
                 return;
             }
         };
+        self.certificates.recover(self, &stacks).await;
         for id in stacks {
             sweep_drafts(&self.layout().stack(&id));
             let stack = match self.stack(&id) {

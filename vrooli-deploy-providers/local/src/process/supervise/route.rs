@@ -37,6 +37,12 @@ pub(super) fn table(
     if shared {
         table.listeners = BTreeSet::from([super::front::listener(&stack.id, true)?]);
     }
+    let secured = supervisor.certificates.secured(&stack.id).filter(|_| shared);
+    if let Some(secured) = &secured {
+        table.listeners.insert(super::front::secure_listener()?);
+        table.https = secured.https;
+    }
+    let mut front = None;
     let mut domain = None;
     let mut rules: BTreeMap<(Option<String>, String), edge::ServiceName> = BTreeMap::new();
     let nobody = BTreeSet::new();
@@ -50,6 +56,9 @@ pub(super) fn table(
             Err(_) => continue,
         };
         let ports = ports::read(supervisor.layout(), &stack.id, number)?;
+        if shared && weight > 0 && front.is_none() {
+            front = Some(release.bundle.front.clone());
+        }
         if shared && domain.is_none() {
             domain.clone_from(&release.bundle.domain);
         }
@@ -110,6 +119,10 @@ pub(super) fn table(
         // Nothing is known of the app's routes: everything is answered with "unavailable".
         let nobody = edge::ServiceName::new("app").map_err(|e| name(&e))?;
         table.rules.push(edge::Rule { host: domain, path: "/".to_owned(), service: nobody });
+    }
+    if let Some(front) = front {
+        table.max_body_bytes = front.max_body_bytes;
+        table.compress = front.compress.unwrap_or(true);
     }
     table.bridge_assets = routing.weights.values().filter(|w| **w > 0).count() > 1;
     if let Some(at) = routing.revert_at {

@@ -225,6 +225,14 @@ async fn answer(supervisor: &Arc<Supervisor>, request: Request) -> Result<Answer
             Answer::Done
         }
         Request::Urls { stack } => Answer::Urls(supervisor.stack(&stack)?.urls(supervisor).await?),
+        Request::Certificate { stack, fence, order } => {
+            let stack = supervisor.stack(&stack)?;
+            if !stack.is_known(supervisor) {
+                return Ok(Answer::Certificate(None));
+            }
+            stack.admit(supervisor, fence).await?;
+            Answer::Certificate(supervisor.certificates.see_to(supervisor, &stack, order).await?)
+        }
         Request::Metrics { stack } => Answer::Metrics(supervisor.front.metrics(&stack).await?),
         Request::Remove { stack, release, fence } => {
             let stack = supervisor.stack(&stack)?;

@@ -223,6 +223,16 @@ impl Stack {
         supervisor.front.set_site(supervisor, table).await
     }
 
+    /// Tells the edge how the stack is served, where it is.
+    pub(super) async fn tell_edge(&self, supervisor: &Supervisor) -> Result<()> {
+        let serving = self.serving.lock().await;
+        if serving.routing.weights.is_empty() {
+            return Ok(());
+        }
+        let table = route::table(supervisor, self, &serving, Absent::Allowed)?;
+        supervisor.front.set_site(supervisor, table).await
+    }
+
     /// Brings edge and socket to what is on disk, after the supervisor was started.
     pub(super) async fn recover_serving(&self, supervisor: &Supervisor) {
         let serving = self.serving.lock().await;
@@ -353,6 +363,7 @@ impl Stack {
     /// Stops everything of the stack and forgets it.
     pub(super) async fn forget(&self, supervisor: &Supervisor) -> Result<()> {
         let mut serving = self.serving.lock().await;
+        supervisor.certificates.forget(supervisor, &self.id).await;
         supervisor.front.forget(&self.id, serving.fence).await?;
         self.end(supervisor, |_| true).await?;
         end_leftovers(supervisor.stack_mark(&self.id), supervisor.config.stop_grace).await?;
