@@ -20,6 +20,9 @@ use crate::state::{Holder, Lease};
 /// How long looking at a whole stack may take.
 const OBSERVE: Duration = Duration::from_secs(60);
 
+/// How long data may take to be saved or restored.
+const DATA: Duration = Duration::from_secs(2 * 3600);
+
 /// What becomes of an interrupted run that cannot be resolved whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interrupted {
@@ -175,6 +178,11 @@ impl Session {
 
     pub(super) fn context(&self) -> OpCtx {
         self.workspace.observe_context(&self.stack, self.lease.info().fence, self.run.cancellation.clone())
+    }
+
+    /// For what takes as long as there are data.
+    pub(super) fn long_context(&self) -> OpCtx {
+        OpCtx { deadline: Instant::now() + DATA, ..self.context() }
     }
 
     pub(super) fn fleet(&self) -> Result<Arc<dyn Fleet>, OperationError> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
 use crate::names::{ReleaseNumber, StackId, UnitId};
@@ -15,7 +15,7 @@ use crate::provider::{
     ProbeReport, ProviderError, Reading, Retryability, Routing, SmokeReport, UnitObserved,
 };
 use crate::release::Release;
-use crate::secrets::SecretRef;
+use crate::secrets::{Secret, SecretRef};
 
 /// The version of what is said. Raised when an older side would misunderstand.
 pub(super) const PROTOCOL: u32 = 1;
@@ -58,6 +58,8 @@ pub(super) enum Ask {
     Call { id: u64, context: CallContext, call: Box<Call> },
     /// Keep values for a release, whose bytes follow the line one after the other.
     Values { id: u64, context: CallContext, release: ReleaseNumber, values: Vec<(SecretRef, usize)> },
+    /// Give the values that are kept for a release.
+    Kept { id: u64, context: CallContext, release: ReleaseNumber },
     /// Nobody waits for a call any more.
     Cancel { id: u64 },
     /// We are still there.
@@ -74,6 +76,8 @@ pub(super) enum Tell {
     Refused { failure: Failure },
     /// What came of a call.
     Answer { id: u64, answer: Box<Answer> },
+    /// Values that were asked for, whose bytes follow the line one after the other.
+    Values { id: u64, values: Vec<(SecretRef, usize)> },
     /// What went wrong with one.
     Failed { id: u64, failure: Failure },
     /// A line of output of a call.
@@ -234,6 +238,32 @@ pub(super) async fn send<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), line:
     text.push(b'\n');
     to.write_all(&text).await?;
     to.flush().await
+}
+
+/// References with the lengths of their values, and the values as they are.
+pub(super) fn lengths_and_bytes(
+    values: &[(SecretRef, Secret<String>)],
+) -> (Vec<(SecretRef, usize)>, Secret<Vec<u8>>) {
+    let lengths = values.iter().map(|(reference, value)| (reference.clone(), value.expose().len()));
+    let bytes = values.iter().flat_map(|(_, value)| value.expose().bytes()).collect();
+    (lengths.collect(), Secret::new(bytes))
+}
+
+/// Reads the values that follow a line.
+pub(super) async fn read_values(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    asked: Vec<(SecretRef, usize)>,
+) -> io::Result<Vec<(SecretRef, Secret<String>)>> {
+    let mut values = Vec::new();
+    let mut left = LONGEST;
+    for (reference, length) in asked {
+        left = left.checked_sub(length).ok_or_else(|| invalid("values are too long"))?;
+        let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
+        reader.read_exact(&mut bytes).await?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| invalid("a value is no text"))?;
+        values.push((reference, Secret::new(text.to_owned())));
+    }
+    Ok(values)
 }
 
 pub(super) fn invalid(words: &str) -> io::Error {
