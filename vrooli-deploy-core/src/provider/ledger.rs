@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::context::OpCtx;
 use super::error::Result;
-use crate::names::{OutputName, ReleaseNumber, ResourceKey};
+use crate::names::{OutputName, ReleaseNumber, ResourceKey, ResourceKind};
 use crate::secrets::{Secret, SecretRef};
 
 /// What the places of a stack (servers, this machine) keep of it themselves: enough to build a
@@ -29,7 +29,7 @@ pub trait Ledger: Debug + Send + Sync {
     async fn remember(
         &self,
         cx: &OpCtx,
-        key: &ResourceKey,
+        resource: (&ResourceKey, &ResourceKind),
         observed: &Value,
         had_back: &BTreeMap<OutputName, Secret<String>>,
     ) -> Result<Option<BTreeMap<OutputName, Secret<String>>>>;

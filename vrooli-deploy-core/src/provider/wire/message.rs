@@ -46,6 +46,9 @@ pub struct FleetSeen {
     pub staged: Vec<Release>,
     /// Does what watches over units run?
     pub supervised: bool,
+    /// The highest lease that was seen.
+    #[serde(default)]
+    pub fence: u64,
 }
 
 /// To the server. (None of these has its tag among its fields: numbers as keys would not be read.)

@@ -81,7 +81,7 @@ impl Rebuilding {
         for (name, reference) in &known {
             had_back.insert(name.clone(), store.get(reference)?);
         }
-        let told = ledger.remember(&session.context(), key, &found.observed, &had_back).await?;
+        let told = ledger.remember(&session.context(), (key, kind), &found.observed, &had_back).await?;
         let Some(mut all) = told else { return Ok(plain(known)) };
         if all.is_empty() {
             let Some(spec) = applied else {

@@ -4,9 +4,13 @@
 //! as far as a plan is concerned, and how it is is seen in the same round trip ([`HostSurvey`]).
 
 #[cfg(feature = "native")]
+mod backups;
+#[cfg(feature = "native")]
 mod change;
 #[cfg(feature = "native")]
 mod hold;
+#[cfg(feature = "native")]
+mod ledger;
 #[cfg(feature = "native")]
 mod on_host;
 mod place;
@@ -22,7 +26,11 @@ mod survey;
 mod written;
 
 #[cfg(feature = "native")]
+pub(crate) use backups::ServersBackups;
+#[cfg(feature = "native")]
 pub(crate) use change::{Change, Verb};
+#[cfg(feature = "native")]
+pub(crate) use ledger::ServersLedger;
 #[cfg(feature = "native")]
 pub(crate) use on_host::OnHost;
 pub(crate) use place::Place;

@@ -9,7 +9,7 @@ mod server;
 mod stack;
 mod succession;
 
-pub(crate) use stack::check_fence;
+pub(crate) use stack::{check_fence, served_fence};
 pub use stack::last_routing;
 mod unit;
 mod watcher;
