@@ -19,7 +19,7 @@ pub(crate) fn rebuilt(paint: Paint, rebuilt: &Rebuilt) -> String {
         .iter()
         .map(|thing| vec![word(&thing.how).replace('_', " "), thing.what.clone(), harmless(&thing.detail)])
         .collect();
-    let text = table(paint, &["WHAT BECAME OF IT", "WHAT", ""], &rows);
+    let text = table(paint, &["WHAT BECAME OF IT", "WHAT", "NOTE"], &rows);
     let lost = rebuilt.things.iter().any(|thing| thing.how == RebuiltHow::Lost);
     let mark = if lost { paint.yellow("!") } else { paint.green("✓") };
     let serves = match rebuilt.release {
