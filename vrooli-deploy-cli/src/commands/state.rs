@@ -5,8 +5,8 @@ use super::context::{Context, retyped};
 use super::done::Done;
 use crate::arguments::{State, StateRebuild};
 use crate::errors::Failure;
-use crate::output::json::Line;
 use crate::output;
+use crate::output::json::Line;
 
 pub(crate) async fn run(context: &Context, args: &State) -> Result<Done, Failure> {
     match args {

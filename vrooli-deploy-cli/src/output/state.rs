@@ -26,5 +26,8 @@ pub(crate) fn rebuilt(paint: Paint, rebuilt: &Rebuilt) -> String {
         Some(release) => format!("{release} is its release"),
         None => "it has no release".to_owned(),
     };
-    format!("{text}\n\n{mark} {}: its state is built again; {serves}", paint.bold(&rebuilt.stack.app.to_string()))
+    format!(
+        "{text}\n\n{mark} {}: its state is built again; {serves}",
+        paint.bold(&rebuilt.stack.app.to_string())
+    )
 }

@@ -249,7 +249,9 @@ fn taken_over_by_a_state_that_knows_nothing(shop: &Shop) {
         assert!(result.to_string().contains(code), "{result}");
         assert!(result.to_string().contains("--take-over=shop"), "{result}");
     };
-    let owners = || shop.0.rig.on(1, "sed -n '1s/.*\"owner\":\"\\([^\"]*\\)\".*/\\1/p' /var/lib/vrooli-deploy/host-record/shop.default.json");
+    let owners = || {
+        shop.0.rig.on(1, "sed -n '1s/.*\"owner\":\"\\([^\"]*\\)\".*/\\1/p' /var/lib/vrooli-deploy/host-record/shop.default.json")
+    };
     let before = owners();
     refused(&shop.deploy(&[]), 1, "VD0919");
     let rebuild = |more: &[&str]| shop.lines(&[&["state", "rebuild", "shop/deployment.yaml"], more].concat());

@@ -70,11 +70,13 @@ fn a_database_on_a_server_outlives_a_lost_state_and_a_mistake() {
     let deploy = || shop.ran(&["deploy", "shop/deployment.yaml", "--yes"]);
     let result = deploy();
     assert_eq!(result["outcome"], "applied", "{result}");
-    let database = shop.sql("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'");
+    let database = shop
+        .sql("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'");
     assert!(!database.is_empty() && !database.contains('\n'), "{database}");
     shop.sql(&database, "CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2), (3)");
     let count = || shop.sql(&database, "SELECT count(*) FROM orders");
-    let verifiers = || shop.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL");
+    let verifiers =
+        || shop.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL");
     let verifier = verifiers();
     assert!(verifier.starts_with("SCRAM-SHA-256"), "{verifier}");
 
@@ -127,7 +129,7 @@ fn a_database_on_a_server_outlives_a_lost_state_and_a_mistake() {
     assert!(kept["what"].as_str().unwrap().ends_with(" on web1"), "{kept}");
     assert!(kept["why"].as_str().unwrap().starts_with("data is kept"), "{kept}");
     let needed = left("server/web1 on web1");
-    assert!(needed["why"].as_str().unwrap().contains("needs it, which is kept"), "{needed}");
+    assert!(needed["why"].as_str().unwrap().contains("web1 keeps data of the app"), "{needed}");
     // And can still be gone back to.
     assert_eq!(count(), "3");
     let result = shop.ran(&["destroy", "shop", "--yes", "--data=shop"]);

@@ -10,8 +10,8 @@ use super::capabilities::Capabilities;
 use super::context::OpCtx;
 use super::error::{ErrorKind, ProviderError, Result};
 use super::fleet::Fleet;
-use super::ledger::Ledger;
 use super::kind::{AnyHandler, AnyKind, Bound, Created, Found, PhysicalId, ResourceHandler, Scope};
+use super::ledger::Ledger;
 use crate::names::{ProviderName, ResourceKey, ResourceKind};
 
 /// A provider: the one surface that engine and layers see.

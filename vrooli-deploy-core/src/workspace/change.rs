@@ -145,7 +145,7 @@ pub(super) struct Destroyed {
 pub(super) struct Staying {
     /// Its key, and where it lies.
     pub(super) what: String,
-    /// Why, if it holds no data itself.
+    /// Why, if it is not for data of its own.
     pub(super) needed: Option<String>,
     /// Its folder on this machine, if that is where it lies.
     pub(super) here: Option<PathBuf>,

@@ -93,7 +93,14 @@ fn stays(inventory: &Inventory, kept: &KeptResource) -> Staying {
     let field = |name: &str| Some(observed?.get(name)?.as_str()?.to_owned());
     let (path, host) = (field("path"), field("host"));
     let volume = || field("volume").map(|volume| format!("the container engine's volume `{volume}`"));
-    let what = match (path.clone().or_else(volume), &host) {
+    let place = path.clone().or_else(volume);
+    let needed = match (&place, &host) {
+        _ if !holds_data => Some(reason.clone()),
+        // Its data are another resource's.
+        (None, Some(host)) => Some(format!("{host} keeps data of the app, and this says whose they are")),
+        _ => None,
+    };
+    let what = match (place, &host) {
         (Some(place), None) => format!("{key} at {place}"),
         (Some(place), Some(host)) => format!("{key} at {place} on {host}"),
         (None, Some(host)) => format!("{key} on {host}"),
@@ -101,7 +108,7 @@ fn stays(inventory: &Inventory, kept: &KeptResource) -> Staying {
     };
     Staying {
         what,
-        needed: (!holds_data).then(|| reason.clone()),
+        needed,
         // On a server it is not looked for here.
         here: path.filter(|_| host.is_none()).map(PathBuf::from),
     }

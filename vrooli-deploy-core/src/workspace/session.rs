@@ -98,6 +98,14 @@ impl Workspace {
         });
         let provider = self.provider(stack, provider, wanted).await?;
         let lease = self.acquire(stack, &holder).await?;
+        if self.is_being_rebuilt(stack).await? {
+            return Err(OperationError::Nothing {
+                message: format!(
+                    "the state of `{stack}` is only half built again: a `state rebuild` was interrupted"
+                ),
+                help: "run it again; it goes on from there".to_owned(),
+            });
+        }
         let state = self.0.store.load(stack).await?;
         let mut session = Session {
             workspace: self.clone(),

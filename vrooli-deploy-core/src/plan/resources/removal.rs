@@ -209,6 +209,7 @@ pub fn destroy(input: &DestroyInput<'_>) -> DestroyPlan {
     let (steps, kept) = removal.finish();
     let notes = kept.iter().map(|k| format!("`{}` ({}) is kept: {}", k.key, k.id, k.reason)).collect();
     let kept = kept.into_iter();
-    let kept = kept.map(|k| KeptResource { key: k.key, id: k.id, holds_data: k.holds_data, reason: k.reason });
+    let kept =
+        kept.map(|k| KeptResource { key: k.key, id: k.id, holds_data: k.holds_data, reason: k.reason });
     DestroyPlan { steps, kept: kept.collect(), notes }
 }

@@ -134,8 +134,7 @@ mod tests {
 
     #[test]
     fn a_release_that_was_gone_back_from_stays_and_one_that_never_ran_goes() {
-        let units =
-            [unit(1, UnitState::Stopped), unit(2, UnitState::Running), unit(3, UnitState::Stopped)];
+        let units = [unit(1, UnitState::Stopped), unit(2, UnitState::Running), unit(3, UnitState::Stopped)];
         let history = read(&staged(&[1, 2, 3, 4]), &units, &Routing::all_to(ReleaseNumber(2)));
         assert_eq!(numbers(&history.unfinished), [4]);
         assert_eq!(history.releases[&ReleaseNumber(3)], ReleaseStatus::Good);

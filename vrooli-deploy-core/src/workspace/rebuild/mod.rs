@@ -28,6 +28,9 @@ use crate::requirements::{self, DeriveOptions};
 use crate::stack::{Resource, Stack};
 use crate::state::{Holder, SqliteStore, StateError};
 
+/// The setting that says that a rebuild was begun.
+const REBUILDING: &str = "rebuilding";
+
 /// How a lost state is built again.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -129,6 +132,8 @@ impl Workspace {
         let seen = records.iter().map(|record| record.fence).max().unwrap_or(0);
         self.0.store.raise_fence(stack, seen).await?;
         let mut session = self.rebuilding(stack, provider, known, run).await?;
+        // From here on it is ours and not known yet: nobody may take that for an app that is not there.
+        self.0.store.set_setting(stack, REBUILDING, Some(&Value::Bool(true))).await?;
         ledger.take_over(&session.context()).await?;
         let mut rebuilding = Rebuilding::new(stack);
         for record in others {
@@ -137,6 +142,7 @@ impl Workspace {
         let Survey { inventory, units, routing, staged } =
             survey(&*session.provider, &session.context(), &StackState::default()).await?;
         if records.is_empty() && inventory.keys().next().is_none() && staged.is_empty() && units.is_empty() {
+            self.0.store.set_setting(stack, REBUILDING, None).await?;
             return Err(OperationError::Nothing {
                 message: format!("nothing of `{stack}` is there, so there is nothing to build a state from"),
                 help: "`vrooli-deploy deploy` makes it".to_owned(),
@@ -149,7 +155,8 @@ impl Workspace {
         }
         let specs: BTreeMap<ResourceKey, Value> =
             records.into_iter().flat_map(|record| record.specs).collect();
-        let resources = rebuilding.resources(&session, &*ledger, &wanted, &inventory, &specs, &staged).await?;
+        let resources =
+            rebuilding.resources(&session, &*ledger, &wanted, &inventory, &specs, &staged).await?;
         let state = rebuilding.state(&session.state, &history, staged, resources);
         let source = Source { stopped: history.stopped && history.current.is_some(), ..source };
         self.set_source(stack, &source).await?;
@@ -158,8 +165,14 @@ impl Workspace {
             // The store refuses what cannot follow; folding our own copy cannot fail after that.
             let _ = session.state.apply(&record);
         }
+        self.0.store.set_setting(stack, REBUILDING, None).await?;
         session.end(false).await?;
         Ok(rebuilding.report(history.current))
+    }
+
+    /// Was a rebuild begun and not finished?
+    pub(super) async fn is_being_rebuilt(&self, stack: &StackId) -> Result<bool, OperationError> {
+        Ok(self.0.store.setting(stack, REBUILDING).await?.is_some())
     }
 
     /// What the manifest wants, and what is remembered of where it came from. Needs no secret: those

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::OperationError;
 use super::super::session::Session;
-use super::{RebuiltHow, Rebuilding};
+use super::{Rebuilding, RebuiltHow};
 use crate::names::{OutputName, ResourceKey, ResourceKind};
 use crate::provider::{Created, Found, Ledger, OutputValue, Outputs};
 use crate::release::{EnvValue, Release};
@@ -85,7 +85,8 @@ impl Rebuilding {
         let Some(mut all) = told else { return Ok(plain(known)) };
         if all.is_empty() {
             let Some(spec) = applied else {
-                let words = "its password is lost: put it into the store, or delete it if its data is not needed";
+                let words =
+                    "its password is lost: put it into the store, or delete it if its data is not needed";
                 self.say(RebuiltHow::Lost, key.as_str(), words);
                 return Ok(Outputs::new());
             };

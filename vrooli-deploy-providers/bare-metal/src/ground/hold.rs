@@ -34,7 +34,11 @@ pub(super) fn input(cx: &OpCtx) -> String {
 /// 30 s. One that `takes` it is the owner of the stack there from then on, whoever was.
 pub(super) async fn hold(host: &Arc<SshHost>, cx: &OpCtx, takes: bool) -> Result<Held> {
     let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_hold.sh"));
-    let phase = Phase::new("hold the host", script).as_root().within(LONGEST).with_input(format!("{}{}\n", input(cx), word(takes)));
+    let phase = Phase::new("hold the host", script).as_root().within(LONGEST).with_input(format!(
+        "{}{}\n",
+        input(cx),
+        word(takes)
+    ));
     let (said, held) = in_time(host, host.hold(&phase, READY, BEAT)).await?;
     is_ready(host, cx, &said)?;
     Ok(held)

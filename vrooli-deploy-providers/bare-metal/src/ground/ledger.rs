@@ -95,7 +95,8 @@ impl ServersLedger {
         let Some(password) = self.servers.keep_password(&cx.stack, key, told)? else {
             return Ok(BTreeMap::new());
         };
-        let unexpected = |words: String| ProviderError::new(ErrorKind::Unexpected, format!("`{key}`: {words}"));
+        let unexpected =
+            |words: String| ProviderError::new(ErrorKind::Unexpected, format!("`{key}`: {words}"));
         let observed: K::Observed =
             serde_json::from_value(observed.clone()).map_err(|error| unexpected(error.to_string()))?;
         let named = |(name, secret)| {

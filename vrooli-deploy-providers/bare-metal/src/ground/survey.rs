@@ -287,7 +287,10 @@ mod tests {
         let seen = HostSurvey::read(&Lines::new(&text)).unwrap();
         let taken = seen.taken.unwrap();
         assert_eq!((seen.fence, taken.from.to_string().as_str()), (7, id));
-        assert_eq!((taken.at.to_string().as_str(), taken.by.as_str()), ("2026-11-21T22:10:00Z", "process 12 on ci"));
+        assert_eq!(
+            (taken.at.to_string().as_str(), taken.by.as_str()),
+            ("2026-11-21T22:10:00Z", "process 12 on ci")
+        );
         assert_eq!(HostSurvey::read(&Lines::new("")).unwrap(), HostSurvey::default());
         assert!(HostSurvey::read(&Lines::new("record\t{\n")).is_err());
     }
