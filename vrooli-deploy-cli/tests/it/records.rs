@@ -130,8 +130,24 @@ fn a_database_on_a_server_outlives_a_lost_state_and_a_mistake() {
     assert!(kept["why"].as_str().unwrap().starts_with("data is kept"), "{kept}");
     let needed = left("server/web1 on web1");
     assert!(needed["why"].as_str().unwrap().contains("web1 keeps data of the app"), "{needed}");
-    // And can still be gone back to.
     assert_eq!(count(), "3");
+
+    // Lost once more, with no release left that would tell the password: it is made anew, and the next
+    // deployment has it and the data.
+    fs::rename(&state, state.with_file_name("older")).unwrap();
+    shop.vouch();
+    let lines = shop.lines(&["state", "rebuild", "shop/deployment.yaml", "--take-over=shop"]);
+    assert_eq!(lines.last().unwrap()["outcome"], "applied", "{lines:?}");
+    let anew = |line: &&Value| line["how"] == "made_anew" && line["what"] == "database/postgres";
+    assert_eq!(lines.iter().filter(anew).count(), 1, "{lines:?}");
+    assert_ne!(verifiers(), verifier);
+    let result = deploy();
+    assert_eq!(result["outcome"], "applied", "{result}");
+    assert_eq!((version_on(rig, 1).as_str(), count().as_str()), ("1", "3"));
+    let url = rig.on(1, "tr '\\0' '\\n' </proc/$(pgrep -x server)/environ | sed -n 's/^DATABASE_URL=//p'");
+    let script =
+        format!("PGCONNECT_TIMEOUT=5 $(ls /usr/lib/postgresql/*/bin/psql) -X -q -A -t -c 'SELECT 7' '{url}'");
+    assert_eq!(rig.on(1, &script), "7", "the app has the new password");
     let result = shop.ran(&["destroy", "shop", "--yes", "--data=shop"]);
     assert_eq!(result["outcome"], "applied", "{result}");
     assert_eq!(rig.on(1, "ls -d /etc/postgresql/*/vd_* /var/lib/vrooli-deploy 2>/dev/null; true"), "");

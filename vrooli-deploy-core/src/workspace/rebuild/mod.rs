@@ -124,7 +124,7 @@ impl Workspace {
         let known = self.0.store.load(stack).await?;
         if known.open.is_some() && others.is_empty() {
             return Err(OperationError::Nothing {
-                message: format!("the state of `{stack}` is not lost: a run of it was interrupted"),
+                message: format!("the state of `{stack}` is not lost: a run of it is open"),
                 help: format!("`vrooli-deploy resume {}` resolves that", stack.app),
             });
         }

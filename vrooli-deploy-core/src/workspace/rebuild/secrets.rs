@@ -2,6 +2,7 @@
 //! that releases refer to.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::super::OperationError;
 use super::super::session::Session;
@@ -101,9 +102,9 @@ impl Rebuilding {
             );
         }
         for (name, value) in all {
-            if !known.contains_key(&name) {
-                let reference = store.put(&format!("{prefix}{REBUILT}/{name}"), &value)?;
-                known.insert(name, reference);
+            if let Entry::Vacant(new) = known.entry(name) {
+                let path = format!("{prefix}{REBUILT}/{}", new.key());
+                new.insert(store.put(&path, &value)?);
             }
         }
         Ok(plain(known))
