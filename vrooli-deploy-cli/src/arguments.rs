@@ -1,5 +1,6 @@
 //! What may be typed. Names are checked here, so that nothing behind it sees a bad one.
 
+mod backups;
 pub(crate) mod configure;
 mod estimate_cost;
 mod fitness;
@@ -9,6 +10,7 @@ mod prices;
 pub(crate) mod profile;
 mod render;
 mod secrets;
+mod state;
 mod strategy;
 mod swaps_apply;
 mod validate;
@@ -24,6 +26,7 @@ use vrooli_deploy_core::names::{
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
+pub(crate) use backups::{Backups, BackupsRestore};
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
 pub(crate) use hosts::{Hosts, HostsAdd, HostsOf, HostsRemove};
@@ -31,6 +34,7 @@ pub(crate) use preflight::Preflight;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 pub(crate) use render::Render;
 pub(crate) use secrets::{Secrets, SecretsList, SecretsOf, SecretsRotate, SecretsSet, SecretsTemplate};
+pub(crate) use state::{State, StateRebuild};
 pub(crate) use swaps_apply::SwapsApply;
 pub(crate) use validate::Validate;
 
@@ -136,6 +140,12 @@ pub(crate) enum Command {
     Drift(App),
     /// Resolve an interrupted run or wait for a watch, and start nothing new
     Resume(App),
+    /// List backups of an app's databases and caches, or put one back
+    #[command(subcommand)]
+    Backups(Backups),
+    /// Build a lost state again, or take over what another state owns
+    #[command(subcommand)]
+    State(State),
     /// Keep choices for an app: tier, provider, region, sizes, variables, …
     #[command(subcommand)]
     Profile(profile::Profile),
@@ -195,6 +205,8 @@ impl Command {
             Self::Destroy(_) => "destroy",
             Self::Drift(_) => "drift",
             Self::Resume(_) => "resume",
+            Self::Backups(backups) => backups.name(),
+            Self::State(state) => state.name(),
             Self::Profile(profile) => profile.name(),
             Self::Configure(_) => "configure",
             Self::EstimateCost(_) => "estimate-cost",

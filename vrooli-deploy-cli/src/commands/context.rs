@@ -27,9 +27,14 @@ pub(crate) struct Context {
 impl Context {
     /// Opens the workspace.
     pub(crate) async fn workspace(&self) -> Result<Workspace, Failure> {
+        Ok(Workspace::open(self.workspace_options()?, self.registry.clone()).await?)
+    }
+
+    /// Which folder it is, and its key.
+    pub(crate) fn workspace_options(&self) -> Result<WorkspaceOptions, Failure> {
         let mut options = WorkspaceOptions::new(self.state_dir()?);
         options.key = std::env::var("VROOLI_DEPLOY_KEY").ok().filter(|key| !key.is_empty()).map(Secret::new);
-        Ok(Workspace::open(options, self.registry.clone()).await?)
+        Ok(options)
     }
 
     /// The workspace, and what the argument means there.

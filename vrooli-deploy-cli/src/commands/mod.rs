@@ -1,6 +1,7 @@
 //! One file a verb. Each calls the library and draws what it says.
 
 mod abort;
+mod backups;
 mod change;
 mod completions;
 mod configure;
@@ -31,6 +32,7 @@ mod resume;
 mod rollback;
 mod secrets;
 mod start;
+mod state;
 mod status;
 mod stop;
 mod swaps;
@@ -44,7 +46,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use vrooli_deploy_core::provider::Registry;
 
-use crate::arguments::{Arguments, Command, Manifest};
+use crate::arguments::{Arguments, Backups, Command, Manifest};
 use crate::errors::Failure;
 use crate::output::json::{Line, OutcomeWord, ResultLine, VERSION};
 use crate::output::{self, Console};
@@ -115,6 +117,8 @@ const fn changes(command: &Command) -> bool {
             | Command::Abort(_)
             | Command::Destroy(_)
             | Command::Resume(_)
+            | Command::Backups(Backups::Restore(_))
+            | Command::State(_)
     )
 }
 
@@ -135,6 +139,8 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Destroy(args) => destroy::run(context, args).await,
         Command::Drift(args) => drift::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
+        Command::Backups(args) => backups::run(context, args).await,
+        Command::State(args) => state::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Secrets(args) => secrets::run(context, args).await,
         Command::Profile(args) => profile::run(context, args).await,

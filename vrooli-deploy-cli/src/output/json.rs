@@ -2,6 +2,7 @@
 //! published format, apart from the library's own: a change of the library must not
 //! change what scripts read. The schema is `schemas/cli-output.v1.json`.
 
+mod backups;
 mod deployment;
 mod diagnostic;
 mod drift;
@@ -11,6 +12,7 @@ mod hosts;
 mod profile;
 mod render;
 mod secrets;
+mod state;
 mod status;
 mod validate;
 
@@ -20,6 +22,7 @@ use serde_json::Value;
 
 use crate::errors::Failure;
 
+pub(crate) use backups::{BackupLine, RestoredLine, backups};
 pub(crate) use deployment::{DeploymentLine, LeftBehindLine, PlanLine, StepLine, WaitingLine};
 pub(crate) use diagnostic::{DiagnosticLine, PlaceLine};
 pub(crate) use drift::DriftLine;
@@ -29,6 +32,7 @@ pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
 pub(crate) use profile::{ConfigurationLine, ProfileLine};
 pub(crate) use render::RenderedLine;
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
+pub(crate) use state::RebuiltLine;
 pub(crate) use status::{
     AppLine, CertificateLine, LastChangeLine, LeaseLine, ReleaseLine, ResourceLine, StatusLine, UnitLine,
     WatchLine,
@@ -238,6 +242,12 @@ pub(crate) enum Line {
     SwapAnalysis(Box<SwapAnalysisLine>),
     /// Something that must change because of a swap (`swaps cascade`).
     Consequence(ConsequenceLine),
+    /// A thing of a state that was built again (`state rebuild`).
+    Rebuilt(RebuiltLine),
+    /// A backup of a database or a cache (`backups list`).
+    Backup(BackupLine),
+    /// A backup was put back (`backups restore`).
+    Restored(RestoredLine),
     /// A message code (`explain`).
     Code {
         /// `VD0203`.

@@ -1,5 +1,6 @@
 //! Where words go: results to stdout, the rest to stderr.
 
+mod backups;
 mod convert;
 mod diagnostics;
 mod drift;
@@ -16,6 +17,7 @@ mod progress;
 pub(crate) mod prompt;
 mod render;
 mod secrets;
+mod state;
 mod status;
 mod style;
 mod table;
@@ -29,6 +31,7 @@ use indicatif::MultiProgress;
 use crate::arguments::{ColourChoice, Global};
 use json::Line;
 
+pub(crate) use backups::{backups, restored};
 pub(crate) use convert::word;
 pub(crate) use diagnostics::diagnostics;
 pub(crate) use drift::drift;
@@ -42,6 +45,7 @@ pub(crate) use profile::{difference, instant, profile, read_from};
 pub(crate) use progress::Progress;
 pub(crate) use render::rendered;
 pub(crate) use secrets::secrets;
+pub(crate) use state::{rebuilt, set_aside};
 pub(crate) use status::{ago, name, status};
 pub(crate) use style::{Paint, harmless};
 pub(crate) use table::table;

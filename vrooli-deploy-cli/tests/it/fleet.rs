@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::hosts::User;
+use crate::rig::Rig;
 use crate::script::{Place, repository};
 
 pub(crate) const HOSTS: u32 = 3;
 
 /// The program that hosts get: this one, without what only a debugger reads where that can be taken
 /// away. It is sent for every test.
-static PROGRAM: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
+pub(crate) static PROGRAM: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vrooli-deploy");
     let own = env!("CARGO_BIN_EXE_vrooli-deploy");
@@ -43,7 +44,7 @@ impl Shop {
         }
         fs::write(source.join("version.txt"), "").unwrap();
         let shop = Self(user);
-        (1..=HOSTS).for_each(|number| shop.add(number));
+        shop.vouch();
         shop.write("1", "", "");
         Some(shop)
     }
@@ -54,6 +55,13 @@ impl Shop {
         let (_, exit) =
             self.0.json(&["hosts", "add", &format!("web{number}"), "--fingerprint", &fingerprint]);
         assert_eq!(exit, 0);
+    }
+
+    /// Vouches for the keys of all servers.
+    fn vouch(&self) {
+        for number in 1..=HOSTS {
+            self.add(number);
+        }
     }
 
     /// The app in a version, with switches for its server and more for its manifest.
@@ -121,8 +129,7 @@ impl Shop {
     }
 
     pub(crate) fn address(&self, number: u32) -> SocketAddr {
-        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        SocketAddr::new(self.0.rig.docker(&["inspect", "-f", format], number).parse().unwrap(), 80)
+        address(&self.0.rig, number)
     }
 
     /// The version that each server answers with.
@@ -133,6 +140,16 @@ impl Shop {
     fn is_everywhere(&self, version: &str) {
         assert_eq!(self.versions(), vec![version.to_owned(); HOSTS as usize]);
     }
+}
+
+fn address(rig: &Rig, number: u32) -> SocketAddr {
+    let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    SocketAddr::new(rig.docker(&["inspect", "-f", format], number).parse().unwrap(), 80)
+}
+
+/// The version that a server answers with.
+pub(crate) fn version_on(rig: &Rig, number: u32) -> String {
+    version(address(rig, number))
 }
 
 /// One request of its own connection: the status and the body.
@@ -204,6 +221,8 @@ impl Load {
 fn an_app_lives_on_three_servers() {
     let Some(shop) = Shop::new("an_app_lives_on_three_servers") else { return };
     let rig = &shop.0.rig;
+    let secret = "secrets: { SESSION_KEY: { from: { generate: { length: 40 } } } }\n";
+    shop.write("1", "", secret);
     let result = shop.deploy(&[]);
     assert_eq!((&result["outcome"], &result["release"]), (&"applied".into(), &"r1".into()), "{result}");
     assert_eq!(result["urls"], serde_json::json!(["http://web1/", "http://web2/", "http://web3/"]));
@@ -229,17 +248,19 @@ fn an_app_lives_on_three_servers() {
 
     let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
     for (version, strategy) in [("2", "blue-green"), ("3", "rolling"), ("4", "canary")] {
-        shop.write(version, "", "");
+        shop.write(version, "", secret);
         let result = shop.deploy(&["--strategy", strategy, "--watch", "1s"]);
         assert_eq!(result["outcome"], "applied", "{strategy}: {result}");
         shop.is_everywhere(version);
     }
-    shop.write("5", "", "");
+    shop.write("5", "", secret);
     assert_eq!(shop.asked(), [["survey", "serve apps", "send into the store"]; HOSTS as usize]);
     shop.is_everywhere("5");
     let result = shop.ran(&["rollback", "shop", "--yes"]);
     assert_eq!(result["outcome"], "applied", "{result}");
     shop.is_everywhere("4");
+    shop.write("4", "", secret);
+    taken_over_by_a_state_that_knows_nothing(&shop);
     assert!(load.end() > 100);
 
     let result = shop.ran(&["destroy", "shop", "--yes", "--data=shop"]);
@@ -251,6 +272,61 @@ fn an_app_lives_on_three_servers() {
         );
         assert_eq!(left, "", "on {number}");
     }
+}
+
+/// The state folder is lost, as on a machine that begins anew for each run; an old copy of it turns up.
+fn taken_over_by_a_state_that_knows_nothing(shop: &Shop) {
+    let (state, old) = (shop.0.place.state(), shop.0.place.state().with_file_name("old"));
+    fs::rename(&state, &old).unwrap();
+    shop.vouch();
+    let refused = |result: &Value, exit: i32, code: &str| {
+        assert_eq!(result["exit_code"], exit, "{result}");
+        assert!(result.to_string().contains(code), "{result}");
+        assert!(result.to_string().contains("--take-over=shop"), "{result}");
+    };
+    let owners = || {
+        shop.0.rig.on(1, "sed -n '1s/.*\"owner\":\"\\([^\"]*\\)\".*/\\1/p' /var/lib/vrooli-deploy/host-record/shop.default.json")
+    };
+    let before = owners();
+    refused(&shop.deploy(&[]), 1, "VD0919");
+    let rebuild = |more: &[&str]| shop.lines(&[&["state", "rebuild", "shop/deployment.yaml"], more].concat());
+    refused(rebuild(&[]).last().unwrap(), 7, "VD0974");
+    refused(rebuild(&["--take-over=blog"]).last().unwrap(), 7, "VD0530");
+    assert_eq!(owners(), before, "nothing was changed");
+
+    let lines = rebuild(&["--take-over=shop"]);
+    assert_eq!(lines.last().unwrap()["outcome"], "applied", "{lines:?}");
+    let how = |how: &str| -> Vec<&str> {
+        let those = lines.iter().filter(|line| line["how"] == how);
+        those.map(|line| line["what"].as_str().unwrap()).collect()
+    };
+    assert_eq!(how("taken_over"), ["web1", "web2", "web3"]);
+    assert_eq!(how("had_back"), ["shop/default/env/SESSION_KEY v1"]);
+    assert_eq!((how("lost"), how("ended")), (vec![], vec![]));
+    for release in ["r2", "r3", "r4", "r5"] {
+        assert!(how("found").contains(&release), "{lines:?}");
+    }
+    assert_ne!(owners(), before);
+    // What is planned and deployed from here on is what was.
+    assert_eq!(shop.ran(&["plan", "shop/deployment.yaml", "--detailed-exitcode"])["exit_code"], 0);
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+    assert_eq!(shop.ran(&["drift", "shop"])["exit_code"], 0);
+    assert_eq!(shop.ran(&["rollback", "shop", "--yes"])["outcome"], "applied");
+    shop.is_everywhere("3");
+    // Killed at whatever moment, it is run again.
+    let mut killed = shop.program(&["state", "rebuild", "shop/deployment.yaml"]);
+    let mut killed = killed.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(rebuild(&[]).last().unwrap()["outcome"], "applied");
+
+    // The old copy is told who has it by now.
+    let old = old.to_str().unwrap();
+    let result = shop.ran(&["deploy", "shop/deployment.yaml", "--yes", "--state-dir", old]);
+    refused(&result, 1, "VD0919");
+    assert!(result.to_string().contains("took it over from this one on"), "{result}");
+    shop.is_everywhere("3");
 }
 
 /// Nothing that goes wrong on one server leaves the fleet mixed, or the old release away.

@@ -12,6 +12,7 @@ mod json;
 mod live;
 mod normal;
 mod prices;
+mod records;
 #[path = "../../../vrooli-deploy-providers/bare-metal/tests/it/rig.rs"]
 mod rig;
 mod script;

@@ -377,6 +377,11 @@ rules! {
     RENDER_OTHER_FORMAT "0972" "folder-of-another-format" Error;
     RENDER_FOLDER "0973" "folder-cannot-be-written" Error;
 
+    // 0974-0989: lost states and backups
+    NOT_TAKEN_OVER "0974" "not-taken-over" Error;
+    NO_LEDGER "0975" "nothing-keeps-records" Error;
+    NO_BACKUPS "0976" "nothing-makes-backups" Error;
+
     // 10: state and lease
     STATE_FILE "1001" "state-cannot-be-used" Error;
     STATE_DAMAGED "1002" "state-is-damaged" Error;

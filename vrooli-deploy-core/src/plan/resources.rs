@@ -18,7 +18,7 @@ use crate::provider::{
 };
 use crate::stack::{Reference, Resource, Stack};
 
-pub use removal::{DestroyInput, DestroyPlan, destroy};
+pub use removal::{DestroyInput, DestroyPlan, KeptResource, destroy};
 use removal::{Doomed, Removal};
 
 /// What a resource plan is made from.

@@ -1,6 +1,7 @@
 //! What a provider is: kinds of resources (pure half and native half) and a fleet that
 //! carries releases. The contract, clause by clause, is `docs/specs/provider.md`.
 
+mod backups;
 mod builder;
 mod capabilities;
 mod certificate;
@@ -9,6 +10,7 @@ mod context;
 mod error;
 mod fleet;
 mod kind;
+mod ledger;
 pub mod lowering;
 pub mod parts;
 pub mod pure;
@@ -19,6 +21,7 @@ pub mod sizing;
 #[cfg(feature = "engine")]
 pub mod wire;
 
+pub use backups::{BackupMade, BackupSet, BackupTried, Backups};
 pub use builder::{ArtefactBuilder, OpenBuilder};
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
 pub use certificate::{CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource};
@@ -32,6 +35,7 @@ pub use kind::{
     AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, OutputValue, Outputs,
     Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
 };
+pub use ledger::{Ledger, PlaceRecord, TakenOver};
 pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};
 pub use samples::{Counters, LatencyHistogram, Reading};
 pub use set::{Provider, ProviderSet};

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::backups::Backups;
 use super::capabilities::Capabilities;
 use super::context::OpCtx;
 use super::error::{ErrorKind, ProviderError, Result};
 use super::fleet::Fleet;
 use super::kind::{AnyHandler, AnyKind, Bound, Created, Found, PhysicalId, ResourceHandler, Scope};
+use super::ledger::Ledger;
 use crate::names::{ProviderName, ResourceKey, ResourceKind};
 
 /// A provider: the one surface that engine and layers see.
@@ -26,6 +28,14 @@ pub trait Provider: Debug + Send + Sync {
     fn kind(&self, kind: &ResourceKind) -> Result<&dyn AnyKind>;
     /// Carries releases; `None` when it only has resources.
     fn fleet(&self) -> Option<Arc<dyn Fleet>>;
+    /// What its places keep of a stack themselves; `None`: a lost state cannot be built again.
+    fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        None
+    }
+    /// Backups of databases and caches; `None` when it makes none.
+    fn backups(&self) -> Option<Arc<dyn Backups>> {
+        None
+    }
     /// Observes a whole stack, in calls proportional to kinds and pages (P11).
     async fn inventory(&self, cx: &OpCtx, scope: &Scope) -> Result<Vec<(ResourceKind, Found<Value>)>>;
     /// See [`ResourceHandler::find`].
@@ -69,13 +79,15 @@ pub struct ProviderSet {
     name: ProviderName,
     handlers: BTreeMap<ResourceKind, Arc<dyn AnyHandler>>,
     fleet: Option<Arc<dyn Fleet>>,
+    ledger: Option<Arc<dyn Ledger>>,
+    backups: Option<Arc<dyn Backups>>,
 }
 
 impl ProviderSet {
     /// A provider with no kinds yet.
     #[must_use]
     pub fn new(name: ProviderName) -> Self {
-        Self { name, handlers: BTreeMap::new(), fleet: None }
+        Self { name, handlers: BTreeMap::new(), fleet: None, ledger: None, backups: None }
     }
 
     /// Adds a kind.
@@ -90,6 +102,20 @@ impl ProviderSet {
     #[must_use]
     pub fn with_fleet(mut self, fleet: Arc<dyn Fleet>) -> Self {
         self.fleet = Some(fleet);
+        self
+    }
+
+    /// Sets what its places keep of a stack.
+    #[must_use]
+    pub fn with_ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// Sets what makes backups.
+    #[must_use]
+    pub fn with_backups(mut self, backups: Arc<dyn Backups>) -> Self {
+        self.backups = Some(backups);
         self
     }
 
@@ -132,6 +158,14 @@ impl Provider for ProviderSet {
 
     fn fleet(&self) -> Option<Arc<dyn Fleet>> {
         self.fleet.clone()
+    }
+
+    fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        self.ledger.clone()
+    }
+
+    fn backups(&self) -> Option<Arc<dyn Backups>> {
+        self.backups.clone()
     }
 
     async fn inventory(&self, cx: &OpCtx, scope: &Scope) -> Result<Vec<(ResourceKind, Found<Value>)>> {

@@ -10,6 +10,17 @@ pub trait SecretStore: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read or written.
     fn put(&self, path: &str, value: &Secret<String>) -> Result<SecretRef, SecretError>;
+    /// Keeps a value that was had back as that very version, whatever the store knows of its path: what
+    /// refers to it is right again. One that is there already stays as it is.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written, or keeps no such values.
+    fn put_back(&self, reference: &SecretRef, _: &Secret<String>) -> Result<(), SecretError> {
+        Err(SecretError::Io {
+            place: format!("the store `{}`", self.name()),
+            message: format!("it cannot take back a value that was lost (`{}`)", reference.path),
+        })
+    }
     /// Reads one version.
     ///
     /// # Errors

@@ -92,6 +92,13 @@ impl StateStore for MemoryStore {
         Ok(Box::new(MemoryLease { store: self.clone(), stack: stack.clone(), info }))
     }
 
+    async fn raise_fence(&self, stack: &StackId, above: u64) -> Result<(), StateError> {
+        let mut stacks = self.lock();
+        let kept = stacks.entry(stack.clone()).or_default();
+        kept.fence = kept.fence.max(above);
+        Ok(())
+    }
+
     async fn holder(&self, stack: &StackId) -> Result<Option<LeaseInfo>, StateError> {
         Ok(self.lock().get(stack).and_then(|kept| kept.lease.clone()))
     }

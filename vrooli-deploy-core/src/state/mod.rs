@@ -29,6 +29,9 @@ pub trait StateStore: std::fmt::Debug + Send + Sync {
     async fn stacks(&self) -> Result<Vec<StackId>, StateError>;
     /// Takes the lease of a stack, resolving a dead holder at once.
     async fn acquire(&self, stack: &StackId, holder: &Holder) -> Result<Box<dyn Lease>, StateError>;
+    /// Sees to it that leases from the next one on have a higher number than that: places remember
+    /// higher ones of a state that is lost.
+    async fn raise_fence(&self, stack: &StackId, above: u64) -> Result<(), StateError>;
     /// Who holds the lease, if anyone does.
     async fn holder(&self, stack: &StackId) -> Result<Option<LeaseInfo>, StateError>;
     /// The journal from a sequence number on.

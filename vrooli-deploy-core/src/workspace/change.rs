@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::secrets::{PendingSecret, store_secrets};
 use super::session::Session;
 use super::source::Source;
@@ -137,6 +139,17 @@ impl Change {
 pub(super) struct Destroyed {
     /// Databases and volumes went too.
     pub(super) data: bool,
-    /// Those that stay: key and place.
-    pub(super) kept: Vec<(String, String)>,
+    /// Those that stay.
+    pub(super) kept: Vec<Staying>,
+}
+
+/// A resource that outlives its stack.
+#[derive(Debug)]
+pub(super) struct Staying {
+    /// Its key, and where it lies.
+    pub(super) what: String,
+    /// Why, if it is not for data of its own.
+    pub(super) needed: Option<String>,
+    /// Its folder on this machine, if that is where it lies.
+    pub(super) here: Option<PathBuf>,
 }

@@ -439,7 +439,7 @@ pub(super) fn keep<T>(
 }
 
 /// A path that means the same from any folder.
-fn absolute(path: &Path) -> Result<PathBuf, OperationError> {
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, OperationError> {
     std::path::absolute(path)
         .map_err(|e| OperationError::Io { path: path.to_owned(), message: e.to_string() })
 }

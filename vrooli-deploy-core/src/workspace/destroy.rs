@@ -1,12 +1,13 @@
-use super::change::{After, Change, Destroyed};
+use std::path::PathBuf;
+
+use super::change::{After, Change, Destroyed, Staying};
 use super::error::never_deployed;
 use super::session::{Interrupted, Session};
 use super::steps::stop_steps;
 use super::{DestroyOptions, OperationError, Run, Workspace};
 use crate::engine::{Entry, LeftBehind, Survey, survey};
-use crate::names::{ReleaseNumber, ResourceKey, StackId};
-use crate::plan::{self, Inventory, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
-use crate::provider::PhysicalId;
+use crate::names::{ReleaseNumber, StackId};
+use crate::plan::{self, Inventory, KeptResource, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 
 impl Workspace {
     /// Plans the end of a stack: traffic, units, releases, resources. Databases and volumes
@@ -60,8 +61,7 @@ impl Workspace {
         }
         let destroy =
             plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data });
-        let kept =
-            destroy.kept.iter().map(|(key, id)| (key.to_string(), place(&inventory, key, id))).collect();
+        let kept = destroy.kept.iter().map(|kept| stays(&inventory, kept)).collect();
         let notes = destroy.notes;
         let plan = plan::assemble(plan::AssembleInput {
             stack: stack.clone(),
@@ -84,19 +84,34 @@ impl Workspace {
     }
 }
 
-/// Where a kept resource lies, as a person would look for it: its folder or its volume,
-/// where it has one.
-fn place(inventory: &Inventory, key: &ResourceKey, id: &PhysicalId) -> String {
-    inventory
-        .objects(key)
-        .iter()
-        .find(|(_, found)| found.id == *id)
-        .and_then(|(_, found)| {
-            let field = |name: &str| found.observed.get(name)?.as_str();
-            let path = field("path").map(ToOwned::to_owned);
-            path.or_else(|| field("volume").map(|volume| format!("the container engine's volume `{volume}`")))
-        })
-        .unwrap_or_else(|| id.to_string())
+/// A kept resource, and where it lies, as a person would look for it: its folder or its volume,
+/// where it has one, and its server.
+fn stays(inventory: &Inventory, kept: &KeptResource) -> Staying {
+    let KeptResource { key, id, holds_data, reason } = kept;
+    let observed =
+        inventory.objects(key).iter().find(|(_, found)| found.id == *id).map(|(_, found)| &found.observed);
+    let field = |name: &str| Some(observed?.get(name)?.as_str()?.to_owned());
+    let (path, host) = (field("path"), field("host"));
+    let volume = || field("volume").map(|volume| format!("the container engine's volume `{volume}`"));
+    let place = path.clone().or_else(volume);
+    let needed = match (&place, &host) {
+        _ if !holds_data => Some(reason.clone()),
+        // Its data are another resource's.
+        (None, Some(host)) => Some(format!("{host} keeps data of the app, and this says whose they are")),
+        _ => None,
+    };
+    let what = match (place, &host) {
+        (Some(place), None) => format!("{key} at {place}"),
+        (Some(place), Some(host)) => format!("{key} at {place} on {host}"),
+        (None, Some(host)) => format!("{key} on {host}"),
+        (None, None) => format!("{key} at {id}"),
+    };
+    Staying {
+        what,
+        needed,
+        // On a server it is not looked for here.
+        here: path.filter(|_| host.is_none()).map(PathBuf::from),
+    }
 }
 
 impl Session {
@@ -116,7 +131,7 @@ impl Session {
         let kept: Vec<_> = destroyed
             .kept
             .iter()
-            .filter(|(_, place)| !place.starts_with('/') || std::path::Path::new(place).exists())
+            .filter(|staying| staying.here.as_ref().is_none_or(|place| place.exists()))
             .collect();
         if kept.is_empty() {
             let references = inner.secrets.list(&format!("{}/", self.stack))?;
@@ -133,15 +148,14 @@ impl Session {
             "default" => String::new(),
             other => format!(" --env {other}"),
         };
-        Ok(kept
-            .into_iter()
-            .map(|(key, place)| LeftBehind {
-                what: format!("{key} at {place}"),
-                why: format!(
-                    "data is kept; `destroy {}{} --data={}` deletes it",
-                    self.stack.app, env, self.stack.app
-                ),
-            })
-            .collect())
+        let delete = format!("`destroy {}{env} --data={}`", self.stack.app, self.stack.app);
+        let left = |staying: &Staying| LeftBehind {
+            what: staying.what.clone(),
+            why: match &staying.needed {
+                None => format!("data is kept; {delete} deletes it"),
+                Some(reason) => format!("{reason}; {delete} removes both"),
+            },
+        };
+        Ok(kept.into_iter().map(left).collect())
     }
 }

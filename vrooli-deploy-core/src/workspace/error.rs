@@ -54,6 +54,16 @@ pub enum OperationError {
         /// Where it should go.
         wanted: ProviderName,
     },
+    /// Another state owns the stack.
+    #[error("`{stack}` belongs to another state on {}", owners(.places))]
+    OtherState {
+        /// The stack.
+        stack: StackId,
+        /// Where, and the id of the state.
+        places: Vec<(String, uuid::Uuid)>,
+        /// The stack as it is named to take it over.
+        name: String,
+    },
     /// There is nothing to act on: never deployed, or no such release.
     #[error("{message}")]
     Nothing {
@@ -131,6 +141,11 @@ fn first(diagnostics: &[Diagnostic]) -> String {
         .map_or_else(|| "the input cannot be used".to_owned(), ToString::to_string)
 }
 
+fn owners(places: &[(String, uuid::Uuid)]) -> String {
+    let place = |(place, owner): &(String, uuid::Uuid)| format!("{place} ({owner})");
+    places.iter().map(place).collect::<Vec<_>>().join(", ")
+}
+
 fn over(judgement: &Judgement) -> String {
     let (total, limit) = (judgement.total, judgement.limit);
     match judgement.verdict {
@@ -173,7 +188,7 @@ impl OperationError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::State(StateError::Held { .. }) => 5,
-            Self::Gate { .. } | Self::Budget(_) | Self::Across { .. } => 7,
+            Self::Gate { .. } | Self::OtherState { .. } | Self::Budget(_) | Self::Across { .. } => 7,
             Self::Unresolved(_) => 6,
             Self::Apply(ApplyError::Lost(_) | ApplyError::Fenced { .. }) => 5,
             Self::Apply(_) => 6,
@@ -192,6 +207,7 @@ impl OperationError {
             Self::AmbiguousTarget { .. } => Code(251),
             Self::OtherSource { .. } => Code(252),
             Self::OtherProvider { .. } => Code(1058),
+            Self::OtherState { .. } => rules::NOT_TAKEN_OVER,
             Self::Nothing { .. } => Code(253),
             Self::Gate { .. } => Code(530),
             Self::Budget(judgement) if judgement.verdict == Verdict::Unknown => rules::BUDGET_UNKNOWN,
@@ -230,6 +246,9 @@ impl OperationError {
                 "deploy into another environment (`--env NAME`, or `profile set PROFILE environment NAME`), or remove it there first: `vrooli-deploy destroy {}{}`",
                 stack.app,
                 if stack.environment.as_str() == "default" { String::new() } else { format!(" --env {}", stack.environment) }
+            )),
+            Self::OtherState { name, .. } => Some(format!(
+                "if that state is lost or is to be this one from now on: `--take-over={name}`; the other is refused then"
             )),
             Self::State(StateError::Changed { .. }) => Some("look at what changed (`vrooli-deploy profile versions`), and run the command again".to_owned()),
             Self::State(StateError::NameTaken { .. }) => Some("choose another name, or delete or rename the one that has it".to_owned()),

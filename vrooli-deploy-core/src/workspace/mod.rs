@@ -4,6 +4,7 @@
 //! first it is *planned* under the stack's lease (a [`Change`]), then *applied*. Dropping
 //! a `Change` gives the lease back and has changed nothing.
 
+mod backups;
 mod change;
 mod configure;
 mod decide;
@@ -19,6 +20,7 @@ mod options;
 mod power;
 mod profiles;
 mod query;
+mod rebuild;
 mod render;
 mod report;
 mod resources_only;
@@ -41,6 +43,7 @@ use crate::release::strategy::Strategies;
 use crate::secrets::{FileStore, KeySource, SecretStore};
 use crate::state::{SqliteStore, StateStore};
 
+pub use backups::{RestoreOptions, RestoredBackup};
 pub use change::Change;
 pub use configure::ConfigurationStatus;
 pub use drift::{Drift, DriftKind, DriftReport};
@@ -53,6 +56,7 @@ pub use options::{
     WorkspaceOptions,
 };
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
+pub use rebuild::{RebuildOptions, Rebuilt, RebuiltHow, RebuiltThing};
 pub use render::{RenderOptions, Rendering};
 pub use report::{Health, ReleaseSummary, Report, ResourceSummary, StackSummary, StatusReport};
 pub use run_url::run_url;

@@ -23,6 +23,8 @@ const OBSERVE: Duration = Duration::from_secs(60);
 
 /// How long it may take until an authority has looked at every name and signed.
 const SECURE: Duration = Duration::from_secs(300);
+/// How long data may take to be saved or restored.
+const DATA: Duration = Duration::from_secs(2 * 3600);
 
 /// What becomes of an interrupted run that cannot be resolved whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +102,14 @@ impl Workspace {
         });
         let provider = self.provider(stack, provider, wanted).await?;
         let lease = self.acquire(stack, &holder).await?;
+        if self.is_being_rebuilt(stack).await? {
+            return Err(OperationError::Nothing {
+                message: format!(
+                    "the state of `{stack}` is only half built again: a `state rebuild` was interrupted"
+                ),
+                help: "run it again; it goes on from there".to_owned(),
+            });
+        }
         let state = self.0.store.load(stack).await?;
         let mut session = Session {
             workspace: self.clone(),
@@ -199,6 +209,11 @@ impl Session {
 
     pub(super) fn context(&self) -> OpCtx {
         self.workspace.observe_context(&self.stack, self.lease.info().fence, self.run.cancellation.clone())
+    }
+
+    /// For what takes as long as there are data.
+    pub(super) fn long_context(&self) -> OpCtx {
+        OpCtx { deadline: Instant::now() + DATA, ..self.context() }
     }
 
     pub(super) fn fleet(&self) -> Result<Arc<dyn Fleet>, OperationError> {

@@ -35,6 +35,36 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn what_is_had_back_is_the_very_version_that_was_meant() {
+    let lost = folder();
+    let before = open(lost.path());
+    let references: Vec<_> =
+        ["one", "two"].map(|value| before.put("a/default/x", &secret(value)).unwrap()).into();
+    let dir = folder();
+    let store = open(dir.path());
+    assert!(store.get(&references[1]).is_err());
+    store.put_back(&references[1], &secret("two")).unwrap();
+    let again = open(dir.path());
+    assert_eq!(again.get(&references[1]).unwrap().expose(), "two");
+    assert_eq!(again.latest("a/default/x").unwrap().as_ref(), Some(&references[1]));
+    assert_eq!(again.list("a/").unwrap(), [references[1].clone()]);
+    assert!(again.get(&references[0]).is_err(), "what was not had back is not there");
+    // What is there stays, an equal value is no new version, and another is the next one.
+    store.put_back(&references[1], &secret("other")).unwrap();
+    assert_eq!(store.get(&references[1]).unwrap().expose(), "two");
+    assert_eq!(store.put("a/default/x", &secret("two")).unwrap(), references[1]);
+    let next = store.put("a/default/x", &secret("three")).unwrap();
+    assert_eq!(next.version, 3);
+    // An older one is had back as well, and is not the newest for that.
+    store.put_back(&references[0], &secret("one")).unwrap();
+    assert_eq!(store.latest("a/default/x").unwrap(), Some(next));
+    assert_eq!(store.get(&references[0]).unwrap().expose(), "one");
+    // Another value under that name is not what is meant.
+    let forged = SecretRef { hash: "0".repeat(32), ..references[1].clone() };
+    assert!(matches!(store.get(&forged), Err(SecretError::Damaged { .. })));
+}
+
+#[test]
 fn values_are_kept_by_version() {
     let dir = folder();
     let store = open(dir.path());

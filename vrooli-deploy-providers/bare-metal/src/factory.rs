@@ -79,7 +79,7 @@ impl BareMetalFactory {
         servers: &Arc<crate::ground::Servers>,
         context: &OpenContext,
     ) -> Arc<dyn Provider> {
-        use crate::ground::OnHost;
+        use crate::ground::{OnHost, ServersBackups, ServersLedger};
         use crate::kinds::{backup, directories, firewall, packages, postgres, redis, server, user};
         let builder = self.builder.as_ref().map(|open| open(&context.dir));
         let programs = self.programs.clone().unwrap_or_else(crate::own::Programs::of_this_process);
@@ -91,6 +91,8 @@ impl BareMetalFactory {
             programs,
             authorities,
         );
+        let fleet = Arc::new(fleet);
+        let ledger = ServersLedger { servers: Arc::clone(servers), fleet: Arc::clone(&fleet) };
         Arc::new(
             vrooli_deploy_core::provider::ProviderSet::new(self.name())
                 .with(OnHost(server::Server), servers)
@@ -101,7 +103,9 @@ impl BareMetalFactory {
                 .with(OnHost(postgres::Postgres), servers)
                 .with(OnHost(redis::Redis), servers)
                 .with(OnHost(backup::Backup), servers)
-                .with_fleet(Arc::new(fleet)),
+                .with_fleet(fleet)
+                .with_ledger(Arc::new(ledger))
+                .with_backups(Arc::new(ServersBackups(Arc::clone(servers)))),
         )
     }
 }

@@ -20,7 +20,7 @@ use crate::fleet::LocalFleet;
 use crate::kinds::Machine;
 use crate::layout::Layout;
 use crate::process::certificates::{self, Kept};
-use crate::process::{Service, Supervision, SupervisorClient, Values, refuse_older, share_front};
+use crate::process::{Service, Supervision, SupervisorClient, Values, highest, refuse_older, share_front};
 use crate::servers::ServerOptions;
 
 /// Serves the fleet of a workspace whose supervisor is a unit of the system. Returns the status
@@ -57,6 +57,7 @@ pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
             units: fleet.list(&cx).await?,
             routing: fleet.routing(&cx).await?,
             staged: fleet.staged(&cx).await?,
+            fence: highest(&Layout::new(root), &cx.stack)?,
             supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),
             certificate: certificates::seen(&Layout::new(root), &cx.stack)?,
         })
@@ -156,6 +157,16 @@ impl wire::Agent for Agent {
         refuse_older(&self.layout, &cx.stack, cx.fence)?;
         Kept::put_carried(&self.layout, &cx.stack, &carried)?;
         self.supervisor().await?.certificate(cx, false).await
+    }
+
+    async fn kept_values(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+    ) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        refuse_older(&self.layout, &cx.stack, cx.fence)?;
+        let values = Values::read(&self.layout, &cx.stack, release)?;
+        Ok(values.map(Values::into_all).unwrap_or_default())
     }
 }
 

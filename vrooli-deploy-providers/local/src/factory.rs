@@ -15,6 +15,7 @@ use vrooli_deploy_core::stack::Stack;
 use crate::fleet::LocalFleet;
 use crate::kinds::{Machine, Port, Postgres, Redis, Volume};
 use crate::layout::Layout;
+use crate::ledger::FolderLedger;
 use crate::process::{InProcess, Program, Supervision, SupervisorConfig, resolver};
 use crate::servers::ServerOptions;
 
@@ -176,6 +177,7 @@ impl ProviderFactory for LocalFactory {
                 .with(Volume, &client)
                 .with(Postgres, &client)
                 .with(Redis, &client)
+                .with_ledger(Arc::new(FolderLedger(machine.clone())))
                 .with_fleet(Arc::new(LocalFleet::new(machine))),
         ))
     }

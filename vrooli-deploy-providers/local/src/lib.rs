@@ -32,6 +32,8 @@ pub mod fleet;
 #[cfg(feature = "native")]
 pub mod layout;
 #[cfg(feature = "native")]
+mod ledger;
+#[cfg(feature = "native")]
 pub mod migrate;
 #[cfg(feature = "native")]
 pub mod process;

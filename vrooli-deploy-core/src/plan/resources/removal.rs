@@ -152,13 +152,26 @@ pub struct DestroyInput<'a> {
     pub delete_data: bool,
 }
 
+/// A resource that outlives its stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptResource {
+    /// Its key.
+    pub key: ResourceKey,
+    /// What the provider calls it.
+    pub id: PhysicalId,
+    /// Does it hold data itself? Else something that does needs it.
+    pub holds_data: bool,
+    /// Why it stays, a phrase.
+    pub reason: String,
+}
+
 /// The end of a stack.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DestroyPlan {
     /// Deletes, what needs another before that other.
     pub steps: Vec<Step>,
     /// Objects that stay: those that hold data, and what they need.
-    pub kept: Vec<(ResourceKey, PhysicalId)>,
+    pub kept: Vec<KeptResource>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -195,5 +208,8 @@ pub fn destroy(input: &DestroyInput<'_>) -> DestroyPlan {
     }
     let (steps, kept) = removal.finish();
     let notes = kept.iter().map(|k| format!("`{}` ({}) is kept: {}", k.key, k.id, k.reason)).collect();
-    DestroyPlan { steps, kept: kept.into_iter().map(|k| (k.key, k.id)).collect(), notes }
+    let kept = kept.into_iter();
+    let kept =
+        kept.map(|k| KeptResource { key: k.key, id: k.id, holds_data: k.holds_data, reason: k.reason });
+    DestroyPlan { steps, kept: kept.collect(), notes }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::message::{
-    Answer, Ask, BEAT, Call, CallContext, CertificateAsk, HostSettings, LONGEST, PROTOCOL, Tell, invalid,
-    receive, send,
+    Answer, Ask, BEAT, Call, CallContext, CertificateAsk, HostSettings, PROTOCOL, Tell, invalid,
+    lengths_and_bytes, read_bytes, read_values, receive, send,
 };
 use crate::names::{Digest, ReleaseNumber, UnitId};
 use crate::provider::{
@@ -57,8 +57,15 @@ struct Waiting {
     ended: Option<String>,
 }
 
+/// What comes back.
+enum Reply {
+    Answer(Answer),
+    Values(Vec<(SecretRef, Secret<String>)>),
+    Bytes(Secret<Vec<u8>>),
+}
+
 struct Pending {
-    answer: oneshot::Sender<Result<Answer>>,
+    answer: oneshot::Sender<Result<Reply>>,
     output: OutputSink,
 }
 
@@ -136,11 +143,29 @@ impl RemoteFleet {
         release: ReleaseNumber,
         values: &[(SecretRef, Secret<String>)],
     ) -> Result<()> {
-        let lengths = values.iter().map(|(reference, value)| (reference.clone(), value.expose().len()));
-        let lengths = lengths.collect();
+        let (lengths, bytes) = lengths_and_bytes(values);
         let line = |id| Ask::Values { id, context: CallContext::of(cx), release, values: lengths };
-        let bytes = Secret::new(values.iter().flat_map(|(_, value)| value.expose().bytes()).collect());
-        self.done(self.shared.ask(cx, line, bytes).await?)
+        match self.shared.ask(cx, line, bytes).await? {
+            Reply::Answer(answer) => self.done(answer),
+            _ => Err(self.other_question()),
+        }
+    }
+
+    /// Gets the values that the server keeps for a release.
+    ///
+    /// # Errors
+    /// See [`Agent::kept_values`](super::Agent::kept_values).
+    pub async fn kept_values(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+    ) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        let line = |id| Ask::Kept { id, context: CallContext::of(cx), release };
+        match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
+            Reply::Values(values) => Ok(values),
+            Reply::Answer(answer) => Err(self.unexpected(&answer)),
+            Reply::Bytes(_) => Err(self.other_question()),
+        }
     }
 
     /// Has the server serve the stack by TLS, or, with none, not any more.
@@ -178,8 +203,9 @@ impl RemoteFleet {
     pub async fn give_certificate(&self, cx: &OpCtx) -> Result<Secret<Vec<u8>>> {
         let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask: CertificateAsk::Give };
         match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
-            Answer::Bytes(bytes) => Ok(bytes),
-            other => Err(self.unexpected(&other)),
+            Reply::Bytes(bytes) => Ok(bytes),
+            Reply::Answer(answer) => Err(self.unexpected(&answer)),
+            Reply::Values(_) => Err(self.other_question()),
         }
     }
 
@@ -204,14 +230,18 @@ impl RemoteFleet {
     ) -> Result<Option<CertificateSeen>> {
         let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask };
         match self.shared.ask(cx, line, follows).await? {
-            Answer::Certificate(seen) => Ok(seen),
-            other => Err(self.unexpected(&other)),
+            Reply::Answer(Answer::Certificate(seen)) => Ok(seen),
+            Reply::Answer(answer) => Err(self.unexpected(&answer)),
+            _ => Err(self.other_question()),
         }
     }
 
     async fn call(&self, cx: &OpCtx, call: Call) -> Result<Answer> {
         let line = |id| Ask::Call { id, context: CallContext::of(cx), call: Box::new(call) };
-        self.shared.ask(cx, line, Secret::new(Vec::new())).await
+        match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
+            Reply::Answer(answer) => Ok(answer),
+            _ => Err(self.other_question()),
+        }
     }
 
     fn done(&self, answer: Answer) -> Result<()> {
@@ -219,6 +249,11 @@ impl RemoteFleet {
             Answer::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
+    }
+
+    fn other_question(&self) -> ProviderError {
+        let words = format!("{} gave values that nobody asked for", self.shared.name);
+        ProviderError::new(ErrorKind::Unexpected, words)
     }
 
     fn unexpected(&self, answer: &Answer) -> ProviderError {
@@ -252,7 +287,7 @@ impl Shared {
     }
 
     async fn hear(&self, reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<bool> {
-        let answered = |id: u64, answer: Result<Answer>| {
+        let answered = |id: u64, answer: Result<Reply>| {
             // Nobody may wait for it any more.
             if let Some(pending) = self.waiting().calls.remove(&id) {
                 let _ = pending.answer.send(answer);
@@ -261,14 +296,14 @@ impl Shared {
         match receive::<Tell>(reader).await? {
             None => return Ok(false),
             Some(Tell::Welcome { .. } | Tell::Refused { .. }) => return Err(invalid("a second greeting")),
-            Some(Tell::Answer { id, answer }) => answered(id, Ok(*answer)),
-            Some(Tell::Bytes { id, length, .. }) => {
-                if length > LONGEST {
-                    return Err(invalid("an answer is too long"));
-                }
-                let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
-                reader.read_exact(&mut bytes).await?;
-                answered(id, Ok(Answer::Bytes(Secret::new(std::mem::take(&mut *bytes)))));
+            Some(Tell::Answer { id, answer }) => answered(id, Ok(Reply::Answer(*answer))),
+            Some(Tell::Values { id, values }) => {
+                let values = read_values(reader, values).await?;
+                answered(id, Ok(Reply::Values(values)));
+            }
+            Some(Tell::Bytes { id, length }) => {
+                let bytes = read_bytes(reader, length).await?;
+                answered(id, Ok(Reply::Bytes(bytes)));
             }
             Some(Tell::Failed { id, failure }) => answered(id, Err(failure.into())),
             Some(Tell::Line { id, line }) => {
@@ -287,7 +322,7 @@ impl Shared {
         cx: &OpCtx,
         line: impl FnOnce(u64) -> Ask,
         follows: Secret<Vec<u8>>,
-    ) -> Result<Answer> {
+    ) -> Result<Reply> {
         let id = self.asked.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {

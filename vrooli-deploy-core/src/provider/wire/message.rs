@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
 use crate::names::{ReleaseNumber, StackId, UnitId};
@@ -53,6 +53,9 @@ pub struct FleetSeen {
     /// The certificate that it is reached with, if it is to have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateSeen>,
+    /// The highest lease that was seen.
+    #[serde(default)]
+    pub fence: u64,
 }
 
 /// To the server. (None of these has its tag among its fields: numbers as keys would not be read.)
@@ -67,6 +70,8 @@ pub(super) enum Ask {
     Values { id: u64, context: CallContext, release: ReleaseNumber, values: Vec<(SecretRef, usize)> },
     /// About the certificate of the stack.
     Certificate { id: u64, context: CallContext, ask: CertificateAsk },
+    /// Give the values that are kept for a release.
+    Kept { id: u64, context: CallContext, release: ReleaseNumber },
     /// Nobody waits for a call any more.
     Cancel { id: u64 },
     /// We are still there.
@@ -99,15 +104,12 @@ pub(super) enum Tell {
     Refused { failure: Failure },
     /// What came of a call.
     Answer { id: u64, answer: Box<Answer> },
+    /// Values that were asked for, whose bytes follow the line one after the other.
+    Values { id: u64, values: Vec<(SecretRef, usize)> },
     /// What went wrong with one.
     Failed { id: u64, failure: Failure },
     /// What came of a call is bytes, which follow the line.
-    Bytes {
-        id: u64,
-        length: usize,
-        #[serde(skip)]
-        bytes: Option<Secret<Vec<u8>>>,
-    },
+    Bytes { id: u64, length: usize },
     /// A line of output of a call.
     Line { id: u64, line: String },
 }
@@ -153,9 +155,6 @@ pub(super) enum Answer {
     Urls(Vec<String>),
     Logs(LogPage),
     Certificate(Option<CertificateSeen>),
-    /// Never in a line: see [`Tell::Bytes`].
-    #[serde(skip)]
-    Bytes(Secret<Vec<u8>>),
 }
 
 /// An [`OpCtx`] on its way.
@@ -270,6 +269,45 @@ pub(super) async fn send<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), line:
     text.push(b'\n');
     to.write_all(&text).await?;
     to.flush().await
+}
+
+/// References with the lengths of their values, and the values as they are.
+pub(super) fn lengths_and_bytes(
+    values: &[(SecretRef, Secret<String>)],
+) -> (Vec<(SecretRef, usize)>, Secret<Vec<u8>>) {
+    let lengths = values.iter().map(|(reference, value)| (reference.clone(), value.expose().len()));
+    let bytes = values.iter().flat_map(|(_, value)| value.expose().bytes()).collect();
+    (lengths.collect(), Secret::new(bytes))
+}
+
+/// Reads the bytes that follow a line.
+pub(super) async fn read_bytes(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    length: usize,
+) -> io::Result<Secret<Vec<u8>>> {
+    if length > LONGEST {
+        return Err(invalid("what follows is too long"));
+    }
+    let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
+    reader.read_exact(&mut bytes).await?;
+    Ok(Secret::new(std::mem::take(&mut *bytes)))
+}
+
+/// Reads the values that follow a line.
+pub(super) async fn read_values(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    asked: Vec<(SecretRef, usize)>,
+) -> io::Result<Vec<(SecretRef, Secret<String>)>> {
+    let mut values = Vec::new();
+    let mut left = LONGEST;
+    for (reference, length) in asked {
+        left = left.checked_sub(length).ok_or_else(|| invalid("values are too long"))?;
+        let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
+        reader.read_exact(&mut bytes).await?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| invalid("a value is no text"))?;
+        values.push((reference, Secret::new(text.to_owned())));
+    }
+    Ok(values)
 }
 
 pub(super) fn invalid(words: &str) -> io::Error {

@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::message::{
-    Answer, Ask, Call, CallContext, CertificateAsk, HostSettings, LONGEST, PROTOCOL, SILENCE, Tell, invalid,
+    Answer, Ask, Call, CallContext, CertificateAsk, HostSettings, PROTOCOL, SILENCE, Tell, invalid,
+    lengths_and_bytes, read_bytes, read_values, receive, send,
 };
-use super::message::{receive, send};
 use crate::names::ReleaseNumber;
 use crate::provider::{
     Cancellation, CertificateRequest, CertificateSeen, ErrorKind, Fleet, OpCtx, OutputSink, ProviderError,
@@ -85,6 +85,28 @@ pub trait Agent: Send + Sync {
     /// When it is no such thing, or cannot be written.
     async fn take_certificate(&self, cx: &OpCtx, carried: Secret<Vec<u8>>)
     -> Result<Option<CertificateSeen>>;
+
+    /// The values that are kept for a release.
+    ///
+    /// # Errors
+    /// `Fenced` when somebody else holds the lease; when they cannot be read.
+    async fn kept_values(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+    ) -> Result<Vec<(SecretRef, Secret<String>)>>;
+}
+
+/// A line, and the bytes that follow it.
+struct Said {
+    line: Tell,
+    follows: Secret<Vec<u8>>,
+}
+
+impl From<Tell> for Said {
+    fn from(line: Tell) -> Self {
+        Self { line, follows: Secret::new(Vec::new()) }
+    }
 }
 
 /// Serves calls until the input ends, or nothing is heard for 30 s; then those that are being made are cancelled. A fault of one
@@ -98,22 +120,18 @@ pub async fn serve(
     writer: impl AsyncWrite + Send + Unpin + 'static,
 ) -> io::Result<()> {
     let mut reader = BufReader::new(reader);
-    let (say, mut said) = mpsc::channel::<Tell>(WAITING);
+    let (say, mut said) = mpsc::channel::<Said>(WAITING);
     let writing = tokio::spawn(async move {
         let mut writer = writer;
-        while let Some(line) = said.recv().await {
+        while let Some(Said { line, follows }) = said.recv().await {
+            let written = async {
+                send(&mut writer, &line).await?;
+                writer.write_all(follows.expose()).await?;
+                writer.flush().await
+            };
             // Who does not read has left, or is about to: the input ends then.
-            if send(&mut writer, &line).await.is_err() {
+            if written.await.is_err() {
                 return;
-            }
-            if let Tell::Bytes { bytes: Some(bytes), .. } = &line {
-                let written = async {
-                    writer.write_all(bytes.expose()).await?;
-                    writer.flush().await
-                };
-                if written.await.is_err() {
-                    return;
-                }
             }
         }
     });
@@ -128,10 +146,10 @@ type Running = Arc<Mutex<BTreeMap<u64, Cancellation>>>;
 async fn listen(
     agent: &Arc<dyn Agent>,
     reader: &mut (impl AsyncBufReadExt + Send + Unpin),
-    say: &mpsc::Sender<Tell>,
+    say: &mpsc::Sender<Said>,
 ) -> io::Result<()> {
     let refuse = async |error: &ProviderError| {
-        let _ = say.send(Tell::Refused { failure: error.into() }).await;
+        let _ = say.send(Tell::Refused { failure: error.into() }.into()).await;
         Ok(())
     };
     match receive::<Ask>(reader).await? {
@@ -149,7 +167,7 @@ async fn listen(
     }
     let fleet = agent.fleet();
     let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
-    say.send(Tell::Welcome { capabilities: fleet.capabilities() }).await.map_err(|_| closed())?;
+    say.send(Tell::Welcome { capabilities: fleet.capabilities() }.into()).await.map_err(|_| closed())?;
     let running = Running::default();
     let mut calls = JoinSet::new();
     let heard = loop {
@@ -173,8 +191,8 @@ async fn listen(
                 let (fleet, cx) = (Arc::clone(&fleet), begin(&running, id, context, say));
                 let (say, running) = (say.clone(), Arc::clone(&running));
                 calls.spawn(async move {
-                    let answer = make(&*fleet, &cx, *call).await;
-                    finish(&running, id, answer, &say).await;
+                    let made = make(&*fleet, &cx, *call).await.map(|made| answer(id, made));
+                    finish(&running, id, made, &say).await;
                 });
             }
             Ask::Certificate { id, context, ask } => {
@@ -188,24 +206,33 @@ async fn listen(
                 let (agent, cx) = (Arc::clone(agent), begin(&running, id, context, say));
                 let (say, running) = (say.clone(), Arc::clone(&running));
                 calls.spawn(async move {
-                    let answer = match (ask, carried) {
-                        (CertificateAsk::Serve { request }, _) => {
-                            agent.serve_by_tls(&cx, request).await.map(Answer::Certificate)
-                        }
-                        (CertificateAsk::Look, _) => {
-                            agent.look_at_certificate(&cx).await.map(Answer::Certificate)
-                        }
-                        (CertificateAsk::Order, _) => {
-                            agent.order_certificate(&cx).await.map(Answer::Certificate)
-                        }
+                    let seen = match (ask, carried) {
+                        (CertificateAsk::Serve { request }, _) => agent.serve_by_tls(&cx, request).await,
+                        (CertificateAsk::Look, _) => agent.look_at_certificate(&cx).await,
+                        (CertificateAsk::Order, _) => agent.order_certificate(&cx).await,
                         (CertificateAsk::Take { .. }, Some(carried)) => {
-                            agent.take_certificate(&cx, carried).await.map(Answer::Certificate)
+                            agent.take_certificate(&cx, carried).await
                         }
                         (CertificateAsk::Give | CertificateAsk::Take { .. }, _) => {
-                            agent.give_certificate(&cx).await.map(Answer::Bytes)
+                            let given = agent.give_certificate(&cx).await.map(|follows| {
+                                let length = follows.expose().len();
+                                Said { line: Tell::Bytes { id, length }, follows }
+                            });
+                            return finish(&running, id, given, &say).await;
                         }
                     };
-                    finish(&running, id, answer, &say).await;
+                    finish(&running, id, seen.map(|seen| answer(id, Answer::Certificate(seen))), &say).await;
+                });
+            }
+            Ask::Kept { id, context, release } => {
+                let (agent, cx) = (Arc::clone(agent), begin(&running, id, context, say));
+                let (say, running) = (say.clone(), Arc::clone(&running));
+                calls.spawn(async move {
+                    let kept = agent.kept_values(&cx, release).await.map(|values| {
+                        let (values, follows) = lengths_and_bytes(&values);
+                        Said { line: Tell::Values { id, values }, follows }
+                    });
+                    finish(&running, id, kept, &say).await;
                 });
             }
             Ask::Values { id, context, release, values } => {
@@ -217,7 +244,7 @@ async fn listen(
                 let (say, running) = (say.clone(), Arc::clone(&running));
                 calls.spawn(async move {
                     let kept = agent.keep_values(&cx, release, values).await;
-                    finish(&running, id, kept.map(|()| Answer::Done), &say).await;
+                    finish(&running, id, kept.map(|()| answer(id, Answer::Done)), &say).await;
                 });
             }
         }
@@ -235,54 +262,26 @@ fn entries(running: &Running) -> std::sync::MutexGuard<'_, BTreeMap<u64, Cancell
     running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn begin(running: &Running, id: u64, context: CallContext, say: &mpsc::Sender<Tell>) -> OpCtx {
+fn begin(running: &Running, id: u64, context: CallContext, say: &mpsc::Sender<Said>) -> OpCtx {
     let cancellation = Cancellation::new();
     entries(running).insert(id, cancellation.clone());
     let say = say.clone();
     // Output that nobody takes in time is dropped rather than waited for.
     let output = OutputSink::new(move |line| {
-        let _ = say.try_send(Tell::Line { id, line: line.to_owned() });
+        let _ = say.try_send(Tell::Line { id, line: line.to_owned() }.into());
     });
     context.here(cancellation).with_output(output)
 }
 
-async fn finish(running: &Running, id: u64, answer: Result<Answer>, say: &mpsc::Sender<Tell>) {
+fn answer(id: u64, answer: Answer) -> Said {
+    Tell::Answer { id, answer: Box::new(answer) }.into()
+}
+
+async fn finish(running: &Running, id: u64, said: Result<Said>, say: &mpsc::Sender<Said>) {
     entries(running).remove(&id);
-    let line = match answer {
-        Ok(Answer::Bytes(bytes)) => Tell::Bytes { id, length: bytes.expose().len(), bytes: Some(bytes) },
-        Ok(answer) => Tell::Answer { id, answer: Box::new(answer) },
-        Err(error) => Tell::Failed { id, failure: (&error).into() },
-    };
+    let said = said.unwrap_or_else(|error| Tell::Failed { id, failure: (&error).into() }.into());
     // Nobody listens any more: nobody waits either.
-    let _ = say.send(line).await;
-}
-
-async fn read_bytes(
-    reader: &mut (impl AsyncBufReadExt + Unpin),
-    length: usize,
-) -> io::Result<Secret<Vec<u8>>> {
-    if length > LONGEST {
-        return Err(invalid("what follows is too long"));
-    }
-    let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
-    reader.read_exact(&mut bytes).await?;
-    Ok(Secret::new(std::mem::take(&mut *bytes)))
-}
-
-async fn read_values(
-    reader: &mut (impl AsyncBufReadExt + Unpin),
-    asked: Vec<(SecretRef, usize)>,
-) -> io::Result<Vec<(SecretRef, Secret<String>)>> {
-    let mut values = Vec::new();
-    let mut left = LONGEST;
-    for (reference, length) in asked {
-        left = left.checked_sub(length).ok_or_else(|| invalid("values are too long"))?;
-        let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
-        reader.read_exact(&mut bytes).await?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| invalid("a value is no text"))?;
-        values.push((reference, Secret::new(text.to_owned())));
-    }
-    Ok(values)
+    let _ = say.send(said).await;
 }
 
 async fn make(fleet: &dyn Fleet, cx: &OpCtx, call: Call) -> Result<Answer> {

@@ -71,6 +71,17 @@ impl Agent for Arc<Far> {
         *self.carried.lock().unwrap() = Some(carried);
         Ok(None)
     }
+
+    async fn kept_values(
+        &self,
+        _: &OpCtx,
+        release: ReleaseNumber,
+    ) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        match release {
+            ReleaseNumber(2) => Ok(self.kept.lock().unwrap().clone()),
+            _ => Err(ProviderError::new(ErrorKind::NotFound, "there is none")),
+        }
+    }
 }
 
 #[async_trait]
@@ -232,6 +243,11 @@ async fn values_follow_their_line_and_what_comes_after_is_understood() {
         .collect();
     assert_eq!(kept.len(), 3);
     assert!(values.iter().all(|(reference, value)| kept[&reference.path] == *value.expose()));
+    let back = fleet.kept_values(&cx, ReleaseNumber(2)).await.unwrap();
+    assert_eq!(back.len(), values.len());
+    assert!(back.iter().zip(&values).all(|(a, b)| a.0 == b.0 && a.1.expose() == b.1.expose()));
+    let none = fleet.kept_values(&cx, ReleaseNumber(3)).await.unwrap_err();
+    assert_eq!((none.kind(), none.message()), (ErrorKind::NotFound, "there is none"));
     assert_eq!(fleet.urls(&cx).await.unwrap().len(), 1);
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Versions {
     /// The highest version that was ever given: none is given twice.
     last: u32,
     kept: BTreeMap<u32, Text>,
+    /// Hashes of versions that were had back, made with the key of a store that is lost.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    hashes: BTreeMap<u32, String>,
 }
 
 /// A text that is wiped when it is dropped and never shown.
@@ -94,11 +97,28 @@ impl Versions {
         Some((self.last, true))
     }
 
+    /// Keeps a value that was had back as that version. Was there none yet?
+    pub(super) fn put_back(&mut self, version: u32, hash: &str, value: &Secret<String>) -> bool {
+        if self.kept.contains_key(&version) {
+            return false;
+        }
+        self.last = self.last.max(version);
+        self.kept.insert(version, Text(value.expose().clone()));
+        self.hashes.insert(version, hash.to_owned());
+        true
+    }
+
+    /// The hash that a version was had back with.
+    pub(super) fn hash(&self, version: u32) -> Option<&str> {
+        self.hashes.get(&version).map(String::as_str)
+    }
+
     pub(super) fn get(&self, version: u32) -> Option<&str> {
         self.kept.get(&version).map(|text| text.0.as_str())
     }
 
     pub(super) fn remove(&mut self, version: u32) -> bool {
+        self.hashes.remove(&version);
         self.kept.remove(&version).is_some()
     }
 

@@ -187,7 +187,9 @@ impl FileStore {
     }
 
     fn reference(document: &Document, path: &str, version: u32, value: &str) -> SecretRef {
-        SecretRef { store: NAME.to_owned(), path: path.to_owned(), version, hash: document.hash(path, value) }
+        let had_back = document.secrets.get(path).and_then(|versions| versions.hash(version));
+        let hash = had_back.map_or_else(|| document.hash(path, value), ToOwned::to_owned);
+        SecretRef { store: NAME.to_owned(), path: path.to_owned(), version, hash }
     }
 }
 
@@ -207,13 +209,21 @@ impl SecretStore for FileStore {
         })
     }
 
+    fn put_back(&self, reference: &SecretRef, value: &Secret<String>) -> Result<(), SecretError> {
+        self.change(|document| {
+            let versions = document.secrets.entry(reference.path.clone()).or_default();
+            let added = versions.put_back(reference.version, &reference.hash, value);
+            Ok(((), added))
+        })
+    }
+
     fn get(&self, reference: &SecretRef) -> Result<Secret<String>, SecretError> {
         let (path, version) = (&reference.path, reference.version);
         let absent = || SecretError::NotFound { path: path.clone(), version };
         let (document, _) = self.read()?.ok_or_else(absent)?;
         let value =
             document.secrets.get(path).and_then(|versions| versions.get(version)).ok_or_else(absent)?;
-        if document.hash(path, value) != reference.hash {
+        if Self::reference(&document, path, version, value).hash != reference.hash {
             return Err(SecretError::Damaged {
                 place: self.sealed.display().to_string(),
                 message: format!(

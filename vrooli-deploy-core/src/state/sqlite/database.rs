@@ -194,7 +194,7 @@ fn create(layout: &Layout) -> Result<(), Fault> {
     }
     // SQLite gives its side files the mode of the main file.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    let result = fill(&new);
+    let result = fill(&new, known_id(&layout.dir).unwrap_or_else(Uuid::new_v4));
     if result.is_err() {
         let _ = std::fs::remove_file(&new);
     }
@@ -205,7 +205,12 @@ fn create(layout: &Layout) -> Result<(), Fault> {
     Ok(())
 }
 
-fn fill(new: &Path) -> Result<(), Fault> {
+/// The id that the folder goes by: a state that was lost and is made anew is still the same folder's.
+fn known_id(dir: &Path) -> Option<Uuid> {
+    Uuid::parse_str(std::fs::read_to_string(dir.join("id")).ok()?.trim()).ok()
+}
+
+fn fill(new: &Path, id: Uuid) -> Result<(), Fault> {
     let connection = Connection::open_with_flags(
         new,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -216,7 +221,7 @@ fn fill(new: &Path) -> Result<(), Fault> {
     for migration in MIGRATIONS {
         connection.execute_batch(migration)?;
     }
-    let id = Uuid::new_v4().to_string();
+    let id = id.to_string();
     connection.execute(
         "INSERT INTO meta (id, guard, schema, settings) VALUES (?1, ?2, ?3, 0)",
         (&id, checksum(&[id.as_bytes()]), SCHEMA),

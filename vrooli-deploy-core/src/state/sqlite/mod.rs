@@ -20,6 +20,7 @@ mod lease;
 mod lock;
 mod read;
 mod revisions;
+mod set_aside;
 mod settings;
 mod worker;
 mod writer;
@@ -97,6 +98,16 @@ impl SqliteStore {
     /// When it is damaged or newer (nothing is changed then), or cannot be read.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         Self::open_with(dir, &SqliteOptions::default())
+    }
+
+    /// Puts what is left of a state that is lost or damaged into a folder beside it, `lost-1`, from
+    /// which a person may still read it; the next [`open`](Self::open) makes a new one. The answer is
+    /// that folder; `None` when nothing was left. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// When somebody changes a stack of it right now, or it cannot be moved.
+    pub fn set_aside(dir: &Path) -> Result<Option<PathBuf>, StateError> {
+        set_aside::set_aside(dir).map_err(|fault| fault.at(&dir.join("state.db")))
     }
 
     /// The same with other knobs.
@@ -294,6 +305,11 @@ impl StateStore for SqliteStore {
             Ok(lease) => Ok(Box::new(lease)),
             Err(fault) => Err(fault.at(&self.shared.place())),
         }
+    }
+
+    async fn raise_fence(&self, stack: &StackId, above: u64) -> Result<(), StateError> {
+        let stack = stack.clone();
+        self.shared.write(move |writer| writer.raise_fence(&stack, above)).await
     }
 
     async fn holder(&self, stack: &StackId) -> Result<Option<LeaseInfo>, StateError> {

@@ -239,6 +239,18 @@ impl Writer {
         Ok(info)
     }
 
+    /// The next lease has a higher number than that.
+    pub(super) fn raise_fence(&mut self, stack: &StackId, above: u64) -> Result<(), Fault> {
+        self.ensure_sound()?;
+        let now = Timestamp::now().to_string();
+        self.connection.execute(
+            "INSERT INTO leases (stack, fence, holder, since, heartbeat) VALUES (?1, ?2, NULL, ?3, ?3)
+             ON CONFLICT (stack) DO UPDATE SET fence = max(fence, excluded.fence)",
+            (stack.to_string(), to_sql(above)?, now),
+        )?;
+        Ok(())
+    }
+
     /// Notes that a lease was given back. One that someone else has taken since is left alone.
     pub(super) fn give_back(&mut self, stack: &StackId, fence: u64) -> Result<(), Fault> {
         if self.held.get(stack) == Some(&fence) {

@@ -5,6 +5,7 @@ mod disk;
 mod journal;
 mod kill;
 mod lease;
+mod lost;
 mod revisions;
 
 use std::path::Path;

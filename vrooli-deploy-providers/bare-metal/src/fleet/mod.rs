@@ -33,7 +33,7 @@ use vrooli_deploy_core::provider::{
 };
 use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::release::strategy::{overlap, units};
-use vrooli_deploy_core::secrets::SecretStore;
+use vrooli_deploy_core::secrets::{Secret, SecretRef, SecretStore};
 
 use crate::ground::Servers;
 use crate::host::HostName;
@@ -132,9 +132,26 @@ impl BareMetalFleet {
                 talk.fleet.look_at_certificate(cx)
             );
             let (units, routing, staged, certificate) = (units?, routing?, staged?, certificate?);
-            Ok(FleetSeen { units, routing, staged, supervised: true, certificate })
+            Ok(FleetSeen { units, routing, staged, supervised: true, certificate, ..FleetSeen::default() })
         });
         all(seen.await, |host| host.name())
+    }
+
+    /// The values that servers keep beside a release, each once.
+    pub(crate) async fn kept_values(
+        &self,
+        cx: &OpCtx,
+        release: ReleaseNumber,
+    ) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        let kept = async |host: &AppHost| match host.seen(cx).await? {
+            Some(seen) if seen.staged.iter().any(|there| there.number == release) => {
+                host.talk(cx).await?.fleet.kept_values(cx, release).await
+            }
+            _ => Ok(Vec::new()),
+        };
+        let kept = all(each(&self.hosts, kept).await, |host| host.name())?;
+        let kept: BTreeMap<_, _> = kept.into_iter().flat_map(|(_, values)| values).collect();
+        Ok(kept.into_iter().collect())
     }
 
     /// Does it on all that are given, whatever becomes of the others: a server that is lost keeps no

@@ -1,8 +1,9 @@
 //! Changes of a host as its script reads them, and its answers.
 
 use vrooli_deploy_core::names::{ResourceKey, StackId};
-use vrooli_deploy_core::provider::OpCtx;
+use vrooli_deploy_core::provider::{OpCtx, TakenOver};
 
+use super::survey::taken;
 use super::{HostRecord, Place};
 use crate::facts::Lines;
 
@@ -15,6 +16,8 @@ pub(crate) enum Verb {
     Create,
     Update,
     Delete,
+    /// What it holds is saved.
+    Save,
     /// What it holds is put back; how it is stays.
     Restore,
 }
@@ -64,6 +67,7 @@ impl Asker {
                 Verb::Create => "create",
                 Verb::Update => "update",
                 Verb::Delete => "delete",
+                Verb::Save => "save",
                 Verb::Restore => "restore",
             };
             let number = number.to_string();
@@ -92,7 +96,8 @@ pub(crate) enum Answer {
 /// Why none of the changes was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refused {
-    Owner(String),
+    /// Whose it is, and how it came to that.
+    Owner(String, Option<TakenOver>),
     Fence(String),
 }
 
@@ -100,7 +105,7 @@ pub(crate) enum Refused {
 pub(crate) fn refused(lines: &Lines<'_>) -> Option<Refused> {
     let (what, value) = lines.get("refused")?.split_once(' ')?;
     Some(match what {
-        "owner" => Refused::Owner(value.to_owned()),
+        "owner" => Refused::Owner(value.to_owned(), lines.get("taken").and_then(taken)),
         _ => Refused::Fence(value.to_owned()),
     })
 }

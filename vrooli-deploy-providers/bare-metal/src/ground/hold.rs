@@ -31,10 +31,14 @@ pub(super) fn input(cx: &OpCtx) -> String {
 }
 
 /// Holds a host for this run: until what is given back is dropped, or nothing was heard of us for
-/// 30 s.
-pub(super) async fn hold(host: &Arc<SshHost>, cx: &OpCtx) -> Result<Held> {
+/// 30 s. One that `takes` it is the owner of the stack there from then on, whoever was.
+pub(super) async fn hold(host: &Arc<SshHost>, cx: &OpCtx, takes: bool) -> Result<Held> {
     let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/host_hold.sh"));
-    let phase = Phase::new("hold the host", script).as_root().within(LONGEST).with_input(input(cx));
+    let phase = Phase::new("hold the host", script).as_root().within(LONGEST).with_input(format!(
+        "{}{}\n",
+        input(cx),
+        word(takes)
+    ));
     let (said, held) = in_time(host, host.hold(&phase, READY, BEAT)).await?;
     is_ready(host, cx, &said)?;
     Ok(held)
@@ -44,11 +48,15 @@ pub(super) async fn hold(host: &Arc<SshHost>, cx: &OpCtx) -> Result<Held> {
 /// the run `holds` it already.
 pub(super) async fn serve(host: &Arc<SshHost>, cx: &OpCtx, holds: bool) -> Result<Conversation> {
     let script = concat!(include_str!("../scripts/host.sh"), include_str!("../scripts/serve.sh"));
-    let input = format!("{}{}\n", input(cx), if holds { "yes" } else { "no" });
+    let input = format!("{}{}\n", input(cx), word(holds));
     let phase = Phase::new("serve apps", script).as_root().within(LONGEST).with_input(input);
     let (said, talk) = in_time(host, host.converse(&phase, READY)).await?;
     is_ready(host, cx, &said)?;
     Ok(talk)
+}
+
+fn word(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
 }
 
 async fn in_time<T>(

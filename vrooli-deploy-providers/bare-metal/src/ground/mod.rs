@@ -4,11 +4,15 @@
 //! as far as a plan is concerned, and how it is is seen in the same round trip ([`HostSurvey`]).
 
 #[cfg(feature = "native")]
+mod backups;
+#[cfg(feature = "native")]
 mod change;
 #[cfg(feature = "native")]
 mod departure;
 #[cfg(feature = "native")]
 mod hold;
+#[cfg(feature = "native")]
+mod ledger;
 #[cfg(feature = "native")]
 mod on_host;
 mod place;
@@ -24,9 +28,13 @@ mod survey;
 mod written;
 
 #[cfg(feature = "native")]
+pub(crate) use backups::ServersBackups;
+#[cfg(feature = "native")]
 pub(crate) use change::{Change, Verb};
 #[cfg(feature = "native")]
 pub(crate) use departure::Ending;
+#[cfg(feature = "native")]
+pub(crate) use ledger::ServersLedger;
 #[cfg(feature = "native")]
 pub(crate) use on_host::OnHost;
 pub(crate) use place::Place;

@@ -13,6 +13,7 @@ use vrooli_deploy_core::provider::{
     Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
 };
 
+use super::queue::owned;
 use super::{Change, HostSurvey, Making, Place, Prepared, Progress, RecordedResource, Servers, Verb};
 use crate::host::HostName;
 
@@ -75,16 +76,6 @@ where
             observed: K::observe(&want, place, survey),
             token: recorded.token,
         })
-    }
-
-    /// Nothing that another state made is seen as ours.
-    fn owned(host: &HostName, cx: &OpCtx, survey: &HostSurvey) -> Result<()> {
-        match &survey.record {
-            Some(record) if record.owner != cx.owner => {
-                Err(super::queue::anothers(host, &cx.stack, &record.owner.to_string()))
-            }
-            _ => Ok(()),
-        }
     }
 
     async fn put(
@@ -196,7 +187,7 @@ where
             return Ok(Vec::new());
         }
         let survey = servers.queue(&host).survey(cx, &cx.stack).await?;
-        Self::owned(&host, cx, &survey)?;
+        owned(&host, cx, &survey)?;
         let Some(recorded) = self.recorded(&survey, key) else { return Ok(Vec::new()) };
         // Half made: whoever asks by its key makes it again, with the same token.
         if id.is_none() && recorded.progress == Progress::Creating {
@@ -209,7 +200,7 @@ where
         let place = Place::of(&scope.stack);
         let mut items = Vec::new();
         for (host, survey) in servers.survey_all(cx, &scope.stack).await? {
-            Self::owned(&host, cx, &survey)?;
+            owned(&host, cx, &survey)?;
             for (key, recorded) in survey.record.iter().flat_map(|record| &record.resources) {
                 if recorded.kind == ResourceKindDef::kind(&self.0) {
                     items.push(self.found(&place, &survey, key, recorded)?);
@@ -253,7 +244,7 @@ where
         if self.recorded(&survey, key).is_none() {
             survey = queue.survey(cx, &cx.stack).await?;
         }
-        Self::owned(queue.name(), cx, &survey)?;
+        owned(queue.name(), cx, &survey)?;
         let Some(recorded) = self.recorded(&survey, key) else { return Ok(()) };
         let place = Place::of(&cx.stack);
         let making = Making { place: &place, seen: &survey, password: None };

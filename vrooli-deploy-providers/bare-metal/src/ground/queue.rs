@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::StackId;
-use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::provider::{Cancellation, ErrorKind, OpCtx, ProviderError, Result, TakenOver};
 
 use super::change::{Answer, Asker, Change, Refused, Verb, answers, refused};
 use super::{HostSurvey, Place, hold};
@@ -247,9 +247,21 @@ impl HostQueue {
         let mut lease = self.lease.lock().await;
         if !holds(lease.as_ref(), cx) {
             *lease = None;
-            let held = hold::hold(&self.host, cx).await?;
+            let held = hold::hold(&self.host, cx, false).await?;
             *lease = Some((cx.stack.clone(), cx.fence, Holder::Script(held)));
         }
+        Ok(())
+    }
+
+    /// Holds the host for this run as the owner of the stack, whoever was that.
+    pub(super) async fn take_over(&self, cx: &OpCtx) -> Result<()> {
+        let mut lease = self.lease.lock().await;
+        // Who held it until now holds it no more: the lock is taken anew.
+        *lease = None;
+        let held = hold::hold(&self.host, cx, true).await?;
+        *lease = Some((cx.stack.clone(), cx.fence, Holder::Script(held)));
+        drop(lease);
+        self.forget_seen().await;
         Ok(())
     }
 
@@ -290,7 +302,7 @@ impl HostQueue {
         // Data are as many as they are.
         let long = |change: &&Change| {
             change.kind == "packages"
-                || (matches!(change.verb, Verb::Restore | Verb::Delete)
+                || (matches!(change.verb, Verb::Save | Verb::Restore | Verb::Delete)
                     && matches!(change.kind, "postgres" | "backup"))
         };
         let limit = if changes.iter().any(long) { LONG_LIMIT } else { LIMIT };
@@ -363,7 +375,7 @@ fn holds(lease: Option<&(StackId, u64, Holder)>, cx: &OpCtx) -> bool {
 /// The host did none of it.
 pub(super) fn refusal(host: &HostName, cx: &OpCtx, refused: &Refused) -> ProviderError {
     match refused {
-        Refused::Owner(owner) => anothers(host, &cx.stack, owner),
+        Refused::Owner(owner, taken) => anothers(host, cx, owner, taken.as_ref()),
         Refused::Fence(seen) => ProviderError::new(
             ErrorKind::Fenced,
             format!("a newer run of `{}` is at work on {host} ({seen}, this one is {})", cx.stack, cx.fence),
@@ -373,11 +385,32 @@ pub(super) fn refusal(host: &HostName, cx: &OpCtx, refused: &Refused) -> Provide
     }
 }
 
+/// Nothing that another state made is seen as ours.
+pub(super) fn owned(host: &HostName, cx: &OpCtx, survey: &HostSurvey) -> Result<()> {
+    match &survey.record {
+        Some(record) if record.owner != cx.owner => {
+            Err(anothers(host, cx, &record.owner.to_string(), survey.taken.as_ref()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What another state made is not touched.
-pub(super) fn anothers(host: &HostName, stack: &StackId, owner: &str) -> ProviderError {
-    ProviderError::new(ErrorKind::Conflict, format!("`{stack}` on {host} belongs to another state ({owner})"))
+fn anothers(host: &HostName, cx: &OpCtx, owner: &str, taken: Option<&TakenOver>) -> ProviderError {
+    let StackId { app, environment } = &cx.stack;
+    let name = match environment.as_str() {
+        "default" => app.to_string(),
+        _ => cx.stack.to_string(),
+    };
+    let how = match taken.filter(|taken| taken.from == cx.owner) {
+        Some(TakenOver { at, by, .. }) => {
+            format!(", which took it over from this one on {}: {by}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        }
+        None => String::new(),
+    };
+    ProviderError::new(ErrorKind::Conflict, format!("`{}` on {host} belongs to another state ({owner}){how}", cx.stack))
         .with_code(rules::HOST_OTHER_STATE.to_string())
-        .with_help("use the state folder that it was made from, or another name (`--name`) or environment (`--env`); nothing was changed")
+        .with_help(format!("use the state folder that it belongs to, or another name (`--name`) or environment (`--env`); if that folder is lost: `vrooli-deploy state rebuild <manifest> --take-over={name}`. Nothing was changed"))
 }
 
 /// Looking changes nothing: that its answer was lost leaves nothing open.

@@ -1,10 +1,12 @@
 //! Backups of a server: which there are, and putting one back.
 
+use std::sync::Arc;
+
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{ErrorKind, Known, OpCtx, ProviderError, ResourceKindDef as _, Result};
 
-use super::{Change, Place, Servers, Verb};
+use super::{Change, HostSurvey, Place, Servers, Verb};
 use crate::kinds::backup::{Backup, BackupSpec, folder, id};
 
 /// A backup that is on a server.
@@ -63,16 +65,7 @@ impl Servers {
                 format!("there are: {there}")
             }));
         }
-        let change = Change {
-            kind: "backup",
-            rank: u8::MAX,
-            verb: Verb::Restore,
-            key: key.clone(),
-            begun: String::new(),
-            done: String::new(),
-            items: vec![vec![id(&want), name.to_owned()]],
-        };
-        self.queue(&self.host_of(key, None)?).change(cx, change, None).await?;
+        self.change_backup(cx, key, Verb::Restore, vec![id(&want), name.to_owned()]).await?;
         let before = match want.of {
             crate::kinds::backup::BackupOf::Postgres => "vrooli_deploy_before",
             crate::kinds::backup::BackupOf::Redis => "before.rdb",
@@ -80,7 +73,36 @@ impl Servers {
         Ok(Restored { name: name.to_owned(), before: before.to_owned() })
     }
 
-    async fn backup(&self, cx: &OpCtx, key: &ResourceKey) -> Result<(Spec, Vec<BackupFile>)> {
+    /// Makes a backup now, and tries whether it can be restored: how the server is after that. It needs
+    /// the lease of the stack.
+    ///
+    /// # Errors
+    /// What kept it from being made or restored.
+    pub(super) async fn save(&self, cx: &OpCtx, key: &ResourceKey) -> Result<Arc<HostSurvey>> {
+        let (want, _) = self.backup(cx, key).await?;
+        self.change_backup(cx, key, Verb::Save, vec![id(&want)]).await
+    }
+
+    async fn change_backup(
+        &self,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        verb: Verb,
+        item: Vec<String>,
+    ) -> Result<Arc<HostSurvey>> {
+        let change = Change {
+            kind: "backup",
+            rank: u8::MAX,
+            verb,
+            key: key.clone(),
+            begun: String::new(),
+            done: String::new(),
+            items: vec![item],
+        };
+        self.queue(&self.host_of(key, None)?).change(cx, change, None).await
+    }
+
+    pub(super) async fn backup(&self, cx: &OpCtx, key: &ResourceKey) -> Result<(Spec, Vec<BackupFile>)> {
         let survey = self.queue(&self.host_of(key, None)?).survey(cx, &cx.stack).await?;
         let recorded = survey.record.as_ref().and_then(|record| record.resources.get(key));
         let recorded = recorded.filter(|one| one.kind == Backup.kind());

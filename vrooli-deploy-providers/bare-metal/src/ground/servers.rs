@@ -133,14 +133,7 @@ impl Servers {
         stack: &StackId,
         key: &ResourceKey,
     ) -> impl FnOnce() -> Result<Secret<String>> + Send + 'static {
-        let (secrets, path) = (Arc::clone(&self.secrets), format!("{stack}/{key}/password"));
-        let failed = |error: SecretError| {
-            let kind = match error {
-                SecretError::Key { .. } => ErrorKind::Auth,
-                _ => ErrorKind::Unexpected,
-            };
-            ProviderError::new(kind, error.to_string()).with_source(error)
-        };
+        let (secrets, path) = (Arc::clone(&self.secrets), password_path(stack, key));
         move || {
             if let Some(kept) = secrets.latest(&path).map_err(failed)? {
                 return secrets.get(&kept).map_err(failed);
@@ -148,6 +141,25 @@ impl Servers {
             let password = generate(PASSWORD_LENGTH).map_err(failed)?;
             secrets.put(&path, &password).map_err(failed)?;
             Ok(password)
+        }
+    }
+
+    /// Keeps a password that was had back, if one was; the answer is the one that is kept, if there is
+    /// one.
+    pub(super) fn keep_password(
+        &self,
+        stack: &StackId,
+        key: &ResourceKey,
+        had_back: Option<Secret<String>>,
+    ) -> Result<Option<Secret<String>>> {
+        let path = password_path(stack, key);
+        if let Some(password) = had_back {
+            self.secrets.put(&path, &password).map_err(failed)?;
+            return Ok(Some(password));
+        }
+        match self.secrets.latest(&path).map_err(failed)? {
+            Some(kept) => self.secrets.get(&kept).map(Some).map_err(failed),
+            None => Ok(None),
         }
     }
 
@@ -174,6 +186,19 @@ impl Servers {
         }))
         .await
     }
+}
+
+/// Where the password of a resource is kept.
+fn password_path(stack: &StackId, key: &ResourceKey) -> String {
+    format!("{stack}/{key}/password")
+}
+
+fn failed(error: SecretError) -> ProviderError {
+    let kind = match error {
+        SecretError::Key { .. } => ErrorKind::Auth,
+        _ => ErrorKind::Unexpected,
+    };
+    ProviderError::new(kind, error.to_string()).with_source(error)
 }
 
 /// The last part of a key, which is made from the name of its server: an address of IPv6 has `-`

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use vrooli_deploy_core::provider::TakenOver;
+
 use super::HostRecord;
 use crate::facts::{Lines, Machine};
 
@@ -13,6 +15,10 @@ use crate::facts::{Lines, Machine};
 pub struct HostSurvey {
     /// What the host keeps of it; none: it is not there.
     pub record: Option<HostRecord>,
+    /// The highest lease that changed it.
+    pub fence: u64,
+    /// How it came to its owner, if that is not who made it.
+    pub taken: Option<TakenOver>,
     /// Versions of the packages that it wants and that are installed.
     pub packages: BTreeMap<String, String>,
     /// Those of them that are older than when they were last seen to.
@@ -152,6 +158,8 @@ impl HostSurvey {
             .collect();
         Ok(Self {
             record,
+            fence: lines.get("fence").and_then(|fence| fence.parse().ok()).unwrap_or(0),
+            taken: lines.get("taken").and_then(taken),
             packages,
             older: lines.all("older").map(ToOwned::to_owned).collect(),
             user: lines.get("user").and_then(user),
@@ -184,6 +192,14 @@ impl HostSurvey {
             unseen: lines.get("unseen").map(ToOwned::to_owned),
         })
     }
+}
+
+/// A line about a take-over: whose it was, when, by whom.
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "as above"))]
+pub(crate) fn taken(line: &str) -> Option<TakenOver> {
+    let mut words = line.splitn(3, ' ');
+    let (from, at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(TakenOver { from, at, by: words.next().unwrap_or_default().to_owned() })
 }
 
 /// The first address of a private network, else the first.
@@ -266,6 +282,15 @@ mod tests {
         assert_eq!(seen.roles["postgres-main"].made["port"], "5433");
         assert_eq!(seen.roles["postgres-main"].live("extension"), Some("vector"));
         assert_eq!(seen.files["/etc/a.conf"].lines, ["port = 5433", ""]);
+        let id = "11111111-2222-3333-4444-555555555555";
+        let text = format!("fence\t7\ntaken\t{id} 2026-11-21T22:10:00Z process 12 on ci\n");
+        let seen = HostSurvey::read(&Lines::new(&text)).unwrap();
+        let taken = seen.taken.unwrap();
+        assert_eq!((seen.fence, taken.from.to_string().as_str()), (7, id));
+        assert_eq!(
+            (taken.at.to_string().as_str(), taken.by.as_str()),
+            ("2026-11-21T22:10:00Z", "process 12 on ci")
+        );
         assert_eq!(HostSurvey::read(&Lines::new("")).unwrap(), HostSurvey::default());
         assert!(HostSurvey::read(&Lines::new("record\t{\n")).is_err());
     }

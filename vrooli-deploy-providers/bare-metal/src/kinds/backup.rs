@@ -139,7 +139,7 @@ impl ResourceKindDef for Backup {
 }
 
 #[cfg(feature = "native")]
-pub(crate) use prepared::{folder, id};
+pub(crate) use prepared::{folder, id, last};
 
 mod prepared {
     use std::collections::BTreeSet;
@@ -216,7 +216,7 @@ mod prepared {
         ]
     }
 
-    fn last(role: &RoleSeen) -> Option<LastBackup> {
+    pub(crate) fn last(role: &RoleSeen) -> Option<LastBackup> {
         let text = |name: &str| role.live(name).unwrap_or_default().to_owned();
         Some(LastBackup {
             at: role.live("at")?.to_owned(),

@@ -42,6 +42,7 @@ is_refused() {
     theirs=$(sed -n '1s/.*"owner":"\([0-9a-f-]*\)".*/\1/p' "$record/$stack.json")
     if [ "$theirs" != "$owner" ]; then
         say refused "owner $theirs"
+        [ ! -f "$record/$stack.taken" ] || say taken "$(cat "$record/$stack.taken")"
         return 0
     fi
     seen=$(cat "$record/$stack.fence" 2>/dev/null || echo 0)
@@ -50,6 +51,8 @@ is_refused() {
 }
 survey() {
     [ ! -f "$record/$stack.json" ] || while read -r line; do say record "$line"; done <"$record/$stack.json"
+    [ ! -f "$record/$stack.fence" ] || say fence "$(cat "$record/$stack.fence")"
+    [ ! -f "$record/$stack.taken" ] || say taken "$(cat "$record/$stack.taken")"
     names=
     for wanted in "$packages"/*/wanted/"$stack"; do
         [ -e "$wanted" ] || continue

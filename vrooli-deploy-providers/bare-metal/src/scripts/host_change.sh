@@ -37,7 +37,7 @@ note() {
         [ "$(cat "$record/$stack.fence" 2>/dev/null)" = "$fence" ] || printf '%s\n' "$fence" | replace "$record/$stack.fence"
         replace "$file" <"$work/noted"
     else
-        rm -f "$file" "$record/$stack.fence"
+        rm -f "$file" "$record/$stack.fence" "$record/$stack.taken"
         sync "$record"
     fi
 }
@@ -366,6 +366,7 @@ while IFS=$split read -r _ number kind verb key begun done; do
     case $verb in
         delete) (set -e; delete) >"$work/out" 2>"$work/words" 9>&- ;;
         # Changes what it holds and not how it is: nothing is to be recorded.
+        save) (set -e; "op_${kind}_save" <"$work/items") >"$work/out" 2>"$work/words" 9>&- ;;
         restore) (set -e; "op_${kind}_restore" <"$work/items") >"$work/out" 2>"$work/words" 9>&- ;;
         *) (set -e; put) >"$work/out" 2>"$work/words" 9>&- ;;
     esac

@@ -302,6 +302,11 @@ op_backup_delete() {
     rmdir "$finals/$stack" "$finals" 2>/dev/null || true
     end_role
 }
+op_backup_save() {
+    IFS=$split read -r id _
+    begin_role
+    sh "$made/backup.sh" "$made" backup
+}
 op_backup_restore() {
     IFS=$split read -r id name
     begin_role

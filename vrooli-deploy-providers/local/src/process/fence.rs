@@ -8,7 +8,7 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
 use super::files::{absent_ok, create_below};
 use super::lock;
-use super::supervise::check_fence;
+use super::supervise::{check_fence, served_fence};
 use crate::failure::at;
 use crate::layout::Layout;
 
@@ -57,6 +57,16 @@ pub(crate) fn check(layout: &Layout, stack: &StackId, fence: u64) -> Result<()> 
     let path = layout.fence(stack);
     let text = absent_ok(std::fs::read_to_string(&path)).map_err(at("read", &path))?;
     refuse(stack, fence, text.map_or(0, |text| number(&text)))
+}
+
+/// The highest lease that was seen of a stack, by whomever.
+///
+/// # Errors
+/// When what was written down of it cannot be read.
+pub(crate) fn highest(layout: &Layout, stack: &StackId) -> Result<u64> {
+    let path = layout.fence(stack);
+    let text = absent_ok(std::fs::read_to_string(&path)).map_err(at("read", &path))?;
+    Ok(text.map_or(0, |text| number(&text)).max(served_fence(layout, stack)?))
 }
 
 /// What is no number was never written by us, or cut by a power failure: the supervisor's own

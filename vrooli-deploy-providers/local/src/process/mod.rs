@@ -55,7 +55,7 @@ pub use supervise::{SupervisorOptions, last_routing};
 pub use supervision::Supervision;
 pub use table::MARKER;
 
-pub(crate) use fence::{admit, refuse_older};
+pub(crate) use fence::{admit, highest, refuse_older};
 pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;
 pub(crate) use ports::{public, secure_front, share_front};

@@ -42,6 +42,11 @@ impl Values {
         write_shared(&path, text(values)?.expose(), Durability::Synced).map_err(at("write", &path))
     }
 
+    /// All of them.
+    pub(crate) fn into_all(self) -> Vec<(SecretRef, Secret<String>)> {
+        self.0.into_iter().collect()
+    }
+
     /// One of them.
     pub(crate) fn get(&self, reference: &SecretRef) -> std::result::Result<Secret<String>, SecretError> {
         let found = self.0.get(reference).cloned();

@@ -11,8 +11,8 @@ mod server;
 mod stack;
 mod succession;
 
-pub(crate) use stack::check_fence;
 pub use stack::last_routing;
+pub(crate) use stack::{check_fence, served_fence};
 mod unit;
 mod watcher;
 

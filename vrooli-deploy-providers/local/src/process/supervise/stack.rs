@@ -48,9 +48,14 @@ pub fn last_routing(layout: &crate::layout::Layout, stack: &StackId) -> Result<R
 /// # Errors
 /// `Fenced` when a newer holder was seen; when the file cannot be read.
 pub(crate) fn check_fence(layout: &crate::layout::Layout, stack: &StackId, fence: u64) -> Result<()> {
+    fence::refuse(stack, fence, served_fence(layout, stack)?)
+}
+
+/// The highest lease that changed what is served.
+pub(crate) fn served_fence(layout: &crate::layout::Layout, stack: &StackId) -> Result<u64> {
     let path = layout.serving(stack);
     let serving: Serving = read_json(&path).map_err(at("read", &path))?.unwrap_or_default();
-    serving.check(stack, fence)
+    Ok(serving.fence)
 }
 
 impl Serving {
