@@ -10,5 +10,7 @@ pub mod catalogue;
 mod factory;
 pub mod kinds;
 pub mod lower;
+#[cfg(feature = "native")]
+pub mod native;
 
 pub use factory::AwsFactory;
