@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpCtx, OpenContext, ProviderError, Result, Retryability};
+use vrooli_deploy_core::secrets::Secret;
 
 use super::Look;
 use super::error::{Effect, failed};
@@ -39,7 +40,7 @@ pub struct AccountOptions {
     /// `AWS_ENDPOINT_URL`.
     pub endpoint: Option<String>,
     /// Key, secret and session token; default: the credentials chain of AWS's own tools.
-    pub keys: Option<(String, String, Option<String>)>,
+    pub keys: Option<(String, Secret<String>, Option<Secret<String>>)>,
     /// Profile in AWS's own configuration files.
     pub profile: Option<String>,
     /// Region of what says none.
@@ -58,15 +59,24 @@ impl std::fmt::Debug for AccountOptions {
 
 impl AccountOptions {
     /// What was configured, and what the environment says where nothing was.
-    #[must_use]
-    pub fn of(context: &OpenContext) -> Self {
-        let value =
-            |name| context.configuration.value(name).ok().flatten().map(|found| found.value.expose().clone());
-        let keys = value("aws_access_key")
-            .zip(value("aws_secret_key"))
-            .map(|(key, secret)| (key, secret, value("aws_session_token")));
+    ///
+    /// # Errors
+    /// When the secret store cannot be read.
+    pub fn of(context: &OpenContext) -> Result<Self> {
+        let value = |name| match context.configuration.value(name) {
+            Ok(found) => Ok(found.map(|found| found.value)),
+            Err(error) => Err(ProviderError::new(ErrorKind::Config, format!("`{name}` cannot be read"))
+                .with_source(error)),
+        };
+        let plain = |name| -> Result<Option<String>> {
+            Ok(value(name)?.map(|value: Secret<String>| value.expose().clone()))
+        };
+        let keys = match (plain("aws_access_key")?, value("aws_secret_key")?) {
+            (Some(key), Some(secret)) => Some((key, secret, value("aws_session_token")?)),
+            _ => None,
+        };
         let endpoint = std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty());
-        Self { endpoint, keys, profile: value("aws_profile"), region: value("aws_region") }
+        Ok(Self { endpoint, keys, profile: plain("aws_profile")?, region: plain("aws_region")? })
     }
 }
 
@@ -175,7 +185,8 @@ impl Account {
             loader = loader.profile_name(profile);
         }
         if let Some((key, secret, token)) = &options.keys {
-            let credentials = Credentials::new(key, secret, token.clone(), None, "vrooli-deploy");
+            let token = token.as_ref().map(|token| token.expose().clone());
+            let credentials = Credentials::new(key, secret.expose(), token, None, "vrooli-deploy");
             loader = loader.credentials_provider(credentials);
         }
         loader.load().await

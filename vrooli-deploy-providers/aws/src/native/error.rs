@@ -193,7 +193,7 @@ where
             let source = failure.as_connector_error().map(|error| error as &(dyn StdError + 'static));
             if source.is_some_and(no_credentials) {
                 ProviderError::new(ErrorKind::Auth, format!("{action}: no credentials for AWS were found"))
-                    .with_code("VD1001")
+                    .with_code("VD1004")
                     .with_help(
                         "configure `aws_access_key` and `aws_secret_key`, or sign in with AWS's own tools and name the profile (`aws_profile`)",
                     )
@@ -227,7 +227,7 @@ pub(crate) fn name_taken(what: &str, name: &str) -> ProviderError {
         ErrorKind::AlreadyExists,
         format!("there is a {what} `{name}` already, and this stack did not make it"),
     )
-    .with_code("VD1002")
+    .with_code("VD1005")
     .with_help("delete or rename it, or give the app or environment another name")
 }
 
