@@ -55,11 +55,21 @@ pub struct Answer {
     pub body: String,
 }
 
+/// What is put right on the way, because a stand-in for a service differs from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Correction {
+    /// Of a request before it is sent on.
+    pub request: fn(&mut Passing),
+    /// Of the body of an answer.
+    pub answer: fn(&Passing, Bytes) -> Bytes,
+}
+
 type Rule = Box<dyn FnMut(&Passing) -> Option<Fault> + Send>;
 
 #[derive(Default)]
 struct State {
     rules: Vec<Rule>,
+    correction: Option<Correction>,
     latency: Duration,
     passed: u64,
     broken: u64,
@@ -124,6 +134,11 @@ impl FaultProxy {
         locked(&self.state).latency = latency;
     }
 
+    /// Puts right what a stand-in for a service does not do as the service does.
+    pub fn set_correction(&self, correction: Correction) {
+        locked(&self.state).correction = Some(correction);
+    }
+
     /// Breaks whatever the rule says, until [`mend`](Self::mend). The first rule that says anything
     /// about a request decides.
     pub fn break_when(&self, rule: impl FnMut(&Passing) -> Option<Fault> + Send + 'static) {
@@ -185,8 +200,13 @@ async fn pass(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let passing = Passing { method: head.method, path, headers: head.headers, body };
+    let mut passing = Passing { method: head.method, path, headers: head.headers, body };
     let (fault, latency) = judge(&state, &passing);
+    let correction = locked(&state).correction;
+    if let Some(correction) = correction {
+        (correction.request)(&mut passing);
+    }
+    let forward = |request: Passing, service| forward(request, service, correction);
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
@@ -206,7 +226,12 @@ async fn pass(
 }
 
 /// Sends a request on, over a connection of its own, and waits for the whole answer.
-async fn forward(request: Passing, service: SocketAddr) -> io::Result<Response<Full<Bytes>>> {
+async fn forward(
+    request: Passing,
+    service: SocketAddr,
+    correction: Option<Correction>,
+) -> io::Result<Response<Full<Bytes>>> {
+    let asked = request.clone();
     let stream = TcpStream::connect(service).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(io::Error::other)?;
@@ -215,7 +240,7 @@ async fn forward(request: Passing, service: SocketAddr) -> io::Result<Response<F
     if let Some(headers) = onward.headers_mut() {
         *headers = request.headers;
         // The body is whole by now, and the connection is of this request only.
-        for header in ["transfer-encoding", "connection", "expect"] {
+        for header in ["transfer-encoding", "connection", "expect", "content-length"] {
             headers.remove(header);
         }
     }
@@ -225,7 +250,8 @@ async fn forward(request: Passing, service: SocketAddr) -> io::Result<Response<F
     let (mut head, body) = answer.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     driver.abort();
-    for header in ["transfer-encoding", "connection"] {
+    let body = correction.map_or(body.clone(), |correction| (correction.answer)(&asked, body));
+    for header in ["transfer-encoding", "connection", "content-length"] {
         head.headers.remove(header);
     }
     Ok(Response::from_parts(head, Full::new(body)))

@@ -16,7 +16,9 @@ use aws_types::region::Region;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpCtx, OpenContext, ProviderError, Result, Retryability};
+use vrooli_deploy_core::provider::{
+    AnyKind, ErrorKind, OpCtx, OpenContext, ProviderError, Result, Retryability,
+};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::Look;
@@ -63,11 +65,12 @@ impl AccountOptions {
     /// # Errors
     /// When the secret store cannot be read.
     pub fn of(context: &OpenContext) -> Result<Self> {
-        let value = |name| match context.configuration.value(name) {
-            Ok(found) => Ok(found.map(|found| found.value)),
-            Err(error) => Err(ProviderError::new(ErrorKind::Config, format!("`{name}` cannot be read"))
-                .with_source(error)),
-        };
+        let value =
+            |name| match context.configuration.value(name) {
+                Ok(found) => Ok(found.map(|found| found.value)),
+                Err(error) => Err(ProviderError::new(ErrorKind::Config, format!("`{name}` cannot be read"))
+                    .with_source(error)),
+            };
         let plain = |name| -> Result<Option<String>> {
             Ok(value(name)?.map(|value: Secret<String>| value.expose().clone()))
         };
@@ -169,9 +172,8 @@ impl Account {
     /// One HTTP client with one TLS stack for all services. Retries are the engine's: it alone
     /// knows which call may be made again after an answer that was lost.
     async fn load(&self) -> SdkConfig {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Tls::Rustls(CryptoMode::Ring))
-            .build_https();
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https();
         let options = &self.options;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
@@ -201,9 +203,7 @@ impl Account {
     pub async fn region(&self, name: &str) -> Arc<Regional> {
         let base = self.base().await;
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(
-            regions.entry(name.to_owned()).or_insert_with(|| Arc::new(Regional::new(base, name))),
-        )
+        Arc::clone(regions.entry(name.to_owned()).or_insert_with(|| Arc::new(Regional::new(base, name))))
     }
 
     /// The clients of what belongs to no region.
@@ -329,6 +329,8 @@ impl Account {
                     self.pause(cx, tries).await?;
                     tries += 1;
                 }
+                // The engine slows down, and has the whole made again, which is the same.
+                Err(error) if error.kind() == ErrorKind::RateLimited => return Err(error),
                 Err(error) => return Err(error.with_retry(Retryability::LookUpFirst)),
                 done => return done,
             }
@@ -372,9 +374,7 @@ impl Account {
 fn stopped(effect: Effect) -> ProviderError {
     match effect {
         Effect::None => ProviderError::new(ErrorKind::Cancelled, "cancelled"),
-        Effect::Change => {
-            ProviderError::new(ErrorKind::Ambiguous, "cancelled while a change was on its way")
-        }
+        Effect::Change => ProviderError::new(ErrorKind::Ambiguous, "cancelled while a change was on its way"),
     }
 }
 

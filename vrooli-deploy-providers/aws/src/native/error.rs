@@ -117,7 +117,9 @@ fn help_for(kind: ErrorKind, code: Option<&str>) -> Option<&'static str> {
         (ErrorKind::Config, Some("AuthorizationHeaderMalformed" | "PermanentRedirect")) => {
             Some("it is in another region than the one asked")
         }
-        (ErrorKind::Quota, _) => Some("ask AWS for a higher quota (Service Quotas), or delete what is not used"),
+        (ErrorKind::Quota, _) => {
+            Some("ask AWS for a higher quota (Service Quotas), or delete what is not used")
+        }
         _ => None,
     }
 }
@@ -183,7 +185,10 @@ where
         SdkError::ResponseError(answer) => {
             let status = answer.raw().status().as_u16();
             let kind = kind_of(None, status.max(500), effect);
-            ProviderError::new(kind, format!("{action}: an answer that cannot be read (HTTP status {status})"))
+            ProviderError::new(
+                kind,
+                format!("{action}: an answer that cannot be read (HTTP status {status})"),
+            )
         }
         SdkError::ConstructionFailure(_) => ProviderError::new(
             ErrorKind::Config,

@@ -30,11 +30,8 @@ pub(crate) struct Marks {
 impl Marks {
     /// The tags of what is made now.
     pub(crate) fn tags(cx: &OpCtx, key: &ResourceKey) -> Vec<(&'static str, String)> {
-        let mut tags = vec![
-            (STACK, cx.stack.to_string()),
-            (RESOURCE, key.to_string()),
-            (OWNER, cx.owner.to_string()),
-        ];
+        let mut tags =
+            vec![(STACK, cx.stack.to_string()), (RESOURCE, key.to_string()), (OWNER, cx.owner.to_string())];
         if let Some(token) = cx.token {
             tags.push((TOKEN, token.0.to_string()));
         }
@@ -75,13 +72,7 @@ impl Marks {
 
     /// The marks of what can bear none, and belongs to something that does.
     pub(crate) fn new(cx: &OpCtx, key: &ResourceKey, token: Option<OpToken>) -> Self {
-        Self {
-            stack: cx.stack.to_string(),
-            owner: cx.owner,
-            key: key.clone(),
-            token,
-            notes: BTreeMap::new(),
-        }
+        Self { stack: cx.stack.to_string(), owner: cx.owner, key: key.clone(), token, notes: BTreeMap::new() }
     }
 
     /// Was it made for this stack, by this state?

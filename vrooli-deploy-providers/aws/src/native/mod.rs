@@ -11,10 +11,10 @@ mod provider;
 mod tagged;
 
 pub use account::{Account, AccountOptions, Regional};
-pub use provider::provider;
 pub(crate) use error::{accept, name_taken, unexpected};
 pub(crate) use marks::{Marks, STACK};
 pub(crate) use on_aws::{Look, Native, OnAws, Seen};
+pub use provider::provider;
 
 pub(crate) use tagged::Tagged;
 

@@ -36,7 +36,7 @@ pub(crate) trait Native: ResourceKindDef {
     /// What keeps a create from happening twice.
     const TOKEN: CreateToken;
     /// How long a create whose client is gone may still land.
-    const SETTLE: Duration = Duration::from_secs(5);
+    const SETTLE: Duration = Duration::from_secs(2);
 
     /// Looks. May give more than was asked for: what is not ours, or not asked for, is dropped.
     fn look(

@@ -70,7 +70,8 @@ impl Account {
     }
 
     async fn ask_for_tags(&self, cx: &OpCtx, region: &Regional, stack: &str) -> Result<Tagged> {
-        let filter = aws_sdk_resourcegroupstagging::types::TagFilter::builder().key(STACK).values(stack).build();
+        let filter =
+            aws_sdk_resourcegroupstagging::types::TagFilter::builder().key(STACK).values(stack).build();
         let (mut all, mut next) = (BTreeMap::new(), None::<String>);
         loop {
             let ask = region

@@ -30,7 +30,8 @@ async fn put_right(place: &AwsPlace) -> Result<(), Failed> {
         let pure = place.provider.kind(&sample.kind).unwrap();
         for round in 0.. {
             let found = place.provider.find(&place.cx(), &sample.kind, &sample.key, None).await;
-            let found = found.map_err(|error| error.to_string())?.pop().ok_or(format!("{} is gone", sample.kind))?;
+            let found =
+                found.map_err(|error| error.to_string())?.pop().ok_or(format!("{} is gone", sample.kind))?;
             match pure.diff(&spec, &found.observed).unwrap() {
                 Change::None => break,
                 Change::InPlace(_) if round < 2 => {

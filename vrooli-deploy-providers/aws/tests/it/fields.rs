@@ -92,8 +92,10 @@ pub(crate) async fn all_change(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
             if fields.iter().collect::<Vec<_>>() != expected {
                 return Err(format!("{kind}: {change} differs in {fields:?}").into());
             }
-            let answer =
-                place.provider.update(&place.cx(), &sample.kind, &sample.key, id, &have.observed, &want).await;
+            let answer = place
+                .provider
+                .update(&place.cx(), &sample.kind, &sample.key, id, &have.observed, &want)
+                .await;
             answer.map_err(|error| format!("{kind}: {change}: {error}"))?;
             let left = pure.diff(&want, &seen().await?.observed).unwrap();
             if left != Change::None {

@@ -1,7 +1,9 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -17,7 +19,7 @@ use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_provider_aws::native::{Account, AccountOptions, provider};
 use vrooli_deploy_tests::conformance::{Break, Place, ProviderFixture, Running, Sample};
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
-use vrooli_deploy_tests::fault_proxy::{Answer, Fault, FaultProxy, Passing};
+use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
 
 use crate::rig::Emulator;
 
@@ -80,6 +82,36 @@ pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16)
     Answer { status, content_type: "text/xml", body }
 }
 
+fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
+    String::from_utf8_lossy(body).replace(from, to).into_bytes()
+}
+
+/// What the emulator does not take as AWS does: `false` may be left out, and a token may be used
+/// again for a certificate after the first was deleted (the emulator looks for that one and breaks).
+fn as_aws_takes_it(request: &mut Passing) {
+    static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
+    match action(request).as_str() {
+        "PutImageScanningConfiguration" => {
+            let said = r#""imageScanningConfiguration":{"scanOnPush":false}"#;
+            request.body = replaced(&request.body, r#""imageScanningConfiguration":{}"#, said).into();
+        }
+        "RequestCertificate" => {
+            let count = CERTIFICATES.fetch_add(1, Ordering::SeqCst);
+            let said = format!(r#""IdempotencyToken":"{count}-"#);
+            request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
+        }
+        _ => {}
+    }
+}
+
+/// What the emulator calls by another name than AWS.
+fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
+    if request.method == "GET" && request.path.contains("?versioning") {
+        return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
+    }
+    body
+}
+
 impl AwsFixture {
     pub(crate) fn new(emulator: &Arc<Emulator>) -> Self {
         Self { emulator: Arc::clone(emulator), turn: Arc::default() }
@@ -88,6 +120,7 @@ impl AwsFixture {
     pub(crate) async fn place(&self) -> AwsPlace {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let proxy = FaultProxy::start(self.emulator.address).await.unwrap();
+        proxy.set_correction(Correction { request: as_aws_takes_it, answer: as_aws_gives_it });
         let account = Arc::new(account(&proxy.url()));
         AwsPlace { provider: provider(&account), account, proxy, _turn: turn }
     }
@@ -305,6 +338,9 @@ impl AwsPlace {
         let told = |error: ProviderError| format!("cannot clean up: {error}");
         let mut all = self.all().await.map_err(told)?;
         all.sort_by_key(|(kind, _)| kind.as_str() == "aws.hosted-zone");
+        if all.is_empty() {
+            return Ok(());
+        }
         for (kind, found) in &all {
             self.provider.delete(&self.cx(), kind, &found.key, &found.id).await.map_err(told)?;
         }
@@ -365,7 +401,9 @@ impl Place for AwsPlace {
                 self.proxy.break_when(move |request| {
                     let refuse = left && is(request);
                     left &= !refuse;
-                    refuse.then(|| Fault::Refused(refused(request, "ThrottlingException", "Rate exceeded", 400)))
+                    refuse.then(|| {
+                        Fault::Refused(refused(request, "ThrottlingException", "Rate exceeded", 400))
+                    })
                 });
             }
         }

@@ -46,12 +46,6 @@ impl Emulator {
         panic!("moto does not start");
     }
 
-    /// Takes everything away.
-    pub(crate) fn reset(&self) {
-        let said = asked(self.address, "POST", "/moto-api/reset").unwrap();
-        assert!(said.contains(" 200 "), "{said}");
-    }
-
     pub(crate) fn stop(&self) {
         let mut server = self.server.lock().unwrap();
         let _ = server.kill();

@@ -2,12 +2,12 @@
 
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic, Tag};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{
-    CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result,
-};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result};
 
 use super::{Alarm, AlarmObserved, AlarmSpec};
-use crate::native::{Account, Look, Marks, Native, Regional, Seen, Tagged, accept, common_start, name_taken, unexpected};
+use crate::native::{
+    Account, Look, Marks, Native, Regional, Seen, Tagged, accept, common_start, name_taken, unexpected,
+};
 
 /// A figure is looked at once a minute.
 const PERIOD_SECONDS: i32 = 60;

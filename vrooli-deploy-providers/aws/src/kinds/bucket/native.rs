@@ -13,7 +13,9 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpCtx, OpToken, PhysicalId, Result};
 
 use super::{Bucket, BucketObserved, BucketSpec};
-use crate::native::{Account, Look, Marks, Native, Regional, Seen, accept, common_start, name_taken, unexpected};
+use crate::native::{
+    Account, Look, Marks, Native, Regional, Seen, accept, common_start, name_taken, unexpected,
+};
 
 /// The rule that ends old versions.
 const RULE: &str = "vrooli-deploy-old-versions";
@@ -67,7 +69,8 @@ async fn observed(
     let lifecycle = accept(answer, ErrorKind::NotFound)?;
     let ask = region.s3.get_public_access_block().bucket(bucket).send();
     let answer = account.read(cx, "s3:GetBucketPublicAccessBlock", ask).await;
-    let block = accept(answer, ErrorKind::NotFound)?.and_then(|answer| answer.public_access_block_configuration);
+    let block =
+        accept(answer, ErrorKind::NotFound)?.and_then(|answer| answer.public_access_block_configuration);
     let rules = lifecycle.as_ref().map(|one| one.rules()).unwrap_or_default();
     let rule = rules.iter().find(|rule| rule.id() == Some(RULE));
     let days = rule.and_then(|rule| rule.noncurrent_version_expiration()?.noncurrent_days());
@@ -143,7 +146,13 @@ async fn version(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str,
     account.put(cx, "s3:PutBucketVersioning", put).await.map(drop)
 }
 
-async fn expire(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str, days: Option<u32>) -> Result<()> {
+async fn expire(
+    account: &Account,
+    cx: &OpCtx,
+    region: &Regional,
+    bucket: &str,
+    days: Option<u32>,
+) -> Result<()> {
     let Some(days) = days else {
         let put = || region.s3.delete_bucket_lifecycle().bucket(bucket).send();
         return account.put(cx, "s3:PutLifecycleConfiguration", put).await.map(drop);
@@ -168,7 +177,13 @@ async fn expire(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str, 
     account.put(cx, "s3:PutLifecycleConfiguration", put).await.map(drop)
 }
 
-async fn tag(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str, key: &ResourceKey) -> Result<()> {
+async fn tag(
+    account: &Account,
+    cx: &OpCtx,
+    region: &Regional,
+    bucket: &str,
+    key: &ResourceKey,
+) -> Result<()> {
     let what = || unexpected("s3:PutBucketTagging", "tag");
     let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
     let tags: std::result::Result<Vec<Tag>, _> = Marks::tags(cx, key).into_iter().map(tag).collect();
@@ -189,14 +204,18 @@ impl Bucket {
         let tagged = account.tagged(cx, region).await?;
         let mut marked: Vec<(String, Marks)> = tagged
             .named("s3", "")
-            .filter_map(|name| Some((name.to_owned(), tagged.marks(&format!("arn:aws:s3:::{name}"))?.clone())))
+            .filter_map(|name| {
+                Some((name.to_owned(), tagged.marks(&format!("arn:aws:s3:::{name}"))?.clone()))
+            })
             .collect();
         let wanted: Vec<(&ResourceKey, String)> = account
             .wanted(self, look)
             .filter(|(_, spec)| spec["region"] == region.name.as_str())
             .filter_map(|(key, spec)| Some((key, spec["name"].as_str()?.to_owned())))
             .collect();
-        let Some(start) = common_start(wanted.iter().map(|(_, name)| name.clone())) else { return Ok(marked) };
+        let Some(start) = common_start(wanted.iter().map(|(_, name)| name.clone())) else {
+            return Ok(marked);
+        };
         for name in names(account, cx, region, &start).await? {
             let begins = |start: &str| name.strip_prefix(start).is_some_and(|rest| rest.len() == SUFFIX + 1);
             let Some((key, start)) = wanted.iter().find(|(_, start)| begins(start)) else { continue };
@@ -254,7 +273,9 @@ impl Native for Bucket {
         });
         let make = region.s3.create_bucket().bucket(&name).set_create_bucket_configuration(place).send();
         match account.change(cx, "s3:CreateBucket", make).await {
-            Err(error) if error.code() == Some("BucketAlreadyExists") => return Err(name_taken("bucket", &name)),
+            Err(error) if error.code() == Some("BucketAlreadyExists") => {
+                return Err(name_taken("bucket", &name));
+            }
             answer => accept(answer, ErrorKind::AlreadyExists)?,
         };
         tag(account, cx, &region, &name, key).await?;

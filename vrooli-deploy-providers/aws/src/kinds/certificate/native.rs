@@ -26,7 +26,12 @@ const RESERVE: Duration = Duration::from_secs(15);
 /// How often it is looked whether it is.
 const POLL: Duration = Duration::from_millis(1500);
 
-async fn detail(account: &Account, cx: &OpCtx, region: &Regional, arn: &str) -> Result<Option<CertificateDetail>> {
+async fn detail(
+    account: &Account,
+    cx: &OpCtx,
+    region: &Regional,
+    arn: &str,
+) -> Result<Option<CertificateDetail>> {
     let ask = region.acm.describe_certificate().certificate_arn(arn).send();
     let answer = account.read(cx, "acm:DescribeCertificate", ask).await;
     Ok(accept(answer, ErrorKind::NotFound)?.and_then(|answer| answer.certificate))
@@ -39,7 +44,11 @@ async fn own_marks(account: &Account, cx: &OpCtx, region: &Regional, arn: &str) 
     Ok(Marks::read(answer.tags().iter().filter_map(|tag| Some((tag.key(), tag.value()?)))))
 }
 
-fn seen(region: &Regional, marks: Marks, certificate: &CertificateDetail) -> Option<Seen<CertificateObserved>> {
+fn seen(
+    region: &Regional,
+    marks: Marks,
+    certificate: &CertificateDetail,
+) -> Option<Seen<CertificateObserved>> {
     let domain = certificate.domain_name()?.to_owned();
     let others = certificate.subject_alternative_names().iter().filter(|name| **name != domain);
     Some(Seen {
@@ -142,7 +151,10 @@ async fn prove(account: &Account, cx: &OpCtx, region: &Regional, arn: &str, zone
             Some(CertificateStatus::Failed | CertificateStatus::ValidationTimedOut) => {
                 let why = certificate.and_then(|one| one.failure_reason);
                 let why = why.map_or_else(|| "no reason is given".to_owned(), |why| why.as_str().to_owned());
-                return Err(ProviderError::new(ErrorKind::Conflict, format!("the certificate failed: {why}")));
+                return Err(ProviderError::new(
+                    ErrorKind::Conflict,
+                    format!("the certificate failed: {why}"),
+                ));
             }
             _ => {}
         }

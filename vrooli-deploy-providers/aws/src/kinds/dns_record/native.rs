@@ -7,9 +7,7 @@ use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{
-    CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result,
-};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result};
 
 use super::{DnsRecord, DnsRecordObserved, DnsRecordSpec};
 use crate::kinds::hosted_zone::native::{marked, plain};

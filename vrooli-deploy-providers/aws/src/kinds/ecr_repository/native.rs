@@ -21,8 +21,7 @@ fn scanning(want: &EcrRepositorySpec) -> ImageScanningConfiguration {
 }
 
 fn policy(keep: u32) -> String {
-    let selection =
-        json!({ "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": keep });
+    let selection = json!({ "tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": keep });
     let rule = json!({
         "rulePriority": 1, "description": "the newest are kept", "selection": selection,
         "action": { "type": "expire" }
@@ -62,8 +61,7 @@ async fn repositories(
             };
             let Some(marks) = marks else { continue };
             let ask = region.ecr.get_lifecycle_policy().repository_name(name).send();
-            let policy =
-                accept(account.read(cx, "ecr:GetLifecyclePolicy", ask).await, ErrorKind::NotFound)?;
+            let policy = accept(account.read(cx, "ecr:GetLifecyclePolicy", ask).await, ErrorKind::NotFound)?;
             let keep = policy.and_then(|one| one.lifecycle_policy_text).map_or(0, |text| kept(&text));
             all.push(Seen {
                 id: PhysicalId(arn.to_owned()),

@@ -70,7 +70,12 @@ async fn listed(account: &Account, cx: &OpCtx, region: &Regional) -> Result<Vec<
     Ok(all)
 }
 
-async fn settle(account: &Account, cx: &OpCtx, have: &EcsClusterObserved, want: &EcsClusterSpec) -> Result<()> {
+async fn settle(
+    account: &Account,
+    cx: &OpCtx,
+    have: &EcsClusterObserved,
+    want: &EcsClusterSpec,
+) -> Result<()> {
     if have.insights == want.insights {
         return Ok(());
     }

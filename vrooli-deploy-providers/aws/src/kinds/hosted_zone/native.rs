@@ -136,8 +136,12 @@ impl Native for HostedZone {
         let id = match known.iter().find(|zone| zone.caller_reference() == reference) {
             Some(zone) => short(zone.id()).to_owned(),
             None => {
-                let make =
-                    global.route53.create_hosted_zone().name(&want.domain).caller_reference(&reference).send();
+                let make = global
+                    .route53
+                    .create_hosted_zone()
+                    .name(&want.domain)
+                    .caller_reference(&reference)
+                    .send();
                 let made = account.change(cx, "route53:CreateHostedZone", make).await?;
                 let zone = made.hosted_zone.ok_or_else(|| unexpected("route53:CreateHostedZone", "zone"))?;
                 short(zone.id()).to_owned()

@@ -74,7 +74,8 @@ async fn listed(account: &Account, cx: &OpCtx) -> Result<Vec<Seen<IamRoleObserve
         let ask = ask.set_marker(next.take()).send();
         let page = account.read(cx, "iam:GetAccountAuthorizationDetails", ask).await?;
         for role in page.role_detail_list() {
-            let (Some(name), Some(arn), Some(marks)) = (role.role_name(), role.arn(), marks(role.tags())) else {
+            let (Some(name), Some(arn), Some(marks)) = (role.role_name(), role.arn(), marks(role.tags()))
+            else {
                 continue;
             };
             let own = role.role_policy_list().iter().find(|one| one.policy_name() == Some(POLICY));
@@ -184,8 +185,7 @@ async fn profile(account: &Account, cx: &OpCtx, key: &ResourceKey, name: &str) -
         make.set_tags(Some(tags.clone())).send()
     };
     accept(account.put(cx, "iam:CreateInstanceProfile", put).await, ErrorKind::AlreadyExists)?;
-    let put =
-        || global.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
+    let put = || global.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
     // A profile holds one role: a second is a quota.
     accept(account.put(cx, "iam:AddRoleToInstanceProfile", put).await, ErrorKind::Quota).map(drop)
 }
@@ -199,12 +199,18 @@ fn iam_tags(cx: &OpCtx, key: &ResourceKey) -> Result<Vec<Tag>> {
 impl Native for IamRole {
     const TOKEN: CreateToken = CreateToken::Name;
 
-    async fn look(&self, account: &Account, cx: &OpCtx, look: Look<'_>) -> Result<Vec<Seen<IamRoleObserved>>> {
+    async fn look(
+        &self,
+        account: &Account,
+        cx: &OpCtx,
+        look: Look<'_>,
+    ) -> Result<Vec<Seen<IamRoleObserved>>> {
         match look {
             Look::Id(id) => Ok(named(account, cx, name_of(&id.0)).await?.into_iter().collect()),
             Look::Stack | Look::Key(_) => {
                 let mut all = listed(account, cx).await?;
-                let names = if matches!(look, Look::Key(_)) { account.names(self, look) } else { Default::default() };
+                let names =
+                    if matches!(look, Look::Key(_)) { account.names(self, look) } else { Default::default() };
                 for name in names {
                     if !all.iter().any(|one| one.observed.name == name) {
                         all.extend(named(account, cx, &name).await?);
@@ -296,6 +302,9 @@ mod tests {
         assert_eq!(service(&document(&trust("ecs-tasks.amazonaws.com"))), "ecs-tasks.amazonaws.com");
         let encoded = "%7B%22Statement%22%3A%7B%22Action%22%3A%22a%3Ab%22%2C%22Resource%22%3A%22%2A%22%7D%7D";
         let one = statements(&document(encoded));
-        assert_eq!((one[0].actions.as_slice(), one[0].resources.as_slice()), (&["a:b".to_owned()][..], &["*".to_owned()][..]));
+        assert_eq!(
+            (one[0].actions.as_slice(), one[0].resources.as_slice()),
+            (&["a:b".to_owned()][..], &["*".to_owned()][..])
+        );
     }
 }

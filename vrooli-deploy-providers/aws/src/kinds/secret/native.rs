@@ -59,9 +59,11 @@ async fn listed(account: &Account, cx: &OpCtx, region: &Regional) -> Result<Vec<
             .set_next_token(next.take());
         let page = account.read(cx, "secretsmanager:ListSecrets", ask.send()).await?;
         let found = page.secret_list().iter();
-        all.extend(found.filter(|one| one.deleted_date().is_none()).filter_map(|one| {
-            seen(region, (one.arn(), one.name(), one.description()), one.tags())
-        }));
+        all.extend(
+            found
+                .filter(|one| one.deleted_date().is_none())
+                .filter_map(|one| seen(region, (one.arn(), one.name(), one.description()), one.tags())),
+        );
         next = page.next_token().map(str::to_owned);
         if next.is_none() {
             return Ok(all);
@@ -78,7 +80,13 @@ fn tags(cx: &OpCtx, key: &ResourceKey, want: &SecretSpec) -> Vec<Tag> {
         .collect()
 }
 
-async fn describe(account: &Account, cx: &OpCtx, region: &Regional, arn: &str, want: &SecretSpec) -> Result<()> {
+async fn describe(
+    account: &Account,
+    cx: &OpCtx,
+    region: &Regional,
+    arn: &str,
+    want: &SecretSpec,
+) -> Result<()> {
     let put = || region.secrets.update_secret().secret_id(arn).description(&want.description).send();
     account.put(cx, "secretsmanager:UpdateSecret", put).await.map(drop)
 }
@@ -101,7 +109,8 @@ impl Native for Secret {
         for region in account.regions().await {
             let mut found = listed(account, cx, &region).await?;
             // A listing lags; the secret itself does not.
-            let names = if matches!(look, Look::Key(_)) { account.names(self, look) } else { Default::default() };
+            let names =
+                if matches!(look, Look::Key(_)) { account.names(self, look) } else { Default::default() };
             for name in names {
                 if found.iter().any(|one| one.observed.name == name) {
                     continue;
@@ -132,9 +141,10 @@ impl Native for Secret {
         let made = account.change(cx, "secretsmanager:CreateSecret", make).await;
         let refusal = match made {
             Ok(made) => {
-                return made.arn.map(PhysicalId).ok_or_else(|| {
-                    crate::native::unexpected("secretsmanager:CreateSecret", "ARN")
-                });
+                return made
+                    .arn
+                    .map(PhysicalId)
+                    .ok_or_else(|| crate::native::unexpected("secretsmanager:CreateSecret", "ARN"));
             }
             // The second is what AWS says of a name that waits for its deletion.
             Err(error)
