@@ -84,7 +84,6 @@ impl AccountOptions {
 }
 
 /// The clients of one region. All share one HTTP client and one set of credentials.
-#[derive(Debug)]
 pub struct Regional {
     /// Its name.
     pub name: String,
@@ -98,6 +97,12 @@ pub struct Regional {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
     pub(crate) tagging: aws_sdk_resourcegroupstagging::Client,
+}
+
+impl std::fmt::Debug for Regional {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Regional").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Regional {
@@ -122,7 +127,6 @@ impl Regional {
 }
 
 /// An account of AWS, as a stack sees it: what makes the calls, in every region.
-#[derive(Debug)]
 pub struct Account {
     options: AccountOptions,
     base: OnceCell<SdkConfig>,
@@ -133,6 +137,12 @@ pub struct Account {
     /// Rises with every change: what was listed before it is old.
     changes: AtomicU64,
     pub(super) tags: TagCache,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl Account {

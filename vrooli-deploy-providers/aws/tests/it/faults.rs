@@ -11,7 +11,7 @@ use vrooli_deploy_tests::fault_proxy::{Answer, Fault, FaultProxy};
 use crate::fixture::{AwsFixture, AwsPlace, action, changes, creates, refused, samples};
 
 /// One of each kind, and nothing else that only the emulator itself sees.
-async fn exactly_once(place: &AwsPlace) -> Result<(), Failed> {
+pub(crate) async fn exactly_once(place: &AwsPlace) -> Result<(), Failed> {
     let all = place.all().await.map_err(|error| error.to_string())?;
     let wanted: BTreeSet<_> = samples().into_iter().map(|sample| sample.key).collect();
     let keys: Vec<_> = all.iter().map(|(_, found)| found.key.clone()).collect();
@@ -49,7 +49,7 @@ async fn put_right(place: &AwsPlace) -> Result<(), Failed> {
 }
 
 /// Every sort of create loses its first answer.
-fn lose_first_answers(proxy: &FaultProxy) {
+pub(crate) fn lose_first_answers(proxy: &FaultProxy) {
     let mut lost = BTreeSet::new();
     proxy.break_when(move |request| {
         (creates(request) && lost.insert(action(request))).then_some(Fault::LostReply)
@@ -76,8 +76,11 @@ pub(crate) async fn broken_at_every_change(fixture: Arc<AwsFixture>) -> Result<(
     for fault in [Fault::LostReply, Fault::NeverArrives] {
         let mut broken = BTreeSet::new();
         place.proxy.break_when(move |request| {
-            // The body tells calls of one action apart; a repetition is let through.
-            let is = changes(request) && broken.insert((action(request), request.body.clone()));
+            // The body tells calls of one action apart, in whatever order its tags stand; a repetition
+            // is let through.
+            let mut body = request.body.to_vec();
+            body.sort_unstable();
+            let is = changes(request) && broken.insert((action(request), body));
             is.then(|| fault.clone())
         });
         place.make_all().await.map_err(|error| error.to_string())?;

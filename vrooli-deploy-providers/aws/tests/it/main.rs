@@ -7,6 +7,7 @@
     reason = "the rig of a test says what went wrong by panicking, and what is skipped by printing"
 )]
 
+mod applied;
 mod faults;
 mod fields;
 mod fixture;
@@ -59,6 +60,8 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "a-reply-lost-on-every-create-makes-no-duplicate", faults::lost_once));
     all.push(trial(&fixture, "broken-at-every-change", faults::broken_at_every_change));
     all.push(trial(&fixture, "storms-and-errors-after-success", faults::storms));
+    all.push(trial(&fixture, "there-and-back-with-lost-answers", applied::there_and_back));
+    all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()
