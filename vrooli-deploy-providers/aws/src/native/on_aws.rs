@@ -12,6 +12,9 @@ use vrooli_deploy_core::provider::{
 
 use super::{Account, Marks};
 
+/// So often a change whose answer was lost is made again: all are made so that this is safe.
+const REPLAYS: u32 = 3;
+
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Look<'a> {
@@ -179,7 +182,18 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         key: &ResourceKey,
         want: &Self::Spec<Known>,
     ) -> Result<Created<Self::Observed>> {
-        let id = self.0.make(account, cx, key, want).await?;
+        // A make finds what it made by its name or token, and completes it: after an answer that was
+        // lost it is the look-up, too. The engine is asked only when that gives no answer either.
+        let mut tries = 0;
+        let id = loop {
+            match self.0.make(account, cx, key, want).await {
+                Err(error) if error.retry() == Retryability::LookUpFirst && tries < REPLAYS => {
+                    tries += 1;
+                    account.pause(cx, tries).await.map_err(|_| error)?;
+                }
+                made => break made?,
+            }
+        };
         Ok(self.read_back(account, cx, id).await)
     }
 
@@ -201,7 +215,7 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         let mut tries = 0;
         loop {
             match self.0.remove(account, cx, id).await {
-                Err(error) if error.retry() == Retryability::LookUpFirst && tries < 3 => {
+                Err(error) if error.retry() == Retryability::LookUpFirst && tries < REPLAYS => {
                     tries += 1;
                     account.pause(cx, tries).await?;
                 }

@@ -75,8 +75,8 @@ pub(crate) async fn unmarked(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         }
         // Reading tags is no change of them.
         place.proxy.mend();
-        let found = place.provider.find(&place.cx(), &sample.kind, &sample.key, None).await;
-        let [found] = &found.map_err(|error| error.to_string())?[..] else {
+        let all = place.all().await.map_err(|error| error.to_string())?;
+        let Some((_, found)) = all.iter().find(|(_, found)| found.key == sample.key) else {
             return Err(format!("{kind} is not seen").into());
         };
         let id = place.make(&sample, &sample.spec).await.map_err(|error| error.to_string())?;

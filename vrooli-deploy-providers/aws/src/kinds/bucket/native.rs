@@ -224,6 +224,9 @@ impl Bucket {
             }
             let marks = match own_marks(account, cx, region, &name).await? {
                 Some(marks) => Some(marks),
+                // A half-made one is passed over where a create looks for its own: made again it is
+                // completed.
+                None if matches!(look, Look::Key(_)) => None,
                 None => Marks::by_name(cx, key, |token| is_named(&name, start, token)),
             };
             marked.extend(marks.map(|marks| (name, marks)));
@@ -233,7 +236,7 @@ impl Bucket {
 }
 
 impl Native for Bucket {
-    const TOKEN: CreateToken = CreateToken::Name;
+    const TOKEN: CreateToken = CreateToken::Native;
 
     async fn look(&self, account: &Account, cx: &OpCtx, look: Look<'_>) -> Result<Vec<Seen<BucketObserved>>> {
         let mut all = Vec::new();

@@ -67,7 +67,8 @@ pub(in crate::kinds) async fn marked(
                     Marks::by_name(cx, key, |token| reference(token) == zone.caller_reference())
                 })
             };
-            let marks = marks.or_else(by_name);
+            // A half-made one is passed over where a create looks for its own: made again it is completed.
+            let marks = if matches!(look, Look::Key(_)) { marks } else { marks.or_else(by_name) };
             all.extend(marks.map(|marks| (id.to_owned(), plain(zone.name()), marks)));
         }
     }
@@ -94,7 +95,7 @@ async fn tag(account: &Account, cx: &OpCtx, id: &str, key: &ResourceKey) -> Resu
 }
 
 impl Native for HostedZone {
-    const TOKEN: CreateToken = CreateToken::Marks;
+    const TOKEN: CreateToken = CreateToken::Native;
 
     async fn look(
         &self,
