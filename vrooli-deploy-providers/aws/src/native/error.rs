@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId as _;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Retryability};
@@ -129,6 +128,20 @@ fn words(message: &str) -> &str {
     message.split("The Canonical String").next().unwrap_or_default().trim_end()
 }
 
+/// An error and what caused it, once each.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let (mut said, mut next) = (error.to_string(), error.source());
+    while let Some(error) = next {
+        let words = error.to_string();
+        if !said.ends_with(&words) {
+            said.push_str(": ");
+            said.push_str(&words);
+        }
+        next = error.source();
+    }
+    said
+}
+
 /// A connection that was never made carried nothing.
 fn never_left(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
@@ -192,7 +205,7 @@ where
         }
         SdkError::ConstructionFailure(_) => ProviderError::new(
             ErrorKind::Config,
-            format!("{action}: the request cannot be made: {}", DisplayErrorContext(&error)),
+            format!("{action}: the request cannot be made: {}", chain(&error)),
         ),
         SdkError::DispatchFailure(failure) => {
             let source = failure.as_connector_error().map(|error| error as &(dyn StdError + 'static));
@@ -206,10 +219,10 @@ where
                 ProviderError::new(ErrorKind::Config, format!("{action}: the request cannot be made"))
             } else {
                 let left = !source.is_some_and(never_left);
-                unreachable_error(action, effect, left, &DisplayErrorContext(&error).to_string())
+                unreachable_error(action, effect, left, &source.map_or_else(String::new, chain))
             }
         }
-        _ => unreachable_error(action, effect, true, &DisplayErrorContext(&error).to_string()),
+        _ => unreachable_error(action, effect, true, &chain(&error)),
     };
     match request {
         Some(request) => built.with_request_id(request),

@@ -136,6 +136,7 @@ impl Native for Secret {
             .create_secret()
             .name(&want.name)
             .description(&want.description)
+            .set_client_request_token(cx.token.map(|token| token.0.to_string()))
             .set_tags(Some(tags(cx, key, want)))
             .send();
         let made = account.change(cx, "secretsmanager:CreateSecret", make).await;
