@@ -4,6 +4,7 @@
 pub mod conformance;
 pub mod crash;
 pub mod fakecloud;
+pub mod fault_proxy;
 pub mod load;
 pub mod session;
 pub mod simfleet;

@@ -140,7 +140,12 @@ fn a_spec_that_does_not_fit_is_refused() {
     let error = plan(&wish, &StackState::default(), &nothing()).unwrap_err();
     assert!(matches!(error, PlanError::Spec { .. }), "{error}");
     let wish = alone("fake.teapot", "teapot/main", json!({}));
-    assert_eq!(plan(&wish, &StackState::default(), &nothing()).unwrap_err().code(), codes::SPEC);
+    let error = plan(&wish, &StackState::default(), &nothing()).unwrap_err();
+    assert_eq!(error.code(), codes::SPEC);
+    assert!(
+        matches!(error, PlanError::Kinds { .. }) && error.to_string().ends_with(": fake.teapot"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -382,10 +382,13 @@ rules! {
     NO_LEDGER "0975" "nothing-keeps-records" Error;
     NO_BACKUPS "0976" "nothing-makes-backups" Error;
 
-    // 10: state and lease
+    // 10: state and lease; 1000 and 1004-1009: calls to clouds
+    NOT_MADE_YET "1000" "kind-not-made-yet" Error;
     STATE_FILE "1001" "state-cannot-be-used" Error;
     STATE_DAMAGED "1002" "state-is-damaged" Error;
     STATE_VERSION "1003" "state-is-newer" Error;
+    NO_CREDENTIALS "1004" "no-cloud-credentials" Error;
+    NAME_TAKEN "1005" "name-is-taken" Error;
     LEASE_HELD "1010" "lease-is-held" Error;
     LEASE_LOST "1011" "lease-was-lost" Error;
     ENTRY_REFUSED "1012" "entry-cannot-follow" Error;

@@ -38,6 +38,8 @@ pub async fn observe(
     stack: &StackId,
     state: &StackState,
 ) -> Result<Inventory> {
+    // What a killed run left without marks is known by a name that was made from its token.
+    let cx = &cx.clone().with_incarnation(state.incarnation);
     let scope = Scope { stack: stack.clone(), page: None };
     let found = patiently(|| provider.inventory(cx, &scope)).await?;
     let mut inventory = Inventory::seen(found);

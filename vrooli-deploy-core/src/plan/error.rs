@@ -16,6 +16,14 @@ pub enum PlanError {
         /// What the provider says.
         source: ProviderError,
     },
+    /// The provider does not make these kinds, or does not know them.
+    #[error("the provider does not make these kinds: {}", .kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Kinds {
+        /// All of them.
+        kinds: Vec<ResourceKind>,
+        /// What the provider says of the first.
+        source: ProviderError,
+    },
     /// Resources or steps wait for each other.
     #[error("these need each other in a circle: {}", .path.join(" → "))]
     Cycle {
@@ -92,7 +100,7 @@ impl PlanError {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Self::Spec { .. } => codes::SPEC,
+            Self::Spec { .. } | Self::Kinds { .. } => codes::SPEC,
             Self::Cycle { .. } => codes::CYCLE,
             Self::Missing { .. } | Self::Output { .. } => codes::REFERENCE,
             Self::Unseen { .. } => codes::UNSEEN,
@@ -107,7 +115,7 @@ impl PlanError {
     #[must_use]
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Spec { source, .. } => source.help().map(ToOwned::to_owned),
+            Self::Spec { source, .. } | Self::Kinds { source, .. } => source.help().map(ToOwned::to_owned),
             Self::Unseen { .. } => Some("try again when the provider can be reached".to_owned()),
             Self::Protected { .. } => Some(
                 "keep these fields as they are, or move the data yourself and remove the resource by name"

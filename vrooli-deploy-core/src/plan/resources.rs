@@ -130,6 +130,7 @@ struct Subject<'a> {
 impl<'a> Planner<'a> {
     /// Checks every spec, and says for each resource which must be there first.
     fn needs(&self, keys: &[&ResourceKey]) -> Result<Vec<BTreeSet<ResourceKey>>, PlanError> {
+        self.all_kinds_are_made(keys)?;
         let mut all = Vec::with_capacity(keys.len());
         for &key in keys {
             let want = &self.input.stack.resources[key];
@@ -159,6 +160,17 @@ impl<'a> Planner<'a> {
             all.push(needs);
         }
         Ok(all)
+    }
+
+    /// All that are not are named at once.
+    fn all_kinds_are_made(&self, keys: &[&ResourceKey]) -> Result<(), PlanError> {
+        let wanted: BTreeSet<&ResourceKind> =
+            keys.iter().map(|key| &self.input.stack.resources[*key].kind).collect();
+        let mut refusals =
+            wanted.into_iter().filter_map(|kind| Some((kind.clone(), self.input.provider.kind(kind).err()?)));
+        let Some((first, source)) = refusals.next() else { return Ok(()) };
+        let kinds = std::iter::once(first).chain(refusals.map(|(kind, _)| kind)).collect();
+        Err(PlanError::Kinds { kinds, source })
     }
 
     fn check_reference(&self, key: &ResourceKey, reference: &Reference) -> Result<(), PlanError> {

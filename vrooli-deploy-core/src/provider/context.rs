@@ -79,7 +79,7 @@ pub struct OpCtx {
     pub fence: u64,
     /// Who owns what is made: the id of the state that made it.
     pub owner: Uuid,
-    /// The stack's incarnation, which its tokens are minted from; nil where nothing is made. What
+    /// The stack's incarnation, which its tokens are minted from; nil where there is none yet. What
     /// keeps a record of its own writes it down, so that a lost state can be built again.
     pub incarnation: Uuid,
     /// Lines of output of a long call (a build) go here, for people to watch.

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
-use vrooli_deploy_core::provider::pure::{provider_name, pure_half_only};
+use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider, ProviderFactory, Result};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::{Resource, Stack};
@@ -29,8 +29,15 @@ impl ProviderFactory for AwsFactory {
         crate::catalogue::catalogue().connections(text("engine")?, text("class")?)
     }
 
+    #[cfg(feature = "native")]
+    fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
+        use crate::native::{Account, AccountOptions, provider};
+        Ok(provider(&Arc::new(Account::new(AccountOptions::of(context)?, context))))
+    }
+
+    #[cfg(not(feature = "native"))]
     fn open(&self, _: &OpenContext) -> Result<Arc<dyn Provider>> {
-        Err(pure_half_only("aws"))
+        Err(vrooli_deploy_core::provider::pure::pure_half_only("aws"))
     }
 }
 

@@ -1,11 +1,14 @@
 //! `aws.alarm`: a figure that somebody should look at when it goes too far.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vrooli_deploy_core::cost::{BillItem, Line};
+use vrooli_deploy_core::cost::{BillItem, Decimal, Line};
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
@@ -61,6 +64,11 @@ pub struct AlarmObserved {
     pub dimension: String,
 }
 
+/// `80.0` is `80`. What is no number is nothing that AWS gives back, and differs.
+fn number(text: &str) -> Option<Decimal> {
+    text.parse().ok()
+}
+
 impl ResourceKindDef for Alarm {
     type Spec<F: Form> = AlarmSpec<F>;
     type Observed = AlarmObserved;
@@ -78,7 +86,7 @@ impl ResourceKindDef for Alarm {
             .replace("name", *name != have.name)
             .update("namespace", *namespace != have.namespace)
             .update("metric", *metric != have.metric)
-            .update("threshold", *threshold != have.threshold)
+            .update("threshold", number(threshold) != number(&have.threshold))
             .update("minutes", *minutes != have.minutes)
             .update("subject", subject.differs(&have.subject))
             .update("dimension", *dimension != have.dimension)
@@ -94,7 +102,7 @@ impl ResourceKindDef for Alarm {
     }
     fn permissions(&self, op: Op, want: &AlarmSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource"],
+            find: &["tag:GetResources", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource"],
             create: &["cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"],
             update: &["cloudwatch:PutMetricAlarm"],
             delete: &["cloudwatch:DeleteAlarms"],

@@ -1,5 +1,8 @@
 //! `aws.bucket`: object storage of S3, closed to the public and encrypted.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -47,6 +50,8 @@ pub struct BucketObserved {
     /// Old versions are deleted after so many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_days: Option<u32>,
+    /// Is it closed to the public in every way? One that is not is closed again.
+    pub closed: bool,
     /// Where it is reached.
     pub endpoint: String,
 }
@@ -81,6 +86,7 @@ impl ResourceKindDef for Bucket {
             .replace("name", !have.name.starts_with(name.as_str()))
             .update("versioning", *versioning != have.versioning)
             .update("expire_days", *expire_days != have.expire_days)
+            .update("closed", !have.closed)
             .done()
     }
     fn bill(&self, want: &BucketSpec) -> Vec<BillItem> {
@@ -111,7 +117,9 @@ impl ResourceKindDef for Bucket {
     fn permissions(&self, op: Op, want: &BucketSpec) -> Vec<Permission> {
         Actions {
             find: &[
+                "tag:GetResources",
                 "s3:ListAllMyBuckets",
+                "s3:GetBucketLocation",
                 "s3:GetBucketTagging",
                 "s3:GetBucketVersioning",
                 "s3:GetLifecycleConfiguration",
@@ -126,7 +134,12 @@ impl ResourceKindDef for Bucket {
                 "s3:PutBucketPublicAccessBlock",
                 "s3:PutEncryptionConfiguration",
             ],
-            update: &["s3:PutBucketVersioning", "s3:PutLifecycleConfiguration"],
+            update: &[
+                "s3:PutBucketVersioning",
+                "s3:PutLifecycleConfiguration",
+                "s3:PutBucketPublicAccessBlock",
+                "s3:PutEncryptionConfiguration",
+            ],
             delete: &["s3:DeleteBucket"],
         }
         .of(op, format!("arn:aws:s3:::{}*", want.name))
@@ -158,12 +171,13 @@ mod tests {
     #[test]
     fn differences_are_answered() {
         let want = json!({"region": "us-east-1", "name": "app-default-files", "versioning": true, "expire_days": 30, "of": 1});
-        let have = json!({"region": "us-east-1", "name": "app-default-files-3f9a2c", "versioning": true, "expire_days": 30, "endpoint": "https://s3.us-east-1.amazonaws.com"});
+        let have = json!({"region": "us-east-1", "name": "app-default-files-3f9a2c", "versioning": true, "expire_days": 30, "closed": true, "endpoint": "https://s3.us-east-1.amazonaws.com"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
             ("versioning", json!(false), Answer::Update),
             ("expire_days", json!(90), Answer::Update),
+            ("closed", json!(false), Answer::Update),
             ("endpoint", json!("https://s3.eu-west-1.amazonaws.com"), Answer::Nothing),
         ];
         check_kind(&super::Bucket, &want, &have, &answers).unwrap();

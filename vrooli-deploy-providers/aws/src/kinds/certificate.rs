@@ -1,5 +1,8 @@
 //! `aws.certificate`: a certificate of ACM, proved by a DNS record and renewed by itself. Free.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -72,14 +75,23 @@ impl ResourceKindDef for Certificate {
     }
     fn permissions(&self, op: Op, _: &CertificateSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["acm:DescribeCertificate", "acm:ListCertificates", "acm:ListTagsForCertificate"],
+            find: &[
+                "tag:GetResources",
+                "acm:DescribeCertificate",
+                "acm:ListCertificates",
+                "acm:ListTagsForCertificate",
+            ],
             create: &[
                 "acm:RequestCertificate",
                 "acm:AddTagsToCertificate",
                 "route53:ChangeResourceRecordSets",
             ],
             update: &[],
-            delete: &["acm:DeleteCertificate", "route53:ChangeResourceRecordSets"],
+            delete: &[
+                "acm:DeleteCertificate",
+                "route53:ListResourceRecordSets",
+                "route53:ChangeResourceRecordSets",
+            ],
         }
         .of(op, "*")
     }

@@ -1,5 +1,8 @@
 //! `aws.dns-record`: one name of a zone.
 
+#[cfg(feature = "native")]
+pub(in crate::kinds) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -91,7 +94,11 @@ impl ResourceKindDef for DnsRecord {
     }
     fn permissions(&self, op: Op, _: &DnsRecordSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["route53:ListResourceRecordSets"],
+            find: &[
+                "route53:ListHostedZones",
+                "route53:ListTagsForResources",
+                "route53:ListResourceRecordSets",
+            ],
             create: &["route53:ChangeResourceRecordSets"],
             update: &["route53:ChangeResourceRecordSets"],
             delete: &["route53:ChangeResourceRecordSets"],

@@ -1,5 +1,8 @@
 //! `aws.ecr-repository`: where the app's images are kept.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -77,8 +80,19 @@ impl ResourceKindDef for EcrRepository {
     }
     fn permissions(&self, op: Op, want: &EcrRepositorySpec) -> Vec<Permission> {
         Actions {
-            find: &["ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListTagsForResource"],
-            create: &["ecr:CreateRepository", "ecr:PutLifecyclePolicy", "ecr:TagResource"],
+            find: &[
+                "tag:GetResources",
+                "ecr:DescribeRepositories",
+                "ecr:GetLifecyclePolicy",
+                "ecr:ListTagsForResource",
+            ],
+            create: &[
+                "ecr:CreateRepository",
+                "ecr:PutLifecyclePolicy",
+                "ecr:PutImageTagMutability",
+                "ecr:PutImageScanningConfiguration",
+                "ecr:TagResource",
+            ],
             update: &[
                 "ecr:PutLifecyclePolicy",
                 "ecr:PutImageTagMutability",

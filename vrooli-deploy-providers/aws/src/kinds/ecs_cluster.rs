@@ -1,5 +1,8 @@
 //! `aws.ecs-cluster`: what containers of a stack belong to.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -63,9 +66,9 @@ impl ResourceKindDef for EcsCluster {
     }
     fn permissions(&self, op: Op, want: &EcsClusterSpec) -> Vec<Permission> {
         Actions {
-            find: &["ecs:DescribeClusters"],
-            create: &["ecs:CreateCluster", "ecs:TagResource"],
-            update: &["ecs:UpdateCluster", "ecs:UpdateClusterSettings"],
+            find: &["ecs:ListClusters", "ecs:DescribeClusters"],
+            create: &["ecs:CreateCluster", "ecs:UpdateCluster", "ecs:TagResource"],
+            update: &["ecs:UpdateCluster"],
             delete: &["ecs:DeleteCluster"],
         }
         .of(op, format!("arn:aws:ecs:{}:*:cluster/{}", want.region, want.name))

@@ -1,5 +1,8 @@
 //! `aws.hosted-zone`: the names of a domain.
 
+#[cfg(feature = "native")]
+pub(in crate::kinds) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -64,7 +67,7 @@ impl ResourceKindDef for HostedZone {
     }
     fn permissions(&self, op: Op, _: &HostedZoneSpec) -> Vec<Permission> {
         Actions {
-            find: &["route53:ListHostedZonesByName", "route53:GetHostedZone", "route53:ListTagsForResource"],
+            find: &["route53:ListHostedZones", "route53:GetHostedZone", "route53:ListTagsForResources"],
             create: &["route53:CreateHostedZone", "route53:ChangeTagsForResource"],
             update: &[],
             delete: &["route53:DeleteHostedZone"],

@@ -1,6 +1,9 @@
 //! `aws.iam-role`: what something may do.
 
-use std::collections::BTreeMap;
+#[cfg(feature = "native")]
+mod native;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,10 @@ fn statements_differ(want: &[Statement<Wanted>], have: &[Statement<Known>]) -> b
         || want.iter().zip(have).any(|(want, have)| {
             want.actions != have.actions || super::ids_differ(&want.resources, &have.resources)
         })
+}
+
+fn set(policies: &[String]) -> BTreeSet<&String> {
+    policies.iter().collect()
 }
 
 /// What is wanted of a role.
@@ -84,7 +91,8 @@ impl ResourceKindDef for IamRole {
         Diff::new()
             .replace("name", *name != have.name)
             .update("service", *service != have.service)
-            .update("policies", *policies != have.policies)
+            // Their order says nothing.
+            .update("policies", set(policies) != set(&have.policies))
             .update("statements", statements_differ(statements, &have.statements))
             .replace("instance_profile", *instance_profile != have.instance_profile)
             .done()
@@ -95,8 +103,8 @@ impl ResourceKindDef for IamRole {
     fn permissions(&self, op: Op, want: &IamRoleSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
+                "iam:GetAccountAuthorizationDetails",
                 "iam:GetRole",
-                "iam:ListRolePolicies",
                 "iam:ListAttachedRolePolicies",
                 "iam:GetRolePolicy",
                 "iam:ListInstanceProfilesForRole",
@@ -107,7 +115,10 @@ impl ResourceKindDef for IamRole {
                 "iam:PutRolePolicy",
                 "iam:AttachRolePolicy",
                 "iam:CreateInstanceProfile",
+                "iam:TagInstanceProfile",
                 "iam:AddRoleToInstanceProfile",
+                "iam:DeleteRolePolicy",
+                "iam:DetachRolePolicy",
             ],
             update: &[
                 "iam:UpdateAssumeRolePolicy",

@@ -1,5 +1,8 @@
 //! `aws.log-group`: what an app writes.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -75,7 +78,7 @@ impl ResourceKindDef for LogGroup {
     }
     fn permissions(&self, op: Op, want: &LogGroupSpec) -> Vec<Permission> {
         Actions {
-            find: &["logs:DescribeLogGroups", "logs:ListTagsForResource"],
+            find: &["tag:GetResources", "logs:DescribeLogGroups", "logs:ListTagsForResource"],
             create: &["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:TagResource"],
             update: &["logs:PutRetentionPolicy"],
             delete: &["logs:DeleteLogGroup"],

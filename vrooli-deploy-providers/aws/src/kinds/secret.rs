@@ -1,5 +1,8 @@
 //! `aws.secret`: a secret of Secrets Manager. Its value is made by the engine and never seen here.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -75,8 +78,13 @@ impl ResourceKindDef for Secret {
     fn permissions(&self, op: Op, want: &SecretSpec) -> Vec<Permission> {
         Actions {
             find: &["secretsmanager:DescribeSecret", "secretsmanager:ListSecrets"],
-            create: &["secretsmanager:CreateSecret", "secretsmanager:TagResource"],
-            update: &["secretsmanager:UpdateSecret", "secretsmanager:PutSecretValue"],
+            create: &[
+                "secretsmanager:CreateSecret",
+                "secretsmanager:RestoreSecret",
+                "secretsmanager:TagResource",
+                "secretsmanager:UpdateSecret",
+            ],
+            update: &["secretsmanager:UpdateSecret", "secretsmanager:TagResource"],
             delete: &["secretsmanager:DeleteSecret"],
         }
         .of(op, format!("arn:aws:secretsmanager:{}:*:secret:{}-*", want.region, want.name))

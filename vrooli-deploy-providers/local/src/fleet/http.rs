@@ -30,6 +30,7 @@ pub(super) struct Ask<'a> {
     pub(super) json: Option<&'a serde_json::Value>,
     pub(super) timeout: Duration,
     /// Our own edge is asked by TLS.
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only asked of an edge that speaks TLS"))]
     pub(super) secure: bool,
 }
 

@@ -1,0 +1,397 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::region::Region;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use vrooli_deploy_core::names::ResourceKey;
+use vrooli_deploy_core::provider::{
+    AnyKind, ErrorKind, OpCtx, OpenContext, ProviderError, Result, Retryability,
+};
+use vrooli_deploy_core::secrets::Secret;
+
+use super::Look;
+use super::error::{Effect, failed};
+use super::tagged::TagCache;
+
+/// So long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// So often a change that may be made again is made again.
+const REPEATS: u32 = 4;
+/// So often what was just made is looked for.
+const LOOKS: u32 = 8;
+/// The pause before the first repetition; twice as long before each further one.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How an account is reached. What is left out is read from where AWS's own tools read it.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct AccountOptions {
+    /// An endpoint of one's own (an emulator, a proxy) instead of AWS's; default:
+    /// `AWS_ENDPOINT_URL`.
+    pub endpoint: Option<String>,
+    /// Key, secret and session token; default: the credentials chain of AWS's own tools.
+    pub keys: Option<(String, Secret<String>, Option<Secret<String>>)>,
+    /// Profile in AWS's own configuration files.
+    pub profile: Option<String>,
+    /// Region of what says none.
+    pub region: Option<String>,
+}
+
+impl std::fmt::Debug for AccountOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountOptions")
+            .field("endpoint", &self.endpoint)
+            .field("profile", &self.profile)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AccountOptions {
+    /// What was configured, and what the environment says where nothing was.
+    ///
+    /// # Errors
+    /// When the secret store cannot be read.
+    pub fn of(context: &OpenContext) -> Result<Self> {
+        let value =
+            |name| match context.configuration.value(name) {
+                Ok(found) => Ok(found.map(|found| found.value)),
+                Err(error) => Err(ProviderError::new(ErrorKind::Config, format!("`{name}` cannot be read"))
+                    .with_source(error)),
+            };
+        let plain = |name| -> Result<Option<String>> {
+            Ok(value(name)?.map(|value: Secret<String>| value.expose().clone()))
+        };
+        let keys = match (plain("aws_access_key")?, value("aws_secret_key")?) {
+            (Some(key), Some(secret)) => Some((key, secret, value("aws_session_token")?)),
+            _ => None,
+        };
+        let endpoint = std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty());
+        Ok(Self { endpoint, keys, profile: plain("aws_profile")?, region: plain("aws_region")? })
+    }
+}
+
+/// The clients of one region. All share one HTTP client and one set of credentials.
+pub struct Regional {
+    /// Its name.
+    pub name: String,
+    pub(crate) acm: aws_sdk_acm::Client,
+    pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
+    pub(crate) ecr: aws_sdk_ecr::Client,
+    pub(crate) ecs: aws_sdk_ecs::Client,
+    pub(crate) iam: aws_sdk_iam::Client,
+    pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
+    pub(crate) route53: aws_sdk_route53::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) secrets: aws_sdk_secretsmanager::Client,
+    pub(crate) tagging: aws_sdk_resourcegroupstagging::Client,
+}
+
+impl std::fmt::Debug for Regional {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Regional").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Regional {
+    fn new(base: &SdkConfig, name: &str) -> Self {
+        let config = base.to_builder().region(Region::new(name.to_owned())).build();
+        // Buckets are hosts of their own at AWS, and folders at an endpoint of one's own.
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(base.endpoint_url().is_some());
+        Self {
+            name: name.to_owned(),
+            acm: aws_sdk_acm::Client::new(&config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            ecr: aws_sdk_ecr::Client::new(&config),
+            ecs: aws_sdk_ecs::Client::new(&config),
+            iam: aws_sdk_iam::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            route53: aws_sdk_route53::Client::new(&config),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            secrets: aws_sdk_secretsmanager::Client::new(&config),
+            tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
+        }
+    }
+}
+
+/// An account of AWS, as a stack sees it: what makes the calls, in every region.
+pub struct Account {
+    options: AccountOptions,
+    base: OnceCell<SdkConfig>,
+    regions: Mutex<BTreeMap<String, Arc<Regional>>>,
+    /// What the stack has or is to have.
+    resources: Vec<(ResourceKey, Value)>,
+    calls: Mutex<BTreeMap<&'static str, u64>>,
+    /// Rises with every change: what was listed before it is old.
+    changes: AtomicU64,
+    pub(super) tags: TagCache,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// An account. No call is made.
+    #[must_use]
+    pub fn new(options: AccountOptions, context: &OpenContext) -> Self {
+        Self {
+            options,
+            base: OnceCell::new(),
+            regions: Mutex::default(),
+            resources: context.resources.clone(),
+            calls: Mutex::default(),
+            changes: AtomicU64::default(),
+            tags: TagCache::default(),
+        }
+    }
+
+    /// How many calls have left so far, by action (`logs:CreateLogGroup`).
+    #[must_use]
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An endpoint of one's own, if there is one.
+    pub(crate) fn endpoint(&self) -> Option<&str> {
+        self.options.endpoint.as_deref()
+    }
+
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    async fn base(&self) -> &SdkConfig {
+        self.base.get_or_init(|| async { self.load().await }).await
+    }
+
+    /// One HTTP client with one TLS stack for all services. Retries are the engine's: it alone
+    /// knows which call may be made again after an answer that was lost.
+    async fn load(&self) -> SdkConfig {
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Tls::Rustls(CryptoMode::Ring)).build_https();
+        let options = &self.options;
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .region(Region::new(self.default_region()))
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).build());
+        if let Some(endpoint) = &options.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(profile) = &options.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some((key, secret, token)) = &options.keys {
+            let token = token.as_ref().map(|token| token.expose().clone());
+            let credentials = Credentials::new(key, secret.expose(), token, None, "vrooli-deploy");
+            loader = loader.credentials_provider(credentials);
+        }
+        loader.load().await
+    }
+
+    fn default_region(&self) -> String {
+        let known = || crate::catalogue::catalogue().regions.default.clone();
+        self.options.region.clone().or_else(|| self.fields("region").next().cloned()).unwrap_or_else(known)
+    }
+
+    /// The clients of a region.
+    pub async fn region(&self, name: &str) -> Arc<Regional> {
+        let base = self.base().await;
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(regions.entry(name.to_owned()).or_insert_with(|| Arc::new(Regional::new(base, name))))
+    }
+
+    /// The clients of what belongs to no region.
+    pub async fn global(&self) -> Arc<Regional> {
+        self.region(&crate::catalogue::catalogue().regions.default).await
+    }
+
+    /// The clients of the region that an ARN names.
+    pub(crate) async fn of_arn(&self, arn: &str) -> Arc<Regional> {
+        match arn.split(':').nth(3) {
+            Some(region) if !region.is_empty() => self.region(region).await,
+            _ => self.global().await,
+        }
+    }
+
+    /// The clients of every region that the stack has anything in.
+    pub(crate) async fn regions(&self) -> Vec<Arc<Regional>> {
+        let mut names: BTreeSet<String> = self.fields("region").cloned().collect();
+        if names.is_empty() {
+            names.insert(self.default_region());
+        }
+        let mut regions = Vec::new();
+        for name in names {
+            regions.push(self.region(&name).await);
+        }
+        regions
+    }
+
+    /// What specs of the stack say in a field.
+    fn fields(&self, field: &'static str) -> impl Iterator<Item = &String> {
+        self.resources.iter().filter_map(move |(_, spec)| match spec.get(field) {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        })
+    }
+
+    /// Key and spec of what the stack has or is to have of a kind, as far as it is looked for.
+    /// Specs do not say their kind; they fit no other.
+    pub(crate) fn wanted<'a>(
+        &'a self,
+        kind: &'a dyn AnyKind,
+        look: Look<'a>,
+    ) -> impl Iterator<Item = (&'a ResourceKey, &'a Value)> {
+        let asked = move |key: &ResourceKey| !matches!(look, Look::Key(one) if one != key);
+        self.resources
+            .iter()
+            .filter(move |(key, spec)| asked(key) && kind.check(spec).is_ok())
+            .map(|(key, spec)| (key, spec))
+    }
+
+    /// The names that objects of a kind have by their specs.
+    pub(crate) fn names(&self, kind: &dyn AnyKind, look: Look<'_>) -> BTreeSet<String> {
+        let name = |(_, spec): (_, &Value)| spec.get("name")?.as_str().map(str::to_owned);
+        self.wanted(kind, look).filter_map(name).collect()
+    }
+
+    /// Looks for what a create has made, or found there. Just made, it may take a while to show.
+    pub(crate) async fn made<T, F>(
+        &self,
+        cx: &OpCtx,
+        was_made: bool,
+        look: impl Fn() -> F + Send + Sync,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<Option<T>>> + Send,
+        T: Send,
+    {
+        for tries in 1.. {
+            match look().await {
+                Ok(None) if !was_made => return Ok(None),
+                Ok(Some(there)) => return Ok(Some(there)),
+                Ok(None) | Err(_) if tries < LOOKS => self.pause(cx, tries).await?,
+                Ok(None) => break,
+                Err(error) if was_made => return Err(error.with_retry(Retryability::LookUpFirst)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ProviderError::new(ErrorKind::Ambiguous, "it was made, but does not show yet"))
+    }
+
+    fn count(&self, action: &'static str) {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(action).or_default() += 1;
+    }
+
+    /// A call that only reads: one that failed did nothing.
+    pub(crate) async fn read<T, E, F>(&self, cx: &OpCtx, action: &'static str, call: F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.send(cx, action, Effect::None, call).await
+    }
+
+    /// A call that changes something and must not plainly be made again.
+    pub(crate) async fn change<T, E, F>(&self, cx: &OpCtx, action: &'static str, call: F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        let answer = self.send(cx, action, Effect::Change, call).await;
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        answer
+    }
+
+    /// A call that changes something and has the effect of once however often it is made. What
+    /// stays unsaid after some repetitions has to be looked up: it is part of something larger.
+    pub(crate) async fn put<T, E, F>(
+        &self,
+        cx: &OpCtx,
+        action: &'static str,
+        call: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let mut tries = 1;
+        loop {
+            match self.change(cx, action, call()).await {
+                Err(error) if error.retry() == Retryability::Never => return Err(error),
+                Err(_) if tries < REPEATS => {
+                    self.pause(cx, tries).await?;
+                    tries += 1;
+                }
+                // The engine slows down, and has the whole made again, which is the same.
+                Err(error) if error.kind() == ErrorKind::RateLimited => return Err(error),
+                Err(error) => return Err(error.with_retry(Retryability::LookUpFirst)),
+                done => return done,
+            }
+        }
+    }
+
+    /// Waits before something is tried again, so often tried already.
+    pub(super) async fn pause(&self, cx: &OpCtx, tries: u32) -> Result<()> {
+        self.wait(cx, PAUSE.saturating_mul(1 << tries.min(6))).await
+    }
+
+    /// Waits, unless the call is to stop.
+    pub(crate) async fn wait(&self, cx: &OpCtx, duration: Duration) -> Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            () = cx.cancellation.cancelled() => Err(stopped(Effect::Change)),
+            () = tokio::time::sleep_until(cx.deadline.into()) => Err(too_long(Effect::Change, "waiting")),
+        }
+    }
+
+    async fn send<T, E, F>(&self, cx: &OpCtx, action: &'static str, effect: Effect, call: F) -> Result<T>
+    where
+        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        if cx.cancellation.is_cancelled() {
+            return Err(stopped(Effect::None));
+        }
+        if std::time::Instant::now() >= cx.deadline {
+            return Err(ProviderError::new(ErrorKind::Timeout, format!("{action}: there was no time left")));
+        }
+        self.count(action);
+        tokio::select! {
+            answer = call => answer.map_err(|error| failed(action, effect, error)),
+            () = cx.cancellation.cancelled() => Err(stopped(effect)),
+            () = tokio::time::sleep_until(cx.deadline.into()) => Err(too_long(effect, action)),
+        }
+    }
+}
+
+fn stopped(effect: Effect) -> ProviderError {
+    match effect {
+        Effect::None => ProviderError::new(ErrorKind::Cancelled, "cancelled"),
+        Effect::Change => ProviderError::new(ErrorKind::Ambiguous, "cancelled while a change was on its way"),
+    }
+}
+
+fn too_long(effect: Effect, what: &str) -> ProviderError {
+    let kind = match effect {
+        Effect::None => ErrorKind::Timeout,
+        Effect::Change => ErrorKind::Ambiguous,
+    };
+    ProviderError::new(kind, format!("{what}: no answer in time"))
+}

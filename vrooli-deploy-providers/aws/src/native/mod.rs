@@ -1,0 +1,45 @@
+//! The calls: one [`Account`] makes them, [`Native`] is what a kind's native half says, and
+//! [`OnAws`] makes a handler of it. The halves themselves are beside the pure ones, in
+//! `kinds/<kind>/native.rs`.
+
+mod account;
+mod error;
+mod marks;
+mod on_aws;
+mod provider;
+
+mod tagged;
+
+pub use account::{Account, AccountOptions, Regional};
+pub(crate) use error::{accept, name_taken, unexpected};
+pub(crate) use marks::{Marks, STACK};
+pub(crate) use on_aws::{Look, Native, OnAws, Seen};
+pub use provider::provider;
+
+pub(crate) use tagged::Tagged;
+
+/// What all of some names begin with; `None` of no names.
+pub(crate) fn common_start(mut names: impl Iterator<Item = String>) -> Option<String> {
+    let mut start = names.next()?;
+    for name in names {
+        let same = start.bytes().zip(name.bytes()).take_while(|(a, b)| a == b).count();
+        // Names of AWS's objects are ASCII, as far as we make them.
+        while !start.is_char_boundary(same.min(start.len())) {
+            start.pop();
+        }
+        start.truncate(same);
+    }
+    Some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_begin_alike() {
+        let start = |names: &[&str]| super::common_start(names.iter().map(|&name| name.to_owned()));
+        assert_eq!(start(&[]), None);
+        assert_eq!(start(&["/shop/default"]).as_deref(), Some("/shop/default"));
+        assert_eq!(start(&["shop-a-x", "shop-b"]).as_deref(), Some("shop-"));
+        assert_eq!(start(&["a", "b"]).as_deref(), Some(""));
+    }
+}

@@ -1,0 +1,107 @@
+//! Every field that changes in place does, alone, and nothing differs afterwards.
+
+use std::sync::Arc;
+
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+use vrooli_deploy_core::provider::Change;
+
+use crate::fixture::AwsFixture;
+
+/// Kind, and fields with another value. Those that go together stand together.
+fn fields() -> Vec<(&'static str, Vec<Value>)> {
+    vec![
+        ("aws.log-group", vec![json!({ "days": 7 }), json!({ "days": 365 })]),
+        ("aws.secret", vec![json!({ "description": "other words" }), json!({ "recovery_days": 14 })]),
+        (
+            "aws.iam-role",
+            vec![
+                json!({ "service": "ec2.amazonaws.com" }),
+                json!({ "policies": [] }),
+                json!({ "policies": [
+                    "arn:aws:iam::aws:policy/ReadOnlyAccess",
+                    "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
+                ] }),
+                json!({ "statements": [] }),
+                json!({ "statements": [
+                    { "actions": ["s3:*"], "resources": ["*"] },
+                    { "actions": ["sqs:SendMessage"], "resources": ["arn:aws:sqs:us-east-1:1:q"] }
+                ] }),
+            ],
+        ),
+        (
+            "aws.ecr-repository",
+            vec![json!({ "immutable_tags": false }), json!({ "scan": false }), json!({ "keep": 3 })],
+        ),
+        ("aws.ecs-cluster", vec![json!({ "insights": true })]),
+        (
+            "aws.bucket",
+            vec![
+                json!({ "versioning": false }),
+                json!({ "expire_days": 5 }),
+                json!({ "expire_days": null }),
+                json!({ "expire_days": 6 }),
+            ],
+        ),
+        (
+            "aws.dns-record",
+            vec![
+                json!({ "alias": "b-2.us-east-1.elb.amazonaws.com" }),
+                json!({ "alias_zone": "Z1H1FL5HABSF5" }),
+                json!({ "alias": null, "alias_zone": null, "values": ["192.0.2.7"], "ttl_seconds": 60 }),
+                json!({ "values": ["192.0.2.8", "192.0.2.9"] }),
+                json!({ "ttl_seconds": 300 }),
+            ],
+        ),
+        (
+            "aws.alarm",
+            vec![
+                json!({ "namespace": "AWS/ECS" }),
+                json!({ "metric": "MemoryUtilization" }),
+                json!({ "threshold": "12.5" }),
+                json!({ "minutes": 1 }),
+                json!({ "subject": "db-2" }),
+                json!({ "dimension": "ClusterName" }),
+            ],
+        ),
+    ]
+}
+
+pub(crate) async fn all_change(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let made = place.make_all().await.map_err(|error| error.to_string())?;
+    for (kind, changes) in fields() {
+        let (sample, id, spec) = made.iter().find(|(sample, ..)| sample.kind.as_str() == kind).unwrap();
+        let pure = place.provider.kind(&sample.kind).unwrap();
+        let mut want = spec.clone();
+        for change in changes {
+            for (field, value) in change.as_object().unwrap() {
+                want[field] = value.clone();
+            }
+            let seen = async || {
+                let found = place.provider.find(&place.cx(), &sample.kind, &sample.key, Some(id)).await;
+                found.map_err(|error| format!("{kind}: {error}"))?.pop().ok_or(format!("{kind} is gone"))
+            };
+            let have = seen().await?;
+            let differs = pure.diff(&want, &have.observed).unwrap();
+            let mut expected: Vec<&String> = change.as_object().unwrap().keys().collect();
+            let Change::InPlace(mut fields) = differs else {
+                return Err(format!("{kind}: {change} differs as {differs:?}").into());
+            };
+            (expected.sort(), fields.sort());
+            if fields.iter().collect::<Vec<_>>() != expected {
+                return Err(format!("{kind}: {change} differs in {fields:?}").into());
+            }
+            let answer = place
+                .provider
+                .update(&place.cx(), &sample.kind, &sample.key, id, &have.observed, &want)
+                .await;
+            answer.map_err(|error| format!("{kind}: {change}: {error}"))?;
+            let left = pure.diff(&want, &seen().await?.observed).unwrap();
+            if left != Change::None {
+                return Err(format!("{kind}: after {change} it differs still: {left:?}").into());
+            }
+        }
+    }
+    place.empty().await.map_err(Failed::from)
+}

@@ -1,0 +1,416 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use libtest_mimic::Failed;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use uuid::Uuid;
+use vrooli_deploy_core::configuration::Configuration;
+use vrooli_deploy_core::names::{ResourceKey, ResourceKind, StackId};
+use vrooli_deploy_core::plan::Draft;
+use vrooli_deploy_core::provider::{
+    BuildRequest, Cancellation, Created, Found, Op, OpCtx, OpToken, OpenContext, PhysicalId, Provider,
+    ProviderError, Retryability, Scope,
+};
+use vrooli_deploy_core::secrets::Secret;
+use vrooli_deploy_provider_aws::native::{Account, AccountOptions, provider};
+use vrooli_deploy_tests::conformance::{Break, Place, ProviderFixture, Running, Sample};
+use vrooli_deploy_tests::fakecloud::MemorySecrets;
+use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
+
+use crate::rig::Emulator;
+
+/// What the conformance suite makes everything with.
+pub(crate) const OWNER: Uuid = Uuid::from_u128(1);
+/// What its tokens are minted from.
+pub(crate) const INCARNATION: Uuid = Uuid::from_u128(7);
+pub(crate) const REGION: &str = "us-east-1";
+
+/// AWS as the emulator plays it.
+pub(crate) struct AwsFixture {
+    pub(crate) emulator: Arc<Emulator>,
+    /// There is one account: one trial at a time.
+    turn: Arc<Mutex<()>>,
+}
+
+pub(crate) fn stack(app: &str) -> StackId {
+    serde_json::from_value(json!({ "app": app, "environment": "default" })).unwrap()
+}
+
+/// What an AWS request asks for: `CreateLogGroup`, or method and path.
+pub(crate) fn action(request: &Passing) -> String {
+    if let Some(target) = request.headers.get("x-amz-target") {
+        return target.to_str().unwrap().rsplit('.').next().unwrap_or_default().to_owned();
+    }
+    let body = String::from_utf8_lossy(&request.body);
+    let named = body.split('&').find_map(|field| field.strip_prefix("Action="));
+    named.map_or_else(|| format!("{} {}", request.method, request.path), str::to_owned)
+}
+
+/// Does it make something that was not there?
+pub(crate) fn creates(request: &Passing) -> bool {
+    let action = action(request);
+    let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
+    ["Create", "RequestCertificate", "PutMetricAlarm"].iter().any(|start| action.starts_with(start))
+        || action.starts_with("POST /2013-04-01/hostedzone")
+        || action.strip_prefix("PUT ").is_some_and(bucket)
+}
+
+/// Does it change anything?
+pub(crate) fn changes(request: &Passing) -> bool {
+    let action = action(request);
+    !["Describe", "List", "Get", "GET", "HEAD"].iter().any(|start| action.starts_with(start))
+        && action != "POST /2013-04-01/tags/hostedzone"
+}
+
+/// What a service that is asked too often answers, in the words of its protocol.
+pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16) -> Answer {
+    if request.headers.contains_key("x-amz-target") {
+        let body = json!({ "__type": code, "message": message }).to_string();
+        return Answer { status, content_type: "application/x-amz-json-1.1", body };
+    }
+    let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    let is_s3 = !request.path.starts_with("/2013-04-01/") && request.path != "/";
+    let body = if is_s3 {
+        error
+    } else {
+        format!("<ErrorResponse>{error}<RequestId>broken-on-the-way</RequestId></ErrorResponse>")
+    };
+    Answer { status, content_type: "text/xml", body }
+}
+
+fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
+    String::from_utf8_lossy(body).replace(from, to).into_bytes()
+}
+
+/// What the emulator does not take as AWS does: `false` may be left out, and a token may be used
+/// again for a certificate after the first was deleted (the emulator looks for that one and breaks).
+fn as_aws_takes_it(request: &mut Passing) {
+    static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
+    match action(request).as_str() {
+        "PutImageScanningConfiguration" => {
+            let said = r#""imageScanningConfiguration":{"scanOnPush":false}"#;
+            request.body = replaced(&request.body, r#""imageScanningConfiguration":{}"#, said).into();
+        }
+        "RequestCertificate" => {
+            let count = CERTIFICATES.fetch_add(1, Ordering::SeqCst);
+            let said = format!(r#""IdempotencyToken":"{count}-"#);
+            request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
+        }
+        _ => {}
+    }
+}
+
+/// What the emulator calls by another name than AWS.
+fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
+    if request.method == "GET" && request.path.contains("?versioning") {
+        return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
+    }
+    body
+}
+
+impl AwsFixture {
+    pub(crate) fn new(emulator: &Arc<Emulator>) -> Self {
+        Self { emulator: Arc::clone(emulator), turn: Arc::default() }
+    }
+
+    pub(crate) async fn place(&self) -> AwsPlace {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let proxy = FaultProxy::start(self.emulator.address).await.unwrap();
+        proxy.set_correction(Correction { request: as_aws_takes_it, answer: as_aws_gives_it });
+        let account = Arc::new(account(&proxy.url()));
+        AwsPlace { provider: provider(&account), account, proxy, _turn: turn }
+    }
+}
+
+/// The account behind an endpoint, for a stack of all samples.
+pub(crate) fn account(endpoint: &str) -> Account {
+    let mut options = AccountOptions::default();
+    options.endpoint = Some(endpoint.to_owned());
+    options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
+    options.region = Some(REGION.to_owned());
+    let mut resources = Vec::new();
+    for sample in samples() {
+        let another = ResourceKey::new(format!("{}-another", sample.key)).unwrap();
+        resources.extend(sample.another.map(|spec| (another, spec)));
+        resources.push((sample.key, sample.spec));
+    }
+    let context = OpenContext {
+        dir: std::env::temp_dir(),
+        owner: OWNER,
+        stack: stack("conformance"),
+        secrets: Arc::new(MemorySecrets::default()),
+        configuration: Configuration::default(),
+        resources,
+    };
+    Account::new(options, &context)
+}
+
+fn sample(kind: &str, key: &str, spec: Value, changed: Option<Value>, another: Option<Value>) -> Sample {
+    let with = |over: Value| {
+        let mut whole = spec.clone();
+        for (field, value) in over.as_object().unwrap() {
+            whole[field] = value.clone();
+        }
+        whole
+    };
+    Sample {
+        kind: ResourceKind::new(format!("aws.{kind}")).unwrap(),
+        key: ResourceKey::new(key).unwrap(),
+        changed: changed.map(with),
+        another: another.map(with),
+        spec,
+        strict: true,
+    }
+}
+
+/// One of each kind, as `lower` makes them.
+pub(crate) fn samples() -> Vec<Sample> {
+    let zone = json!({ "$ref": "dns/zone", "output": "id" });
+    vec![
+        sample(
+            "log-group",
+            "compute/logs",
+            json!({ "region": REGION, "name": "/conformance/default", "days": 30 }),
+            Some(json!({ "days": 90 })),
+            Some(json!({ "name": "/conformance/default/more" })),
+        ),
+        sample(
+            "secret",
+            "secret/database",
+            json!({
+                "region": REGION, "name": "conformance/default/database/password",
+                "description": "password of database", "recovery_days": 7
+            }),
+            Some(json!({ "description": "another", "recovery_days": 30 })),
+            Some(json!({ "name": "conformance/default/cache/password" })),
+        ),
+        sample(
+            "iam-role",
+            "compute/role",
+            json!({
+                "name": "conformance-default-app", "service": "ecs-tasks.amazonaws.com",
+                "policies": ["arn:aws:iam::aws:policy/service-role/AmazonECSTaskExecutionRolePolicy"],
+                "statements": [{ "actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::b/*"] }],
+                "instance_profile": false
+            }),
+            Some(json!({
+                "service": "ec2.amazonaws.com", "policies": ["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+                "statements": []
+            })),
+            Some(json!({ "name": "conformance-default-more", "instance_profile": true })),
+        ),
+        sample(
+            "ecr-repository",
+            "compute/images",
+            json!({
+                "region": REGION, "name": "conformance-default", "immutable_tags": true, "scan": true,
+                "keep": 20
+            }),
+            Some(json!({ "immutable_tags": false, "scan": false, "keep": 5 })),
+            None,
+        ),
+        sample(
+            "ecs-cluster",
+            "compute/cluster",
+            json!({ "region": REGION, "name": "conformance-default", "insights": false }),
+            Some(json!({ "insights": true })),
+            Some(json!({ "name": "conformance-default-more" })),
+        ),
+        sample(
+            "bucket",
+            "storage/files",
+            json!({
+                "region": REGION, "name": "conformance-default-files", "versioning": true,
+                "expire_days": 30, "of": 1
+            }),
+            Some(json!({ "versioning": false, "expire_days": null })),
+            None,
+        ),
+        sample("hosted-zone", "dns/zone", json!({ "domain": "conformance.example.com" }), None, None),
+        sample(
+            "dns-record",
+            "dns/app",
+            json!({
+                "zone": zone, "name": "conformance.example.com", "record_type": "A",
+                "alias": "a-1.us-east-1.elb.amazonaws.com", "alias_zone": "Z35SXDOTRQ7X7K"
+            }),
+            Some(json!({ "alias": null, "alias_zone": null, "values": ["192.0.2.7"], "ttl_seconds": 60 })),
+            Some(json!({ "name": "*.conformance.example.com" })),
+        ),
+        sample(
+            "certificate",
+            "front/certificate",
+            json!({
+                "region": REGION, "domain": "conformance.example.com",
+                "alternatives": ["www.conformance.example.com"], "zone": zone
+            }),
+            None,
+            None,
+        ),
+        sample(
+            "alarm",
+            "alarm/database-cpu",
+            json!({
+                "region": REGION, "name": "conformance-default-database-cpu", "namespace": "AWS/RDS",
+                "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1",
+                "dimension": "DBInstanceIdentifier"
+            }),
+            Some(json!({
+                "namespace": "AWS/ECS", "metric": "MemoryUtilization", "threshold": "90.5", "minutes": 10,
+                "subject": "app", "dimension": "ServiceName"
+            })),
+            Some(json!({ "name": "conformance-default-database-memory" })),
+        ),
+    ]
+}
+
+/// The account, and what stands before it.
+pub(crate) struct AwsPlace {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) proxy: FaultProxy,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl AwsPlace {
+    pub(crate) fn cx(&self) -> OpCtx {
+        context("conformance", OWNER)
+    }
+
+    pub(crate) async fn all(&self) -> Result<Vec<(ResourceKind, Found<Value>)>, ProviderError> {
+        let scope = Scope { stack: stack("conformance"), page: None };
+        self.provider.inventory(&self.cx(), &scope).await
+    }
+
+    /// Makes a sample as the engine does: what is not clear is looked for, then made again.
+    pub(crate) async fn make(&self, sample: &Sample, spec: &Value) -> Result<PhysicalId, ProviderError> {
+        let cx = self.cx().with_token(Some(token(&sample.key)));
+        let mut last = None;
+        for _ in 0..6 {
+            match self.provider.create(&cx, &sample.kind, &sample.key, spec).await {
+                Ok(Created::Read { id, .. } | Created::Unread { id, .. }) => return Ok(id),
+                Err(error) if error.retry() == Retryability::Never => return Err(error),
+                Err(error) if error.retry() == Retryability::LookUpFirst => {
+                    let found = self.provider.find(&cx, &sample.kind, &sample.key, None).await?;
+                    if let Some(found) = found.into_iter().find(|found| found.token == cx.token) {
+                        return Ok(found.id);
+                    }
+                    last = Some(error);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap())
+    }
+
+    /// A sample's spec, with its zone.
+    pub(crate) fn known(sample: &Sample, zone: &str) -> Value {
+        let mut spec = sample.spec.clone();
+        if spec.get("zone").is_some() {
+            spec["zone"] = zone.into();
+        }
+        spec
+    }
+
+    /// Makes one of each kind; zones come first.
+    pub(crate) async fn make_all(&self) -> Result<Vec<(Sample, PhysicalId, Value)>, ProviderError> {
+        let (zones, others): (Vec<_>, Vec<_>) =
+            samples().into_iter().partition(|sample| sample.kind.as_str() == "aws.hosted-zone");
+        let (mut made, mut zone) = (Vec::new(), String::new());
+        for sample in zones.into_iter().chain(others) {
+            let spec = Self::known(&sample, &zone);
+            let id = self.make(&sample, &spec).await?;
+            if sample.kind.as_str() == "aws.hosted-zone" {
+                zone.clone_from(&id.0);
+            }
+            made.push((sample, id, spec));
+        }
+        Ok(made)
+    }
+
+    /// Takes everything of ours away: proofs and names before their zone.
+    pub(crate) async fn empty(&self) -> Result<(), String> {
+        self.proxy.mend();
+        let told = |error: ProviderError| format!("cannot clean up: {error}");
+        let mut all = self.all().await.map_err(told)?;
+        all.sort_by_key(|(kind, _)| kind.as_str() == "aws.hosted-zone");
+        if all.is_empty() {
+            return Ok(());
+        }
+        for (kind, found) in &all {
+            self.provider.delete(&self.cx(), kind, &found.key, &found.id).await.map_err(told)?;
+        }
+        let left = self.all().await.map_err(told)?;
+        if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
+    }
+}
+
+pub(crate) fn token(key: &ResourceKey) -> OpToken {
+    OpToken::new(INCARNATION, key, 1)
+}
+
+pub(crate) fn context(app: &str, owner: Uuid) -> OpCtx {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    OpCtx::new(stack(app), owner, 1, deadline, Cancellation::new()).with_incarnation(INCARNATION)
+}
+
+#[async_trait]
+impl ProviderFixture for AwsFixture {
+    async fn open(&self) -> Box<dyn Place> {
+        Box::new(self.place().await)
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        samples()
+    }
+
+    fn release(&self) -> Option<(BuildRequest, Draft)> {
+        None
+    }
+
+    fn block_on(&self, trial: Running<'_>) -> Result<(), Failed> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failed::from(error.to_string()))?
+            .block_on(trial)
+    }
+}
+
+#[async_trait]
+impl Place for AwsPlace {
+    fn provider(&self) -> Arc<dyn Provider> {
+        Arc::clone(&self.provider)
+    }
+
+    fn calls(&self) -> Option<u64> {
+        Some(self.account.calls().values().sum())
+    }
+
+    fn break_next(&self, op: Op, how: Break) -> bool {
+        let is = if op == Op::Create { creates } else { |_: &Passing| true };
+        match how {
+            Break::LostReply => self.proxy.break_next(Fault::LostReply, is),
+            Break::Unreachable => self.proxy.break_next(Fault::NeverArrives, is),
+            Break::Throttled => {
+                let mut left = true;
+                self.proxy.break_when(move |request| {
+                    let refuse = left && is(request);
+                    left &= !refuse;
+                    refuse.then(|| {
+                        Fault::Refused(refused(request, "ThrottlingException", "Rate exceeded", 400))
+                    })
+                });
+            }
+        }
+        true
+    }
+
+    async fn close(&self) -> Result<(), String> {
+        self.empty().await
+    }
+}

@@ -1,0 +1,107 @@
+//! What looking costs, and that it sees what a killed run left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use libtest_mimic::Failed;
+use vrooli_deploy_core::provider::{Change, Retryability};
+use vrooli_deploy_tests::fault_proxy::Fault;
+
+use crate::fixture::{AwsFixture, AwsPlace, action, samples};
+
+/// Calls that AWS has for one object only, of kinds that a stack has one or two of.
+const ONE_AT_A_TIME: &[&str] = &[
+    "acm:DescribeCertificate",
+    "ecr:GetLifecyclePolicy",
+    "route53:GetHostedZone",
+    "s3:GetBucketPublicAccessBlock",
+    "s3:GetBucketVersioning",
+    "s3:GetLifecycleConfiguration",
+];
+
+pub(crate) async fn one_call_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let made = place.make_all().await.map_err(|error| error.to_string())?;
+    let before = place.account.calls();
+    let all = place.all().await.map_err(|error| error.to_string())?;
+    let calls: BTreeMap<&str, u64> = place
+        .account
+        .calls()
+        .into_iter()
+        .map(|(action, count)| (action, count - before.get(action).copied().unwrap_or(0)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    if all.len() != made.len() {
+        return Err(format!("{} of {} are seen", all.len(), made.len()).into());
+    }
+    for (sample, id, spec) in &made {
+        let (_, found) = all.iter().find(|(_, found)| found.id == *id).unwrap();
+        let differs = place.provider.kind(&sample.kind).unwrap().diff(spec, &found.observed).unwrap();
+        if differs != Change::None {
+            return Err(format!("{} differs: {differs:?}", sample.kind).into());
+        }
+    }
+    // Records are looked for in the stack's zones, which are listed once more for them. The emulator
+    // does not list tags of repositories; AWS does.
+    let shared = ["route53:ListHostedZones", "route53:ListTagsForResources"];
+    for (call, count) in &calls {
+        let most = if shared.contains(call) { 2 } else { 1 };
+        if *count > most {
+            return Err(format!("{count} × {call}: {calls:?}").into());
+        }
+    }
+    let own: Vec<_> = calls.keys().filter(|call| ONE_AT_A_TIME.contains(call)).collect();
+    if own.len() != ONE_AT_A_TIME.len() || calls.get("tag:GetResources") != Some(&1) {
+        return Err(format!("{calls:?}").into());
+    }
+    place.empty().await.map_err(Failed::from)
+}
+
+/// A run that dies between a create and its tags leaves an object that only its name tells.
+pub(crate) async fn unmarked(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    for kind in ["aws.bucket", "aws.hosted-zone"] {
+        let sample = samples().into_iter().find(|sample| sample.kind.as_str() == kind).unwrap();
+        place.proxy.break_when(|request| {
+            let action = action(request);
+            (action.ends_with("?tagging") || action.starts_with("POST /2013-04-01/tags/hostedzone/"))
+                .then_some(Fault::NeverArrives)
+        });
+        let cx = place.cx().with_token(Some(crate::fixture::token(&sample.key)));
+        let made = place.provider.create(&cx, &sample.kind, &sample.key, &sample.spec).await;
+        let error = made.err().ok_or(format!("{kind} was made without its tags"))?;
+        if error.retry() != Retryability::LookUpFirst {
+            return Err(format!("{kind}: {error}: {:?}", error.retry()).into());
+        }
+        // Reading tags is no change of them.
+        place.proxy.mend();
+        let all = place.all().await.map_err(|error| error.to_string())?;
+        let Some((_, found)) = all.iter().find(|(_, found)| found.key == sample.key) else {
+            return Err(format!("{kind} is not seen").into());
+        };
+        let id = place.make(&sample, &sample.spec).await.map_err(|error| error.to_string())?;
+        if id != found.id {
+            return Err(format!("{kind}: {} and {id}", found.id).into());
+        }
+    }
+    let all = place.all().await.map_err(|error| error.to_string())?;
+    if all.len() != 2 {
+        return Err(format!("{} objects", all.len()).into());
+    }
+    place.empty().await.map_err(Failed::from)
+}
+
+/// AWS keeps a deleted secret and its name for days.
+pub(crate) async fn brought_back(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let sample = samples().into_iter().find(|sample| sample.kind.as_str() == "aws.secret").unwrap();
+    let spec = AwsPlace::known(&sample, "");
+    let said = |error: vrooli_deploy_core::provider::ProviderError| error.to_string();
+    let id = place.make(&sample, &spec).await.map_err(said)?;
+    place.empty().await?;
+    let again = place.make(&sample, &spec).await.map_err(said)?;
+    if id != again || place.all().await.map_err(said)?.len() != 1 {
+        return Err(format!("{id} and {again}").into());
+    }
+    place.empty().await.map_err(Failed::from)
+}

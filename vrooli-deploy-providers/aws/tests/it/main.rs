@@ -1,0 +1,68 @@
+//! The native half on an emulator (moto): the conformance suite, every field that changes in place,
+//! names that are taken, what is refused, and answers that are lost. `VROOLI_DEPLOY_MOTO` is the
+//! folder that `moto_server` is in; without it everything here is skipped, and says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the rig of a test says what went wrong by panicking, and what is skipped by printing"
+)]
+
+mod applied;
+mod faults;
+mod fields;
+mod fixture;
+mod looking;
+mod refused;
+mod rig;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use vrooli_deploy_tests::conformance::{ProviderFixture, trials};
+
+use fixture::AwsFixture;
+use rig::Emulator;
+
+/// A trial of ours, with the emulator to itself.
+fn trial<F, R>(fixture: &Arc<AwsFixture>, name: &str, run: F) -> Trial
+where
+    F: Fn(Arc<AwsFixture>) -> R + Send + 'static,
+    R: Future<Output = Result<(), Failed>> + Send,
+{
+    let fixture = Arc::clone(fixture);
+    Trial::test(name, move || {
+        let shared = Arc::clone(&fixture);
+        fixture.block_on(Box::pin(run(shared)))
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let emulator = match Emulator::start() {
+        Ok(emulator) => Arc::new(emulator),
+        Err(why) => {
+            println!("skipped: calls to AWS: {why}");
+            return libtest_mimic::run(&arguments, Vec::new()).exit_code();
+        }
+    };
+    let fixture = Arc::new(AwsFixture::new(&emulator));
+    let suite: Arc<dyn ProviderFixture> = Arc::clone(&fixture) as Arc<dyn ProviderFixture>;
+    let mut all = trials(&suite);
+    all.push(trial(&fixture, "every-field-that-changes-in-place-does", fields::all_change));
+    all.push(trial(&fixture, "an-unchanged-stack-is-one-call-a-kind", looking::one_call_a_kind));
+    all.push(trial(&fixture, "marks-are-found-before-they-are-set", looking::unmarked));
+    all.push(trial(&fixture, "a-deleted-secret-is-brought-back", looking::brought_back));
+    all.push(trial(&fixture, "taken-names-are-refused", refused::taken_names));
+    all.push(trial(&fixture, "another-state-is-not-us", refused::another_state));
+    all.push(trial(&fixture, "what-is-wrong-is-named", refused::named_as_what_they_are));
+    all.push(trial(&fixture, "kinds-without-calls-are-named-together", refused::kinds));
+    all.push(trial(&fixture, "a-reply-lost-on-every-create-makes-no-duplicate", faults::lost_once));
+    all.push(trial(&fixture, "broken-at-every-change", faults::broken_at_every_change));
+    all.push(trial(&fixture, "storms-and-errors-after-success", faults::storms));
+    all.push(trial(&fixture, "there-and-back-with-lost-answers", applied::there_and_back));
+    all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
+    let conclusion = libtest_mimic::run(&arguments, all);
+    emulator.stop();
+    conclusion.exit_code()
+}
