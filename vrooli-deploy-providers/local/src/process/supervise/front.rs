@@ -187,6 +187,7 @@ impl Front {
     }
 
     /// Listens where apps are reached by TLS, for one more of them.
+    #[cfg(feature = "tls")]
     pub(super) async fn open_secure(
         &self,
         supervisor: &Supervisor,

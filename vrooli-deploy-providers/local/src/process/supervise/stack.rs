@@ -224,6 +224,7 @@ impl Stack {
     }
 
     /// Tells the edge how the stack is served, where it is.
+    #[cfg(feature = "tls")]
     pub(super) async fn tell_edge(&self, supervisor: &Supervisor) -> Result<()> {
         let serving = self.serving.lock().await;
         if serving.routing.weights.is_empty() {
