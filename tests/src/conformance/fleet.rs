@@ -45,6 +45,7 @@ async fn release(ground: &Ground, (request, draft): &Subject) -> Result<Release,
         smoke: draft.smoke.clone(),
         strategy: draft.strategy.clone(),
         domain: draft.domain.clone(),
+        front: draft.front.clone(),
         resources: draft.resources.clone(),
         migrations: draft.migrations.clone(),
     };

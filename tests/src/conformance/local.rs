@@ -226,6 +226,7 @@ impl ProviderFixture for LocalFixture {
             smoke: Vec::new(),
             strategy: Default::default(),
             domain: None,
+            front: vrooli_deploy_core::release::Front::default(),
             resources: Vec::new(),
             migrations: Vec::new(),
         };

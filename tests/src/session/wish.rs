@@ -274,6 +274,7 @@ impl ReleaseWish {
                 ..self.strategy.clone()
             },
             domain: None,
+            front: vrooli_deploy_core::release::Front::default(),
             resources: Vec::new(),
             migrations: self
                 .migrations

@@ -145,6 +145,7 @@ pub(crate) fn account(endpoint: &str) -> Account {
         secrets: Arc::new(MemorySecrets::default()),
         configuration: Configuration::default(),
         resources,
+        leaving: Default::default(),
     };
     Account::new(options, &context)
 }

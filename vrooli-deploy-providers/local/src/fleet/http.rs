@@ -30,7 +30,7 @@ pub(super) struct Ask<'a> {
     pub(super) json: Option<&'a serde_json::Value>,
     pub(super) timeout: Duration,
     /// Our own edge is asked by TLS.
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "only asked of an edge that speaks TLS"))]
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS nobody is"))]
     pub(super) secure: bool,
 }
 
