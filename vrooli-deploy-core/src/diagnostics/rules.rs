@@ -388,7 +388,7 @@ rules! {
     STATE_DAMAGED "1002" "state-is-damaged" Error;
     STATE_VERSION "1003" "state-is-newer" Error;
     NO_CREDENTIALS "1004" "no-cloud-credentials" Error;
-    NAME_TAKEN "1005" "name-is-taken" Error;
+    NAME_TAKEN "1005" "name-is-taken-there" Error;
     LEASE_HELD "1010" "lease-is-held" Error;
     LEASE_LOST "1011" "lease-was-lost" Error;
     ENTRY_REFUSED "1012" "entry-cannot-follow" Error;
