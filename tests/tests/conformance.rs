@@ -19,16 +19,27 @@ use vrooli_deploy_tests::conformance::{FakeCloudFixture, LocalFixture, ProviderF
 
 fn main() -> ExitCode {
     vrooli_deploy_providers::run_if_child(&vrooli_deploy_providers::registry());
-    let fixtures: [(&str, Arc<dyn ProviderFixture>); 5] = [
+    let [server, other] = bare_metal::BareMetalFixture::two();
+    let fixtures: [(&str, Arc<dyn ProviderFixture>); 6] = [
         ("fakecloud", Arc::new(FakeCloudFixture)),
         ("local", Arc::new(LocalFixture::new())),
         ("local in process", Arc::new(LocalFixture::in_process())),
-        ("bare-metal", Arc::new(bare_metal::BareMetalFixture::new())),
+        ("bare-metal", Arc::new(server)),
+        ("bare-metal", Arc::new(other)),
         ("local in containers", Arc::new(LocalFixture::in_containers())),
     ];
-    let all = fixtures
+    let mut of_each: Vec<_> = fixtures
         .iter()
-        .flat_map(|(name, fixture)| trials(fixture).into_iter().map(|trial| trial.with_kind(*name)))
+        .map(|(name, fixture)| trials(fixture).into_iter().map(|trial| trial.with_kind(*name)))
         .collect();
+    // Those that take turns are not beside each other, or the one would wait for the other.
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(of_each.iter_mut().filter_map(Iterator::next));
+        if all.len() == before {
+            break;
+        }
+    }
     libtest_mimic::run(&libtest_mimic::Arguments::from_args(), all).exit_code()
 }

@@ -1,4 +1,4 @@
-//! A server over SSH as a subject of the suite: one real host for all trials, which take turns.
+//! A server over SSH as a subject of the suite: a real host, whose trials take turns.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,15 +29,25 @@ const USER: &str = "getent passwd vd-conformance >/dev/null || useradd --system 
     --home-dir /var/lib/vrooli-deploy/apps/conformance.default --shell /usr/sbin/nologin \
     --comment 'vrooli-deploy conformance.default' vd-conformance";
 
-/// A host, and whose turn it is.
+/// A host for some kinds, and whose turn it is.
 pub(crate) struct BareMetalFixture {
+    kinds: &'static [&'static str],
     rig: Option<Arc<Rig>>,
     turn: Arc<Mutex<()>>,
 }
 
 impl BareMetalFixture {
-    /// With no kinds, and why, where there can be no hosts.
-    pub(crate) fn new() -> Self {
+    /// Two, made at the same time, so that two trials of servers can run at the same time; with no
+    /// kinds, and why, where there can be no hosts.
+    pub(crate) fn two() -> [Self; 2] {
+        std::thread::scope(|scope| {
+            let data = scope.spawn(|| Self::of(&["postgres", "backup"]));
+            let others = Self::of(&["server", "packages", "user", "directories", "firewall", "redis"]);
+            [others, data.join().unwrap()]
+        })
+    }
+
+    fn of(kinds: &'static [&'static str]) -> Self {
         let rig = match rig::absent() {
             Some(why) => {
                 println!("skipped: bare-metal: {why}");
@@ -51,7 +61,7 @@ impl BareMetalFixture {
                 Some(Arc::new(rig))
             }
         };
-        Self { rig, turn: Arc::default() }
+        Self { kinds, rig, turn: Arc::default() }
     }
 
     fn options(rig: &Rig) -> SshOptions {
@@ -150,19 +160,21 @@ impl ProviderFixture for BareMetalFixture {
                 strict: true,
             }
         };
-        vec![
-            sample("server", json!({ "role": "app", "runs_app": true })),
-            sample("packages", json!({ "packages": ["jq"] })),
-            sample("user", json!({})),
-            sample("directories", json!({ "directories": { ".": { "mode": "750" } } })),
-            sample("firewall", json!({ "ports": [80, 443] })),
-            sample("postgres", json!({ "name": "main", "database": "a" })),
-            sample("redis", json!({ "name": "main" })),
-            sample(
+        let all = [
+            ("server", json!({ "role": "app", "runs_app": true })),
+            ("packages", json!({ "packages": ["jq"] })),
+            ("user", json!({})),
+            ("directories", json!({ "directories": { ".": { "mode": "750" } } })),
+            ("firewall", json!({ "ports": [80, 443] })),
+            ("postgres", json!({ "name": "main", "database": "a" })),
+            ("redis", json!({ "name": "main" })),
+            (
                 "backup",
                 json!({ "name": "main", "of": "postgres", "database": "a", "keep": 2, "schedule": "daily" }),
             ),
-        ]
+        ];
+        let of_ours = all.into_iter().filter(|(kind, _)| self.kinds.contains(kind));
+        of_ours.map(|(kind, spec)| sample(kind, spec)).collect()
     }
 
     fn release(&self) -> Option<(BuildRequest, Draft)> {

@@ -119,7 +119,11 @@ impl Shop {
         let trips = |number| {
             let of = format!("round trip host=web{number} phase=");
             let phases = text.lines().filter_map(|line| line.split_once(&of));
-            phases.map(|(_, phase)| phase.trim_matches('"').to_owned()).collect()
+            let mut phases: Vec<String> =
+                phases.map(|(_, phase)| phase.trim_matches('"').to_owned()).collect();
+            // A look that takes longer than a second on a busy machine is made of two.
+            phases.dedup_by(|one, before| one == before && one == "survey");
+            phases
         };
         (1..=HOSTS).map(trips).collect()
     }
@@ -193,6 +197,8 @@ impl Load {
             std::thread::spawn(move || {
                 let mut failed = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
+                    // Enough to be in every moment; what is to be tested needs the processor, too.
+                    std::thread::sleep(Duration::from_millis(3));
                     asked.fetch_add(1, Ordering::Relaxed);
                     match ask(address, "/") {
                         Ok((200, _)) => {}
