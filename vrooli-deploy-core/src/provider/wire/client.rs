@@ -59,7 +59,7 @@ struct Waiting {
 
 /// What comes back.
 enum Reply {
-    Answer(Answer),
+    Answer(Box<Answer>),
     Values(Vec<(SecretRef, Secret<String>)>),
     Bytes(Secret<Vec<u8>>),
 }
@@ -146,7 +146,7 @@ impl RemoteFleet {
         let (lengths, bytes) = lengths_and_bytes(values);
         let line = |id| Ask::Values { id, context: CallContext::of(cx), release, values: lengths };
         match self.shared.ask(cx, line, bytes).await? {
-            Reply::Answer(answer) => self.done(answer),
+            Reply::Answer(answer) => self.done(*answer),
             _ => Err(self.other_question()),
         }
     }
@@ -230,8 +230,10 @@ impl RemoteFleet {
     ) -> Result<Option<CertificateSeen>> {
         let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask };
         match self.shared.ask(cx, line, follows).await? {
-            Reply::Answer(Answer::Certificate(seen)) => Ok(seen),
-            Reply::Answer(answer) => Err(self.unexpected(&answer)),
+            Reply::Answer(answer) => match *answer {
+                Answer::Certificate(seen) => Ok(seen),
+                other => Err(self.unexpected(&other)),
+            },
             _ => Err(self.other_question()),
         }
     }
@@ -239,7 +241,7 @@ impl RemoteFleet {
     async fn call(&self, cx: &OpCtx, call: Call) -> Result<Answer> {
         let line = |id| Ask::Call { id, context: CallContext::of(cx), call: Box::new(call) };
         match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
-            Reply::Answer(answer) => Ok(answer),
+            Reply::Answer(answer) => Ok(*answer),
             _ => Err(self.other_question()),
         }
     }
@@ -296,7 +298,7 @@ impl Shared {
         match receive::<Tell>(reader).await? {
             None => return Ok(false),
             Some(Tell::Welcome { .. } | Tell::Refused { .. }) => return Err(invalid("a second greeting")),
-            Some(Tell::Answer { id, answer }) => answered(id, Ok(Reply::Answer(*answer))),
+            Some(Tell::Answer { id, answer }) => answered(id, Ok(Reply::Answer(answer))),
             Some(Tell::Values { id, values }) => {
                 let values = read_values(reader, values).await?;
                 answered(id, Ok(Reply::Values(values)));

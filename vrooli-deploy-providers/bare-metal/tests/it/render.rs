@@ -136,7 +136,7 @@ fn left(rig: &Rig, number: u32) -> String {
         include_str!("../../src/scripts/host_survey.sh")
     );
     let survey = format!(
-        "printf 'shop.default\\nvd-shop\\n' | sh -c '{}' | grep -Ev '^(record|memory|address)'",
+        "printf 'shop.default\\nvd-shop\\n' | sh -c '{}' | grep -Ev '^(record|fence|memory|address)'",
         survey.replace('\'', "'\\''")
     );
     let files = "cd /; find var/lib/vrooli-deploy etc/systemd/system/vrooli-deploy* etc/systemd/system/sysinit.target.wants/vrooli-deploy* \
