@@ -88,7 +88,8 @@ pub(crate) async fn all_change(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
             let Change::InPlace(mut fields) = differs else {
                 return Err(format!("{kind}: {change} differs as {differs:?}").into());
             };
-            (expected.sort(), fields.sort());
+            expected.sort();
+            fields.sort();
             if fields.iter().collect::<Vec<_>>() != expected {
                 return Err(format!("{kind}: {change} differs in {fields:?}").into());
             }

@@ -2,6 +2,7 @@
 //! names that are taken, what is refused, and answers that are lost. `VROOLI_DEPLOY_MOTO` is the
 //! folder that `moto_server` is in; without it everything here is skipped, and says so.
 #![allow(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "the rig of a test says what went wrong by panicking, and what is skipped by printing"
