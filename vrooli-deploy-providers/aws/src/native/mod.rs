@@ -1,5 +1,5 @@
-//! The calls: one [`Account`] makes them, [`Native`] is what a kind's native half says, and
-//! [`OnAws`] makes a handler of it. The halves themselves are beside the pure ones, in
+//! The calls: one [`Account`] makes them, `Native` is what a kind's native half says, and
+//! `OnAws` makes a handler of it. The halves themselves are beside the pure ones, in
 //! `kinds/<kind>/native.rs`.
 
 mod account;
