@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
+use hyper::body::Body;
 
 use crate::origin::Origin;
 use crate::replies::Reason;
@@ -187,10 +188,11 @@ fn join_crumbs(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes a client's request ready for a backend. `nameless_host` is what it is told as its
-/// host when the client said none.
+/// Makes a client's request ready for a backend. `body` is what comes after it;
+/// `nameless_host` is what it is told as its host when the client said none.
 pub(crate) fn to_backend(
     request: &mut Parts,
+    body: &impl Body,
     from: &Origin<'_>,
     upgrade: Option<&HeaderValue>,
     nameless_host: impl FnOnce() -> Option<HeaderValue>,
@@ -217,6 +219,10 @@ pub(crate) fn to_backend(
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // hyper sends none with a GET unless it is told of it here.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let spoofed: Vec<HeaderName> =
         headers.keys().filter(|name| is_forwarding(name.as_str())).cloned().collect();
@@ -260,6 +266,9 @@ pub(crate) fn is_repeatable(method: &Method) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+
     use super::*;
 
     fn request(uri: &str, headers: &[(&str, &str)]) -> Request<()> {
@@ -327,7 +336,7 @@ mod tests {
         .0;
         let client = HeaderValue::from_static("9.9.9.9");
         let from = Origin::of_peer("9.9.9.9:1".parse().unwrap(), &client, false);
-        to_backend(&mut parts, &from, None, || None);
+        to_backend(&mut parts, &Empty::<Bytes>::new(), &from, None, || None);
         let mut have: Vec<_> = parts
             .headers
             .iter()
@@ -356,7 +365,7 @@ mod tests {
         let mut parts = request.into_parts().0;
         let client = HeaderValue::from_static("::1");
         let from = Origin::of_peer("[::1]:1".parse().unwrap(), &client, true);
-        to_backend(&mut parts, &from, None, || None);
+        to_backend(&mut parts, &Empty::<Bytes>::new(), &from, None, || None);
         assert_eq!(parts.uri, "/x?y");
         assert_eq!(parts.headers[header::HOST], "a.test:81");
         assert_eq!(parts.headers[X_FORWARDED_PROTO], "https");

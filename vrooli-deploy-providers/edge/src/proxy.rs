@@ -197,7 +197,7 @@ async fn pass(
     let asker = route.compress.then(|| Asker::of(request.method(), request.headers()));
     let (mut head, body) = request.into_parts();
     let protocol = asked.as_ref().map(|asked| &asked.protocol);
-    headers::to_backend(&mut head, from, protocol, || {
+    headers::to_backend(&mut head, &body, from, protocol, || {
         let address = choice.backends.first()?.to_string();
         HeaderValue::from_str(&address).ok()
     });

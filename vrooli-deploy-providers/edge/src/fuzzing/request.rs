@@ -116,10 +116,17 @@ fn passed_on(Taken { head, body, trailers, empty, length }: Taken) {
     let client = HeaderValue::from_static(CLIENT);
     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
     let nameless = || Some(HeaderValue::from_static("127.0.0.1:3000"));
-    headers::to_backend(&mut head, &Origin::of_peer(peer, &client, false), upgrade.as_ref(), nameless);
+    let whole = Whole::new(&body, trailers, empty, length);
+    headers::to_backend(
+        &mut head,
+        &whole,
+        &Origin::of_peer(peer, &client, false),
+        upgrade.as_ref(),
+        nameless,
+    );
     let method = head.method.clone();
     let target = head.uri.to_string();
-    let sent = send(head, Whole::new(&body, trailers, empty, length));
+    let sent = send(head, whole);
     let seen = Seen::read(&sent);
     // What was read is a character for each byte.
     let line = format!("{method} {target} HTTP/1.1").bytes().map(char::from).collect::<String>();

@@ -113,6 +113,16 @@ pub(crate) async fn passes_odd_but_good_messages() {
     assert_eq!(reply.text(), "abc");
     assert_eq!(reply.trailers, [("x-sum".to_owned(), "42".to_owned())]);
 
+    // What asks for something may bring a body as well, of a length that nobody said.
+    client
+        .send(
+            "GET /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+             5\r\nquery\r\n0\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    assert_eq!(client.reply(true).await.unwrap().text(), "5");
+
     // Two at once, answered in order.
     let two = "GET /status/201 HTTP/1.1\r\nHost: a\r\n\r\nGET /status/202 HTTP/1.1\r\nHost: a\r\n\r\n";
     client.send(two).await.unwrap();
