@@ -153,7 +153,7 @@ impl Tool for Ours {
     }
 
     fn is_set_up(&self, stand: &Stand) -> io::Result<()> {
-        stand.on_all("getent passwd vd-setup && nft list table inet vrooli_deploy && test -d /var/lib/vrooli-deploy/apps/setup.default/releases").map(drop)
+        stand.on_all("getent passwd vd-setup && nft list table inet vrooli_deploy && test -d /var/lib/vrooli-deploy/workspace/apps/setup/default").map(drop)
     }
 
     fn release(&self, stand: &Stand, number: u32) -> io::Result<Option<String>> {
