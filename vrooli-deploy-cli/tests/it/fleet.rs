@@ -553,21 +553,3 @@ pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
-
-/// Nobody would apply its tables: refused before any server is asked.
-#[test]
-fn files_for_a_database_are_refused_before_anything_is_asked() {
-    let place = Place::new();
-    let folder = place.dir().join("shop");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("schema.sql"), "create table notes (id int);").unwrap();
-    let manifest = "schema_version: v0.1\ntarget: saas\nprovider: bare-metal\napp: { name: shop, version: 1.0.0 }\n\
-        services:\n  api: { run: [./api] }\n\
-        dependencies: { resources: { postgres: { initialization: [{ type: schema, file: schema.sql }] } } }\n\
-        infrastructure:\n  servers: [{ host: web1, role: app, monthly_usd: \"5.00\" }]\n";
-    fs::write(folder.join("deployment.yaml"), manifest).unwrap();
-    let output = place.program().args(["plan", "shop/deployment.yaml", "--json"]).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains("VD0952") && said.contains("schema.sql"), "{said}");
-    assert_eq!(output.status.code(), Some(1));
-}

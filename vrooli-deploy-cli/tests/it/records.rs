@@ -26,12 +26,23 @@ impl Shop {
             build:\n  steps:\n    - { name: server, run: mkdir -p bin && rustc --edition 2024 -o bin/server src/main.rs }\n\
             services:\n  web:\n    run: [./server, --require, DATABASE_URL]\n    dir: bin\n    ports: { http: { env_var: PORT } }\n    \
             health: { path: /health, startup_grace: 5s }\n    routes: [{ path: / }]\n\
-            env: { APP_VERSION: \"1\" }\ndependencies: { resources: { postgres: {} } }\n\
+            env: { APP_VERSION: \"1\" }\ndependencies:\n  resources:\n    postgres:\n      initialization:\n        \
+            - { type: schema, file: sql/schema.sql }\n        - { type: migration, file: sql/steps }\n        \
+            - { type: seed, file: sql/seed.sql }\n\
             infrastructure:\n  servers:\n    - { host: web1, role: app, monthly_usd: \"5.00\" }\n";
         fs::write(folder.join("deployment.yaml"), manifest).unwrap();
+        fs::create_dir_all(folder.join("sql/steps")).unwrap();
         let shop = Self(user);
+        shop.write("sql/schema.sql", "CREATE EXTENSION IF NOT EXISTS pgcrypto;\nCREATE TABLE orders (id int);\n");
+        shop.write("sql/steps/001_note.up.sql", "ALTER TABLE orders ADD note text;\nGRANT SELECT ON orders TO reports;\n");
+        shop.write("sql/steps/001_note.down.sql", "ALTER TABLE orders DROP note;\n");
+        shop.write("sql/seed.sql", "INSERT INTO orders VALUES (1), (2), (3)\n");
         shop.vouch();
         Some(shop)
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        fs::write(self.0.place.dir().join("shop").join(file), text).unwrap();
     }
 
     fn vouch(&self) {
@@ -63,6 +74,40 @@ impl Shop {
     }
 }
 
+/// What the manifest's files make is the app's, each is applied once, and one that fails leaves nothing
+/// and keeps the release from serving.
+fn files_are_applied_once(shop: &Shop, database: &str) {
+    let said = |statement: &str| shop.sql(database, statement);
+    let applied = || said("SELECT string_agg(file, ' ' ORDER BY applied_at, file) FROM vrooli_deploy.ledger");
+    assert_eq!(applied(), "sql/schema.sql sql/steps/001_note.up.sql sql/seed.sql");
+    assert_eq!(said("SELECT count(*), count(note) FROM orders"), "3|0");
+    let owner = said("SELECT tableowner FROM pg_tables WHERE tablename = 'orders'");
+    let app = said("SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL");
+    assert_eq!(owner, app, "the app owns its tables");
+    assert_eq!(said("SELECT has_table_privilege('reports', 'orders', 'SELECT')"), "t");
+
+    let release = |version: &str, step: &str| {
+        shop.write("sql/steps/002_total.sql", step);
+        let file = shop.0.place.dir().join("shop/deployment.yaml");
+        let manifest = fs::read_to_string(&file).unwrap();
+        let at = manifest.find("APP_VERSION").unwrap();
+        let end = at + manifest[at..].find('}').unwrap();
+        fs::write(&file, format!("{}APP_VERSION: \"{version}\" {}", &manifest[..at], &manifest[end..])).unwrap();
+        shop.ran(&["deploy", "shop/deployment.yaml", "--yes"])
+    };
+    let result = release("2", "ALTER TABLE orders ADD total int;\nALTER TABLE nowhere ADD total int;\n");
+    assert_eq!(result["exit_code"], 3, "{result}");
+    let words = result.to_string();
+    assert!(words.contains("sql/steps/002_total.sql:2: ERROR:  relation \\\"nowhere\\\" does not exist"), "{words}");
+    assert_eq!(version_on(&shop.0.rig, 1), "1");
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'orders'";
+    assert_eq!(said(columns), "2", "nothing of the file stays");
+    let result = release("1", "ALTER TABLE orders ADD total int;\n");
+    assert_eq!(result["outcome"], "applied", "{result}");
+    assert_eq!(said(columns), "3");
+    assert_eq!(applied(), "sql/schema.sql sql/steps/001_note.up.sql sql/seed.sql sql/steps/002_total.sql");
+}
+
 #[test]
 fn a_database_on_a_server_outlives_a_lost_state_and_a_mistake() {
     let Some(shop) = Shop::new("a_database_on_a_server_outlives_a_lost_state_and_a_mistake") else { return };
@@ -73,12 +118,12 @@ fn a_database_on_a_server_outlives_a_lost_state_and_a_mistake() {
     let database = shop
         .sql("postgres", "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'");
     assert!(!database.is_empty() && !database.contains('\n'), "{database}");
-    shop.sql(&database, "CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2), (3)");
     let count = || shop.sql(&database, "SELECT count(*) FROM orders");
     let verifiers =
         || shop.sql("postgres", "SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL");
     let verifier = verifiers();
     assert!(verifier.starts_with("SCRAM-SHA-256"), "{verifier}");
+    files_are_applied_once(&shop, &database);
 
     // The state is lost: what the server keeps of it is all there is.
     let state = shop.0.place.state();

@@ -252,7 +252,6 @@ rules! {
     RESOURCE_ELSEWHERE "0742" "resource-pointed-elsewhere" Info;
     RESOURCE_UNUSABLE "0743" "unusable-name" Error;
     APPLIED_FILE_CHANGED "0744" "applied-file-changed" Warning;
-    APPLIED_FILE_MISSING "0745" "initialization-file-missing" Warning;
     STATEMENTS_LEFT_OUT "0746" "statements-left-out" Info;
     DATABASE_NOT_OURS "0747" "database-not-ours" Warning;
     NO_WAY_TO_RUN "0748" "no-programs-and-no-engine" Error;

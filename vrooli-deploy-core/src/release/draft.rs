@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::migration::irreversible;
-use super::{Bundle, EnvValue, Front, Migration};
-use crate::diagnostics::rules::FILE_MISSING;
-use crate::diagnostics::{Checked, Diagnostic, Severity};
-use crate::manifest::{DeploymentManifest, InitializationKind};
+use super::{Bundle, EnvValue, Front, migration};
+use crate::diagnostics::Checked;
+use crate::manifest::DeploymentManifest;
 use crate::names::{Digest, EnvironmentName, OutputName, ServiceName, VariableName};
 use crate::plan::Draft;
-use crate::requirements::Requirements;
+use crate::requirements::{Requirements, ResourceRequirement};
 use crate::secrets::SecretRef;
 use crate::stack::{Reference, Stack};
 
@@ -38,7 +36,11 @@ pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
     let manifest = input.manifest;
     let env =
         manifest.services.keys().map(|service| (service.clone(), environment(input, service))).collect();
-    let migrations = migrations(input, &mut diagnostics);
+    let made = |requirement: &&ResourceRequirement| {
+        requirement.key().is_some_and(|key| input.stack.resources.contains_key(&key))
+    };
+    let needed = input.requirements.resources.iter().filter(made);
+    let migrations = migration::migrations(input.root, needed, &mut diagnostics);
     let front = Front::of(manifest, input.secrets, &mut diagnostics);
     Checked {
         value: Some(Draft {
@@ -96,64 +98,6 @@ fn environment(input: &DraftInput<'_>, service: &ServiceName) -> BTreeMap<Variab
         }
     }
     env
-}
-
-fn migrations(input: &DraftInput<'_>, diagnostics: &mut Vec<Diagnostic>) -> Vec<Migration> {
-    let mut migrations = Vec::new();
-    for requirement in &input.requirements.resources {
-        if !requirement.key().is_some_and(|key| input.stack.resources.contains_key(&key)) {
-            continue;
-        }
-        for item in &requirement.initialization {
-            if !matches!(
-                item.kind,
-                InitializationKind::Schema
-                    | InitializationKind::Migration
-                    | InitializationKind::Seed
-                    | InitializationKind::Data
-            ) {
-                continue;
-            }
-            match files(input.root, &item.file) {
-                Ok(files) => migrations.extend(files.into_iter().map(|(file, content)| Migration {
-                    resource: requirement.name.to_string(),
-                    file,
-                    digest: Digest::of(&content),
-                    irreversible: irreversible(&String::from_utf8_lossy(&content)),
-                })),
-                Err(e) => diagnostics.push(
-                    Diagnostic::new(
-                        FILE_MISSING,
-                        Severity::Error,
-                        format!("`{}` of `{}` cannot be read: {e}", item.file, requirement.name),
-                    )
-                    .help("correct the path under `initialization`, or remove the entry"),
-                ),
-            }
-        }
-    }
-    migrations
-}
-
-/// A file, or the SQL files of a folder in the order of their names, with their content.
-fn files(root: &Path, relative: &str) -> std::io::Result<Vec<(String, Vec<u8>)>> {
-    let path = root.join(relative);
-    if path.is_dir() {
-        let mut names: Vec<String> = std::fs::read_dir(&path)?
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter(|name| Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("sql")))
-            .collect();
-        names.sort();
-        let base = relative.trim_end_matches('/');
-        return names
-            .into_iter()
-            .map(|name| {
-                let content = std::fs::read(path.join(&name))?;
-                Ok((format!("{base}/{name}"), content))
-            })
-            .collect();
-    }
-    Ok(vec![(relative.to_owned(), std::fs::read(path)?)])
 }
 
 impl Draft {

@@ -34,8 +34,6 @@ pub mod layout;
 #[cfg(feature = "native")]
 mod ledger;
 #[cfg(feature = "native")]
-pub mod migrate;
-#[cfg(feature = "native")]
 pub mod process;
 #[cfg(feature = "native")]
 mod programs;

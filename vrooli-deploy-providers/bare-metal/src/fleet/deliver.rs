@@ -1,7 +1,7 @@
 //! A release on its way to a server.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use vrooli_deploy_core::diagnostics::rules;
@@ -83,6 +83,16 @@ impl BareMetalFleet {
         }
         talk.fleet.stage(cx, release).await?;
         talk.fleet.keep_values(cx, release.number, values).await
+    }
+
+    /// The manifest's folder in what a release was built into. It may be here no more.
+    pub(super) fn app_root(&self, release: &Release) -> Result<PathBuf> {
+        let root = Path::new(&release.bundle.artefact.root);
+        if !root.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            let message = format!("`{}` leads out of its folder", root.display());
+            return Err(ProviderError::new(ErrorKind::Config, message));
+        }
+        Ok(self.builder()?.folder(&release.bundle.artefact)?.join(root))
     }
 
     /// What was built, packed.

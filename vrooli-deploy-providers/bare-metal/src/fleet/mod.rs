@@ -31,7 +31,7 @@ use vrooli_deploy_core::provider::{
     FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading,
     Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
-use vrooli_deploy_core::release::Release;
+use vrooli_deploy_core::release::{Release, migration};
 use vrooli_deploy_core::release::strategy::{overlap, units};
 use vrooli_deploy_core::secrets::{Secret, SecretRef, SecretStore};
 
@@ -56,6 +56,7 @@ pub use secure::Authorities;
 /// Carries releases on servers.
 #[derive(Debug)]
 pub struct BareMetalFleet {
+    servers: Arc<Servers>,
     /// In the order of their names.
     hosts: Vec<AppHost>,
     builder: Option<Arc<dyn ArtefactBuilder>>,
@@ -72,7 +73,7 @@ impl BareMetalFleet {
     /// were built before can be carried.
     #[must_use]
     pub fn new(
-        servers: &Servers,
+        servers: &Arc<Servers>,
         builder: Option<Arc<dyn ArtefactBuilder>>,
         secrets: Arc<dyn SecretStore>,
         programs: Programs,
@@ -84,6 +85,7 @@ impl BareMetalFleet {
         let host = |name| AppHost::new(servers, name, Arc::clone(&programs), settings.clone());
         servers.ended_by(Box::new(Leaving(servers.leaving().iter().map(host).collect())));
         Self {
+            servers: Arc::clone(servers),
             hosts: servers.apps().iter().map(host).collect(),
             builder,
             secrets,
@@ -117,6 +119,23 @@ impl BareMetalFleet {
         } else {
             &self.hosts
         }
+    }
+
+    /// Tables that should be there and are not. Servers that run the app see no database, so it is asked
+    /// once for all of them; by the files, if they are here still.
+    async fn missing_tables(&self, cx: &OpCtx, release: &Release) -> Result<Vec<String>> {
+        let bundle = &release.bundle;
+        if bundle.migrations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let root = self.app_root(release)?;
+        if !root.is_dir() {
+            return Ok(Vec::new());
+        }
+        let servers = &*self.servers;
+        let missing =
+            migration::missing_tables(servers, cx, &root, &bundle.resources, &bundle.migrations).await?;
+        Ok(missing.into_iter().map(|table| format!("the database has no table `{table}`")).collect())
     }
 
     /// What is there on each: by who is talked with, else by the survey.
@@ -209,6 +228,7 @@ impl Fleet for BareMetalFleet {
     fn capabilities(&self) -> FleetCapabilities {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = true;
+        capabilities.migrates = true;
         capabilities.weights = true;
         capabilities.reverts = true;
         capabilities.measures = true;
@@ -230,15 +250,14 @@ impl Fleet for BareMetalFleet {
         self.change(&self.hosts, deliver).await.map(drop)
     }
 
-    async fn migrate(&self, _: &OpCtx, release: &Release) -> Result<MigrationReport> {
-        if release.bundle.migrations.is_empty() {
+    async fn migrate(&self, cx: &OpCtx, release: &Release) -> Result<MigrationReport> {
+        let bundle = &release.bundle;
+        if bundle.migrations.is_empty() {
             return Ok(MigrationReport::default());
         }
-        Err(ProviderError::new(
-            ErrorKind::Unsupported,
-            "files are not applied to databases of servers by this version",
-        )
-        .with_help("apply them with your own tool and remove them from `initialization`"))
+        let root = self.app_root(release)?;
+        let done = migration::apply(&*self.servers, cx, &root, &bundle.resources, &bundle.migrations).await?;
+        Ok(done.report)
     }
 
     async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
@@ -273,6 +292,9 @@ impl Fleet for BareMetalFleet {
             report.passed += seen.passed;
             let name = |test: String| if several { format!("on {}: {test}", host.name()) } else { test };
             report.failed.extend(seen.failed.into_iter().map(name));
+        }
+        if !through_edge {
+            report.failed.extend(self.missing_tables(cx, release).await?);
         }
         Ok(report)
     }

@@ -8,6 +8,8 @@ mod backups;
 #[cfg(feature = "native")]
 mod change;
 #[cfg(feature = "native")]
+mod databases;
+#[cfg(feature = "native")]
 mod departure;
 #[cfg(feature = "native")]
 mod hold;

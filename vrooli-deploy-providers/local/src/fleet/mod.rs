@@ -19,7 +19,7 @@ use vrooli_deploy_core::provider::{
     Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
     MigrationReport, OpCtx, ProbeReport, Reading, Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
-use vrooli_deploy_core::release::Release;
+use vrooli_deploy_core::release::{Release, migration};
 
 use crate::build::{Builder, prune};
 use crate::kinds::{Machine, port, postgres, redis};
@@ -27,7 +27,7 @@ use crate::process::{
     Supervision, SupervisorClient, admit, certificates, edge_folder, last_routing, observe, public,
     refuse_older, secure_front,
 };
-use crate::{failure, files, migrate};
+use crate::{failure, files};
 
 /// Carries releases on this machine.
 #[derive(Debug)]
@@ -199,7 +199,7 @@ impl Fleet for LocalFleet {
         admit(&self.machine.layout, &cx.stack, cx.fence)?;
         let root = self.app_root(&cx.stack, release)?;
         let bundle = &release.bundle;
-        let done = migrate::apply(&self.machine, cx, &root, &bundle.resources, &bundle.migrations).await?;
+        let done = migration::apply(&self.machine, cx, &root, &bundle.resources, &bundle.migrations).await?;
         Ok(done.report)
     }
 

@@ -4,11 +4,10 @@ use serde_json::Value;
 use vrooli_deploy_core::manifest::{ServiceConfig, SmokeTest};
 use vrooli_deploy_core::names::UnitId;
 use vrooli_deploy_core::provider::{OpCtx, Result, SmokeReport, UnitObserved, UnitState};
-use vrooli_deploy_core::release::Release;
+use vrooli_deploy_core::release::{Release, migration};
 
 use super::LocalFleet;
 use super::http::{Answer, Ask, ask};
-use crate::migrate;
 
 /// Of one smoke test.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -64,7 +63,7 @@ impl LocalFleet {
             let root = self.app_root(&cx.stack, release)?;
             let bundle = &release.bundle;
             let missing =
-                migrate::missing_tables(&self.machine, cx, &root, &bundle.resources, &bundle.migrations)
+                migration::missing_tables(&self.machine, cx, &root, &bundle.resources, &bundle.migrations)
                     .await?;
             report
                 .failed

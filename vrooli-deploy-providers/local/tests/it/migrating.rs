@@ -6,10 +6,11 @@ use libtest_mimic::Trial;
 use serde_json::json;
 use vrooli_deploy_core::names::OutputName;
 use vrooli_deploy_core::provider::{Created, ErrorKind, ResourceHandler};
+use vrooli_deploy_core::diagnostics::{Severity, rules};
+use vrooli_deploy_core::release::migration::{self, Migrated};
 use vrooli_deploy_core::release::Migration;
 use vrooli_deploy_core::requirements::ResourceRequirement;
 use vrooli_deploy_provider_local::kinds::Postgres;
-use vrooli_deploy_provider_local::migrate::{self, FILE_CHANGED, FILE_SKIPPED, Migrated};
 
 use crate::place::{How, Place, context, key, kill_after, machine_at, stack, trial, wait};
 use crate::postgres::{ask, spec, ways};
@@ -70,12 +71,12 @@ impl App {
 
     fn apply(&self) -> vrooli_deploy_core::provider::Result<Migrated> {
         let (resources, level) = (resources(), self.level());
-        wait(migrate::apply(&self.place.machine, &self.place.cx(), &self.root, &resources, &level))
+        wait(migration::apply(&self.place.machine, &self.place.cx(), &self.root, &resources, &level))
     }
 
     fn missing(&self) -> Vec<String> {
         let (resources, level) = (resources(), self.level());
-        wait(migrate::missing_tables(&self.place.machine, &self.place.cx(), &self.root, &resources, &level))
+        wait(migration::missing_tables(&self.place.machine, &self.place.cx(), &self.root, &resources, &level))
             .unwrap()
     }
 
@@ -85,7 +86,10 @@ impl App {
 }
 
 fn level(root: &Path) -> Vec<Migration> {
-    migrate::migrations(root, &resources()).unwrap().value.unwrap()
+    let mut said = Vec::new();
+    let level = migration::migrations(root, resources().iter(), &mut said);
+    assert!(!said.iter().any(|said| said.severity == Severity::Error), "{said:?}");
+    level
 }
 
 /// Not idempotent, as most are: a second run fails or doubles its rows.
@@ -114,7 +118,7 @@ fn once(how: How) {
     app.write("migrations/003_more.sql", "CREATE TABLE really_more ();\n");
     let third = app.apply().unwrap();
     assert_eq!(third.report.applied, ["initialization/migrations/003_more.sql"]);
-    let changed: Vec<_> = third.notes.iter().filter(|note| note.code == FILE_CHANGED).collect();
+    let changed: Vec<_> = third.notes.iter().filter(|note| note.code == rules::APPLIED_FILE_CHANGED).collect();
     assert_eq!(changed.len(), 1);
     assert!(changed[0].message.contains("schema.sql"), "{changed:?}");
     assert_eq!(app.missing(), ["\"more\""]);
@@ -141,7 +145,7 @@ fn refused(how: How) {
     app.write("migrations/001.sql", "SELECT 1;");
     let level = app.level();
     app.write("migrations/001.sql", "SELECT 2;");
-    let error = wait(migrate::apply(&app.place.machine, &app.place.cx(), &app.root, &resources(), &level))
+    let error = wait(migration::apply(&app.place.machine, &app.place.cx(), &app.root, &resources(), &level))
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
@@ -163,7 +167,7 @@ fn as_written(how: How) {
     );
     let done = app.apply().unwrap();
     assert_eq!(app.ask("SELECT count(*) || ' ' || sum(a) FROM t"), "3 3");
-    assert!(done.notes.iter().all(|note| note.code == FILE_SKIPPED));
+    assert!(done.notes.iter().all(|note| note.code == rules::STATEMENTS_LEFT_OUT));
     let said: String = done.notes.iter().map(|note| format!("{}\n", note.message)).collect();
     for expected in ["CREATE DATABASE", "\\c picker", "app_user", "reader", "OWNER TO postgres"] {
         assert!(said.contains(expected), "{expected} not in {said}");
@@ -178,8 +182,8 @@ fn two_at_once(how: How) {
     let (machine, cx, resources, level) = (&app.place.machine, app.place.cx(), resources(), app.level());
     let (one, two) = wait(async {
         tokio::join!(
-            migrate::apply(machine, &cx, &app.root, &resources, &level),
-            migrate::apply(machine, &cx, &app.root, &resources, &level)
+            migration::apply(machine, &cx, &app.root, &resources, &level),
+            migration::apply(machine, &cx, &app.root, &resources, &level)
         )
     });
     let applied = [one.unwrap().report.applied, two.unwrap().report.applied].concat();
@@ -191,7 +195,7 @@ fn two_at_once(how: How) {
 pub(crate) fn child(rest: &[String]) -> i32 {
     let machine = machine_at(Path::new(&rest[0]));
     let root = Path::new(&rest[1]);
-    i32::from(wait(migrate::apply(&machine, &context(&stack()), root, &resources(), &level(root))).is_err())
+    i32::from(wait(migration::apply(&machine, &context(&stack()), root, &resources(), &level(root))).is_err())
 }
 
 fn killed(how: How) {

@@ -22,6 +22,9 @@ mod prepared;
 mod scram;
 pub(crate) mod tuning;
 
+#[cfg(feature = "native")]
+pub(crate) use prepared::id_of;
+
 const KIND: &str = "bare-metal.postgres";
 const LOOPBACK: &str = "127.0.0.1";
 

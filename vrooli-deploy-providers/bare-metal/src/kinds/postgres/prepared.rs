@@ -14,9 +14,13 @@ use crate::kinds::{is_role_name, is_sql_name};
 
 type Spec = PostgresSpec<Known>;
 
-/// What we call it on its host.
 fn id(want: &Spec) -> String {
-    format!("postgres-{}", want.name)
+    id_of(&want.name)
+}
+
+/// What we call it on its host.
+pub(crate) fn id_of(name: &str) -> String {
+    format!("postgres-{name}")
 }
 
 /// The cluster's name. A `-` in one confuses its unit; the digest tells apart what would fall together.

@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::release::migration::{SqlSession as _, add_extensions, identifier, literal, refused};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::{self, Binaries, KNOWN};
 use super::choice::Chosen;
 use super::home::{self, Home};
-use super::psql::{Through, identifier, literal};
+use super::psql::Through;
 use super::{KIND, Login, PostgresObserved, PostgresSpec, Session, SqlName};
 use crate::kinds::marker::{self, Marker, Progress};
 use crate::kinds::vessel::{self, Contained};
 use crate::kinds::{Machine, Way, folder_name, numbers, password};
 use crate::servers::{is_final, stays};
-use crate::tool::ToolOutput;
 use crate::{failure, files};
 
 /// What the record of a server says.
@@ -136,7 +136,7 @@ pub(crate) async fn stop_all(machine: &Machine, cx: &OpCtx) -> Result<()> {
 }
 
 /// Was that server made, by us?
-pub(crate) fn exists(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<bool> {
+pub(super) fn exists(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<bool> {
     Ok(Record::read(&home_of(machine, &cx.stack, key)?.folder)?.is_some())
 }
 
@@ -150,7 +150,7 @@ fn home_of(machine: &Machine, stack: &StackId, key: &ResourceKey) -> Result<Home
 }
 
 /// Ways to give statements to a running server: as the app's role, and as its superuser.
-pub(crate) async fn sessions(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<(Session, Session)> {
+pub(super) async fn sessions(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -> Result<(Session, Session)> {
     let server = Server::open(machine, cx, key).await?;
     let record = server.made()?;
     server.run(cx, &record).await?;
@@ -158,20 +158,6 @@ pub(crate) async fn sessions(machine: &Machine, cx: &OpCtx, key: &ResourceKey) -
     let password = server.password()?;
     let login = Login { user: KNOWN.role.clone(), password, ..superuser.login.clone() };
     Ok((superuser.to(login), superuser))
-}
-
-/// What a failed script said, as an error.
-pub(crate) fn refused(answer: &ToolOutput) -> ProviderError {
-    let said = answer.stderr.trim();
-    let kind = if said.contains("No space left") { ErrorKind::Quota } else { ErrorKind::Unexpected };
-    let line =
-        said.lines().find(|l| l.contains("ERROR:") || l.contains("FATAL:")).or_else(|| said.lines().next());
-    let line = line.unwrap_or("psql failed and said nothing");
-    let line = line
-        .split_once("psql:<stdin>:")
-        .map_or(line, |(_, rest)| rest.split_once(' ').map_or(rest, |(_, r)| r));
-    ProviderError::new(kind, format!("PostgreSQL refused: {}", line.trim()))
-        .with_context("psql", said.to_owned())
 }
 
 impl<'a> Server<'a> {
@@ -377,7 +363,7 @@ impl<'a> Server<'a> {
             database_name = identifier(database),
         );
         let answer = session.script(cx, &script, false).await?;
-        if !answer.status.success() {
+        if !answer.succeeded {
             return Err(refused(&answer));
         }
         let inside = session.to(Login { database: database.to_owned(), ..session.login.clone() });
@@ -415,31 +401,6 @@ impl<'a> Server<'a> {
         home::remove_empty_parents(&self.home);
         Ok(())
     }
-}
-
-/// Makes extensions as the superuser; those that the server does not have are named.
-pub(crate) async fn add_extensions<'a>(
-    cx: &OpCtx,
-    superuser: &Session,
-    names: impl Iterator<Item = &'a str>,
-    what_for: &str,
-) -> Result<()> {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = names.iter().map(|name| literal(name)).collect();
-    let rows = superuser
-        .rows(cx, &format!("SELECT name FROM pg_available_extensions WHERE name IN ({});", list.join(", ")))
-        .await?;
-    let available: BTreeSet<&str> = rows.iter().filter_map(|row| row.first()).map(String::as_str).collect();
-    if let Some(missing) = names.iter().find(|name| !available.contains(*name)) {
-        return Err(superuser.extension_missing(missing, what_for));
-    }
-    let mut script = format!("SELECT pg_advisory_lock({LOCK});\n");
-    script.extend(names.iter().map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", identifier(name))));
-    let answer = superuser.script(cx, &script, false).await?;
-    if answer.status.success() { Ok(()) } else { Err(refused(&answer)) }
 }
 
 pub(super) async fn wait(cx: &OpCtx, what: &str) -> Result<()> {

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::release::migration::{SqlSession as _, identifier, literal};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::KNOWN;
 use super::choice::image_of_major;
 use super::cluster::{Record, Server, wait};
-use super::psql::{Through, identifier, literal};
+use super::psql::Through;
 use super::version::VersionWish;
 use super::{KIND, PostgresSpec, SETTINGS, wire};
 use crate::docker::{self, Image, Phase};

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::release::migration::{SqlSession as _, identifier, literal};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::{self, Binaries, KNOWN};
 use super::cluster::{LISTEN, Record, Server, wait};
-use super::psql::{identifier, literal};
 use super::version::VersionWish;
 use crate::kinds::marker::Progress;
 use crate::kinds::{folder_name, numbers, password, resident};

@@ -26,6 +26,8 @@ mod cluster;
 #[cfg(feature = "native")]
 mod contained;
 #[cfg(feature = "native")]
+mod databases;
+#[cfg(feature = "native")]
 mod handler;
 #[cfg(feature = "native")]
 mod home;
@@ -42,13 +44,13 @@ mod wire;
 use psql::Login;
 
 #[cfg(feature = "native")]
-pub(crate) use cluster::{add_extensions, exists, refused, sessions, stop_all};
+pub(crate) use cluster::stop_all;
 #[cfg(feature = "native")]
 pub use cluster::{ensure_running, stop};
 #[cfg(feature = "native")]
 pub(crate) use home::folder_for_root;
 #[cfg(feature = "native")]
-pub(crate) use psql::{Session, identifier, literal};
+use psql::Session;
 
 /// Settings of a server that is made here.
 #[cfg(feature = "native")]

@@ -2,13 +2,13 @@
 //! standard input; the password in its environment, never among its arguments.
 
 use std::borrow::Cow;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use uuid::Uuid;
 use vrooli_deploy_core::provider::{Cancellation, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::release::migration::{SqlAnswer, SqlSession, literal};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::{binaries, contained};
@@ -67,27 +67,6 @@ impl Session {
         Self { login, ..self.clone() }
     }
 
-    /// Runs a script; stops at its first error. `one` makes one transaction of it.
-    pub(crate) async fn script(&self, cx: &OpCtx, script: &str, one: bool) -> Result<ToolOutput> {
-        match &self.through {
-            Through::Program { program, folder } => {
-                let mut tool = Tool::new(program, folder, None)
-                    .args(ARGUMENTS)
-                    .args(self.place(self.login.port))
-                    .env("PGPASSWORD", self.login.password.expose())
-                    .env("PGAPPNAME", CLIENT);
-                for (name, value) in VARIABLES {
-                    tool = tool.env(name, value);
-                }
-                if one {
-                    tool = tool.arg("--single-transaction");
-                }
-                tool.stdin(whole_input(script.as_bytes(), folder)?).run(cx).await
-            }
-            Through::Container { engine, name } => self.inside(cx, engine, name, script, one).await,
-        }
-    }
-
     fn place(&self, port: u16) -> Vec<String> {
         let Login { user, database, .. } = &self.login;
         let words = ["-h", "127.0.0.1", "-p", &port.to_string(), "-U", user, "-d", database, "-f", "-"];
@@ -103,7 +82,7 @@ impl Session {
         name: &str,
         script: &str,
         one: bool,
-    ) -> Result<ToolOutput> {
+    ) -> Result<SqlAnswer> {
         let client = format!("{CLIENT} {}", Uuid::new_v4().simple());
         let script = if one { Cow::Owned(in_transaction(script)) } else { Cow::Borrowed(script) };
         let run = |cx: OpCtx, script: String| {
@@ -120,11 +99,9 @@ impl Session {
             }
         };
         match run(cx.clone(), script.into_owned()).await {
-            Ok(ended) => Ok(ToolOutput {
-                status: ExitStatus::from_raw((i32::try_from(ended.code).unwrap_or(1) & 0xff) << 8),
-                stdout: ended.stdout,
-                stderr: ended.stderr,
-            }),
+            Ok(ended) => {
+                Ok(SqlAnswer { succeeded: ended.code == 0, stdout: ended.stdout, stderr: ended.stderr })
+            }
             Err(error) => {
                 // We no longer wait for it; nor shall it go on.
                 let mut later = cx.clone();
@@ -139,23 +116,45 @@ impl Session {
             }
         }
     }
+}
 
-    /// An extension that this server does not have: says what brings it.
-    pub(super) fn extension_missing(&self, name: &str, what_for: &str) -> ProviderError {
+#[async_trait]
+impl SqlSession for Session {
+    fn user(&self) -> &str {
+        &self.login.user
+    }
+
+    fn database(&self) -> &str {
+        &self.login.database
+    }
+
+    async fn script(&self, cx: &OpCtx, script: &str, one: bool) -> Result<SqlAnswer> {
+        match &self.through {
+            Through::Program { program, folder } => {
+                let mut tool = Tool::new(program, folder, None)
+                    .args(ARGUMENTS)
+                    .args(self.place(self.login.port))
+                    .env("PGPASSWORD", self.login.password.expose())
+                    .env("PGAPPNAME", CLIENT);
+                for (name, value) in VARIABLES {
+                    tool = tool.env(name, value);
+                }
+                if one {
+                    tool = tool.arg("--single-transaction");
+                }
+                let ToolOutput { status, stdout, stderr } =
+                    tool.stdin(whole_input(script.as_bytes(), folder)?).run(cx).await?;
+                Ok(SqlAnswer { succeeded: status.success(), stdout, stderr })
+            }
+            Through::Container { engine, name } => self.inside(cx, engine, name, script, one).await,
+        }
+    }
+
+    fn extension_missing(&self, name: &str, what_for: &str) -> ProviderError {
         match &self.through {
             Through::Program { .. } => binaries::extension_missing(name, self.major, what_for),
             Through::Container { .. } => contained::extension_missing(name, self.major, what_for),
         }
-    }
-
-    /// Rows of one statement, fields separated by tabs.
-    pub(crate) async fn rows(&self, cx: &OpCtx, statement: &str) -> Result<Vec<Vec<String>>> {
-        let answer = self.script(cx, statement, false).await?;
-        if !answer.status.success() {
-            return Err(super::cluster::refused(&answer));
-        }
-        let lines = answer.stdout.lines().filter(|line| !line.is_empty());
-        Ok(lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 }
 
@@ -164,25 +163,4 @@ impl Session {
 fn in_transaction(script: &str) -> String {
     // The script's last statement may lack its semicolon, and its last line its end.
     format!("BEGIN; {script}\n;\nCOMMIT;\n")
-}
-
-/// A text as an SQL literal. The servers that we make have `standard_conforming_strings` on.
-pub(crate) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// A name as an SQL identifier.
-pub(crate) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotes_are_doubled() {
-        assert_eq!(literal("it's"), "'it''s'");
-        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
-    }
 }

@@ -1,40 +1,30 @@
 //! Schema, migrations, seeds and data, each file applied once and never twice.
 //!
 //! A file and its entry in the ledger (`vrooli_deploy.ledger`, in the database itself) are
-//! one transaction, so that a kill at any instant leaves both or neither. The whole input
-//! lies ready before `psql` starts: a script that is cut off is never committed in part.
-
-mod files;
-mod script;
+//! one transaction, so that a kill at any instant leaves both or neither.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
-use vrooli_deploy_core::diagnostics::{Code, Diagnostic, Severity};
-use vrooli_deploy_core::names::{Digest, ResourceKey};
-use vrooli_deploy_core::provider::{ErrorKind, MigrationReport, OpCtx, ProviderError, Result};
-use vrooli_deploy_core::release::Migration;
-use vrooli_deploy_core::requirements::ResourceRequirement;
+use async_trait::async_trait;
 
-pub use files::migrations;
-use script::{Place, Script};
-
-use crate::failure;
-use crate::kinds::Machine;
-use crate::kinds::postgres::{self, Session, identifier, literal};
-
-/// A file was changed after it had been applied.
-pub const FILE_CHANGED: Code = Code(744);
-/// A declared file is not there.
-pub const FILE_MISSING: Code = Code(745);
-/// Statements or files were left out, and why.
-pub const FILE_SKIPPED: Code = Code(746);
-/// A database that is not ours: its files are not applied.
-pub const NOT_OURS: Code = Code(747);
+use super::files;
+use super::script::{self, Place, Script};
+use super::session::{Database, SqlSession as _, add_extensions, identifier, literal, refused};
+use crate::diagnostics::{Code, Diagnostic, Severity, rules};
+use crate::provider::{ErrorKind, MigrationReport, OpCtx, ProviderError, Result};
+use crate::release::Migration;
+use crate::requirements::ResourceRequirement;
 
 /// The lock under which files are applied to a database: an arbitrary number, the same for ever.
 const LOCK: i64 = 0x7672_6f6f_6c69_0001;
+
+/// Is there a ledger, and what does it say? In one script: a server may be far away.
+const READ: &str = "SELECT to_regclass('vrooli_deploy.ledger') IS NOT NULL AS known \\gset\n\
+    \\echo :known\n\
+    \\if :known\n\
+    SELECT file, digest FROM vrooli_deploy.ledger;\n\
+    \\endif\n";
 
 /// What was applied, and what is to be said about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,55 +35,58 @@ pub struct Migrated {
     pub notes: Vec<Diagnostic>,
 }
 
-/// Does a resource take SQL files here?
-pub(crate) fn takes_files(requirement: &ResourceRequirement) -> bool {
-    requirement.resource == "postgres"
+/// Where the databases of a stack are.
+#[async_trait]
+pub trait Databases: Send + Sync {
+    /// The database of a requirement, its server running; none if it was not made by us.
+    ///
+    /// # Errors
+    /// When its server cannot be found or started.
+    async fn open(&self, cx: &OpCtx, requirement: &ResourceRequirement) -> Result<Option<Database>>;
 }
 
-/// The key under which a database requirement is made.
-fn key_of(requirement: &ResourceRequirement) -> Result<ResourceKey> {
-    ResourceKey::new(format!("database/{}", requirement.name.as_str().to_ascii_lowercase()))
-        .map_err(|error| failure::name(&error))
+/// The databases that files are for, and the files of each, in order.
+fn wanted<'a>(
+    resources: &'a [ResourceRequirement],
+    migrations: &'a [Migration],
+) -> impl Iterator<Item = (&'a ResourceRequirement, Vec<&'a Migration>)> {
+    resources.iter().filter(|requirement| files::takes_files(requirement)).filter_map(|requirement| {
+        let of = |migration: &&Migration| migration.resource == requirement.name.as_str();
+        let wanted: Vec<&Migration> = migrations.iter().filter(of).collect();
+        (!wanted.is_empty()).then_some((requirement, wanted))
+    })
 }
 
-/// Applies what is not applied yet, in order. `root` is the manifest's folder in the
-/// staged release. The servers are started if they do not run.
+/// Applies what is not applied yet, in order. `root` is the manifest's folder in the artefact of
+/// the release.
 ///
 /// # Errors
 /// `App` with file, line and the server's words when a file is refused: nothing of that
 /// file was applied then, and the files before it were. `Conflict` when a file is not the
 /// one that the release was made with.
 pub async fn apply(
-    machine: &Machine,
+    databases: &dyn Databases,
     cx: &OpCtx,
     root: &Path,
     resources: &[ResourceRequirement],
     migrations: &[Migration],
 ) -> Result<Migrated> {
     let mut done = Migrated::default();
-    for requirement in resources.iter().filter(|requirement| takes_files(requirement)) {
-        let wanted: Vec<&Migration> =
-            migrations.iter().filter(|migration| migration.resource == requirement.name.as_str()).collect();
-        if wanted.is_empty() {
-            continue;
-        }
-        let key = key_of(requirement)?;
-        if !postgres::exists(machine, cx, &key)? {
+    for (requirement, wanted) in wanted(resources, migrations) {
+        let Some(database) = databases.open(cx, requirement).await? else {
             let message =
                 format!("the files of `{}` are not applied: its database is not ours", requirement.name);
             note(
                 cx,
                 &mut done.notes,
-                NOT_OURS,
+                rules::DATABASE_NOT_OURS,
                 Severity::Warning,
                 message,
                 Some("apply them by hand where the app needs them"),
             );
             continue;
-        }
-        let (app, superuser) = postgres::sessions(machine, cx, &key).await?;
-        let ledger = Ledger { cx, app: &app, superuser: &superuser };
-        ledger.apply(root, &wanted, &mut done).await?;
+        };
+        Ledger { cx, database: &database }.apply(root, &wanted, &mut done).await?;
     }
     Ok(done)
 }
@@ -104,25 +97,19 @@ pub async fn apply(
 /// # Errors
 /// When the server cannot be asked.
 pub async fn missing_tables(
-    machine: &Machine,
+    databases: &dyn Databases,
     cx: &OpCtx,
     root: &Path,
     resources: &[ResourceRequirement],
     migrations: &[Migration],
 ) -> Result<Vec<String>> {
     let mut missing = Vec::new();
-    for requirement in resources.iter().filter(|requirement| takes_files(requirement)) {
-        let key = key_of(requirement)?;
-        let wanted: Vec<&Migration> =
-            migrations.iter().filter(|migration| migration.resource == requirement.name.as_str()).collect();
-        if wanted.is_empty() || !postgres::exists(machine, cx, &key)? {
-            continue;
-        }
-        let (app, superuser) = postgres::sessions(machine, cx, &key).await?;
+    for (requirement, wanted) in wanted(resources, migrations) {
+        let Some(database) = databases.open(cx, requirement).await? else { continue };
         let mut tables: BTreeSet<String> = BTreeSet::new();
         let mut moves = false;
         for migration in wanted {
-            let script = read(root, migration, &app, &superuser)?;
+            let script = read(root, migration, &database)?;
             moves |= script.text.to_ascii_lowercase().contains("search_path");
             tables.retain(|table| !script.removed.contains(table));
             tables.extend(script.tables);
@@ -137,7 +124,7 @@ pub async fn missing_tables(
             "SELECT name FROM (VALUES {}) AS t(name) WHERE to_regclass(name) IS NULL;",
             values.join(", ")
         );
-        missing.extend(app.rows(cx, &statement).await?.into_iter().flatten());
+        missing.extend(database.app.rows(cx, &statement).await?.into_iter().flatten());
     }
     Ok(missing)
 }
@@ -156,36 +143,20 @@ fn note(
     notes.push(diagnostic);
 }
 
-fn read(root: &Path, migration: &Migration, app: &Session, superuser: &Session) -> Result<Script> {
-    let path = files::inside(root, &migration.file)?;
-    let content = fs::read(&path).map_err(failure::at("read", &path))?;
-    if Digest::of(&content) != migration.digest {
-        return Err(ProviderError::new(
-            ErrorKind::Conflict,
-            format!("`{}` is not the file that the release was made with", path.display()),
-        )
-        .with_help("deploy again: that makes a new release from the sources"));
-    }
-    let text = String::from_utf8(content).map_err(|error| {
-        ProviderError::new(
-            ErrorKind::App,
-            format!("`{}` is not UTF-8: {}", migration.file, error.utf8_error()),
-        )
-        .with_help("save it as UTF-8")
-    })?;
+fn read(root: &Path, migration: &Migration, database: &Database) -> Result<Script> {
+    let text = files::text(root, migration)?;
     let place = Place {
         file: &migration.file,
-        role: &app.login.user,
-        superuser: &superuser.login.user,
-        database: &app.login.database,
+        role: database.app.user(),
+        superuser: database.superuser.user(),
+        database: database.app.database(),
     };
     script::read(&text, place)
 }
 
 struct Ledger<'a> {
     cx: &'a OpCtx,
-    app: &'a Session,
-    superuser: &'a Session,
+    database: &'a Database,
 }
 
 impl Ledger<'_> {
@@ -196,7 +167,7 @@ impl Ledger<'_> {
                 self.already(migration, digest, done);
                 continue;
             }
-            let script = read(root, migration, self.app, self.superuser)?;
+            let script = read(root, migration, self.database)?;
             self.prepare(migration, &script, done).await?;
             if self.run(migration, &script).await? {
                 self.cx.output.line(&format!("applied `{}`", migration.file));
@@ -214,10 +185,11 @@ impl Ledger<'_> {
 
     /// What the ledger says; it is made when there is none.
     async fn read(&self) -> Result<BTreeMap<String, String>> {
-        let known =
-            self.superuser.rows(self.cx, "SELECT to_regclass('vrooli_deploy.ledger') IS NOT NULL;").await?;
-        if known.first().and_then(|row| row.first()).map(String::as_str) != Some("t") {
-            let role = identifier(&self.app.login.user);
+        let superuser = &self.database.superuser;
+        let mut rows = superuser.rows(self.cx, READ).await?.into_iter();
+        let known = rows.next().is_some_and(|row| row.first().is_some_and(|known| known == "t"));
+        if !known {
+            let role = identifier(self.database.app.user());
             let make = format!(
                 "SELECT pg_advisory_xact_lock({LOCK});\n\
                  CREATE SCHEMA IF NOT EXISTS vrooli_deploy AUTHORIZATION {role};\n\
@@ -225,20 +197,14 @@ impl Ledger<'_> {
                  applied_at timestamptz NOT NULL DEFAULT now());\n\
                  ALTER TABLE vrooli_deploy.ledger OWNER TO {role};\n"
             );
-            let answer = self.superuser.script(self.cx, &make, true).await?;
-            if !answer.status.success() {
-                return Err(postgres::refused(&answer));
-            }
-            return Ok(BTreeMap::new());
+            let answer = superuser.script(self.cx, &make, true).await?;
+            return if answer.succeeded { Ok(BTreeMap::new()) } else { Err(refused(&answer)) };
         }
-        let rows = self.superuser.rows(self.cx, "SELECT file, digest FROM vrooli_deploy.ledger;").await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                let mut fields = row.into_iter();
-                Some((fields.next()?, fields.next()?))
-            })
-            .collect())
+        let entry = |row: Vec<String>| {
+            let mut fields = row.into_iter();
+            Some((fields.next()?, fields.next()?))
+        };
+        Ok(rows.filter_map(entry).collect())
     }
 
     fn already(&self, migration: &Migration, digest: &str, done: &mut Migrated) {
@@ -247,7 +213,7 @@ impl Ledger<'_> {
             note(
                 self.cx,
                 &mut done.notes,
-                FILE_CHANGED,
+                rules::APPLIED_FILE_CHANGED,
                 Severity::Warning,
                 format!(
                     "`{}` was changed after it had been applied, and is not applied again",
@@ -263,10 +229,10 @@ impl Ledger<'_> {
     /// What only the superuser may: extensions, and roles that the file names.
     async fn prepare(&self, migration: &Migration, script: &Script, done: &mut Migrated) -> Result<()> {
         for text in &script.notes {
-            note(self.cx, &mut done.notes, FILE_SKIPPED, Severity::Info, text.clone(), None);
+            note(self.cx, &mut done.notes, rules::STATEMENTS_LEFT_OUT, Severity::Info, text.clone(), None);
         }
         let extensions = script.extensions.iter().map(String::as_str);
-        postgres::add_extensions(self.cx, self.superuser, extensions, &format!("`{}`", migration.file))
+        add_extensions(self.cx, &*self.database.superuser, extensions, &format!("`{}`", migration.file))
             .await?;
         let list: Vec<String> = script.roles.iter().map(|role| format!("({})", literal(role))).collect();
         if list.is_empty() {
@@ -276,24 +242,24 @@ impl Ledger<'_> {
             "SELECT name FROM (VALUES {}) AS t(name) WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name);",
             list.join(", ")
         );
-        for role in self.superuser.rows(self.cx, &statement).await?.into_iter().flatten() {
+        for role in self.database.superuser.rows(self.cx, &statement).await?.into_iter().flatten() {
             // Granted to the app's role, so that it may give what it makes to the new one.
             let make = format!(
                 "SELECT format('CREATE ROLE %I NOLOGIN', {text}) WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) \\gexec\n\
                  GRANT {name} TO {app};\n",
                 text = literal(&role),
                 name = identifier(&role),
-                app = identifier(&self.app.login.user),
+                app = identifier(self.database.app.user()),
             );
-            let answer = self.superuser.script(self.cx, &make, false).await?;
-            if !answer.status.success() {
-                return Err(postgres::refused(&answer));
+            let answer = self.database.superuser.script(self.cx, &make, false).await?;
+            if !answer.succeeded {
+                return Err(refused(&answer));
             }
             let text = format!(
                 "`{}` names the role `{role}`, which was not there: made, without a login",
                 migration.file
             );
-            note(self.cx, &mut done.notes, FILE_SKIPPED, Severity::Info, text, None);
+            note(self.cx, &mut done.notes, rules::STATEMENTS_LEFT_OUT, Severity::Info, text, None);
         }
         Ok(())
     }
@@ -307,8 +273,8 @@ impl Ledger<'_> {
             literal(migration.digest.as_str()),
             script.text
         );
-        let answer = self.app.script(self.cx, &whole, true).await?;
-        if answer.status.success() {
+        let answer = self.database.app.script(self.cx, &whole, true).await?;
+        if answer.succeeded {
             return Ok(true);
         }
         let said = answer.stderr.replace("psql:<stdin>:", &format!("{}:", migration.file));

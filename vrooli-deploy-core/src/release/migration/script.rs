@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
-use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
-use vrooli_deploy_core::sql::{self as lexer, Piece, PieceKind, Word};
+use crate::manifest::crosswalk::embedded;
+use crate::provider::{ErrorKind, ProviderError, Result};
+use crate::sql::{self as lexer, Piece, PieceKind, Word};
 
 #[derive(Debug, Default, Deserialize)]
 struct Known {
@@ -38,8 +39,7 @@ struct LeftOut {
     quiet: bool,
 }
 
-static KNOWN: LazyLock<Known> =
-    LazyLock::new(|| crate::knowledge(include_str!("../../data/sql.json"), "sql.json"));
+static KNOWN: LazyLock<Known> = LazyLock::new(|| embedded(include_str!("sql.json")));
 
 /// A script that can be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_data_file_can_be_read() {
-        crate::check_knowledge::<Known>(include_str!("../../data/sql.json"));
+        serde_json::from_str::<Known>(include_str!("sql.json")).unwrap();
     }
 
     #[test]
