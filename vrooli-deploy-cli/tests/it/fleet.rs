@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::hosts::User;
 use crate::rig::Rig;
-use crate::script::{Place, repository};
+use crate::script::repository;
 
 pub(crate) const HOSTS: u32 = 3;
 

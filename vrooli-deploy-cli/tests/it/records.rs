@@ -33,8 +33,14 @@ impl Shop {
         fs::write(folder.join("deployment.yaml"), manifest).unwrap();
         fs::create_dir_all(folder.join("sql/steps")).unwrap();
         let shop = Self(user);
-        shop.write("sql/schema.sql", "CREATE EXTENSION IF NOT EXISTS pgcrypto;\nCREATE TABLE orders (id int);\n");
-        shop.write("sql/steps/001_note.up.sql", "ALTER TABLE orders ADD note text;\nGRANT SELECT ON orders TO reports;\n");
+        shop.write(
+            "sql/schema.sql",
+            "CREATE EXTENSION IF NOT EXISTS pgcrypto;\nCREATE TABLE orders (id int);\n",
+        );
+        shop.write(
+            "sql/steps/001_note.up.sql",
+            "ALTER TABLE orders ADD note text;\nGRANT SELECT ON orders TO reports;\n",
+        );
         shop.write("sql/steps/001_note.down.sql", "ALTER TABLE orders DROP note;\n");
         shop.write("sql/seed.sql", "INSERT INTO orders VALUES (1), (2), (3)\n");
         shop.vouch();
@@ -92,13 +98,17 @@ fn files_are_applied_once(shop: &Shop, database: &str) {
         let manifest = fs::read_to_string(&file).unwrap();
         let at = manifest.find("APP_VERSION").unwrap();
         let end = at + manifest[at..].find('}').unwrap();
-        fs::write(&file, format!("{}APP_VERSION: \"{version}\" {}", &manifest[..at], &manifest[end..])).unwrap();
+        fs::write(&file, format!("{}APP_VERSION: \"{version}\" {}", &manifest[..at], &manifest[end..]))
+            .unwrap();
         shop.ran(&["deploy", "shop/deployment.yaml", "--yes"])
     };
     let result = release("2", "ALTER TABLE orders ADD total int;\nALTER TABLE nowhere ADD total int;\n");
     assert_eq!(result["exit_code"], 3, "{result}");
     let words = result.to_string();
-    assert!(words.contains("sql/steps/002_total.sql:2: ERROR:  relation \\\"nowhere\\\" does not exist"), "{words}");
+    assert!(
+        words.contains("sql/steps/002_total.sql:2: ERROR:  relation \\\"nowhere\\\" does not exist"),
+        "{words}"
+    );
     assert_eq!(version_on(&shop.0.rig, 1), "1");
     let columns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'orders'";
     assert_eq!(said(columns), "2", "nothing of the file stays");

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::files;
 use super::script::{self, Place, Script};
-use super::session::{Database, SqlSession as _, add_extensions, identifier, literal, refused};
+use super::session::{Database, add_extensions, identifier, literal, refused};
 use crate::diagnostics::{Code, Diagnostic, Severity, rules};
 use crate::provider::{ErrorKind, MigrationReport, OpCtx, ProviderError, Result};
 use crate::release::Migration;

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
 use crate::manifest::crosswalk::embedded;
 use crate::provider::{ErrorKind, ProviderError, Result};
 use crate::sql::{self as lexer, Piece, PieceKind, Word};
+use serde::Deserialize;
 
 #[derive(Debug, Default, Deserialize)]
 struct Known {

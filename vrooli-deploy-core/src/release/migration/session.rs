@@ -129,8 +129,7 @@ mod tests {
     #[test]
     fn the_first_error_is_what_is_said() {
         let said = |stderr: &str| {
-            let answer =
-                SqlAnswer { succeeded: false, stdout: String::new(), stderr: stderr.to_owned() };
+            let answer = SqlAnswer { succeeded: false, stdout: String::new(), stderr: stderr.to_owned() };
             refused(&answer).message().to_owned()
         };
         assert_eq!(

@@ -31,8 +31,8 @@ use vrooli_deploy_core::provider::{
     FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading,
     Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
-use vrooli_deploy_core::release::{Release, migration};
 use vrooli_deploy_core::release::strategy::{overlap, units};
+use vrooli_deploy_core::release::{Release, migration};
 use vrooli_deploy_core::secrets::{Secret, SecretRef, SecretStore};
 
 use crate::ground::Servers;
@@ -240,7 +240,10 @@ impl Fleet for BareMetalFleet {
     }
 
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
-        self.builder()?.build(cx, request).await
+        // Servers are got ready meanwhile: one that cannot be reached is known before anything is sent.
+        let (built, held) = tokio::join!(self.builder()?.build(cx, request), self.hold(cx));
+        let built = built?;
+        held.map(|()| built)
     }
 
     async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {

@@ -79,12 +79,8 @@ impl SqlSession for OnServer {
         }
         let Place { name, .. } = Place::of(&cx.stack);
         let (id, who, one) = (&self.id, self.who, if one { "yes" } else { "no" });
-        let input = format!(
-            "{name}\n{}\n{}\n{id}\n{who}\n{one}\n{}\n{script}",
-            cx.owner,
-            cx.fence,
-            script.len()
-        );
+        let input =
+            format!("{name}\n{}\n{}\n{id}\n{who}\n{one}\n{}\n{script}", cx.owner, cx.fence, script.len());
         let text = concat!(
             include_str!("../scripts/host.sh"),
             include_str!("../scripts/roles.sh"),
@@ -118,8 +114,10 @@ impl SqlSession for OnServer {
     }
 
     fn extension_missing(&self, name: &str, what_for: &str) -> ProviderError {
-        let message =
-            format!("{what_for} needs the extension `{name}`, which PostgreSQL on {} does not have", self.host.name());
+        let message = format!(
+            "{what_for} needs the extension `{name}`, which PostgreSQL on {} does not have",
+            self.host.name()
+        );
         ProviderError::new(ErrorKind::Unsupported, message).with_help(format!(
             "name it in the manifest, then its package is installed: `extensions: [{name}]` of the database; or install the package on the server"
         ))

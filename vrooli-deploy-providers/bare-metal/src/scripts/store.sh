@@ -21,7 +21,6 @@ trap 'rm -rf "$in"' EXIT
 exec 8>"$in/lock"
 flock 8
 mkdir "$in/pieces"
-value() { sed -n "s/^$1 //p" "$in/input" | head -n 1; }
 
 # Pieces that have arrived whole get their names. What is not what it is called stays behind.
 adopt() {
@@ -31,12 +30,28 @@ adopt() {
 }
 
 read_input() {
-    kind=$(value kind) name=$(value name) digest=$(value digest) owner=$(value owner)
-    stack=$(value stack)
+    kind='' name='' digest='' owner='' stack='' release='' record='' image='' keep='' size='' entries='' kept=''
+    # By the shell alone: each program that is started costs as much as a megabyte.
+    while read -r word rest; do
+        case $word in
+            kind) kind=$rest ;;
+            name) name=$rest ;;
+            digest) digest=$rest ;;
+            owner) owner=$rest ;;
+            stack) stack=$rest ;;
+            release) release=$rest ;;
+            record) record=$rest ;;
+            image) image=$rest ;;
+            keep) keep=$rest ;;
+            size) size=$rest ;;
+            entries) entries=$rest ;;
+            kept_free_kib) kept=$rest ;;
+            piece) break ;;
+        esac
+    done <"$in/input"
     refs=$store/refs/$stack
     releases=$base/workspace/apps/$stack/releases
-    folder=$releases/$(value release)
-    image=$(value image)
+    folder=$releases/$release
     sed -n 's/^piece \([0-9a-f]*\) .*/\1/p' "$in/input" >"$in/list"
     sort -u "$in/list" >"$in/wanted"
 }

@@ -52,7 +52,7 @@ prune() {
     (cd "$store/pieces" && xargs -r rm -rf --) <"$in/unused"
 }
 free_kib() { df -Pk "$1" | awk 'NR == 2 { print $4 }'; }
-prune "$(value keep)"
+prune "$keep"
 
 # Is all of it there already, as it should be?
 there() {
@@ -61,7 +61,7 @@ there() {
         tree)
             [ -d "$folder/root" ] && [ ! -L "$folder" ] && [ ! -L "$folder/root" ] || return 1
             [ "$(cat "$folder/artefact" 2>/dev/null)" = "$name $digest" ] || return 1
-            value record | base64 -d | cmp -s - "$folder/release.json" || return 1
+            printf %s "$record" | base64 -d | cmp -s - "$folder/release.json" || return 1
             # What runs may have written there.
             in_use "$folder" || [ -z "$( (whole tar --compare -f - -C "$folder/root" 2>&1 || :) | grep -v ': [UG]id differs$')" ]
             ;;
@@ -80,8 +80,7 @@ fi
 # How much more there will be, in KiB: what is sent, and what is made of it.
 sent=$(awk 'NR == FNR { missing[$1]; next } $1 == "piece" && ($2 in missing) && !seen[$2]++ { sum += $3 } END { printf "%d", sum / 1024 + 1 }' "$in/missing" "$in/input")
 [ -s "$in/missing" ] || sent=0
-made=$(($(value size) / 1024 + $(value entries) * 4 + 1))
-kept=$(value kept_free_kib)
+made=$((size / 1024 + entries * 4 + 1))
 room() {
     free=$(free_kib "$base") needed=$((sent + kept))
     if [ "$kind" = image ] && [ "$(stat -c %d "$root" 2>/dev/null)" != "$(stat -c %d "$base")" ]; then

@@ -26,7 +26,7 @@ case $kind in
         whole tar -x -f - -C "$in/release/root" --no-same-owner --same-permissions
         [ -z "$owner" ] || chown -hR -- "$owner:" "$in/release/root"
         chmod 750 "$in/release/root"
-        value record | base64 -d >"$in/release/release.json"
+        printf %s "$record" | base64 -d >"$in/release/release.json"
         printf '%s\n' "$name $digest" >"$in/release/artefact"
         chmod 711 "$in/release"
         # On the disk before it has its name, or a power cut would leave a half one of that name. A

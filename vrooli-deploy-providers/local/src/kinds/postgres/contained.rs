@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
-use vrooli_deploy_core::release::migration::{SqlSession as _, identifier, literal};
+use vrooli_deploy_core::release::migration::{identifier, literal};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::KNOWN;

@@ -12,10 +12,7 @@ use crate::kinds::Machine;
 impl Databases for Machine {
     async fn open(&self, cx: &OpCtx, requirement: &ResourceRequirement) -> Result<Option<Database>> {
         let key = requirement.key().ok_or_else(|| {
-            ProviderError::new(
-                ErrorKind::Config,
-                format!("`{}` cannot be part of a key", requirement.name),
-            )
+            ProviderError::new(ErrorKind::Config, format!("`{}` cannot be part of a key", requirement.name))
         })?;
         if !cluster::exists(self, cx, &key)? {
             return Ok(None);

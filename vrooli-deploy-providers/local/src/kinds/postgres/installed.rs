@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
-use vrooli_deploy_core::release::migration::{SqlSession as _, identifier, literal};
+use vrooli_deploy_core::release::migration::{identifier, literal};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::binaries::{self, Binaries, KNOWN};
