@@ -2,12 +2,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use serde_json::Value;
-use vrooli_deploy_core::cost::BillItem;
-use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Retryability, Scope, Wanted,
+    CreateToken, Created, Found, Known, OpCtx, Page, PhysicalId, ResourceHandler, ResourceKindDef, Result,
+    Retryability, Scope, WrapsKind,
 };
 
 use super::{Account, Marks};
@@ -81,30 +79,11 @@ pub(crate) trait Native: ResourceKindDef {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OnAws<K>(pub(crate) K);
 
-impl<K: ResourceKindDef> ResourceKindDef for OnAws<K> {
-    type Spec<F: Form> = K::Spec<F>;
-    type Observed = K::Observed;
+impl<K: ResourceKindDef> WrapsKind for OnAws<K> {
+    type Kind = K;
 
-    fn kind(&self) -> ResourceKind {
-        ResourceKindDef::kind(&self.0)
-    }
-    fn output_names(&self) -> &'static [&'static str] {
-        ResourceKindDef::output_names(&self.0)
-    }
-    fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Change {
-        ResourceKindDef::diff(&self.0, want, have)
-    }
-    fn bill(&self, want: &Self::Spec<Wanted>) -> Vec<BillItem> {
-        ResourceKindDef::bill(&self.0, want)
-    }
-    fn permissions(&self, op: Op, want: &Self::Spec<Wanted>) -> Vec<Permission> {
-        ResourceKindDef::permissions(&self.0, op, want)
-    }
-    fn ownership(&self, key: &ResourceKey, want: &Self::Spec<Wanted>) -> Ownership {
-        ResourceKindDef::ownership(&self.0, key, want)
-    }
-    fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
-        ResourceKindDef::outputs(&self.0, id, have)
+    fn kind_def(&self) -> &K {
+        &self.0
     }
 }
 
