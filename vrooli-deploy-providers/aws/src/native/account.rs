@@ -75,6 +75,7 @@ pub struct Regional {
     /// Its name.
     pub name: String,
     pub(crate) acm: aws_sdk_acm::Client,
+    pub(crate) balancing: aws_sdk_elasticloadbalancingv2::Client,
     pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
     pub(crate) ecr: aws_sdk_ecr::Client,
     pub(crate) ecs: aws_sdk_ecs::Client,
@@ -100,6 +101,7 @@ impl Regional {
         Self {
             name: name.to_owned(),
             acm: aws_sdk_acm::Client::new(&config),
+            balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
