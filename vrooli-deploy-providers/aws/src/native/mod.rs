@@ -1,4 +1,4 @@
-//! The calls: one [`Account`] makes them, [`Calls`] are those of one operation. `Native` is what a
+//! The calls: one [`Account`] makes them, `Calls` are those of one operation. `Native` is what a
 //! kind's native half says, and `OnAws` makes a handler of it. The halves themselves are beside the
 //! pure ones, in `kinds/<kind>/native.rs`.
 
