@@ -244,6 +244,41 @@ pub trait ResourceKindDef: Debug + Send + Sync + 'static {
     fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value>;
 }
 
+/// A kind that is another one with calls: its pure half is that of the kind that it holds.
+pub trait WrapsKind: Debug + Send + Sync + 'static {
+    /// The kind that it holds.
+    type Kind: ResourceKindDef;
+    /// The kind that it holds.
+    fn kind_def(&self) -> &Self::Kind;
+}
+
+impl<W: WrapsKind> ResourceKindDef for W {
+    type Spec<F: Form> = <W::Kind as ResourceKindDef>::Spec<F>;
+    type Observed = <W::Kind as ResourceKindDef>::Observed;
+
+    fn kind(&self) -> ResourceKind {
+        ResourceKindDef::kind(self.kind_def())
+    }
+    fn output_names(&self) -> &'static [&'static str] {
+        ResourceKindDef::output_names(self.kind_def())
+    }
+    fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Change {
+        ResourceKindDef::diff(self.kind_def(), want, have)
+    }
+    fn bill(&self, want: &Self::Spec<Wanted>) -> Vec<BillItem> {
+        ResourceKindDef::bill(self.kind_def(), want)
+    }
+    fn permissions(&self, op: Op, want: &Self::Spec<Wanted>) -> Vec<Permission> {
+        ResourceKindDef::permissions(self.kind_def(), op, want)
+    }
+    fn ownership(&self, key: &ResourceKey, want: &Self::Spec<Wanted>) -> Ownership {
+        ResourceKindDef::ownership(self.kind_def(), key, want)
+    }
+    fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
+        ResourceKindDef::outputs(self.kind_def(), id, have)
+    }
+}
+
 /// The native half of a kind: the calls. Authors write plain `async fn`.
 pub trait ResourceHandler: ResourceKindDef {
     /// What makes the calls.

@@ -33,7 +33,7 @@ pub use fleet::{
 };
 pub use kind::{
     AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, OutputValue, Outputs,
-    Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted,
+    Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted, WrapsKind,
 };
 pub use ledger::{Ledger, PlaceRecord, TakenOver};
 pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};

@@ -1,8 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
 use super::backups::Backups;
@@ -12,7 +13,11 @@ use super::error::{ErrorKind, ProviderError, Result};
 use super::fleet::Fleet;
 use super::kind::{AnyHandler, AnyKind, Bound, Created, Found, PhysicalId, ResourceHandler, Scope};
 use super::ledger::Ledger;
+use crate::diagnostics::rules;
 use crate::names::{ProviderName, ResourceKey, ResourceKind};
+
+/// So many kinds are listed at once.
+const LISTED_AT_ONCE: usize = 16;
 
 /// A provider: the one surface that engine and layers see.
 #[async_trait]
@@ -72,12 +77,13 @@ pub trait Provider: Debug + Send + Sync {
 /// Handlers by kind, and a fleet: how providers are put together.
 ///
 /// ```text
-/// ProviderSet::new(name).with(Port, &client).with(Postgres, &client).fleet(fleet)
+/// ProviderSet::new(name).with(Port, &client).with(Postgres, &client).with_fleet(fleet)
 /// ```
 #[derive(Debug)]
 pub struct ProviderSet {
     name: ProviderName,
     handlers: BTreeMap<ResourceKind, Arc<dyn AnyHandler>>,
+    planned: BTreeSet<ResourceKind>,
     fleet: Option<Arc<dyn Fleet>>,
     ledger: Option<Arc<dyn Ledger>>,
     backups: Option<Arc<dyn Backups>>,
@@ -87,7 +93,14 @@ impl ProviderSet {
     /// A provider with no kinds yet.
     #[must_use]
     pub fn new(name: ProviderName) -> Self {
-        Self { name, handlers: BTreeMap::new(), fleet: None, ledger: None, backups: None }
+        Self {
+            name,
+            handlers: BTreeMap::new(),
+            planned: BTreeSet::new(),
+            fleet: None,
+            ledger: None,
+            backups: None,
+        }
     }
 
     /// Adds a kind.
@@ -95,6 +108,14 @@ impl ProviderSet {
     pub fn with<H: ResourceHandler>(mut self, handler: H, client: &Arc<H::Client>) -> Self {
         let kind = handler.kind_name();
         self.handlers.insert(kind, Arc::new(Bound { handler, client: Arc::clone(client) }));
+        self
+    }
+
+    /// Names kinds that have a pure half. Those of them that are not added, too, are refused as what
+    /// this version does not make yet (VD1000), not as unknown.
+    #[must_use]
+    pub fn with_planned<'a>(mut self, kinds: impl IntoIterator<Item = &'a dyn AnyKind>) -> Self {
+        self.planned.extend(kinds.into_iter().map(AnyKind::kind));
         self
     }
 
@@ -121,11 +142,35 @@ impl ProviderSet {
 
     fn handler(&self, kind: &ResourceKind) -> Result<&Arc<dyn AnyHandler>> {
         self.handlers.get(kind).ok_or_else(|| {
-            ProviderError::new(
-                ErrorKind::Unsupported,
-                format!("provider `{}` has no kind `{kind}`", self.name),
-            )
+            let refused = |words| ProviderError::new(ErrorKind::Unsupported, words);
+            if !self.planned.contains(kind) {
+                return refused(format!("provider `{}` has no kind `{kind}`", self.name));
+            }
+            refused(format!("this version prices and plans `{kind}`, but does not make it yet"))
+                .with_code(rules::NOT_MADE_YET.to_string())
+                .with_help(format!(
+                    "estimates and permissions work; docs/providers/{}.md lists the kinds that are made",
+                    self.name
+                ))
         })
+    }
+}
+
+/// All pages of a kind.
+async fn listed(
+    kind: &ResourceKind,
+    handler: &dyn AnyHandler,
+    cx: &OpCtx,
+    mut scope: Scope,
+) -> Result<Vec<(ResourceKind, Found<Value>)>> {
+    let mut all = Vec::new();
+    loop {
+        let page = handler.list(cx, &scope).await?;
+        all.extend(page.items.into_iter().map(|found| (kind.clone(), found)));
+        match page.next {
+            Some(next) => scope.page = Some(next),
+            None => return Ok(all),
+        }
     }
 }
 
@@ -168,20 +213,11 @@ impl Provider for ProviderSet {
         self.backups.clone()
     }
 
+    /// Kinds are listed together, and stand in the order of their names.
     async fn inventory(&self, cx: &OpCtx, scope: &Scope) -> Result<Vec<(ResourceKind, Found<Value>)>> {
-        let mut all = Vec::new();
-        for (kind, handler) in &self.handlers {
-            let mut scope = scope.clone();
-            loop {
-                let page = handler.list(cx, &scope).await?;
-                all.extend(page.items.into_iter().map(|f| (kind.clone(), f)));
-                match page.next {
-                    Some(next) => scope.page = Some(next),
-                    None => break,
-                }
-            }
-        }
-        Ok(all)
+        let lists: Vec<_> =
+            self.handlers.iter().map(|(kind, handler)| listed(kind, &**handler, cx, scope.clone())).collect();
+        stream::iter(lists).buffered(LISTED_AT_ONCE).try_concat().await
     }
 
     async fn find(
@@ -224,5 +260,141 @@ impl Provider for ProviderSet {
         id: &PhysicalId,
     ) -> Result<()> {
         self.handler(kind)?.delete(cx, key, id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::Barrier;
+    use uuid::Uuid;
+
+    use super::super::capabilities::CreateToken;
+    use super::super::context::Cancellation;
+    use super::super::kind::{Change, Form, Known, Op, Ownership, Page, Permission, ResourceKindDef, Wanted};
+    use super::*;
+    use crate::cost::BillItem;
+    use crate::names::{OutputName, StackId};
+
+    /// A kind that is listed on two pages once everything else is being listed, too.
+    #[derive(Debug)]
+    struct Together(&'static str);
+
+    impl ResourceKindDef for Together {
+        type Spec<F: Form> = Value;
+        type Observed = Value;
+
+        fn kind(&self) -> ResourceKind {
+            ResourceKind::new(self.0).unwrap()
+        }
+        fn output_names(&self) -> &'static [&'static str] {
+            &[]
+        }
+        fn diff(&self, _: &Self::Spec<Wanted>, _: &Value) -> Change {
+            Change::None
+        }
+        fn bill(&self, _: &Self::Spec<Wanted>) -> Vec<BillItem> {
+            Vec::new()
+        }
+        fn permissions(&self, _: Op, _: &Self::Spec<Wanted>) -> Vec<Permission> {
+            Vec::new()
+        }
+        fn ownership(&self, _: &ResourceKey, _: &Self::Spec<Wanted>) -> Ownership {
+            Ownership::Tags
+        }
+        fn outputs(&self, _: &PhysicalId, _: &Value) -> BTreeMap<OutputName, Value> {
+            BTreeMap::new()
+        }
+    }
+
+    impl ResourceHandler for Together {
+        type Client = Barrier;
+
+        fn create_token(&self) -> CreateToken {
+            CreateToken::Name
+        }
+        fn settle(&self) -> Duration {
+            Duration::ZERO
+        }
+        async fn find(
+            &self,
+            _: &Barrier,
+            _: &OpCtx,
+            _: &ResourceKey,
+            _: Option<&PhysicalId>,
+        ) -> Result<Vec<Found<Value>>> {
+            Ok(Vec::new())
+        }
+        async fn list(&self, all: &Barrier, _: &OpCtx, scope: &Scope) -> Result<Page<Value>> {
+            all.wait().await;
+            let page = scope.page.clone().unwrap_or_else(|| "1".to_owned());
+            let found = Found {
+                key: ResourceKey::new(format!("part/{page}")).unwrap(),
+                id: PhysicalId(format!("{}/{page}", self.0)),
+                observed: Value::Null,
+                token: None,
+            };
+            Ok(Page { items: vec![found], next: (page == "1").then(|| "2".to_owned()) })
+        }
+        async fn create(
+            &self,
+            _: &Barrier,
+            _: &OpCtx,
+            _: &ResourceKey,
+            want: &Self::Spec<Known>,
+        ) -> Result<Created<Value>> {
+            Ok(Created::Read {
+                id: PhysicalId(self.0.to_owned()),
+                observed: want.clone(),
+                secrets: BTreeMap::new(),
+            })
+        }
+        async fn update(
+            &self,
+            all: &Barrier,
+            cx: &OpCtx,
+            key: &ResourceKey,
+            _: &PhysicalId,
+            _: &Value,
+            want: &Self::Spec<Known>,
+        ) -> Result<Created<Value>> {
+            self.create(all, cx, key, want).await
+        }
+        async fn delete(&self, _: &Barrier, _: &OpCtx, _: &ResourceKey, _: &PhysicalId) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn set() -> ProviderSet {
+        let all = Arc::new(Barrier::new(3));
+        let planned: [&dyn AnyKind; 2] = [&Together("fake.a"), &Together("fake.d")];
+        ProviderSet::new(ProviderName::new("fake").unwrap())
+            .with_planned(planned)
+            .with(Together("fake.b"), &all)
+            .with(Together("fake.a"), &all)
+            .with(Together("fake.c"), &all)
+    }
+
+    #[tokio::test]
+    async fn kinds_are_listed_together_and_stand_in_order() {
+        let stack = StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() };
+        let scope = Scope { stack: stack.clone(), page: None };
+        let cx = OpCtx::new(stack, Uuid::nil(), 1, Instant::now(), Cancellation::new());
+        // One after the other they would wait for each other for ever.
+        let seen =
+            tokio::time::timeout(Duration::from_secs(60), async { set().inventory(&cx, &scope).await });
+        let ids: Vec<_> = seen.await.unwrap().unwrap().into_iter().map(|(_, found)| found.id.0).collect();
+        assert_eq!(ids, ["fake.a/1", "fake.a/2", "fake.b/1", "fake.b/2", "fake.c/1", "fake.c/2"]);
+    }
+
+    #[test]
+    fn what_is_only_planned_is_refused_as_that() {
+        let set = set();
+        let refused = |kind: &str| set.kind(&ResourceKind::new(kind).unwrap()).unwrap_err();
+        assert!(set.kind(&ResourceKind::new("fake.a").unwrap()).is_ok(), "it is made, too");
+        assert_eq!(refused("fake.d").code(), Some("VD1000"));
+        assert_eq!(refused("fake.e").code(), None);
+        assert!(refused("fake.e").message().contains("no kind `fake.e`"));
     }
 }

@@ -1,5 +1,8 @@
 //! `aws.listener`: a port of a load balancer. The weights of its target groups are the fleet's.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

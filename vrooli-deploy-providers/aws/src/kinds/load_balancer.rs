@@ -1,5 +1,8 @@
 //! `aws.load-balancer`: an application load balancer, open to the internet.
 
+#[cfg(feature = "native")]
+pub(in crate::kinds) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -124,7 +127,10 @@ impl ResourceKindDef for LoadBalancer {
                 "elasticloadbalancing:SetSubnets",
                 "elasticloadbalancing:SetSecurityGroups",
             ],
-            delete: &["elasticloadbalancing:DeleteLoadBalancer"],
+            delete: &[
+                "elasticloadbalancing:ModifyLoadBalancerAttributes",
+                "elasticloadbalancing:DeleteLoadBalancer",
+            ],
         }
         .of(op, format!("arn:aws:elasticloadbalancing:{}:*:loadbalancer/app/{}/*", want.region, want.name))
     }

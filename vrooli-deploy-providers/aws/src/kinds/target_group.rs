@@ -1,5 +1,8 @@
 //! `aws.target-group`: units that a load balancer may send requests to. Which units those are is the fleet's.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,32 +6,20 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider as Tls, rustls_provider::CryptoMode};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::region::Region;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{
-    AnyKind, ErrorKind, OpCtx, OpenContext, ProviderError, Result, Retryability,
-};
+use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpenContext, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::Look;
-use super::error::{Effect, failed};
 use super::tagged::TagCache;
 
 /// So long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
-/// So often a change that may be made again is made again.
-const REPEATS: u32 = 4;
-/// So often what was just made is looked for.
-const LOOKS: u32 = 8;
-/// The pause before the first repetition; twice as long before each further one.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How an account is reached. What is left out is read from where AWS's own tools read it.
 #[derive(Clone, Default)]
@@ -88,6 +75,7 @@ pub struct Regional {
     /// Its name.
     pub name: String,
     pub(crate) acm: aws_sdk_acm::Client,
+    pub(crate) balancing: aws_sdk_elasticloadbalancingv2::Client,
     pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
     pub(crate) ecr: aws_sdk_ecr::Client,
     pub(crate) ecs: aws_sdk_ecs::Client,
@@ -113,6 +101,7 @@ impl Regional {
         Self {
             name: name.to_owned(),
             acm: aws_sdk_acm::Client::new(&config),
+            balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
@@ -171,8 +160,14 @@ impl Account {
         self.options.endpoint.as_deref()
     }
 
+    /// How often something was begun or done that changes what there is.
     pub(super) fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
+    }
+
+    /// What was listed until now is old.
+    pub(super) fn changing(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
     async fn base(&self) -> &SdkConfig {
@@ -222,7 +217,7 @@ impl Account {
     }
 
     /// The clients of the region that an ARN names.
-    pub(crate) async fn of_arn(&self, arn: &str) -> Arc<Regional> {
+    pub(super) async fn of_arn(&self, arn: &str) -> Arc<Regional> {
         match arn.split(':').nth(3) {
             Some(region) if !region.is_empty() => self.region(region).await,
             _ => self.global().await,
@@ -230,7 +225,7 @@ impl Account {
     }
 
     /// The clients of every region that the stack has anything in.
-    pub(crate) async fn regions(&self) -> Vec<Arc<Regional>> {
+    pub(super) async fn regions(&self) -> Vec<Arc<Regional>> {
         let mut names: BTreeSet<String> = self.fields("region").cloned().collect();
         if names.is_empty() {
             names.insert(self.default_region());
@@ -264,134 +259,13 @@ impl Account {
             .map(|(key, spec)| (key, spec))
     }
 
-    /// The names that objects of a kind have by their specs.
-    pub(crate) fn names(&self, kind: &dyn AnyKind, look: Look<'_>) -> BTreeSet<String> {
-        let name = |(_, spec): (_, &Value)| spec.get("name")?.as_str().map(str::to_owned);
+    /// What specs of a kind say in the field that names its objects.
+    pub(crate) fn named(&self, kind: &dyn AnyKind, look: Look<'_>, field: &str) -> BTreeSet<String> {
+        let name = |(_, spec): (_, &Value)| spec.get(field)?.as_str().map(str::to_owned);
         self.wanted(kind, look).filter_map(name).collect()
     }
 
-    /// Looks for what a create has made, or found there. Just made, it may take a while to show.
-    pub(crate) async fn made<T, F>(
-        &self,
-        cx: &OpCtx,
-        was_made: bool,
-        look: impl Fn() -> F + Send + Sync,
-    ) -> Result<Option<T>>
-    where
-        F: Future<Output = Result<Option<T>>> + Send,
-        T: Send,
-    {
-        for tries in 1.. {
-            match look().await {
-                Ok(None) if !was_made => return Ok(None),
-                Ok(Some(there)) => return Ok(Some(there)),
-                Ok(None) | Err(_) if tries < LOOKS => self.pause(cx, tries).await?,
-                Ok(None) => break,
-                Err(error) if was_made => return Err(error.with_retry(Retryability::LookUpFirst)),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(ProviderError::new(ErrorKind::Ambiguous, "it was made, but does not show yet"))
-    }
-
-    fn count(&self, action: &'static str) {
+    pub(super) fn count(&self, action: &'static str) {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(action).or_default() += 1;
     }
-
-    /// A call that only reads: one that failed did nothing.
-    pub(crate) async fn read<T, E, F>(&self, cx: &OpCtx, action: &'static str, call: F) -> Result<T>
-    where
-        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        self.send(cx, action, Effect::None, call).await
-    }
-
-    /// A call that changes something and must not plainly be made again.
-    pub(crate) async fn change<T, E, F>(&self, cx: &OpCtx, action: &'static str, call: F) -> Result<T>
-    where
-        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        let answer = self.send(cx, action, Effect::Change, call).await;
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        answer
-    }
-
-    /// A call that changes something and has the effect of once however often it is made. What
-    /// stays unsaid after some repetitions has to be looked up: it is part of something larger.
-    pub(crate) async fn put<T, E, F>(
-        &self,
-        cx: &OpCtx,
-        action: &'static str,
-        call: impl Fn() -> F + Send + Sync,
-    ) -> Result<T>
-    where
-        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let mut tries = 1;
-        loop {
-            match self.change(cx, action, call()).await {
-                Err(error) if error.retry() == Retryability::Never => return Err(error),
-                Err(_) if tries < REPEATS => {
-                    self.pause(cx, tries).await?;
-                    tries += 1;
-                }
-                // The engine slows down, and has the whole made again, which is the same.
-                Err(error) if error.kind() == ErrorKind::RateLimited => return Err(error),
-                Err(error) => return Err(error.with_retry(Retryability::LookUpFirst)),
-                done => return done,
-            }
-        }
-    }
-
-    /// Waits before something is tried again, so often tried already.
-    pub(super) async fn pause(&self, cx: &OpCtx, tries: u32) -> Result<()> {
-        self.wait(cx, PAUSE.saturating_mul(1 << tries.min(6))).await
-    }
-
-    /// Waits, unless the call is to stop.
-    pub(crate) async fn wait(&self, cx: &OpCtx, duration: Duration) -> Result<()> {
-        tokio::select! {
-            () = tokio::time::sleep(duration) => Ok(()),
-            () = cx.cancellation.cancelled() => Err(stopped(Effect::Change)),
-            () = tokio::time::sleep_until(cx.deadline.into()) => Err(too_long(Effect::Change, "waiting")),
-        }
-    }
-
-    async fn send<T, E, F>(&self, cx: &OpCtx, action: &'static str, effect: Effect, call: F) -> Result<T>
-    where
-        F: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        if cx.cancellation.is_cancelled() {
-            return Err(stopped(Effect::None));
-        }
-        if std::time::Instant::now() >= cx.deadline {
-            return Err(ProviderError::new(ErrorKind::Timeout, format!("{action}: there was no time left")));
-        }
-        self.count(action);
-        tokio::select! {
-            answer = call => answer.map_err(|error| failed(action, effect, error)),
-            () = cx.cancellation.cancelled() => Err(stopped(effect)),
-            () = tokio::time::sleep_until(cx.deadline.into()) => Err(too_long(effect, action)),
-        }
-    }
-}
-
-fn stopped(effect: Effect) -> ProviderError {
-    match effect {
-        Effect::None => ProviderError::new(ErrorKind::Cancelled, "cancelled"),
-        Effect::Change => ProviderError::new(ErrorKind::Ambiguous, "cancelled while a change was on its way"),
-    }
-}
-
-fn too_long(effect: Effect, what: &str) -> ProviderError {
-    let kind = match effect {
-        Effect::None => ErrorKind::Timeout,
-        Effect::Change => ErrorKind::Ambiguous,
-    };
-    ProviderError::new(kind, format!("{what}: no answer in time"))
 }

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{OpCtx, OpToken};
+use vrooli_deploy_core::provider::{OpCtx, OpToken, Result};
+
+use super::tags::SdkTag;
 
 /// The stack: `<app>/<environment>`.
 pub(crate) const STACK: &str = "vrooli:stack";
@@ -39,6 +41,25 @@ impl Marks {
             tags.push((INCARNATION, cx.incarnation.to_string()));
         }
         tags
+    }
+
+    /// The same as a service takes them.
+    pub(crate) fn as_tags<T: SdkTag>(cx: &OpCtx, key: &ResourceKey) -> Result<Vec<T>> {
+        Self::with_note(cx, key, None)
+    }
+
+    /// The same, with what AWS itself does not keep of a spec.
+    pub(crate) fn with_note<T: SdkTag>(
+        cx: &OpCtx,
+        key: &ResourceKey,
+        note: Option<(&'static str, String)>,
+    ) -> Result<Vec<T>> {
+        Self::tags(cx, key).into_iter().chain(note).map(|(name, value)| T::new(name, value)).collect()
+    }
+
+    /// The marks among an object's tags, as a service gives them.
+    pub(crate) fn of<T: SdkTag>(tags: &[T]) -> Option<Self> {
+        Self::read(tags.iter().filter_map(SdkTag::pair))
     }
 
     /// The same as a map.

@@ -1,22 +1,24 @@
-//! The calls: one [`Account`] makes them, `Native` is what a kind's native half says, and
-//! `OnAws` makes a handler of it. The halves themselves are beside the pure ones, in
-//! `kinds/<kind>/native.rs`.
+//! The calls: one [`Account`] makes them, `Calls` are those of one operation. `Native` is what a
+//! kind's native half says, and `OnAws` makes a handler of it. The halves themselves are beside the
+//! pure ones, in `kinds/<kind>/native.rs`.
 
 mod account;
+mod calls;
 mod error;
 mod marks;
 mod on_aws;
 mod provider;
-
 mod tagged;
+mod tags;
 
 pub use account::{Account, AccountOptions, Regional};
+pub(crate) use calls::Calls;
 pub(crate) use error::{accept, name_taken, unexpected};
 pub(crate) use marks::{Marks, STACK};
 pub(crate) use on_aws::{Look, Native, OnAws, Seen};
 pub use provider::provider;
-
-pub(crate) use tagged::Tagged;
+pub(crate) use tagged::Asked;
+pub(crate) use tags::SdkTag;
 
 /// What all of some names begin with; `None` of no names.
 pub(crate) fn common_start(mut names: impl Iterator<Item = String>) -> Option<String> {

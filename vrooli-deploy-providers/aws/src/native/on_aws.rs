@@ -2,28 +2,31 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use serde_json::Value;
-use vrooli_deploy_core::cost::BillItem;
-use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{
-    Change, CreateToken, Created, Form, Found, Known, Op, OpCtx, Ownership, Page, Permission, PhysicalId,
-    ResourceHandler, ResourceKindDef, Result, Retryability, Scope, Wanted,
+    CreateToken, Created, Found, Known, OpCtx, Page, PhysicalId, ResourceHandler, ResourceKindDef, Result,
+    Scope, WrapsKind,
 };
 
-use super::{Account, Marks};
+use super::{Account, Calls, Marks};
 
-/// So often a change whose answer was lost is made again: all are made so that this is safe.
-const REPLAYS: u32 = 3;
-
-/// What is looked for.
+/// What is listed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Look<'a> {
     /// Everything of the stack.
     Stack,
     /// One resource.
     Key(&'a ResourceKey),
-    /// One object.
-    Id(&'a PhysicalId),
+}
+
+impl Look<'_> {
+    /// Is what bears these marks looked for?
+    pub(crate) fn wants(self, cx: &OpCtx, marks: &Marks) -> bool {
+        match self {
+            Self::Stack => marks.are_of(cx),
+            Self::Key(key) => marks.are(cx, key),
+        }
+    }
 }
 
 /// An object that was seen, and whose it is.
@@ -40,108 +43,84 @@ pub(crate) trait Native: ResourceKindDef {
     const TOKEN: CreateToken;
     /// How long a create whose client is gone may still land.
     const SETTLE: Duration = Duration::from_secs(2);
+    /// Do its objects belong to no region?
+    const GLOBAL: bool = false;
 
-    /// Looks. May give more than was asked for: what is not ours, or not asked for, is dropped.
-    fn look(
+    /// One object, seen from the region that its id names. May be one that is not ours: that is dropped.
+    fn see(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        at: &Calls<'_>,
+        id: &PhysicalId,
+    ) -> impl Future<Output = Result<Option<Seen<Self::Observed>>>> + Send;
+
+    /// What there is in a region. May be more than is looked for: that is dropped.
+    fn list(
+        &self,
+        at: &Calls<'_>,
         look: Look<'_>,
     ) -> impl Future<Output = Result<Vec<Seen<Self::Observed>>>> + Send;
 
     /// Makes it whole, or completes what was begun with the same token, and gives its id.
     fn make(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        on: &Calls<'_>,
         key: &ResourceKey,
         want: &Self::Spec<Known>,
     ) -> impl Future<Output = Result<PhysicalId>> + Send;
 
-    /// Changes what differs.
+    /// Changes what differs, in the region that the id names. Kinds of which nothing changes in place
+    /// leave this out.
     fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
-        id: &PhysicalId,
-        have: &Self::Observed,
-        want: &Self::Spec<Known>,
-    ) -> impl Future<Output = Result<()>> + Send;
+        _: &Calls<'_>,
+        _: &PhysicalId,
+        _: &Self::Observed,
+        _: &Self::Spec<Known>,
+    ) -> impl Future<Output = Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
-    /// Removes it. What is not there is fine.
-    fn remove(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        id: &PhysicalId,
-    ) -> impl Future<Output = Result<()>> + Send;
+    /// Removes it from the region that its id names. What is not there is fine.
+    fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// A kind with its handler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OnAws<K>(pub(crate) K);
 
-impl<K: ResourceKindDef> ResourceKindDef for OnAws<K> {
-    type Spec<F: Form> = K::Spec<F>;
-    type Observed = K::Observed;
+impl<K: ResourceKindDef> WrapsKind for OnAws<K> {
+    type Kind = K;
 
-    fn kind(&self) -> ResourceKind {
-        ResourceKindDef::kind(&self.0)
-    }
-    fn output_names(&self) -> &'static [&'static str] {
-        ResourceKindDef::output_names(&self.0)
-    }
-    fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Change {
-        ResourceKindDef::diff(&self.0, want, have)
-    }
-    fn bill(&self, want: &Self::Spec<Wanted>) -> Vec<BillItem> {
-        ResourceKindDef::bill(&self.0, want)
-    }
-    fn permissions(&self, op: Op, want: &Self::Spec<Wanted>) -> Vec<Permission> {
-        ResourceKindDef::permissions(&self.0, op, want)
-    }
-    fn ownership(&self, key: &ResourceKey, want: &Self::Spec<Wanted>) -> Ownership {
-        ResourceKindDef::ownership(&self.0, key, want)
-    }
-    fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
-        ResourceKindDef::outputs(&self.0, id, have)
+    fn kind_def(&self) -> &K {
+        &self.0
     }
 }
 
+fn found<T>(seen: Seen<T>) -> Found<T> {
+    Found { key: seen.marks.key, id: seen.id, observed: seen.observed, token: seen.marks.token }
+}
+
 impl<K: Native> OnAws<K> {
-    async fn seen(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        look: Look<'_>,
-    ) -> Result<Vec<Found<<K as ResourceKindDef>::Observed>>> {
-        let seen = self.0.look(account, cx, look).await?;
-        let ours = seen.into_iter().filter(|one| match look {
-            Look::Stack => one.marks.are_of(cx),
-            Look::Key(key) => one.marks.are(cx, key),
-            Look::Id(id) => one.marks.are_of(cx) && one.id == *id,
-        });
-        Ok(ours
-            .map(|one| Found {
-                key: one.marks.key,
-                id: one.id,
-                observed: one.observed,
-                token: one.marks.token,
-            })
-            .collect())
+    async fn listed(&self, on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Found<K::Observed>>> {
+        let places = if K::GLOBAL { vec![on.clone()] } else { on.everywhere().await };
+        let mut all = Vec::new();
+        for at in places {
+            let seen = self.0.list(&at, look).await?.into_iter();
+            all.extend(seen.filter(|one| look.wants(on.cx, &one.marks)).map(found));
+        }
+        Ok(all)
+    }
+
+    async fn seen(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Found<K::Observed>>> {
+        let seen = self.0.see(&on.at_arn(&id.0).await, id).await?;
+        Ok(seen.filter(|one| one.id == *id && one.marks.are_of(on.cx)).map(found))
     }
 
     /// What was made, as it is seen. That it cannot be read is no failure to make it.
-    async fn read_back(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        id: PhysicalId,
-    ) -> Created<<K as ResourceKindDef>::Observed> {
-        let found = self.seen(account, cx, Look::Id(&id)).await.unwrap_or_default();
-        match found.into_iter().next() {
-            Some(found) => Created::Read { id, observed: found.observed, secrets: BTreeMap::new() },
-            None => Created::Unread { id, secrets: BTreeMap::new() },
+    async fn read_back(&self, on: &Calls<'_>, id: PhysicalId) -> Created<K::Observed> {
+        match self.seen(on, &id).await {
+            Ok(Some(found)) => Created::Read { id, observed: found.observed, secrets: BTreeMap::new() },
+            _ => Created::Unread { id, secrets: BTreeMap::new() },
         }
     }
 }
@@ -163,8 +142,11 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         key: &ResourceKey,
         id: Option<&PhysicalId>,
     ) -> Result<Vec<Found<Self::Observed>>> {
-        let look = id.map_or(Look::Key(key), Look::Id);
-        Ok(self.seen(account, cx, look).await?.into_iter().filter(|found| found.key == *key).collect())
+        let on = Calls::new(account, cx).await;
+        match id {
+            Some(id) => Ok(self.seen(&on, id).await?.filter(|found| found.key == *key).into_iter().collect()),
+            None => self.listed(&on, Look::Key(key)).await,
+        }
     }
 
     /// All pages are followed here: a kind's own pages say nothing about a stack.
@@ -172,9 +154,12 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         if scope.stack != cx.stack {
             return Ok(Page { items: Vec::new(), next: None });
         }
-        Ok(Page { items: self.seen(account, cx, Look::Stack).await?, next: None })
+        let on = Calls::new(account, cx).await;
+        Ok(Page { items: self.listed(&on, Look::Stack).await?, next: None })
     }
 
+    /// A make finds what it made by its name or token, and completes it: after an answer that was
+    /// lost it is the look-up, too. The engine is asked only when that gives no answer either.
     async fn create(
         &self,
         account: &Account,
@@ -182,19 +167,9 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         key: &ResourceKey,
         want: &Self::Spec<Known>,
     ) -> Result<Created<Self::Observed>> {
-        // A make finds what it made by its name or token, and completes it: after an answer that was
-        // lost it is the look-up, too. The engine is asked only when that gives no answer either.
-        let mut tries = 0;
-        let id = loop {
-            match self.0.make(account, cx, key, want).await {
-                Err(error) if error.retry() == Retryability::LookUpFirst && tries < REPLAYS => {
-                    tries += 1;
-                    account.pause(cx, tries).await.map_err(|_| error)?;
-                }
-                made => break made?,
-            }
-        };
-        Ok(self.read_back(account, cx, id).await)
+        let on = Calls::new(account, cx).await;
+        let id = on.whole(|| self.0.make(&on, key, want)).await?;
+        Ok(self.read_back(&on, id).await)
     }
 
     async fn update(
@@ -206,21 +181,14 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         have: &Self::Observed,
         want: &Self::Spec<Known>,
     ) -> Result<Created<Self::Observed>> {
-        self.0.change(account, cx, id, have, want).await?;
-        Ok(self.read_back(account, cx, id.clone()).await)
+        let on = Calls::new(account, cx).await;
+        self.0.change(&on.at_arn(&id.0).await, id, have, want).await?;
+        Ok(self.read_back(&on, id.clone()).await)
     }
 
+    /// Made twice it has the effect of once, so a lost answer is simply asked for again.
     async fn delete(&self, account: &Account, cx: &OpCtx, _: &ResourceKey, id: &PhysicalId) -> Result<()> {
-        // Made twice it has the effect of once, so a lost answer is simply asked for again.
-        let mut tries = 0;
-        loop {
-            match self.0.remove(account, cx, id).await {
-                Err(error) if error.retry() == Retryability::LookUpFirst && tries < REPLAYS => {
-                    tries += 1;
-                    account.pause(cx, tries).await?;
-                }
-                done => return done,
-            }
-        }
+        let at = Calls::new(account, cx).await.at_arn(&id.0).await;
+        at.whole(|| self.0.remove(&at, id)).await
     }
 }

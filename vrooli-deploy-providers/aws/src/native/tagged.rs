@@ -1,15 +1,16 @@
 //! Marks of everything in a region that is the stack's, in one paginated call, asked once for all
 //! kinds that are listed together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_sdk_resourcegroupstagging::types::TagFilter;
 use tokio::sync::Mutex;
-use vrooli_deploy_core::provider::{OpCtx, Result};
+use vrooli_deploy_core::provider::{AnyKind, Result};
 
 use super::marks::STACK;
-use super::{Account, Marks, Regional};
+use super::{Calls, Look, Marks, common_start};
 
 /// So long one pass serves all kinds, unless something is changed.
 const FRESH: Duration = Duration::from_secs(2);
@@ -36,6 +37,42 @@ impl Tagged {
     }
 }
 
+/// Objects that are looked for by their names: marks of the pass, and names whose objects are asked
+/// for their own tags where the pass does not have them. AWS lists what was made with some delay.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    tagged: Arc<Tagged>,
+    names: BTreeSet<String>,
+}
+
+impl Asked {
+    /// One name, whatever a pass says.
+    pub(crate) fn only(name: &str) -> Self {
+        Self { names: BTreeSet::from([name.to_owned()]), ..Self::default() }
+    }
+
+    /// What all names begin with, those of a service's ARNs that begin so included; `None` where there
+    /// is nothing to be looked for.
+    pub(crate) fn start(&self, service: &str, start: &str) -> Option<String> {
+        let tagged = self.tagged.named(service, start).map(str::to_owned);
+        common_start(tagged.chain(self.names.iter().cloned()))
+    }
+
+    /// The marks of an object. `own` asks for its own tags.
+    pub(crate) async fn marks(
+        &self,
+        arn: &str,
+        name: &str,
+        own: impl Future<Output = Result<Option<Marks>>> + Send,
+    ) -> Result<Option<Marks>> {
+        match self.tagged.marks(arn) {
+            Some(marks) => Ok(Some(marks.clone())),
+            None if self.names.contains(name) => own.await,
+            None => Ok(None),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Pass {
     stack: String,
@@ -48,14 +85,20 @@ struct Pass {
 #[derive(Debug, Default)]
 pub(super) struct TagCache(Mutex<BTreeMap<String, Arc<Mutex<Option<Pass>>>>>);
 
-impl Account {
-    /// Marks of all that is the stack's in a region. AWS lists what was made with some delay:
-    /// what is known by its name is asked for its own tags, whatever this says.
-    pub(crate) async fn tagged(&self, cx: &OpCtx, region: &Regional) -> Result<Arc<Tagged>> {
-        let slot = Arc::clone(self.tags.0.lock().await.entry(region.name.clone()).or_default());
+impl Calls<'_> {
+    /// What is looked for of a kind whose specs have its name in a field.
+    pub(crate) async fn asked(&self, kind: &dyn AnyKind, look: Look<'_>, field: &str) -> Result<Asked> {
+        let names = self.account.named(kind, look, field);
+        Ok(Asked { tagged: self.tagged().await?, names })
+    }
+
+    /// Marks of all that is the stack's in the region.
+    pub(crate) async fn tagged(&self) -> Result<Arc<Tagged>> {
+        let slots = &self.account.tags.0;
+        let slot = Arc::clone(slots.lock().await.entry(self.region.name.clone()).or_default());
         let mut slot = slot.lock().await;
-        let stack = cx.stack.to_string();
-        let changes = self.changes();
+        let stack = self.cx.stack.to_string();
+        let changes = self.account.changes();
         if let Some(pass) = &*slot
             && pass.stack == stack
             && pass.changes == changes
@@ -64,33 +107,27 @@ impl Account {
             return Ok(Arc::clone(&pass.tagged));
         }
         let at = Instant::now();
-        let tagged = Arc::new(self.ask_for_tags(cx, region, &stack).await?);
+        let tagged = Arc::new(self.ask_for_tags(&stack).await?);
         *slot = Some(Pass { stack, at, changes, tagged: Arc::clone(&tagged) });
         Ok(tagged)
     }
 
-    async fn ask_for_tags(&self, cx: &OpCtx, region: &Regional, stack: &str) -> Result<Tagged> {
-        let filter =
-            aws_sdk_resourcegroupstagging::types::TagFilter::builder().key(STACK).values(stack).build();
-        let (mut all, mut next) = (BTreeMap::new(), None::<String>);
-        loop {
-            let ask = region
-                .tagging
-                .get_resources()
-                .tag_filters(filter.clone())
-                .resources_per_page(PAGE)
-                .set_pagination_token(next.take());
-            let page = self.read(cx, "tag:GetResources", ask.send()).await?;
-            for found in page.resource_tag_mapping_list() {
-                let tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
-                if let (Some(arn), Some(marks)) = (found.resource_arn(), Marks::read(tags)) {
-                    all.insert(arn.trim_end_matches(":*").to_owned(), marks);
-                }
-            }
-            next = page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if next.is_none() {
-                return Ok(Tagged(all));
+    async fn ask_for_tags(&self, stack: &str) -> Result<Tagged> {
+        let filter = TagFilter::builder().key(STACK).values(stack).build();
+        let ask = |next| {
+            let ask = self.region.tagging.get_resources().tag_filters(filter.clone());
+            ask.resources_per_page(PAGE).set_pagination_token(next).send()
+        };
+        let pages = self.pages("tag:GetResources", ask, |page| {
+            page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned)
+        });
+        let mut all = BTreeMap::new();
+        for found in pages.await?.iter().flat_map(|page| page.resource_tag_mapping_list()) {
+            let tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
+            if let (Some(arn), Some(marks)) = (found.resource_arn(), Marks::read(tags)) {
+                all.insert(arn.trim_end_matches(":*").to_owned(), marks);
             }
         }
+        Ok(Tagged(all))
     }
 }

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use vrooli_deploy_core::provider::Change;
 
 use crate::fixture::AwsFixture;
+use crate::rig::network;
 
 /// Kind, and fields with another value. Those that go together stand together.
 fn fields() -> Vec<(&'static str, Vec<Value>)> {
+    let network = network();
     vec![
         ("aws.log-group", vec![json!({ "days": 7 }), json!({ "days": 365 })]),
         ("aws.secret", vec![json!({ "description": "other words" }), json!({ "recovery_days": 14 })]),
@@ -62,6 +64,39 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "minutes": 1 }),
                 json!({ "subject": "db-2" }),
                 json!({ "dimension": "ClusterName" }),
+            ],
+        ),
+        (
+            "aws.load-balancer",
+            vec![
+                json!({ "subnets": network.subnets }),
+                json!({ "subnets": network.subnets[1..] }),
+                json!({ "security_groups": network.security_groups[1..] }),
+                json!({ "security_groups": network.security_groups }),
+                json!({ "idle_timeout_seconds": 300 }),
+                json!({ "deletion_protection": true }),
+                json!({ "deletion_protection": false }),
+            ],
+        ),
+        (
+            "aws.listener",
+            vec![
+                json!({ "port": 8443 }),
+                json!({ "certificate": network.certificates[1] }),
+                json!({ "target_groups": [] }),
+                json!({ "target_groups": [network.target_group] }),
+                json!({ "protocol": "HTTP", "certificate": null }),
+                json!({ "redirect_to_https": true, "target_groups": [] }),
+                json!({ "redirect_to_https": false }),
+            ],
+        ),
+        (
+            "aws.target-group",
+            vec![
+                json!({ "health_path": "/ready" }),
+                json!({ "interval_seconds": 5 }),
+                json!({ "interval_seconds": 60 }),
+                json!({ "drain_seconds": 0 }),
             ],
         ),
     ]

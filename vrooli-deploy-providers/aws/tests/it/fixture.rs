@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use vrooli_deploy_tests::conformance::{Break, Place, ProviderFixture, Running, S
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
 use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
 
-use crate::rig::Emulator;
+use crate::rig::{Emulator, network};
 
 /// What the conformance suite makes everything with.
 pub(crate) const OWNER: Uuid = Uuid::from_u128(1);
@@ -168,9 +169,11 @@ fn sample(kind: &str, key: &str, spec: Value, changed: Option<Value>, another: O
     }
 }
 
-/// One of each kind, as `lower` makes them.
+/// One of each kind, as `lower` makes them. What AWS tells of one object at a time has no other sample:
+/// its listing costs a call an object.
 pub(crate) fn samples() -> Vec<Sample> {
     let zone = json!({ "$ref": "dns/zone", "output": "id" });
+    let network = network();
     vec![
         sample(
             "log-group",
@@ -266,6 +269,45 @@ pub(crate) fn samples() -> Vec<Sample> {
             })),
             Some(json!({ "name": "conformance-default-database-memory" })),
         ),
+        sample(
+            "load-balancer",
+            "front/balancer",
+            json!({
+                "region": REGION, "name": "conformance-default", "subnets": network.subnets[..2],
+                "security_groups": network.security_groups[..1], "idle_timeout_seconds": 60,
+                "deletion_protection": false
+            }),
+            Some(json!({
+                "subnets": network.subnets, "security_groups": network.security_groups,
+                "idle_timeout_seconds": 120
+            })),
+            None,
+        ),
+        sample(
+            "target-group",
+            "front/app",
+            json!({
+                "region": REGION, "name": "conformance-default", "vpc": network.vpc, "port": 8080,
+                "targets": "ip", "health_path": "/health", "interval_seconds": 10, "drain_seconds": 30
+            }),
+            Some(json!({ "health_path": "/api/health", "interval_seconds": 5, "drain_seconds": 60 })),
+            None,
+        ),
+        sample(
+            "listener",
+            "front/https",
+            json!({
+                "region": REGION, "load_balancer": { "$ref": "front/balancer", "output": "id" },
+                "port": 443, "protocol": "HTTPS", "certificate": network.certificates[0],
+                "redirect_to_https": false,
+                "target_groups": [{ "$ref": "front/app", "output": "id" }]
+            }),
+            Some(json!({
+                "port": 80, "protocol": "HTTP", "certificate": null, "redirect_to_https": true,
+                "target_groups": []
+            })),
+            Some(json!({ "port": 8443, "target_groups": [] })),
+        ),
     ]
 }
 
@@ -308,37 +350,44 @@ impl AwsPlace {
         Err(last.unwrap())
     }
 
-    /// A sample's spec, with its zone.
-    pub(crate) fn known(sample: &Sample, zone: &str) -> Value {
-        let mut spec = sample.spec.clone();
-        if spec.get("zone").is_some() {
-            spec["zone"] = zone.into();
+    /// A sample's spec, with the ids of what it refers to.
+    pub(crate) fn known(sample: &Sample, ids: &BTreeMap<ResourceKey, PhysicalId>) -> Value {
+        fn resolve(value: &mut Value, ids: &BTreeMap<ResourceKey, PhysicalId>) {
+            if let Some(key) = value.get("$ref").and_then(Value::as_str) {
+                *value = ids[&ResourceKey::new(key).unwrap()].0.as_str().into();
+                return;
+            }
+            match value {
+                Value::Object(fields) => fields.values_mut().for_each(|value| resolve(value, ids)),
+                Value::Array(items) => items.iter_mut().for_each(|value| resolve(value, ids)),
+                _ => {}
+            }
         }
+        let mut spec = sample.spec.clone();
+        resolve(&mut spec, ids);
         spec
     }
 
-    /// Makes one of each kind; zones come first.
+    /// Makes one of each kind; what others refer to comes first.
     pub(crate) async fn make_all(&self) -> Result<Vec<(Sample, PhysicalId, Value)>, ProviderError> {
-        let (zones, others): (Vec<_>, Vec<_>) =
-            samples().into_iter().partition(|sample| sample.kind.as_str() == "aws.hosted-zone");
-        let (mut made, mut zone) = (Vec::new(), String::new());
-        for sample in zones.into_iter().chain(others) {
-            let spec = Self::known(&sample, &zone);
+        let mut samples = samples();
+        samples.sort_by_key(|sample| !is_referred_to(&sample.kind));
+        let (mut made, mut ids) = (Vec::new(), BTreeMap::new());
+        for sample in samples {
+            let spec = Self::known(&sample, &ids);
             let id = self.make(&sample, &spec).await?;
-            if sample.kind.as_str() == "aws.hosted-zone" {
-                zone.clone_from(&id.0);
-            }
+            ids.insert(sample.key.clone(), id.clone());
             made.push((sample, id, spec));
         }
         Ok(made)
     }
 
-    /// Takes everything of ours away: proofs and names before their zone.
+    /// Takes everything of ours away: what others refer to goes last.
     pub(crate) async fn empty(&self) -> Result<(), String> {
         self.proxy.mend();
         let told = |error: ProviderError| format!("cannot clean up: {error}");
         let mut all = self.all().await.map_err(told)?;
-        all.sort_by_key(|(kind, _)| kind.as_str() == "aws.hosted-zone");
+        all.sort_by_key(|(kind, _)| is_referred_to(kind));
         if all.is_empty() {
             return Ok(());
         }
@@ -348,6 +397,11 @@ impl AwsPlace {
         let left = self.all().await.map_err(told)?;
         if left.is_empty() { Ok(()) } else { Err(format!("left behind: {left:?}")) }
     }
+}
+
+/// Do samples of other kinds refer to those of this one?
+fn is_referred_to(kind: &ResourceKind) -> bool {
+    ["aws.hosted-zone", "aws.load-balancer", "aws.target-group"].contains(&kind.as_str())
 }
 
 pub(crate) fn token(key: &ResourceKey) -> OpToken {

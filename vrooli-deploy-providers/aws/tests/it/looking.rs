@@ -7,12 +7,14 @@ use libtest_mimic::Failed;
 use vrooli_deploy_core::provider::{Change, Retryability};
 use vrooli_deploy_tests::fault_proxy::Fault;
 
-use crate::fixture::{AwsFixture, AwsPlace, action, samples};
+use crate::fixture::{AwsFixture, action, samples};
 
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[
     "acm:DescribeCertificate",
     "ecr:GetLifecyclePolicy",
+    "elasticloadbalancing:DescribeLoadBalancerAttributes",
+    "elasticloadbalancing:DescribeTargetGroupAttributes",
     "route53:GetHostedZone",
     "s3:GetBucketPublicAccessBlock",
     "s3:GetBucketVersioning",
@@ -41,9 +43,13 @@ pub(crate) async fn one_call_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Fail
             return Err(format!("{} differs: {differs:?}", sample.kind).into());
         }
     }
-    // Records are looked for in the stack's zones, which are listed once more for them. The emulator
-    // does not list tags of repositories; AWS does.
-    let shared = ["route53:ListHostedZones", "route53:ListTagsForResources"];
+    // Records are looked for in the stack's zones, and listeners of its load balancers: these are listed
+    // once more for them. The emulator does not list tags of repositories; AWS does.
+    let shared = [
+        "elasticloadbalancing:DescribeLoadBalancers",
+        "route53:ListHostedZones",
+        "route53:ListTagsForResources",
+    ];
     for (call, count) in &calls {
         let most = if shared.contains(call) { 2 } else { 1 };
         if *count > most {
@@ -95,11 +101,10 @@ pub(crate) async fn unmarked(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
 pub(crate) async fn brought_back(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let place = fixture.place().await;
     let sample = samples().into_iter().find(|sample| sample.kind.as_str() == "aws.secret").unwrap();
-    let spec = AwsPlace::known(&sample, "");
     let said = |error: vrooli_deploy_core::provider::ProviderError| error.to_string();
-    let id = place.make(&sample, &spec).await.map_err(said)?;
+    let id = place.make(&sample, &sample.spec).await.map_err(said)?;
     place.empty().await?;
-    let again = place.make(&sample, &spec).await.map_err(said)?;
+    let again = place.make(&sample, &sample.spec).await.map_err(said)?;
     if id != again || place.all().await.map_err(said)?.len() != 1 {
         return Err(format!("{id} and {again}").into());
     }

@@ -15,8 +15,16 @@ use vrooli_deploy_tests::fault_proxy::Fault;
 
 use crate::fixture::{AwsFixture, OWNER, account, changes, context, refused, samples, stack, token};
 
-const NAMED: &[&str] =
-    &["aws.alarm", "aws.ecr-repository", "aws.ecs-cluster", "aws.iam-role", "aws.log-group", "aws.secret"];
+const NAMED: &[&str] = &[
+    "aws.alarm",
+    "aws.ecr-repository",
+    "aws.ecs-cluster",
+    "aws.iam-role",
+    "aws.load-balancer",
+    "aws.log-group",
+    "aws.secret",
+    "aws.target-group",
+];
 
 /// Samples of kinds with names of their own. AWS keeps the names of deleted secrets: each trial has
 /// another.

@@ -2,11 +2,78 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Nothing that is waited for takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What load balancers stand in: the network that every account has, as its ids.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) vpc: String,
+    /// In three zones.
+    pub(crate) subnets: Vec<String>,
+    pub(crate) security_groups: [String; 2],
+    /// A target group and certificates that no stack made.
+    pub(crate) target_group: String,
+    pub(crate) certificates: [String; 2],
+}
+
+/// The emulator's.
+pub(crate) fn network() -> &'static Network {
+    NETWORK.get().unwrap()
+}
+
+static NETWORK: OnceLock<Network> = OnceLock::new();
+
+impl Network {
+    /// Calls as they are on the wire: the SDK of EC2 takes a quarter of an hour to compile.
+    fn ask(address: SocketAddr) -> Self {
+        let ec2 = |form: &str| query(address, "ec2", &format!("{form}&Version=2016-11-15"));
+        let said = ec2("Action=DescribeSubnets");
+        let (vpcs, mut subnets) = (ids(&said, "vpcId"), ids(&said, "subnetId"));
+        subnets.truncate(3);
+        let vpc = vpcs.first().unwrap().clone();
+        let security_groups = ["one", "another"].map(|name| {
+            let make = format!("Action=CreateSecurityGroup&GroupName={name}&GroupDescription=x&VpcId={vpc}");
+            ids(&ec2(&make), "groupId").pop().unwrap()
+        });
+        let make = format!(
+            "Action=CreateTargetGroup&Name=elsewhere&Protocol=HTTP&Port=80&TargetType=ip&VpcId={vpc}\
+             &Version=2015-12-01"
+        );
+        let target_group = query(address, "elasticloadbalancing", &make);
+        let target_group = ids(&target_group, "TargetGroupArn").pop().unwrap();
+        let certificates = ["one", "another"].map(|name| {
+            let make = format!(r#"{{"DomainName":"{name}.example.net","ValidationMethod":"DNS"}}"#);
+            let target = "content-type: application/x-amz-json-1.1\r\n\
+                          x-amz-target: CertificateManager.RequestCertificate\r\n";
+            let said = signed(address, "acm", target, &make);
+            said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned()
+        });
+        Self { vpc, subnets, security_groups, target_group, certificates }
+    }
+}
+
+fn query(address: SocketAddr, service: &str, form: &str) -> String {
+    signed(address, service, "content-type: application/x-www-form-urlencoded\r\n", form)
+}
+
+/// The emulator reads of a signature which service is meant.
+fn signed(address: SocketAddr, service: &str, headers: &str, body: &str) -> String {
+    let headers = format!(
+        "{headers}authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/us-east-1/{service}/\
+         aws4_request, SignedHeaders=host, Signature=0\r\n"
+    );
+    asked(address, "POST", "/", &headers, body).unwrap()
+}
+
+/// What stands in all elements of a name.
+fn ids(said: &str, element: &str) -> Vec<String> {
+    let (start, end) = (format!("<{element}>"), format!("</{element}>"));
+    said.split(&start).skip(1).filter_map(|rest| Some(rest.split_once(&end)?.0.to_owned())).collect()
+}
 
 /// A moto of our own on a free port. What is in it is gone with it.
 #[derive(Debug)]
@@ -36,7 +103,9 @@ impl Emulator {
                 .unwrap();
             let until = Instant::now() + PATIENCE;
             while server.try_wait().unwrap().is_none() {
-                if asked(address, "GET", "/moto-api/data.json").is_ok_and(|said| said.contains(" 200 ")) {
+                let said = asked(address, "GET", "/moto-api/data.json", "", "");
+                if said.is_ok_and(|said| said.contains(" 200 ")) {
+                    NETWORK.get_or_init(|| Network::ask(address));
                     return Ok(Self { address, server: Mutex::new(server) });
                 }
                 assert!(Instant::now() < until, "moto does not answer");
@@ -59,11 +128,19 @@ impl Drop for Emulator {
     }
 }
 
-fn asked(address: SocketAddr, method: &str, path: &str) -> std::io::Result<String> {
+fn asked(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n{headers}\
+         connection: close\r\n\r\n{body}"
     );
     stream.write_all(request.as_bytes())?;
     let mut said = String::new();

@@ -1,16 +1,13 @@
 //! The native half of every kind that is prepared on a host.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize as _;
-use serde_json::Value;
-use vrooli_deploy_core::cost::BillItem;
-use vrooli_deploy_core::names::{Digest, OutputName, ResourceKey, ResourceKind};
+use vrooli_deploy_core::names::{Digest, OutputName, ResourceKey};
 use vrooli_deploy_core::provider::{
-    Change as Difference, CreateToken, Created, ErrorKind, Form, Found, Known, Op, OpCtx, Ownership, Page,
-    Permission, PhysicalId, ProviderError, ResourceHandler, ResourceKindDef, Result, Scope, Wanted,
+    CreateToken, Created, ErrorKind, Found, Known, OpCtx, Page, PhysicalId, ProviderError, ResourceHandler,
+    ResourceKindDef, Result, Scope, WrapsKind,
 };
 
 use super::queue::owned;
@@ -21,30 +18,11 @@ use crate::host::HostName;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OnHost<K>(pub(crate) K);
 
-impl<K: Prepared> ResourceKindDef for OnHost<K> {
-    type Spec<F: Form> = K::Spec<F>;
-    type Observed = K::Observed;
+impl<K: Prepared> WrapsKind for OnHost<K> {
+    type Kind = K;
 
-    fn kind(&self) -> ResourceKind {
-        ResourceKindDef::kind(&self.0)
-    }
-    fn output_names(&self) -> &'static [&'static str] {
-        ResourceKindDef::output_names(&self.0)
-    }
-    fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Difference {
-        ResourceKindDef::diff(&self.0, want, have)
-    }
-    fn bill(&self, want: &Self::Spec<Wanted>) -> Vec<BillItem> {
-        ResourceKindDef::bill(&self.0, want)
-    }
-    fn permissions(&self, op: Op, want: &Self::Spec<Wanted>) -> Vec<Permission> {
-        ResourceKindDef::permissions(&self.0, op, want)
-    }
-    fn ownership(&self, key: &ResourceKey, want: &Self::Spec<Wanted>) -> Ownership {
-        ResourceKindDef::ownership(&self.0, key, want)
-    }
-    fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
-        ResourceKindDef::outputs(&self.0, id, have)
+    fn kind_def(&self) -> &K {
+        &self.0
     }
 }
 

@@ -2,12 +2,10 @@
 
 use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic, Tag};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{Alarm, AlarmObserved, AlarmSpec};
-use crate::native::{
-    Account, Look, Marks, Native, Regional, Seen, Tagged, accept, common_start, name_taken, unexpected,
-};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, name_taken, unexpected};
 
 /// A figure is looked at once a minute.
 const PERIOD_SECONDS: i32 = 60;
@@ -31,66 +29,48 @@ fn observed(region: &Regional, alarm: &MetricAlarm) -> AlarmObserved {
     }
 }
 
-async fn own_marks(account: &Account, cx: &OpCtx, region: &Regional, arn: &str) -> Result<Option<Marks>> {
-    let ask = region.cloudwatch.list_tags_for_resource().resource_arn(arn).send();
-    let answer = account.read(cx, "cloudwatch:ListTagsForResource", ask).await;
-    let Some(answer) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    Ok(Marks::read(answer.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?)))))
+async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
+    let ask = at.region.cloudwatch.list_tags_for_resource().resource_arn(arn).send();
+    let answer = at.find("cloudwatch:ListTagsForResource", ask).await?;
+    Ok(answer.and_then(|answer| Marks::of(answer.tags())))
 }
 
-/// Alarms of a region whose names begin so. What is `asked` for is asked for its own tags.
+/// Alarms whose names begin so, those without marks included.
 async fn alarms(
-    account: &Account,
-    cx: &OpCtx,
-    (region, start): (&Regional, &str),
-    tagged: &Tagged,
-    asked: impl Fn(&str) -> bool + Send + Sync,
+    at: &Calls<'_>,
+    start: &str,
+    asked: &Asked,
 ) -> Result<Vec<(String, Option<Seen<AlarmObserved>>)>> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = region.cloudwatch.describe_alarms().alarm_name_prefix(start).set_next_token(next.take());
-        let page = account.read(cx, "cloudwatch:DescribeAlarms", ask.send()).await?;
-        for alarm in page.metric_alarms() {
-            let (Some(name), Some(arn)) = (alarm.alarm_name(), alarm.alarm_arn()) else { continue };
-            let marks = match tagged.marks(arn) {
-                Some(marks) => Some(marks.clone()),
-                None if asked(name) => own_marks(account, cx, region, arn).await?,
-                None => None,
-            };
-            let seen = marks.map(|marks| Seen {
-                id: PhysicalId(arn.to_owned()),
-                marks,
-                observed: observed(region, alarm),
-            });
-            all.push((name.to_owned(), seen));
-        }
-        next = page.next_token().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
+    let alarms = &at.region.cloudwatch;
+    let ask = |next| alarms.describe_alarms().alarm_name_prefix(start).set_next_token(next).send();
+    let pages = at.pages("cloudwatch:DescribeAlarms", ask, |page| page.next_token.clone()).await?;
+    let mut all = Vec::new();
+    for alarm in pages.iter().flat_map(|page| page.metric_alarms()) {
+        let (Some(name), Some(arn)) = (alarm.alarm_name(), alarm.alarm_arn()) else { continue };
+        let seen = asked.marks(arn, name, own_marks(at, arn)).await?.map(|marks| Seen {
+            id: PhysicalId(arn.to_owned()),
+            marks,
+            observed: observed(&at.region, alarm),
+        });
+        all.push((name.to_owned(), seen));
     }
+    Ok(all)
 }
 
 /// The alarm of that name, and what is ours of it.
-async fn named(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    name: &str,
-) -> Result<Option<Option<Seen<AlarmObserved>>>> {
-    let found = alarms(account, cx, (region, name), &Tagged::default(), |other| other == name).await?;
+async fn named(at: &Calls<'_>, name: &str) -> Result<Option<Option<Seen<AlarmObserved>>>> {
+    let found = alarms(at, name, &Asked::only(name)).await?;
     Ok(found.into_iter().find(|(other, _)| other == name).map(|(_, seen)| seen))
 }
 
 /// Tags are taken of an alarm that is made, and passed over of one that is there.
-async fn put(account: &Account, cx: &OpCtx, want: &AlarmSpec<Known>, tags: Option<Vec<Tag>>) -> Result<()> {
-    let region = account.region(&want.region).await;
+async fn put(at: &Calls<'_>, want: &AlarmSpec<Known>, tags: Option<Vec<Tag>>) -> Result<()> {
     let threshold: f64 = want.threshold.parse().map_err(|_| {
         ProviderError::new(ErrorKind::Unsupported, format!("`{}` is not a number", want.threshold))
     })?;
     let minutes = i32::try_from(want.minutes).unwrap_or(i32::MAX);
     let put = || {
-        region
+        at.region
             .cloudwatch
             .put_metric_alarm()
             .alarm_name(&want.name)
@@ -106,65 +86,45 @@ async fn put(account: &Account, cx: &OpCtx, want: &AlarmSpec<Known>, tags: Optio
             .set_tags(tags.clone())
             .send()
     };
-    account.put(cx, "cloudwatch:PutMetricAlarm", put).await.map(drop)
+    at.put("cloudwatch:PutMetricAlarm", put).await.map(drop)
 }
 
 impl Native for Alarm {
     const TOKEN: CreateToken = CreateToken::Name;
 
-    async fn look(&self, account: &Account, cx: &OpCtx, look: Look<'_>) -> Result<Vec<Seen<AlarmObserved>>> {
-        if let Look::Id(id) = look {
-            let region = account.of_arn(&id.0).await;
-            return Ok(named(account, cx, &region, name_of(&id.0)).await?.flatten().into_iter().collect());
-        }
-        let mut all = Vec::new();
-        let wanted = account.names(self, look);
-        for region in account.regions().await {
-            let tagged = account.tagged(cx, &region).await?;
-            let names = tagged.named("cloudwatch", "alarm:").map(str::to_owned);
-            let Some(start) = common_start(names.chain(wanted.iter().cloned())) else { continue };
-            let place = (&*region, start.as_str());
-            let found = alarms(account, cx, place, &tagged, |name| wanted.contains(name)).await?;
-            all.extend(found.into_iter().filter_map(|(_, seen)| seen));
-        }
-        Ok(all)
+    async fn see(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<AlarmObserved>>> {
+        Ok(named(at, name_of(&id.0)).await?.flatten())
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        want: &AlarmSpec<Known>,
-    ) -> Result<PhysicalId> {
-        let region = account.region(&want.region).await;
-        let there = named(account, cx, &region, &want.name).await?;
-        if there.is_some_and(|there| !there.is_some_and(|one| one.marks.are(cx, key))) {
+    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<AlarmObserved>>> {
+        let asked = at.asked(self, look, "name").await?;
+        let Some(start) = asked.start("cloudwatch", "alarm:") else { return Ok(Vec::new()) };
+        Ok(alarms(at, &start, &asked).await?.into_iter().filter_map(|(_, seen)| seen).collect())
+    }
+
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &AlarmSpec<Known>) -> Result<PhysicalId> {
+        let at = on.at(&want.region).await;
+        let there = named(&at, &want.name).await?;
+        if there.is_some_and(|there| !there.is_some_and(|one| one.marks.are(at.cx, key))) {
             return Err(name_taken("alarm", &want.name));
         }
-        let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
-        let tags = Marks::tags(cx, key).into_iter().map(tag).collect();
-        put(account, cx, want, Some(tags)).await?;
-        let made = account
-            .made(cx, true, || async { Ok(named(account, cx, &region, &want.name).await?.flatten()) })
-            .await?;
+        put(&at, want, Some(Marks::as_tags(at.cx, key)?)).await?;
+        let made = at.made(true, || async { Ok(named(&at, &want.name).await?.flatten()) }).await?;
         made.map(|one| one.id).ok_or_else(|| unexpected("cloudwatch:DescribeAlarms", "alarm"))
     }
 
     async fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        at: &Calls<'_>,
         _: &PhysicalId,
         _: &AlarmObserved,
         want: &AlarmSpec<Known>,
     ) -> Result<()> {
-        put(account, cx, want, None).await
+        put(at, want, None).await
     }
 
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let region = account.of_arn(&id.0).await;
-        let gone = region.cloudwatch.delete_alarms().alarm_names(name_of(&id.0)).send();
-        accept(account.change(cx, "cloudwatch:DeleteAlarms", gone).await, ErrorKind::NotFound).map(drop)
+    async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let gone = at.region.cloudwatch.delete_alarms().alarm_names(name_of(&id.0)).send();
+        at.remove("cloudwatch:DeleteAlarms", gone).await
     }
 }

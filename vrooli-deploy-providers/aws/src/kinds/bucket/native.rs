@@ -5,17 +5,15 @@ use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, BucketLifecycleConfiguration, BucketLocationConstraint,
     BucketVersioningStatus, CreateBucketConfiguration, ExpirationStatus, LifecycleRule, LifecycleRuleFilter,
     NoncurrentVersionExpiration, PublicAccessBlockConfiguration, ServerSideEncryption,
-    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tag, Tagging,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule, Tagging,
     VersioningConfiguration,
 };
 use uuid::Uuid;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpCtx, OpToken, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpToken, PhysicalId, Result};
 
 use super::{Bucket, BucketObserved, BucketSpec};
-use crate::native::{
-    Account, Look, Marks, Native, Regional, Seen, accept, common_start, name_taken, unexpected,
-};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, common_start, name_taken, unexpected};
 
 /// The rule that ends old versions.
 const RULE: &str = "vrooli-deploy-old-versions";
@@ -36,46 +34,38 @@ fn is_named(name: &str, start: &str, token: OpToken) -> bool {
     name.strip_prefix(start).and_then(|rest| rest.strip_prefix('-')) == Some(suffix(token).as_str())
 }
 
-async fn region_of(account: &Account, cx: &OpCtx, bucket: &str) -> Result<Option<String>> {
-    let ask = account.global().await.s3.get_bucket_location().bucket(bucket).send();
-    let answer = account.read(cx, "s3:GetBucketLocation", ask).await;
-    let Some(answer) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
+/// The calls of the region that a bucket is in; `None` without the bucket.
+async fn at_bucket<'a>(on: &Calls<'a>, bucket: &str) -> Result<Option<Calls<'a>>> {
+    let ask = on.region.s3.get_bucket_location().bucket(bucket).send();
+    let Some(answer) = on.find("s3:GetBucketLocation", ask).await? else { return Ok(None) };
     let region = answer.location_constraint().map(|region| region.as_str()).filter(|name| !name.is_empty());
-    Ok(Some(match region {
-        None => FIRST_REGION.to_owned(),
-        Some("EU") => "eu-west-1".to_owned(),
-        Some(region) => region.to_owned(),
-    }))
+    let region = match region {
+        None => FIRST_REGION,
+        Some("EU") => "eu-west-1",
+        Some(region) => region,
+    };
+    Ok(Some(on.at(region).await))
 }
 
-async fn own_marks(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str) -> Result<Option<Marks>> {
-    let ask = region.s3.get_bucket_tagging().bucket(bucket).send();
-    let answer = account.read(cx, "s3:GetBucketTagging", ask).await;
-    let Some(answer) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    Ok(Marks::read(answer.tag_set().iter().map(|tag| (tag.key(), tag.value()))))
+async fn own_marks(at: &Calls<'_>, bucket: &str) -> Result<Option<Marks>> {
+    let ask = at.region.s3.get_bucket_tagging().bucket(bucket).send();
+    let answer = at.find("s3:GetBucketTagging", ask).await?;
+    Ok(answer.and_then(|answer| Marks::of(answer.tag_set())))
 }
 
-async fn observed(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    bucket: &str,
-) -> Result<Option<BucketObserved>> {
-    let ask = region.s3.get_bucket_versioning().bucket(bucket).send();
-    let answer = account.read(cx, "s3:GetBucketVersioning", ask).await;
-    let Some(versioning) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    let ask = region.s3.get_bucket_lifecycle_configuration().bucket(bucket).send();
-    let answer = account.read(cx, "s3:GetLifecycleConfiguration", ask).await;
-    let lifecycle = accept(answer, ErrorKind::NotFound)?;
-    let ask = region.s3.get_public_access_block().bucket(bucket).send();
-    let answer = account.read(cx, "s3:GetBucketPublicAccessBlock", ask).await;
-    let block =
-        accept(answer, ErrorKind::NotFound)?.and_then(|answer| answer.public_access_block_configuration);
+async fn observed(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>> {
+    let ask = at.region.s3.get_bucket_versioning().bucket(bucket).send();
+    let Some(versioning) = at.find("s3:GetBucketVersioning", ask).await? else { return Ok(None) };
+    let ask = at.region.s3.get_bucket_lifecycle_configuration().bucket(bucket).send();
+    let lifecycle = at.find("s3:GetLifecycleConfiguration", ask).await?;
+    let ask = at.region.s3.get_public_access_block().bucket(bucket).send();
+    let block = at.find("s3:GetBucketPublicAccessBlock", ask).await?;
+    let block = block.and_then(|answer| answer.public_access_block_configuration);
     let rules = lifecycle.as_ref().map(|one| one.rules()).unwrap_or_default();
     let rule = rules.iter().find(|rule| rule.id() == Some(RULE));
     let days = rule.and_then(|rule| rule.noncurrent_version_expiration()?.noncurrent_days());
     Ok(Some(BucketObserved {
-        region: region.name.clone(),
+        region: at.region.name.clone(),
         name: bucket.to_owned(),
         versioning: versioning.status() == Some(&BucketVersioningStatus::Enabled),
         expire_days: days.and_then(|days| days.try_into().ok()),
@@ -85,30 +75,23 @@ async fn observed(
                 && block.block_public_policy() == Some(true)
                 && block.restrict_public_buckets() == Some(true)
         }),
-        endpoint: account.endpoint().map_or_else(
-            || format!("https://s3.{}.amazonaws.com", region.name),
+        endpoint: at.account.endpoint().map_or_else(
+            || format!("https://s3.{}.amazonaws.com", at.region.name),
             |url| url.trim_end_matches('/').to_owned(),
         ),
     }))
 }
 
 /// Names of buckets that begin so.
-async fn names(account: &Account, cx: &OpCtx, region: &Regional, start: &str) -> Result<Vec<String>> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = region.s3.list_buckets().prefix(start).set_continuation_token(next.take()).send();
-        let page = account.read(cx, "s3:ListAllMyBuckets", ask).await?;
-        // An emulator may not know prefixes.
-        let named = page.buckets().iter().filter_map(|bucket| bucket.name());
-        all.extend(named.filter(|name| name.starts_with(start)).map(str::to_owned));
-        next = page.continuation_token().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
-    }
+async fn names(at: &Calls<'_>, start: &str) -> Result<Vec<String>> {
+    let ask = |next| at.region.s3.list_buckets().prefix(start).set_continuation_token(next).send();
+    let pages = at.pages("s3:ListAllMyBuckets", ask, |page| page.continuation_token.clone()).await?;
+    let named = pages.iter().flat_map(|page| page.buckets()).filter_map(|bucket| bucket.name());
+    // An emulator may not know prefixes.
+    Ok(named.filter(|name| name.starts_with(start)).map(str::to_owned).collect())
 }
 
-async fn close(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str) -> Result<()> {
+async fn close(at: &Calls<'_>, bucket: &str) -> Result<()> {
     let block = PublicAccessBlockConfiguration::builder()
         .block_public_acls(true)
         .ignore_public_acls(true)
@@ -116,13 +99,13 @@ async fn close(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str) -
         .restrict_public_buckets(true)
         .build();
     let put = || {
-        let put = region.s3.put_public_access_block().bucket(bucket);
+        let put = at.region.s3.put_public_access_block().bucket(bucket);
         put.public_access_block_configuration(block.clone()).send()
     };
-    account.put(cx, "s3:PutBucketPublicAccessBlock", put).await.map(drop)
+    at.put("s3:PutBucketPublicAccessBlock", put).await.map(drop)
 }
 
-async fn encrypt(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str) -> Result<()> {
+async fn encrypt(at: &Calls<'_>, bucket: &str) -> Result<()> {
     let what = || unexpected("s3:PutEncryptionConfiguration", "rule");
     let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256);
     let rule = ServerSideEncryptionRule::builder()
@@ -130,32 +113,26 @@ async fn encrypt(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str)
         .build();
     let rules = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(|_| what())?;
     let put = || {
-        let put = region.s3.put_bucket_encryption().bucket(bucket);
+        let put = at.region.s3.put_bucket_encryption().bucket(bucket);
         put.server_side_encryption_configuration(rules.clone()).send()
     };
-    account.put(cx, "s3:PutEncryptionConfiguration", put).await.map(drop)
+    at.put("s3:PutEncryptionConfiguration", put).await.map(drop)
 }
 
-async fn version(account: &Account, cx: &OpCtx, region: &Regional, bucket: &str, on: bool) -> Result<()> {
+async fn version(at: &Calls<'_>, bucket: &str, on: bool) -> Result<()> {
     let status = if on { BucketVersioningStatus::Enabled } else { BucketVersioningStatus::Suspended };
     let configuration = VersioningConfiguration::builder().status(status).build();
     let put = || {
-        let put = region.s3.put_bucket_versioning().bucket(bucket);
+        let put = at.region.s3.put_bucket_versioning().bucket(bucket);
         put.versioning_configuration(configuration.clone()).send()
     };
-    account.put(cx, "s3:PutBucketVersioning", put).await.map(drop)
+    at.put("s3:PutBucketVersioning", put).await.map(drop)
 }
 
-async fn expire(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    bucket: &str,
-    days: Option<u32>,
-) -> Result<()> {
+async fn expire(at: &Calls<'_>, bucket: &str, days: Option<u32>) -> Result<()> {
     let Some(days) = days else {
-        let put = || region.s3.delete_bucket_lifecycle().bucket(bucket).send();
-        return account.put(cx, "s3:PutLifecycleConfiguration", put).await.map(drop);
+        let put = || at.region.s3.delete_bucket_lifecycle().bucket(bucket).send();
+        return at.put("s3:PutLifecycleConfiguration", put).await.map(drop);
     };
     let what = || unexpected("s3:PutLifecycleConfiguration", "rule");
     let days = i32::try_from(days).unwrap_or(i32::MAX);
@@ -171,155 +148,126 @@ async fn expire(
         .map_err(|_| what())?;
     let rules = BucketLifecycleConfiguration::builder().rules(rule).build().map_err(|_| what())?;
     let put = || {
-        let put = region.s3.put_bucket_lifecycle_configuration().bucket(bucket);
+        let put = at.region.s3.put_bucket_lifecycle_configuration().bucket(bucket);
         put.lifecycle_configuration(rules.clone()).send()
     };
-    account.put(cx, "s3:PutLifecycleConfiguration", put).await.map(drop)
+    at.put("s3:PutLifecycleConfiguration", put).await.map(drop)
 }
 
-async fn tag(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    bucket: &str,
-    key: &ResourceKey,
-) -> Result<()> {
-    let what = || unexpected("s3:PutBucketTagging", "tag");
-    let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
-    let tags: std::result::Result<Vec<Tag>, _> = Marks::tags(cx, key).into_iter().map(tag).collect();
-    let tags = Tagging::builder().set_tag_set(Some(tags.map_err(|_| what())?)).build().map_err(|_| what())?;
-    let put = || region.s3.put_bucket_tagging().bucket(bucket).tagging(tags.clone()).send();
-    account.put(cx, "s3:PutBucketTagging", put).await.map(drop)
+async fn tag(at: &Calls<'_>, bucket: &str, key: &ResourceKey) -> Result<()> {
+    let tags = Tagging::builder().set_tag_set(Some(Marks::as_tags(at.cx, key)?)).build();
+    let tags = tags.map_err(|_| unexpected("s3:PutBucketTagging", "tag"))?;
+    let put = || at.region.s3.put_bucket_tagging().bucket(bucket).tagging(tags.clone()).send();
+    at.put("s3:PutBucketTagging", put).await.map(drop)
 }
 
-impl Bucket {
-    /// Buckets of a region that bear our marks, or a name that only one of our tokens makes.
-    async fn marked(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        region: &Regional,
-        look: Look<'_>,
-    ) -> Result<Vec<(String, Marks)>> {
-        let tagged = account.tagged(cx, region).await?;
-        let mut marked: Vec<(String, Marks)> = tagged
-            .named("s3", "")
-            .filter_map(|name| {
-                Some((name.to_owned(), tagged.marks(&format!("arn:aws:s3:::{name}"))?.clone()))
-            })
-            .collect();
-        let wanted: Vec<(&ResourceKey, String)> = account
-            .wanted(self, look)
-            .filter(|(_, spec)| spec["region"] == region.name.as_str())
-            .filter_map(|(key, spec)| Some((key, spec["name"].as_str()?.to_owned())))
-            .collect();
-        let Some(start) = common_start(wanted.iter().map(|(_, name)| name.clone())) else {
-            return Ok(marked);
-        };
-        for name in names(account, cx, region, &start).await? {
-            let begins = |start: &str| name.strip_prefix(start).is_some_and(|rest| rest.len() == SUFFIX + 1);
-            let Some((key, start)) = wanted.iter().find(|(_, start)| begins(start)) else { continue };
-            if marked.iter().any(|(known, _)| *known == name) {
-                continue;
-            }
-            let marks = match own_marks(account, cx, region, &name).await? {
-                Some(marks) => Some(marks),
-                // A half-made one is passed over where a create looks for its own: made again it is
-                // completed.
-                None if matches!(look, Look::Key(_)) => None,
-                None => Marks::by_name(cx, key, |token| is_named(&name, start, token)),
-            };
-            marked.extend(marks.map(|marks| (name, marks)));
+/// Buckets of a region that bear our marks, or a name that only one of our tokens makes.
+async fn marked(at: &Calls<'_>, look: Look<'_>) -> Result<Vec<(String, Marks)>> {
+    let tagged = at.tagged().await?;
+    let mut marked: Vec<(String, Marks)> = tagged
+        .named("s3", "")
+        .filter_map(|name| Some((name.to_owned(), tagged.marks(&format!("arn:aws:s3:::{name}"))?.clone())))
+        .collect();
+    let wanted: Vec<(&ResourceKey, String)> = at
+        .account
+        .wanted(&Bucket, look)
+        .filter(|(_, spec)| spec["region"] == at.region.name.as_str())
+        .filter_map(|(key, spec)| Some((key, spec["name"].as_str()?.to_owned())))
+        .collect();
+    let Some(start) = common_start(wanted.iter().map(|(_, name)| name.clone())) else {
+        return Ok(marked);
+    };
+    for name in names(at, &start).await? {
+        let begins = |start: &str| name.strip_prefix(start).is_some_and(|rest| rest.len() == SUFFIX + 1);
+        let Some((key, start)) = wanted.iter().find(|(_, start)| begins(start)) else { continue };
+        if marked.iter().any(|(known, _)| *known == name) {
+            continue;
         }
-        Ok(marked)
+        let marks = match own_marks(at, &name).await? {
+            Some(marks) => Some(marks),
+            // A half-made one is passed over where a create looks for its own: made again it is
+            // completed.
+            None if matches!(look, Look::Key(_)) => None,
+            None => Marks::by_name(at.cx, key, |token| is_named(&name, start, token)),
+        };
+        marked.extend(marks.map(|marks| (name, marks)));
     }
+    Ok(marked)
 }
 
 impl Native for Bucket {
     const TOKEN: CreateToken = CreateToken::Native;
 
-    async fn look(&self, account: &Account, cx: &OpCtx, look: Look<'_>) -> Result<Vec<Seen<BucketObserved>>> {
+    async fn see(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<BucketObserved>>> {
+        let Some(at) = at_bucket(on, &id.0).await? else { return Ok(None) };
+        let Some(marks) = own_marks(&at, &id.0).await? else { return Ok(None) };
+        let observed = observed(&at, &id.0).await?;
+        Ok(observed.map(|observed| Seen { id: id.clone(), marks, observed }))
+    }
+
+    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<BucketObserved>>> {
         let mut all = Vec::new();
-        if let Look::Id(id) = look {
-            let Some(region) = region_of(account, cx, &id.0).await? else { return Ok(all) };
-            let region = account.region(&region).await;
-            let Some(marks) = own_marks(account, cx, &region, &id.0).await? else { return Ok(all) };
-            let observed = observed(account, cx, &region, &id.0).await?;
-            all.extend(observed.map(|observed| Seen { id: id.clone(), marks, observed }));
-            return Ok(all);
-        }
-        for region in account.regions().await {
-            for (name, marks) in self.marked(account, cx, &region, look).await? {
-                if matches!(look, Look::Key(key) if marks.key != *key) {
-                    continue;
-                }
-                let observed = observed(account, cx, &region, &name).await?;
+        for (name, marks) in marked(at, look).await? {
+            if look.wants(at.cx, &marks) {
+                let observed = observed(at, &name).await?;
                 all.extend(observed.map(|observed| Seen { id: PhysicalId(name), marks, observed }));
             }
         }
         Ok(all)
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        want: &BucketSpec,
-    ) -> Result<PhysicalId> {
-        let region = account.region(&want.region).await;
-        let token = cx.token.unwrap_or_else(|| OpToken(Uuid::new_v5(&cx.owner, key.as_str().as_bytes())));
-        let name = format!("{}-{}", want.name, suffix(token));
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &BucketSpec) -> Result<PhysicalId> {
+        let at = on.at(&want.region).await;
+        let own = || OpToken(Uuid::new_v5(&at.cx.owner, key.as_str().as_bytes()));
+        let name = format!("{}-{}", want.name, suffix(at.cx.token.unwrap_or_else(own)));
         let place = (want.region != FIRST_REGION).then(|| {
             let region = BucketLocationConstraint::from(want.region.as_str());
             CreateBucketConfiguration::builder().location_constraint(region).build()
         });
-        let make = region.s3.create_bucket().bucket(&name).set_create_bucket_configuration(place).send();
-        match account.change(cx, "s3:CreateBucket", make).await {
+        let make = at.region.s3.create_bucket().bucket(&name).set_create_bucket_configuration(place).send();
+        match at.change("s3:CreateBucket", make).await {
             Err(error) if error.code() == Some("BucketAlreadyExists") => {
                 return Err(name_taken("bucket", &name));
             }
             answer => accept(answer, ErrorKind::AlreadyExists)?,
         };
-        tag(account, cx, &region, &name, key).await?;
-        close(account, cx, &region, &name).await?;
-        encrypt(account, cx, &region, &name).await?;
+        tag(&at, &name, key).await?;
+        close(&at, &name).await?;
+        encrypt(&at, &name).await?;
         if want.versioning {
-            version(account, cx, &region, &name, true).await?;
+            version(&at, &name, true).await?;
         }
         if want.expire_days.is_some() {
-            expire(account, cx, &region, &name, want.expire_days).await?;
+            expire(&at, &name, want.expire_days).await?;
         }
         Ok(PhysicalId(name))
     }
 
     async fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        on: &Calls<'_>,
         id: &PhysicalId,
         have: &BucketObserved,
         want: &BucketSpec,
     ) -> Result<()> {
-        let region = account.region(&have.region).await;
+        let at = on.at(&have.region).await;
         if !have.closed {
-            close(account, cx, &region, &id.0).await?;
-            encrypt(account, cx, &region, &id.0).await?;
+            close(&at, &id.0).await?;
+            encrypt(&at, &id.0).await?;
         }
         if have.versioning != want.versioning {
-            version(account, cx, &region, &id.0, want.versioning).await?;
+            version(&at, &id.0, want.versioning).await?;
         }
         if have.expire_days != want.expire_days {
-            expire(account, cx, &region, &id.0, want.expire_days).await?;
+            expire(&at, &id.0, want.expire_days).await?;
         }
         Ok(())
     }
 
     /// One that holds anything is refused by S3: nothing of the app's is deleted on the way.
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let Some(region) = region_of(account, cx, &id.0).await? else { return Ok(()) };
-        let gone = account.region(&region).await.s3.delete_bucket().bucket(&id.0).send();
-        accept(account.change(cx, "s3:DeleteBucket", gone).await, ErrorKind::NotFound).map(drop)
+    async fn remove(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let Some(at) = at_bucket(on, &id.0).await? else { return Ok(()) };
+        at.remove("s3:DeleteBucket", at.region.s3.delete_bucket().bucket(&id.0).send()).await
     }
 }
 

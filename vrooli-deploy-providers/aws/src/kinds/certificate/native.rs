@@ -3,17 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, Tag, ValidationMethod};
+use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, ValidationMethod};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{
-    CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result, Retryability,
+    CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result, Retryability,
 };
 
 use super::{Certificate, CertificateObserved, CertificateSpec};
 use crate::kinds::dns_record::DnsRecordSpec;
 use crate::kinds::dns_record::native::{remove, upsert};
 use crate::kinds::hosted_zone::native::plain;
-use crate::native::{Account, Look, Marks, Native, Regional, Seen, Tagged, accept, unexpected};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, unexpected};
 
 /// The zone of the proof: ACM does not know it.
 const ZONE: &str = "vrooli:zone";
@@ -26,22 +26,15 @@ const RESERVE: Duration = Duration::from_secs(15);
 /// How often it is looked whether it is.
 const POLL: Duration = Duration::from_millis(1500);
 
-async fn detail(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    arn: &str,
-) -> Result<Option<CertificateDetail>> {
-    let ask = region.acm.describe_certificate().certificate_arn(arn).send();
-    let answer = account.read(cx, "acm:DescribeCertificate", ask).await;
-    Ok(accept(answer, ErrorKind::NotFound)?.and_then(|answer| answer.certificate))
+async fn detail(at: &Calls<'_>, arn: &str) -> Result<Option<CertificateDetail>> {
+    let ask = at.region.acm.describe_certificate().certificate_arn(arn).send();
+    Ok(at.find("acm:DescribeCertificate", ask).await?.and_then(|answer| answer.certificate))
 }
 
-async fn own_marks(account: &Account, cx: &OpCtx, region: &Regional, arn: &str) -> Result<Option<Marks>> {
-    let ask = region.acm.list_tags_for_certificate().certificate_arn(arn).send();
-    let answer = account.read(cx, "acm:ListTagsForCertificate", ask).await;
-    let Some(answer) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    Ok(Marks::read(answer.tags().iter().filter_map(|tag| Some((tag.key(), tag.value()?)))))
+async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
+    let ask = at.region.acm.list_tags_for_certificate().certificate_arn(arn).send();
+    let answer = at.find("acm:ListTagsForCertificate", ask).await?;
+    Ok(answer.and_then(|answer| Marks::of(answer.tags())))
 }
 
 fn seen(
@@ -64,32 +57,17 @@ fn seen(
     })
 }
 
-/// Certificates of a region with their marks. What is `asked` for is asked for its own tags.
-async fn marked(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    tagged: &Tagged,
-    asked: impl Fn(&str) -> bool + Send + Sync,
-) -> Result<Vec<(String, Marks)>> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = region.acm.list_certificates().set_next_token(next.take()).send();
-        let page = account.read(cx, "acm:ListCertificates", ask).await?;
-        for one in page.certificate_summary_list() {
-            let (Some(arn), Some(domain)) = (one.certificate_arn(), one.domain_name()) else { continue };
-            let marks = match tagged.marks(arn) {
-                Some(marks) => Some(marks.clone()),
-                None if asked(domain) => own_marks(account, cx, region, arn).await?,
-                None => None,
-            };
-            all.extend(marks.map(|marks| (arn.to_owned(), marks)));
-        }
-        next = page.next_token().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
+/// Certificates of a region that have marks: ARN and marks.
+async fn marked(at: &Calls<'_>, asked: &Asked) -> Result<Vec<(String, Marks)>> {
+    let ask = |next| at.region.acm.list_certificates().set_next_token(next).send();
+    let pages = at.pages("acm:ListCertificates", ask, |page| page.next_token.clone()).await?;
+    let mut all = Vec::new();
+    for one in pages.iter().flat_map(|page| page.certificate_summary_list()) {
+        let (Some(arn), Some(domain)) = (one.certificate_arn(), one.domain_name()) else { continue };
+        let marks = asked.marks(arn, domain, own_marks(at, arn)).await?;
+        all.extend(marks.map(|marks| (arn.to_owned(), marks)));
     }
+    Ok(all)
 }
 
 /// The records that prove the names, once ACM has made them up.
@@ -115,36 +93,29 @@ fn proofs(certificate: &CertificateDetail, zone: &str) -> Option<Vec<DnsRecordSp
     (!proofs.is_empty()).then_some(proofs)
 }
 
-async fn ask_for(
-    account: &Account,
-    cx: &OpCtx,
-    key: &ResourceKey,
-    want: &CertificateSpec<Known>,
-    region: &Regional,
-) -> Result<String> {
-    let zone = (ZONE, want.zone.clone());
-    let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
-    let tags: std::result::Result<_, _> = Marks::tags(cx, key).into_iter().chain([zone]).map(tag).collect();
+async fn ask_for(at: &Calls<'_>, key: &ResourceKey, want: &CertificateSpec<Known>) -> Result<String> {
     let others = (!want.alternatives.is_empty()).then(|| want.alternatives.clone());
-    let make = region
+    let make = at
+        .region
         .acm
         .request_certificate()
         .domain_name(&want.domain)
         .set_subject_alternative_names(others)
         .validation_method(ValidationMethod::Dns)
-        .set_idempotency_token(cx.token.map(|token| token.0.simple().to_string()))
-        .set_tags(Some(tags.map_err(|_| unexpected("acm:RequestCertificate", "tag"))?))
+        .set_idempotency_token(at.cx.token.map(|token| token.0.simple().to_string()))
+        .set_tags(Some(Marks::with_note(at.cx, key, Some((ZONE, want.zone.clone())))?))
         .send();
-    let made = account.change(cx, "acm:RequestCertificate", make).await?;
+    let made = at.change("acm:RequestCertificate", make).await?;
     made.certificate_arn.ok_or_else(|| unexpected("acm:RequestCertificate", "ARN"))
 }
 
 /// Enters the proof and waits, as long as it makes sense.
-async fn prove(account: &Account, cx: &OpCtx, region: &Regional, arn: &str, zone: &str) -> Result<()> {
-    let give_up = (Instant::now() + PATIENCE).min(cx.deadline.checked_sub(RESERVE).unwrap_or(cx.deadline));
+async fn prove(at: &Calls<'_>, arn: &str, zone: &str) -> Result<()> {
+    let give_up =
+        (Instant::now() + PATIENCE).min(at.cx.deadline.checked_sub(RESERVE).unwrap_or(at.cx.deadline));
     let mut entered = false;
     loop {
-        let certificate = detail(account, cx, region, arn).await?;
+        let certificate = detail(at, arn).await?;
         let status = certificate.as_ref().and_then(|one| one.status().cloned());
         match status {
             Some(CertificateStatus::Issued) if entered => return Ok(()),
@@ -159,8 +130,9 @@ async fn prove(account: &Account, cx: &OpCtx, region: &Regional, arn: &str, zone
             _ => {}
         }
         if !entered && let Some(proofs) = certificate.as_ref().and_then(|one| proofs(one, zone)) {
+            let records = at.global().await;
             for proof in &proofs {
-                upsert(account, cx, proof).await?;
+                upsert(&records, proof).await?;
             }
             entered = true;
             continue;
@@ -175,40 +147,27 @@ async fn prove(account: &Account, cx: &OpCtx, region: &Regional, arn: &str, zone
                 )),
             };
         }
-        account.wait(cx, POLL).await?;
+        at.wait(POLL).await?;
     }
 }
 
 impl Native for Certificate {
     const TOKEN: CreateToken = CreateToken::Marks;
 
-    async fn look(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        look: Look<'_>,
-    ) -> Result<Vec<Seen<CertificateObserved>>> {
+    async fn see(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<CertificateObserved>>> {
+        let Some(certificate) = detail(at, &id.0).await? else { return Ok(None) };
+        let marks = own_marks(at, &id.0).await?;
+        Ok(marks.and_then(|marks| seen(&at.region, marks, &certificate)))
+    }
+
+    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<CertificateObserved>>> {
+        let asked = at.asked(self, look, "domain").await?;
         let mut all = Vec::new();
-        if let Look::Id(id) = look {
-            let region = account.of_arn(&id.0).await;
-            if let Some(certificate) = detail(account, cx, &region, &id.0).await? {
-                let marks = own_marks(account, cx, &region, &id.0).await?;
-                all.extend(marks.and_then(|marks| seen(&region, marks, &certificate)));
-            }
-            return Ok(all);
-        }
-        let domains: Vec<&str> =
-            account.wanted(self, look).filter_map(|(_, spec)| spec["domain"].as_str()).collect();
-        for region in account.regions().await {
-            let tagged = account.tagged(cx, &region).await?;
-            for (arn, marks) in marked(account, cx, &region, &tagged, |name| domains.contains(&name)).await? {
-                let asked = match look {
-                    Look::Key(key) => marks.are(cx, key),
-                    _ => marks.are_of(cx),
-                };
-                if asked && let Some(certificate) = detail(account, cx, &region, &arn).await? {
-                    all.extend(seen(&region, marks, &certificate));
-                }
+        for (arn, marks) in marked(at, &asked).await? {
+            if look.wants(at.cx, &marks)
+                && let Some(certificate) = detail(at, &arn).await?
+            {
+                all.extend(seen(&at.region, marks, &certificate));
             }
         }
         Ok(all)
@@ -216,46 +175,33 @@ impl Native for Certificate {
 
     async fn make(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        on: &Calls<'_>,
         key: &ResourceKey,
         want: &CertificateSpec<Known>,
     ) -> Result<PhysicalId> {
-        let region = account.region(&want.region).await;
-        let known = marked(account, cx, &region, &Tagged::default(), |name| name == want.domain).await?;
-        let known = known.into_iter().find(|(_, marks)| marks.are(cx, key) && marks.token == cx.token);
+        let at = on.at(&want.region).await;
+        let known = marked(&at, &Asked::only(&want.domain)).await?;
+        let known = known.into_iter().find(|(_, marks)| marks.are(at.cx, key) && marks.token == at.cx.token);
         let arn = match known {
             Some((arn, _)) => arn,
-            None => ask_for(account, cx, key, want, &region).await?,
+            None => ask_for(&at, key, want).await?,
         };
         // From here on there is something: whatever fails, it has to be looked for.
-        let proved = prove(account, cx, &region, &arn, &want.zone).await;
+        let proved = prove(&at, &arn, &want.zone).await;
         proved.map_err(|error| error.with_retry(Retryability::LookUpFirst))?;
         Ok(PhysicalId(arn))
     }
 
-    /// Nothing of a certificate changes in place.
-    async fn change(
-        &self,
-        _: &Account,
-        _: &OpCtx,
-        _: &PhysicalId,
-        _: &CertificateObserved,
-        _: &CertificateSpec<Known>,
-    ) -> Result<()> {
-        Ok(())
-    }
-
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let region = account.of_arn(&id.0).await;
-        let Some(certificate) = detail(account, cx, &region, &id.0).await? else { return Ok(()) };
-        let marks = own_marks(account, cx, &region, &id.0).await?;
+    async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let Some(certificate) = detail(at, &id.0).await? else { return Ok(()) };
+        let marks = own_marks(at, &id.0).await?;
         if let Some(zone) = marks.as_ref().and_then(|marks| marks.notes.get(ZONE)) {
+            let records = at.global().await;
             for proof in proofs(&certificate, zone).unwrap_or_default() {
-                remove(account, cx, zone, (&proof.name, &proof.record_type)).await?;
+                remove(&records, zone, &proof.name, &proof.record_type).await?;
             }
         }
-        let gone = region.acm.delete_certificate().certificate_arn(&id.0).send();
-        accept(account.change(cx, "acm:DeleteCertificate", gone).await, ErrorKind::NotFound).map(drop)
+        let gone = at.region.acm.delete_certificate().certificate_arn(&id.0).send();
+        at.remove("acm:DeleteCertificate", gone).await
     }
 }

@@ -7,11 +7,11 @@ use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, OpCtx, PhysicalId, ProviderError, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{DnsRecord, DnsRecordObserved, DnsRecordSpec};
 use crate::kinds::hosted_zone::native::{marked, plain};
-use crate::native::{Account, Look, Marks, Native, Seen, accept, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, unexpected};
 
 /// `<zone>/<name>/<type>`.
 fn id_of(zone: &str, name: &str, record_type: &str) -> PhysicalId {
@@ -73,117 +73,97 @@ fn wanted_set(want: &DnsRecordSpec<Known>) -> Result<ResourceRecordSet> {
         .map_err(|_| what())
 }
 
-/// All records of a zone; of one name and type only, if they are given. `None` without the zone.
-async fn sets(
-    account: &Account,
-    cx: &OpCtx,
-    zone: &str,
-    one: Option<(&str, &str)>,
-) -> Result<Vec<ResourceRecordSet>> {
-    let global = account.global().await;
-    let (mut all, mut next) = (Vec::new(), one.map(|(name, kind)| (name.to_owned(), RrType::from(kind))));
-    loop {
-        let (name, record_type) = next.take().unzip();
-        let ask = global
-            .route53
-            .list_resource_record_sets()
-            .hosted_zone_id(zone)
-            .set_start_record_name(name)
-            .set_start_record_type(record_type)
-            .set_max_items(one.map(|_| 1))
-            .send();
-        let answer = account.read(cx, "route53:ListResourceRecordSets", ask).await;
-        let Some(page) = accept(answer, ErrorKind::NotFound)? else { return Ok(all) };
-        all.extend(page.resource_record_sets().iter().cloned());
-        if let Some((name, kind)) = one {
-            all.retain(|set| typed(set.name()) == name && set.r#type().as_str() == kind);
-            return Ok(all);
-        }
-        next = page.next_record_name.zip(page.next_record_type);
-        if next.is_none() {
-            return Ok(all);
-        }
-    }
+/// All records of a zone; none without the zone.
+async fn sets(on: &Calls<'_>, zone: &str) -> Result<Vec<ResourceRecordSet>> {
+    let ask = |next: Option<(String, RrType)>| {
+        let (name, record_type) = next.unzip();
+        let ask = on.region.route53.list_resource_record_sets().hosted_zone_id(zone);
+        ask.set_start_record_name(name).set_start_record_type(record_type).send()
+    };
+    let pages = on.pages("route53:ListResourceRecordSets", ask, |page| {
+        page.next_record_name.clone().zip(page.next_record_type.clone())
+    });
+    let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
+    Ok(pages.into_iter().flat_map(|page| page.resource_record_sets).collect())
 }
 
-async fn write(
-    account: &Account,
-    cx: &OpCtx,
-    zone: &str,
-    action: ChangeAction,
-    set: ResourceRecordSet,
-) -> Result<()> {
-    let global = account.global().await;
+/// One record of a zone.
+async fn set(on: &Calls<'_>, zone: &str, name: &str, kind: &str) -> Result<Option<ResourceRecordSet>> {
+    let ask = on.region.route53.list_resource_record_sets().hosted_zone_id(zone).max_items(1);
+    let ask = ask.start_record_name(name).start_record_type(RrType::from(kind)).send();
+    let page = on.find("route53:ListResourceRecordSets", ask).await?;
+    let sets = page.map(|page| page.resource_record_sets).unwrap_or_default();
+    Ok(sets.into_iter().find(|set| typed(set.name()) == name && set.r#type().as_str() == kind))
+}
+
+async fn write(on: &Calls<'_>, zone: &str, action: ChangeAction, set: ResourceRecordSet) -> Result<()> {
     let what = |_| unexpected("route53:ChangeResourceRecordSets", "change");
     let change = Change::builder().action(action).resource_record_set(set).build().map_err(what)?;
     let batch = ChangeBatch::builder().changes(change).build().map_err(what)?;
     let put = || {
-        let put = global.route53.change_resource_record_sets().hosted_zone_id(zone);
+        let put = on.region.route53.change_resource_record_sets().hosted_zone_id(zone);
         put.change_batch(batch.clone()).send()
     };
-    account.put(cx, "route53:ChangeResourceRecordSets", put).await.map(drop)
+    on.put("route53:ChangeResourceRecordSets", put).await.map(drop)
 }
 
 /// Writes a record of its own for a certificate's proof, or another of ours.
-pub(in crate::kinds) async fn upsert(
-    account: &Account,
-    cx: &OpCtx,
-    want: &DnsRecordSpec<Known>,
-) -> Result<()> {
-    write(account, cx, &want.zone, ChangeAction::Upsert, wanted_set(want)?).await
+pub(in crate::kinds) async fn upsert(on: &Calls<'_>, want: &DnsRecordSpec<Known>) -> Result<()> {
+    write(on, &want.zone, ChangeAction::Upsert, wanted_set(want)?).await
 }
 
 /// Removes a record as it is now. One that is not there, or whose zone is not, is fine.
-pub(in crate::kinds) async fn remove(
-    account: &Account,
-    cx: &OpCtx,
-    zone: &str,
-    one: (&str, &str),
-) -> Result<()> {
-    for set in sets(account, cx, zone, Some(one)).await? {
-        match write(account, cx, zone, ChangeAction::Delete, set).await {
-            // An earlier try had removed it.
-            Err(error) if error.code() == Some("InvalidChangeBatch") => {}
-            done => done?,
-        }
+pub(in crate::kinds) async fn remove(on: &Calls<'_>, zone: &str, name: &str, kind: &str) -> Result<()> {
+    let Some(set) = set(on, zone, name, kind).await? else { return Ok(()) };
+    match write(on, zone, ChangeAction::Delete, set).await {
+        // An earlier try had removed it.
+        Err(error) if error.code() == Some("InvalidChangeBatch") => Ok(()),
+        done => done,
     }
-    Ok(())
+}
+
+/// The keys of what the stack's records are called.
+fn keys<'a>(on: &'a Calls<'_>, look: Look<'a>) -> BTreeMap<(&'a str, &'a str), &'a ResourceKey> {
+    let names = on.account.wanted(&DnsRecord, look);
+    names
+        .filter_map(|(key, spec)| Some(((spec["name"].as_str()?, spec["record_type"].as_str()?), key)))
+        .collect()
 }
 
 impl Native for DnsRecord {
     const TOKEN: CreateToken = CreateToken::Name;
+    const GLOBAL: bool = true;
 
-    async fn look(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        look: Look<'_>,
-    ) -> Result<Vec<Seen<DnsRecordObserved>>> {
-        let keys: BTreeMap<(&str, &str), &ResourceKey> = account
-            .wanted(self, look)
-            .filter_map(|(key, spec)| Some(((spec["name"].as_str()?, spec["record_type"].as_str()?), key)))
-            .collect();
+    async fn see(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<DnsRecordObserved>>> {
+        let Some((zone, name, kind)) = parts(id) else { return Ok(None) };
+        let Some(key) = keys(on, Look::Stack).get(&(name, kind)).copied() else { return Ok(None) };
+        if !is_ours(on, zone).await? {
+            return Ok(None);
+        }
+        let found = set(on, zone, name, kind).await?;
+        Ok(found.map(|set| Seen {
+            id: id.clone(),
+            marks: Marks::new(on.cx, key, None),
+            observed: observed(zone, &set),
+        }))
+    }
+
+    async fn list(&self, on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<DnsRecordObserved>>> {
+        let keys = keys(on, look);
         let mut all = Vec::new();
         if keys.is_empty() {
             return Ok(all);
         }
-        for (zone, _, marks) in marked(account, cx, Look::Stack).await? {
-            if !marks.are_of(cx) {
+        for (zone, _, marks) in marked(on, Look::Stack).await? {
+            if !marks.are_of(on.cx) {
                 continue;
             }
-            let one = match look {
-                Look::Id(id) => match parts(id) {
-                    Some((of, name, kind)) if of == zone => Some((name, kind)),
-                    _ => continue,
-                },
-                _ => None,
-            };
-            for set in sets(account, cx, &zone, one).await? {
+            for set in sets(on, &zone).await? {
                 let observed = observed(&zone, &set);
                 let Some(key) = keys.get(&(&*observed.name, &*observed.record_type)) else { continue };
                 all.push(Seen {
                     id: id_of(&zone, &observed.name, &observed.record_type),
-                    marks: Marks::new(cx, key, None),
+                    marks: Marks::new(on.cx, key, None),
                     observed,
                 });
             }
@@ -191,41 +171,39 @@ impl Native for DnsRecord {
         Ok(all)
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        _: &ResourceKey,
-        want: &DnsRecordSpec<Known>,
-    ) -> Result<PhysicalId> {
-        let zones = marked(account, cx, Look::Stack).await?;
-        if !zones.iter().any(|(id, _, marks)| *id == want.zone && marks.are_of(cx)) {
+    async fn make(&self, on: &Calls<'_>, _: &ResourceKey, want: &DnsRecordSpec<Known>) -> Result<PhysicalId> {
+        if !is_ours(on, &want.zone).await? {
             return Err(ProviderError::new(
                 ErrorKind::Unsupported,
                 format!("{}: the zone {} is not this stack's", want.name, want.zone),
             ));
         }
-        upsert(account, cx, want).await?;
+        upsert(on, want).await?;
         Ok(id_of(&want.zone, &want.name, &want.record_type))
     }
 
     async fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        on: &Calls<'_>,
         _: &PhysicalId,
         _: &DnsRecordObserved,
         want: &DnsRecordSpec<Known>,
     ) -> Result<()> {
-        upsert(account, cx, want).await
+        upsert(on, want).await
     }
 
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
+    async fn remove(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<()> {
         match parts(id) {
-            Some((zone, name, kind)) => remove(account, cx, zone, (name, kind)).await,
+            Some((zone, name, kind)) => remove(on, zone, name, kind).await,
             None => Ok(()),
         }
     }
+}
+
+/// Is the zone this stack's?
+async fn is_ours(on: &Calls<'_>, zone: &str) -> Result<bool> {
+    let zones = marked(on, Look::Stack).await?;
+    Ok(zones.iter().any(|(id, _, marks)| id == zone && marks.are_of(on.cx)))
 }
 
 #[cfg(test)]

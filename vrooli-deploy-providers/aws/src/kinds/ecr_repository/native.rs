@@ -1,12 +1,12 @@
 //! A repository is made with its tags and settings; how many images are kept is a policy beside it.
 
-use aws_sdk_ecr::types::{ImageScanningConfiguration, ImageTagMutability, Repository, Tag};
+use aws_sdk_ecr::types::{ImageScanningConfiguration, ImageTagMutability, Repository};
 use serde_json::{Value, json};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpCtx, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
 
 use super::{EcrRepository, EcrRepositoryObserved, EcrRepositorySpec};
-use crate::native::{Account, Look, Marks, Native, Regional, Seen, Tagged, accept, name_taken, unexpected};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen};
 
 fn name_of(arn: &str) -> &str {
     arn.split_once(":repository/").map(|(_, name)| name).unwrap_or_default()
@@ -35,47 +35,6 @@ fn kept(policy: &str) -> u32 {
     count.and_then(|count| count.try_into().ok()).unwrap_or(0)
 }
 
-/// Repositories of a region. What is `asked` for is asked for its own tags; of one that has
-/// marks its policy is read, too: AWS lists neither.
-async fn repositories(
-    account: &Account,
-    cx: &OpCtx,
-    (region, name): (&Regional, Option<&str>),
-    tagged: &Tagged,
-    asked: impl Fn(&str) -> bool + Send + Sync,
-) -> Result<Vec<Seen<EcrRepositoryObserved>>> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = region.ecr.describe_repositories().set_next_token(next.take());
-        let ask = ask.set_repository_names(name.map(|name| vec![name.to_owned()])).send();
-        let answer = account.read(cx, "ecr:DescribeRepositories", ask).await;
-        let Some(page) = accept(answer, ErrorKind::NotFound)? else { return Ok(all) };
-        for repository in page.repositories() {
-            let (Some(name), Some(arn)) = (repository.repository_name(), repository.repository_arn()) else {
-                continue;
-            };
-            let marks = match tagged.marks(arn) {
-                Some(marks) => Some(marks.clone()),
-                None if asked(name) => own_marks(account, cx, region, arn).await?,
-                None => None,
-            };
-            let Some(marks) = marks else { continue };
-            let ask = region.ecr.get_lifecycle_policy().repository_name(name).send();
-            let policy = accept(account.read(cx, "ecr:GetLifecyclePolicy", ask).await, ErrorKind::NotFound)?;
-            let keep = policy.and_then(|one| one.lifecycle_policy_text).map_or(0, |text| kept(&text));
-            all.push(Seen {
-                id: PhysicalId(arn.to_owned()),
-                marks,
-                observed: observed(region, repository, keep),
-            });
-        }
-        next = page.next_token().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
-    }
-}
-
 fn observed(region: &Regional, repository: &Repository, keep: u32) -> EcrRepositoryObserved {
     EcrRepositoryObserved {
         region: region.name.clone(),
@@ -87,52 +46,61 @@ fn observed(region: &Regional, repository: &Repository, keep: u32) -> EcrReposit
     }
 }
 
-async fn own_marks(account: &Account, cx: &OpCtx, region: &Regional, arn: &str) -> Result<Option<Marks>> {
-    let ask = region.ecr.list_tags_for_resource().resource_arn(arn).send();
-    let answer = account.read(cx, "ecr:ListTagsForResource", ask).await;
-    let Some(answer) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    Ok(Marks::read(answer.tags().iter().map(|tag| (tag.key(), tag.value()))))
+/// Those of some repositories that have marks. What has is asked for its policy, too: AWS lists neither.
+async fn seen(
+    at: &Calls<'_>,
+    repositories: &[Repository],
+    asked: &Asked,
+) -> Result<Vec<Seen<EcrRepositoryObserved>>> {
+    let mut all = Vec::new();
+    for one in repositories {
+        let (Some(name), Some(arn)) = (one.repository_name(), one.repository_arn()) else { continue };
+        let Some(marks) = asked.marks(arn, name, own_marks(at, arn)).await? else { continue };
+        let ask = at.region.ecr.get_lifecycle_policy().repository_name(name).send();
+        let policy = at.find("ecr:GetLifecyclePolicy", ask).await?;
+        let keep = policy.and_then(|one| one.lifecycle_policy_text).map_or(0, |text| kept(&text));
+        let observed = observed(&at.region, one, keep);
+        all.push(Seen { id: PhysicalId(arn.to_owned()), marks, observed });
+    }
+    Ok(all)
 }
 
-async fn named(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    name: &str,
-) -> Result<Option<Seen<EcrRepositoryObserved>>> {
-    let place = (region, Some(name));
-    let found = repositories(account, cx, place, &Tagged::default(), |other| other == name).await?;
-    Ok(found.into_iter().next())
+async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
+    let ask = at.region.ecr.list_tags_for_resource().resource_arn(arn).send();
+    let answer = at.find("ecr:ListTagsForResource", ask).await?;
+    Ok(answer.and_then(|answer| Marks::of(answer.tags())))
 }
 
-async fn settle(
-    account: &Account,
-    cx: &OpCtx,
-    have: &EcrRepositoryObserved,
-    want: &EcrRepositorySpec,
-) -> Result<()> {
-    let (region, name) = (account.region(&want.region).await, want.name.as_str());
+/// The repository of that name, if it has marks.
+async fn named(at: &Calls<'_>, name: &str) -> Result<Option<Seen<EcrRepositoryObserved>>> {
+    let ask = at.region.ecr.describe_repositories().repository_names(name).send();
+    let Some(found) = at.find("ecr:DescribeRepositories", ask).await? else { return Ok(None) };
+    Ok(seen(at, found.repositories(), &Asked::only(name)).await?.into_iter().next())
+}
+
+async fn settle(at: &Calls<'_>, have: &EcrRepositoryObserved, want: &EcrRepositorySpec) -> Result<()> {
+    let (ecr, name) = (&at.region.ecr, want.name.as_str());
     if have.immutable_tags != want.immutable_tags {
         let put = || {
-            let put = region.ecr.put_image_tag_mutability().repository_name(name);
+            let put = ecr.put_image_tag_mutability().repository_name(name);
             put.image_tag_mutability(mutability(want)).send()
         };
-        account.put(cx, "ecr:PutImageTagMutability", put).await?;
+        at.put("ecr:PutImageTagMutability", put).await?;
     }
     if have.scan != want.scan {
         let put = || {
-            let put = region.ecr.put_image_scanning_configuration().repository_name(name);
+            let put = ecr.put_image_scanning_configuration().repository_name(name);
             put.image_scanning_configuration(scanning(want)).send()
         };
-        account.put(cx, "ecr:PutImageScanningConfiguration", put).await?;
+        at.put("ecr:PutImageScanningConfiguration", put).await?;
     }
     if have.keep != want.keep {
         let policy = policy(want.keep);
         let put = || {
-            let put = region.ecr.put_lifecycle_policy().repository_name(name);
+            let put = ecr.put_lifecycle_policy().repository_name(name);
             put.lifecycle_policy_text(&policy).send()
         };
-        account.put(cx, "ecr:PutLifecyclePolicy", put).await?;
+        at.put("ecr:PutLifecyclePolicy", put).await?;
     }
     Ok(())
 }
@@ -140,71 +108,56 @@ async fn settle(
 impl Native for EcrRepository {
     const TOKEN: CreateToken = CreateToken::Name;
 
-    async fn look(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        look: Look<'_>,
-    ) -> Result<Vec<Seen<EcrRepositoryObserved>>> {
-        if let Look::Id(id) = look {
-            let region = account.of_arn(&id.0).await;
-            return Ok(named(account, cx, &region, name_of(&id.0)).await?.into_iter().collect());
+    async fn see(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<EcrRepositoryObserved>>> {
+        named(at, name_of(&id.0)).await
+    }
+
+    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<EcrRepositoryObserved>>> {
+        let asked = at.asked(self, look, "name").await?;
+        if asked.start("ecr", "repository/").is_none() {
+            return Ok(Vec::new());
         }
+        let ask = |next| at.region.ecr.describe_repositories().set_next_token(next).send();
+        let pages = at.pages("ecr:DescribeRepositories", ask, |page| page.next_token.clone()).await?;
         let mut all = Vec::new();
-        let wanted = account.names(self, look);
-        for region in account.regions().await {
-            let tagged = account.tagged(cx, &region).await?;
-            if wanted.is_empty() && tagged.named("ecr", "repository/").next().is_none() {
-                continue;
-            }
-            let place = (&*region, None);
-            all.extend(repositories(account, cx, place, &tagged, |name| wanted.contains(name)).await?);
+        for page in &pages {
+            all.extend(seen(at, page.repositories(), &asked).await?);
         }
         Ok(all)
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        want: &EcrRepositorySpec,
-    ) -> Result<PhysicalId> {
-        let region = account.region(&want.region).await;
-        let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
-        let tags: std::result::Result<_, _> = Marks::tags(cx, key).into_iter().map(tag).collect();
-        let make = region
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &EcrRepositorySpec) -> Result<PhysicalId> {
+        let at = on.at(&want.region).await;
+        let make = at
+            .region
             .ecr
             .create_repository()
             .repository_name(&want.name)
             .image_tag_mutability(mutability(want))
             .image_scanning_configuration(scanning(want))
-            .set_tags(Some(tags.map_err(|_| unexpected("ecr:CreateRepository", "tag"))?))
+            .set_tags(Some(Marks::as_tags(at.cx, key)?))
             .send();
-        let made = accept(account.change(cx, "ecr:CreateRepository", make).await, ErrorKind::AlreadyExists)?;
-        let there = account.made(cx, made.is_some(), || named(account, cx, &region, &want.name)).await?;
-        let there = there.filter(|one| one.marks.are(cx, key));
-        let there = there.ok_or_else(|| name_taken("repository", &want.name))?;
-        settle(account, cx, &there.observed, want).await?;
+        let made = at.create("ecr:CreateRepository", make).await?;
+        let there = at.made(made, || named(&at, &want.name)).await?;
+        let there = at.own(there, key, ("repository", &want.name))?;
+        settle(&at, &there.observed, want).await?;
         Ok(there.id)
     }
 
     async fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        at: &Calls<'_>,
         _: &PhysicalId,
         have: &EcrRepositoryObserved,
         want: &EcrRepositorySpec,
     ) -> Result<()> {
-        settle(account, cx, have, want).await
+        settle(at, have, want).await
     }
 
     /// With its images: they are the app's, made anew from its source.
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let region = account.of_arn(&id.0).await;
-        let gone = region.ecr.delete_repository().repository_name(name_of(&id.0)).force(true).send();
-        accept(account.change(cx, "ecr:DeleteRepository", gone).await, ErrorKind::NotFound).map(drop)
+    async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let gone = at.region.ecr.delete_repository().repository_name(name_of(&id.0)).force(true).send();
+        at.remove("ecr:DeleteRepository", gone).await
     }
 }
 

@@ -3,10 +3,10 @@
 
 use aws_sdk_route53::types::{HostedZone as Zone, Tag, TagResourceType};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpCtx, OpToken, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, OpToken, PhysicalId, Result};
 
 use super::{HostedZone, HostedZoneObserved, HostedZoneSpec};
-use crate::native::{Account, Look, Marks, Native, Regional, Seen, accept, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
 
 /// What our caller references begin with.
 const REFERENCE: &str = "vrooli-deploy:";
@@ -26,45 +26,29 @@ pub(in crate::kinds) fn plain(name: &str) -> String {
     name.trim_end_matches('.').to_owned()
 }
 
-async fn zones(account: &Account, cx: &OpCtx, global: &Regional) -> Result<Vec<Zone>> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = global.route53.list_hosted_zones().set_marker(next.take()).send();
-        let page = account.read(cx, "route53:ListHostedZones", ask).await?;
-        let ours = page.hosted_zones().iter().filter(|zone| zone.caller_reference().starts_with(REFERENCE));
-        all.extend(ours.cloned());
-        next = page.next_marker().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
-    }
+async fn zones(on: &Calls<'_>) -> Result<Vec<Zone>> {
+    let ask = |next| on.region.route53.list_hosted_zones().set_marker(next).send();
+    let pages = on.pages("route53:ListHostedZones", ask, |page| page.next_marker.clone()).await?;
+    let zones = pages.into_iter().flat_map(|page| page.hosted_zones);
+    Ok(zones.filter(|zone| zone.caller_reference().starts_with(REFERENCE)).collect())
 }
 
-/// Zones that may be the stack's, with their marks.
-pub(in crate::kinds) async fn marked(
-    account: &Account,
-    cx: &OpCtx,
-    look: Look<'_>,
-) -> Result<Vec<(String, String, Marks)>> {
-    let global = account.global().await;
-    let zones = zones(account, cx, &global).await?;
+/// Zones that may be the stack's: id, domain and marks.
+pub(in crate::kinds) async fn marked(on: &Calls<'_>, look: Look<'_>) -> Result<Vec<(String, String, Marks)>> {
+    let zones = zones(on).await?;
     let mut all = Vec::new();
     for batch in zones.chunks(BATCH) {
-        let ask = global
-            .route53
-            .list_tags_for_resources()
-            .resource_type(TagResourceType::Hostedzone)
-            .set_resource_ids(Some(batch.iter().map(|zone| short(zone.id()).to_owned()).collect()))
-            .send();
-        let answer = account.read(cx, "route53:ListTagsForResources", ask).await?;
+        let ids = batch.iter().map(|zone| short(zone.id()).to_owned()).collect();
+        let ask = on.region.route53.list_tags_for_resources().resource_type(TagResourceType::Hostedzone);
+        let ask = ask.set_resource_ids(Some(ids)).send();
+        let answer = on.read("route53:ListTagsForResources", ask).await?;
         for zone in batch {
             let id = short(zone.id());
             let tags = answer.resource_tag_sets().iter().find(|set| set.resource_id() == Some(id));
-            let tags = tags.map(|set| set.tags()).unwrap_or_default();
-            let marks = Marks::read(tags.iter().filter_map(|tag| Some((tag.key()?, tag.value()?))));
+            let marks = Marks::of(tags.map(|set| set.tags()).unwrap_or_default());
             let by_name = || {
-                account.wanted(&HostedZone, look).find_map(|(key, _)| {
-                    Marks::by_name(cx, key, |token| reference(token) == zone.caller_reference())
+                on.account.wanted(&HostedZone, look).find_map(|(key, _)| {
+                    Marks::by_name(on.cx, key, |token| reference(token) == zone.caller_reference())
                 })
             };
             // A half-made one is passed over where a create looks for its own: made again it is completed.
@@ -75,98 +59,71 @@ pub(in crate::kinds) async fn marked(
     Ok(all)
 }
 
-/// The zone's own servers.
-async fn servers(account: &Account, cx: &OpCtx, id: &str) -> Result<Option<Vec<String>>> {
-    let ask = account.global().await.route53.get_hosted_zone().id(id).send();
-    let answer = account.read(cx, "route53:GetHostedZone", ask).await;
-    let Some(answer) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    Ok(Some(answer.delegation_set().map(|set| set.name_servers().to_vec()).unwrap_or_default()))
+/// A zone with its own servers.
+async fn seen(
+    on: &Calls<'_>,
+    (id, domain, marks): (String, String, Marks),
+) -> Result<Option<Seen<HostedZoneObserved>>> {
+    let ask = on.region.route53.get_hosted_zone().id(&id).send();
+    let answer = on.find("route53:GetHostedZone", ask).await?;
+    Ok(answer.map(|answer| {
+        let name_servers = answer.delegation_set().map(|set| set.name_servers().to_vec()).unwrap_or_default();
+        Seen { id: PhysicalId(id), marks, observed: HostedZoneObserved { domain, name_servers } }
+    }))
 }
 
-async fn tag(account: &Account, cx: &OpCtx, id: &str, key: &ResourceKey) -> Result<()> {
-    let global = account.global().await;
-    let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
-    let tags: Vec<Tag> = Marks::tags(cx, key).into_iter().map(tag).collect();
+async fn tag(on: &Calls<'_>, id: &str, key: &ResourceKey) -> Result<()> {
+    let tags: Vec<Tag> = Marks::as_tags(on.cx, key)?;
     let put = || {
-        let put = global.route53.change_tags_for_resource().resource_type(TagResourceType::Hostedzone);
+        let put = on.region.route53.change_tags_for_resource().resource_type(TagResourceType::Hostedzone);
         put.resource_id(id).set_add_tags(Some(tags.clone())).send()
     };
-    account.put(cx, "route53:ChangeTagsForResource", put).await.map(drop)
+    on.put("route53:ChangeTagsForResource", put).await.map(drop)
 }
 
 impl Native for HostedZone {
     const TOKEN: CreateToken = CreateToken::Native;
+    const GLOBAL: bool = true;
 
-    async fn look(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        look: Look<'_>,
-    ) -> Result<Vec<Seen<HostedZoneObserved>>> {
+    async fn see(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<HostedZoneObserved>>> {
+        let zones = marked(on, Look::Stack).await?;
+        match zones.into_iter().find(|(known, ..)| *known == id.0) {
+            Some(zone) => seen(on, zone).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn list(&self, on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<HostedZoneObserved>>> {
         let mut all = Vec::new();
-        for (id, domain, marks) in marked(account, cx, look).await? {
-            let skipped = match look {
-                Look::Stack => !marks.are_of(cx),
-                Look::Key(key) => !marks.are(cx, key),
-                Look::Id(wanted) => wanted.0 != id,
-            };
-            if skipped {
-                continue;
+        for zone in marked(on, look).await? {
+            if look.wants(on.cx, &zone.2) {
+                all.extend(seen(on, zone).await?);
             }
-            let Some(name_servers) = servers(account, cx, &id).await? else { continue };
-            all.push(Seen {
-                id: PhysicalId(id),
-                marks,
-                observed: HostedZoneObserved { domain, name_servers },
-            });
         }
         Ok(all)
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        want: &HostedZoneSpec,
-    ) -> Result<PhysicalId> {
-        let global = account.global().await;
-        let token = cx.token.ok_or_else(|| unexpected("route53:CreateHostedZone", "token"))?;
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &HostedZoneSpec) -> Result<PhysicalId> {
+        let token = on.cx.token.ok_or_else(|| unexpected("route53:CreateHostedZone", "token"))?;
         let reference = reference(token);
-        let known = zones(account, cx, &global).await?;
+        let known = zones(on).await?;
         let id = match known.iter().find(|zone| zone.caller_reference() == reference) {
             Some(zone) => short(zone.id()).to_owned(),
             None => {
-                let make = global
-                    .route53
-                    .create_hosted_zone()
-                    .name(&want.domain)
-                    .caller_reference(&reference)
-                    .send();
-                let made = account.change(cx, "route53:CreateHostedZone", make).await?;
+                let make = on.region.route53.create_hosted_zone().name(&want.domain);
+                let make = make.caller_reference(&reference).send();
+                let made = on.change("route53:CreateHostedZone", make).await?;
                 let zone = made.hosted_zone.ok_or_else(|| unexpected("route53:CreateHostedZone", "zone"))?;
                 short(zone.id()).to_owned()
             }
         };
-        tag(account, cx, &id, key).await?;
+        tag(on, &id, key).await?;
         Ok(PhysicalId(id))
     }
 
-    /// Nothing of a zone changes in place.
-    async fn change(
-        &self,
-        _: &Account,
-        _: &OpCtx,
-        _: &PhysicalId,
-        _: &HostedZoneObserved,
-        _: &HostedZoneSpec,
-    ) -> Result<()> {
-        Ok(())
-    }
-
     /// One with names that somebody else entered is refused by Route 53.
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let gone = account.global().await.route53.delete_hosted_zone().id(&id.0).send();
-        accept(account.change(cx, "route53:DeleteHostedZone", gone).await, ErrorKind::NotFound).map(drop)
+    async fn remove(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let gone = on.region.route53.delete_hosted_zone().id(&id.0).send();
+        on.remove("route53:DeleteHostedZone", gone).await
     }
 }

@@ -1,14 +1,14 @@
 //! A role: who takes it on, policies of AWS that are attached, and one inline policy of ours. All
 //! roles of an account are listed with everything that belongs to them in one call a page.
 
-use aws_sdk_iam::types::{EntityType, Tag};
+use aws_sdk_iam::types::{EntityType, RoleDetail};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, OpCtx, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, Result};
 
 use super::{IamRole, IamRoleObserved, IamRoleSpec, Statement};
-use crate::native::{Account, Look, Marks, Native, Regional, Seen, accept, name_taken, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept};
 
 /// The name of the inline policy that holds the statements.
 const POLICY: &str = "vrooli-deploy";
@@ -62,229 +62,177 @@ fn statements(document: &Value) -> Vec<Statement<Known>> {
     several(&document["Statement"]).iter().map(of).collect()
 }
 
-fn marks(tags: &[Tag]) -> Option<Marks> {
-    Marks::read(tags.iter().map(|tag| (tag.key(), tag.value())))
-}
-
-async fn listed(account: &Account, cx: &OpCtx) -> Result<Vec<Seen<IamRoleObserved>>> {
-    let global = account.global().await;
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = global.iam.get_account_authorization_details().filter(EntityType::Role);
-        let ask = ask.set_marker(next.take()).send();
-        let page = account.read(cx, "iam:GetAccountAuthorizationDetails", ask).await?;
-        for role in page.role_detail_list() {
-            let (Some(name), Some(arn), Some(marks)) = (role.role_name(), role.arn(), marks(role.tags()))
-            else {
-                continue;
-            };
-            let own = role.role_policy_list().iter().find(|one| one.policy_name() == Some(POLICY));
-            let mut policies: Vec<String> = role
-                .attached_managed_policies()
-                .iter()
-                .filter_map(|one| one.policy_arn().map(str::to_owned))
-                .collect();
-            policies.sort();
-            all.push(Seen {
-                id: PhysicalId(arn.to_owned()),
-                marks,
-                observed: IamRoleObserved {
-                    name: name.to_owned(),
-                    service: service(&document(role.assume_role_policy_document().unwrap_or_default())),
-                    policies,
-                    statements: own
-                        .and_then(|one| one.policy_document())
-                        .map(|text| statements(&document(text)))
-                        .unwrap_or_default(),
-                    instance_profile: !role.instance_profile_list().is_empty(),
-                },
-            });
-        }
-        next = page.marker().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
-    }
+/// A role as it is listed.
+fn listed(role: &RoleDetail) -> Option<Seen<IamRoleObserved>> {
+    let attached = role.attached_managed_policies().iter();
+    let mut policies: Vec<String> = attached.filter_map(|one| one.policy_arn().map(str::to_owned)).collect();
+    policies.sort();
+    let own = role.role_policy_list().iter().find(|one| one.policy_name() == Some(POLICY));
+    let own = own.and_then(|one| one.policy_document());
+    Some(Seen {
+        id: PhysicalId(role.arn()?.to_owned()),
+        marks: Marks::of(role.tags())?,
+        observed: IamRoleObserved {
+            name: role.role_name()?.to_owned(),
+            service: service(&document(role.assume_role_policy_document().unwrap_or_default())),
+            policies,
+            statements: own.map(|text| statements(&document(text))).unwrap_or_default(),
+            instance_profile: !role.instance_profile_list().is_empty(),
+        },
+    })
 }
 
 /// The role of that name, if it has marks.
-async fn named(account: &Account, cx: &OpCtx, name: &str) -> Result<Option<Seen<IamRoleObserved>>> {
-    let global = account.global().await;
-    let answer = account.read(cx, "iam:GetRole", global.iam.get_role().role_name(name).send()).await;
-    let Some(role) = accept(answer, ErrorKind::NotFound)?.and_then(|answer| answer.role) else {
-        return Ok(None);
-    };
-    let Some(marks) = marks(role.tags()) else { return Ok(None) };
-    let ask = global.iam.get_role_policy().role_name(name).policy_name(POLICY).send();
-    let own = accept(account.read(cx, "iam:GetRolePolicy", ask).await, ErrorKind::NotFound)?;
-    let ask = global.iam.list_instance_profiles_for_role().role_name(name).send();
-    let profiles = account.read(cx, "iam:ListInstanceProfilesForRole", ask).await?;
+async fn named(on: &Calls<'_>, name: &str) -> Result<Option<Seen<IamRoleObserved>>> {
+    let iam = &on.region.iam;
+    let answer = on.find("iam:GetRole", iam.get_role().role_name(name).send()).await?;
+    let Some(role) = answer.and_then(|answer| answer.role) else { return Ok(None) };
+    let Some(marks) = Marks::of(role.tags()) else { return Ok(None) };
+    let ask = iam.get_role_policy().role_name(name).policy_name(POLICY).send();
+    let own = on.find("iam:GetRolePolicy", ask).await?;
+    let ask = iam.list_instance_profiles_for_role().role_name(name).send();
+    let profiles = on.read("iam:ListInstanceProfilesForRole", ask).await?;
     Ok(Some(Seen {
         id: PhysicalId(role.arn().to_owned()),
         marks,
         observed: IamRoleObserved {
             name: name.to_owned(),
             service: service(&document(role.assume_role_policy_document().unwrap_or_default())),
-            policies: attached(account, cx, &global, name).await?,
+            policies: attached(on, name).await?,
             statements: own.map(|one| statements(&document(one.policy_document()))).unwrap_or_default(),
             instance_profile: !profiles.instance_profiles().is_empty(),
         },
     }))
 }
 
-async fn attached(account: &Account, cx: &OpCtx, global: &Regional, name: &str) -> Result<Vec<String>> {
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = global.iam.list_attached_role_policies().role_name(name).set_marker(next.take()).send();
-        let page = account.read(cx, "iam:ListAttachedRolePolicies", ask).await?;
-        all.extend(page.attached_policies().iter().filter_map(|one| one.policy_arn().map(str::to_owned)));
-        next = page.marker().map(str::to_owned);
-        if next.is_none() {
-            all.sort();
-            return Ok(all);
-        }
-    }
+async fn attached(on: &Calls<'_>, name: &str) -> Result<Vec<String>> {
+    let ask = |next| on.region.iam.list_attached_role_policies().role_name(name).set_marker(next).send();
+    let pages = on.pages("iam:ListAttachedRolePolicies", ask, |page| page.marker.clone()).await?;
+    let policies = pages.iter().flat_map(|page| page.attached_policies());
+    let mut all: Vec<String> = policies.filter_map(|one| one.policy_arn().map(str::to_owned)).collect();
+    all.sort();
+    Ok(all)
+}
+
+async fn detach(on: &Calls<'_>, name: &str, policy: &str) -> Result<()> {
+    let put = || on.region.iam.detach_role_policy().role_name(name).policy_arn(policy).send();
+    on.take("iam:DetachRolePolicy", put).await
+}
+
+async fn delete_own_policy(on: &Calls<'_>, name: &str) -> Result<()> {
+    let put = || on.region.iam.delete_role_policy().role_name(name).policy_name(POLICY).send();
+    on.take("iam:DeleteRolePolicy", put).await
 }
 
 /// Makes policies what is wanted; says it again however often.
-async fn settle(
-    account: &Account,
-    cx: &OpCtx,
-    have: &IamRoleObserved,
-    want: &IamRoleSpec<Known>,
-) -> Result<()> {
-    let (global, name) = (account.global().await, want.name.as_str());
+async fn settle(on: &Calls<'_>, have: &IamRoleObserved, want: &IamRoleSpec<Known>) -> Result<()> {
+    let (iam, name) = (&on.region.iam, want.name.as_str());
     for policy in want.policies.iter().filter(|policy| !have.policies.contains(policy)) {
-        let put = || global.iam.attach_role_policy().role_name(name).policy_arn(policy).send();
-        account.put(cx, "iam:AttachRolePolicy", put).await?;
+        let put = || iam.attach_role_policy().role_name(name).policy_arn(policy).send();
+        on.put("iam:AttachRolePolicy", put).await?;
     }
     for policy in have.policies.iter().filter(|policy| !want.policies.contains(policy)) {
-        let put = || global.iam.detach_role_policy().role_name(name).policy_arn(policy).send();
-        accept(account.put(cx, "iam:DetachRolePolicy", put).await, ErrorKind::NotFound)?;
+        detach(on, name, policy).await?;
     }
     if have.statements == want.statements {
         return Ok(());
     }
     if want.statements.is_empty() {
-        let put = || global.iam.delete_role_policy().role_name(name).policy_name(POLICY).send();
-        return accept(account.put(cx, "iam:DeleteRolePolicy", put).await, ErrorKind::NotFound).map(drop);
+        return delete_own_policy(on, name).await;
     }
     let document = policy(&want.statements);
     let put = || {
-        let put = global.iam.put_role_policy().role_name(name).policy_name(POLICY);
+        let put = iam.put_role_policy().role_name(name).policy_name(POLICY);
         put.policy_document(&document).send()
     };
-    account.put(cx, "iam:PutRolePolicy", put).await.map(drop)
+    on.put("iam:PutRolePolicy", put).await.map(drop)
 }
 
-async fn profile(account: &Account, cx: &OpCtx, key: &ResourceKey, name: &str) -> Result<()> {
-    let global = account.global().await;
-    let tags: Vec<Tag> = iam_tags(cx, key)?;
+async fn profile(on: &Calls<'_>, key: &ResourceKey, name: &str) -> Result<()> {
+    let (iam, tags) = (&on.region.iam, Marks::as_tags(on.cx, key)?);
     let put = || {
-        let make = global.iam.create_instance_profile().instance_profile_name(name);
+        let make = iam.create_instance_profile().instance_profile_name(name);
         make.set_tags(Some(tags.clone())).send()
     };
-    accept(account.put(cx, "iam:CreateInstanceProfile", put).await, ErrorKind::AlreadyExists)?;
-    let put = || global.iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
+    accept(on.put("iam:CreateInstanceProfile", put).await, ErrorKind::AlreadyExists)?;
+    let put = || iam.add_role_to_instance_profile().instance_profile_name(name).role_name(name).send();
     // A profile holds one role: a second is a quota.
-    accept(account.put(cx, "iam:AddRoleToInstanceProfile", put).await, ErrorKind::Quota).map(drop)
-}
-
-fn iam_tags(cx: &OpCtx, key: &ResourceKey) -> Result<Vec<Tag>> {
-    let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
-    let tags: std::result::Result<_, _> = Marks::tags(cx, key).into_iter().map(tag).collect();
-    tags.map_err(|_| unexpected("iam:CreateRole", "tag"))
+    accept(on.put("iam:AddRoleToInstanceProfile", put).await, ErrorKind::Quota).map(drop)
 }
 
 impl Native for IamRole {
     const TOKEN: CreateToken = CreateToken::Name;
+    const GLOBAL: bool = true;
 
-    async fn look(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        look: Look<'_>,
-    ) -> Result<Vec<Seen<IamRoleObserved>>> {
-        match look {
-            Look::Id(id) => Ok(named(account, cx, name_of(&id.0)).await?.into_iter().collect()),
-            Look::Stack | Look::Key(_) => {
-                let mut all = listed(account, cx).await?;
-                let names =
-                    if matches!(look, Look::Key(_)) { account.names(self, look) } else { Default::default() };
-                for name in names {
-                    if !all.iter().any(|one| one.observed.name == name) {
-                        all.extend(named(account, cx, &name).await?);
-                    }
-                }
-                Ok(all)
-            }
-        }
+    async fn see(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<IamRoleObserved>>> {
+        named(on, name_of(&id.0)).await
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        want: &IamRoleSpec<Known>,
-    ) -> Result<PhysicalId> {
-        let global = account.global().await;
-        let make = global
-            .iam
-            .create_role()
-            .role_name(&want.name)
-            .assume_role_policy_document(trust(&want.service))
-            .set_tags(Some(iam_tags(cx, key)?))
-            .send();
-        let made = accept(account.change(cx, "iam:CreateRole", make).await, ErrorKind::AlreadyExists)?;
-        let there = account.made(cx, made.is_some(), || named(account, cx, &want.name)).await?;
-        let there = there.filter(|one| one.marks.are(cx, key));
-        let there = there.ok_or_else(|| name_taken("role", &want.name))?;
-        settle(account, cx, &there.observed, want).await?;
+    async fn list(&self, on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<IamRoleObserved>>> {
+        let ask = |next| {
+            let ask = on.region.iam.get_account_authorization_details().filter(EntityType::Role);
+            ask.set_marker(next).send()
+        };
+        let pages = on.pages("iam:GetAccountAuthorizationDetails", ask, |page| page.marker.clone()).await?;
+        let roles = pages.iter().flat_map(|page| page.role_detail_list());
+        let mut all: Vec<_> = roles.filter_map(listed).collect();
+        for name in on.name_asked(self, look) {
+            if !all.iter().any(|one| one.observed.name == name) {
+                all.extend(named(on, &name).await?);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &IamRoleSpec<Known>) -> Result<PhysicalId> {
+        let make = on.region.iam.create_role().role_name(&want.name);
+        let make = make.assume_role_policy_document(trust(&want.service));
+        let make = make.set_tags(Some(Marks::as_tags(on.cx, key)?)).send();
+        let made = on.create("iam:CreateRole", make).await?;
+        let there = on.made(made, || named(on, &want.name)).await?;
+        let there = on.own(there, key, ("role", &want.name))?;
+        settle(on, &there.observed, want).await?;
         if want.instance_profile && !there.observed.instance_profile {
-            profile(account, cx, key, &want.name).await?;
+            profile(on, key, &want.name).await?;
         }
         Ok(there.id)
     }
 
     async fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        on: &Calls<'_>,
         _: &PhysicalId,
         have: &IamRoleObserved,
         want: &IamRoleSpec<Known>,
     ) -> Result<()> {
         if have.service != want.service {
-            let (global, trust) = (account.global().await, trust(&want.service));
+            let (iam, trust) = (&on.region.iam, trust(&want.service));
             let put = || {
-                global.iam.update_assume_role_policy().role_name(&want.name).policy_document(&trust).send()
+                let put = iam.update_assume_role_policy().role_name(&want.name);
+                put.policy_document(&trust).send()
             };
-            account.put(cx, "iam:UpdateAssumeRolePolicy", put).await?;
+            on.put("iam:UpdateAssumeRolePolicy", put).await?;
         }
-        settle(account, cx, have, want).await
+        settle(on, have, want).await
     }
 
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let (global, name) = (account.global().await, name_of(&id.0));
-        let Some(there) = named(account, cx, name).await? else { return Ok(()) };
+    async fn remove(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let (iam, name) = (&on.region.iam, name_of(&id.0));
+        let Some(there) = named(on, name).await? else { return Ok(()) };
         if there.observed.instance_profile {
             let put = || {
-                let put = global.iam.remove_role_from_instance_profile().role_name(name);
+                let put = iam.remove_role_from_instance_profile().role_name(name);
                 put.instance_profile_name(name).send()
             };
-            accept(account.put(cx, "iam:RemoveRoleFromInstanceProfile", put).await, ErrorKind::NotFound)?;
-            let put = || global.iam.delete_instance_profile().instance_profile_name(name).send();
-            accept(account.put(cx, "iam:DeleteInstanceProfile", put).await, ErrorKind::NotFound)?;
+            on.take("iam:RemoveRoleFromInstanceProfile", put).await?;
+            let put = || iam.delete_instance_profile().instance_profile_name(name).send();
+            on.take("iam:DeleteInstanceProfile", put).await?;
         }
         for policy in &there.observed.policies {
-            let put = || global.iam.detach_role_policy().role_name(name).policy_arn(policy).send();
-            accept(account.put(cx, "iam:DetachRolePolicy", put).await, ErrorKind::NotFound)?;
+            detach(on, name, policy).await?;
         }
-        let put = || global.iam.delete_role_policy().role_name(name).policy_name(POLICY).send();
-        accept(account.put(cx, "iam:DeleteRolePolicy", put).await, ErrorKind::NotFound)?;
-        let gone = global.iam.delete_role().role_name(name).send();
-        accept(account.change(cx, "iam:DeleteRole", gone).await, ErrorKind::NotFound).map(drop)
+        delete_own_policy(on, name).await?;
+        on.remove("iam:DeleteRole", iam.delete_role().role_name(name).send()).await
     }
 }
 

@@ -3,10 +3,10 @@
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpCtx, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, Result};
 
 use super::{Secret, SecretObserved, SecretSpec};
-use crate::native::{Account, Look, Marks, Native, Regional, STACK, Seen, accept, name_taken};
+use crate::native::{Calls, Look, Marks, Native, Regional, STACK, SdkTag as _, Seen, name_taken, unexpected};
 
 /// For so many days a deleted secret can be brought back: AWS wants to hear it at the deletion.
 const DAYS: &str = "vrooli:recovery-days";
@@ -23,7 +23,7 @@ fn seen(
     (arn, name, description): (Option<&str>, Option<&str>, Option<&str>),
     tags: &[Tag],
 ) -> Option<Seen<SecretObserved>> {
-    let marks = Marks::read(tags.iter().filter_map(|tag| Some((tag.key()?, tag.value()?))))?;
+    let marks = Marks::of(tags)?;
     let days = marks.notes.get(DAYS).and_then(|days| days.parse().ok());
     Some(Seen {
         id: PhysicalId(arn?.to_owned()),
@@ -38,114 +38,77 @@ fn seen(
 }
 
 /// The secret of that name or ARN, if it has marks.
-async fn described(account: &Account, cx: &OpCtx, region: &Regional, id: &str) -> Result<Option<Described>> {
-    let ask = region.secrets.describe_secret().secret_id(id).send();
-    let answer = account.read(cx, "secretsmanager:DescribeSecret", ask).await;
-    let Some(found) = accept(answer, ErrorKind::NotFound)? else { return Ok(None) };
-    let seen = seen(region, (found.arn(), found.name(), found.description()), found.tags());
+async fn described(at: &Calls<'_>, id: &str) -> Result<Option<Described>> {
+    let ask = at.region.secrets.describe_secret().secret_id(id).send();
+    let Some(found) = at.find("secretsmanager:DescribeSecret", ask).await? else { return Ok(None) };
+    let seen = seen(&at.region, (found.arn(), found.name(), found.description()), found.tags());
     Ok(seen.map(|seen| Described { seen, deleted: found.deleted_date().is_some() }))
 }
 
-async fn listed(account: &Account, cx: &OpCtx, region: &Regional) -> Result<Vec<Seen<SecretObserved>>> {
-    let filter = |name, value: &str| Filter::builder().key(name).values(value).build();
-    let stack = cx.stack.to_string();
-    let (mut all, mut next) = (Vec::new(), None::<String>);
-    loop {
-        let ask = region
-            .secrets
-            .list_secrets()
-            .filters(filter(FilterNameStringType::TagKey, STACK))
-            .filters(filter(FilterNameStringType::TagValue, &stack))
-            .set_next_token(next.take());
-        let page = account.read(cx, "secretsmanager:ListSecrets", ask.send()).await?;
-        let found = page.secret_list().iter();
-        all.extend(
-            found
-                .filter(|one| one.deleted_date().is_none())
-                .filter_map(|one| seen(region, (one.arn(), one.name(), one.description()), one.tags())),
-        );
-        next = page.next_token().map(str::to_owned);
-        if next.is_none() {
-            return Ok(all);
-        }
-    }
+/// The same, unless it is deleted.
+async fn there(at: &Calls<'_>, id: &str) -> Result<Option<Seen<SecretObserved>>> {
+    Ok(described(at, id).await?.filter(|one| !one.deleted).map(|one| one.seen))
 }
 
-fn tags(cx: &OpCtx, key: &ResourceKey, want: &SecretSpec) -> Vec<Tag> {
-    let days = (DAYS, want.recovery_days.to_string());
-    Marks::tags(cx, key)
-        .into_iter()
-        .chain([days])
-        .map(|(name, value)| Tag::builder().key(name).value(value).build())
-        .collect()
+fn days(want: &SecretSpec) -> (&'static str, String) {
+    (DAYS, want.recovery_days.to_string())
 }
 
-async fn describe(
-    account: &Account,
-    cx: &OpCtx,
-    region: &Regional,
-    arn: &str,
-    want: &SecretSpec,
-) -> Result<()> {
-    let put = || region.secrets.update_secret().secret_id(arn).description(&want.description).send();
-    account.put(cx, "secretsmanager:UpdateSecret", put).await.map(drop)
+async fn describe(at: &Calls<'_>, arn: &str, want: &SecretSpec) -> Result<()> {
+    let secrets = &at.region.secrets;
+    let put = || secrets.update_secret().secret_id(arn).description(&want.description).send();
+    at.put("secretsmanager:UpdateSecret", put).await.map(drop)
 }
 
-async fn tag(account: &Account, cx: &OpCtx, region: &Regional, arn: &str, tags: Vec<Tag>) -> Result<()> {
-    let put = || region.secrets.tag_resource().secret_id(arn).set_tags(Some(tags.clone())).send();
-    account.put(cx, "secretsmanager:TagResource", put).await.map(drop)
+async fn tag(at: &Calls<'_>, arn: &str, tags: Vec<Tag>) -> Result<()> {
+    let put = || at.region.secrets.tag_resource().secret_id(arn).set_tags(Some(tags.clone())).send();
+    at.put("secretsmanager:TagResource", put).await.map(drop)
 }
 
 impl Native for Secret {
     const TOKEN: CreateToken = CreateToken::Name;
 
-    async fn look(&self, account: &Account, cx: &OpCtx, look: Look<'_>) -> Result<Vec<Seen<SecretObserved>>> {
-        if let Look::Id(id) = look {
-            let region = account.of_arn(&id.0).await;
-            let found = described(account, cx, &region, &id.0).await?;
-            return Ok(found.into_iter().filter(|one| !one.deleted).map(|one| one.seen).collect());
-        }
-        let mut all = Vec::new();
-        for region in account.regions().await {
-            let mut found = listed(account, cx, &region).await?;
-            // A listing lags; the secret itself does not.
-            let names =
-                if matches!(look, Look::Key(_)) { account.names(self, look) } else { Default::default() };
-            for name in names {
-                if found.iter().any(|one| one.observed.name == name) {
-                    continue;
-                }
-                let one = described(account, cx, &region, &name).await?;
-                found.extend(one.filter(|one| !one.deleted).map(|one| one.seen));
+    async fn see(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<SecretObserved>>> {
+        there(at, &id.0).await
+    }
+
+    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<SecretObserved>>> {
+        let filter = |name, value: &str| Filter::builder().key(name).values(value).build();
+        let stack = at.cx.stack.to_string();
+        let ask = |next| {
+            let ask = at.region.secrets.list_secrets().filters(filter(FilterNameStringType::TagKey, STACK));
+            ask.filters(filter(FilterNameStringType::TagValue, &stack)).set_next_token(next).send()
+        };
+        let pages = at.pages("secretsmanager:ListSecrets", ask, |page| page.next_token.clone()).await?;
+        let found = pages.iter().flat_map(|page| page.secret_list());
+        let mut all: Vec<_> = found
+            .filter(|one| one.deleted_date().is_none())
+            .filter_map(|one| seen(&at.region, (one.arn(), one.name(), one.description()), one.tags()))
+            .collect();
+        for name in at.name_asked(self, look) {
+            if !all.iter().any(|one| one.observed.name == name) {
+                all.extend(there(at, &name).await?);
             }
-            all.extend(found);
         }
         Ok(all)
     }
 
-    async fn make(
-        &self,
-        account: &Account,
-        cx: &OpCtx,
-        key: &ResourceKey,
-        want: &SecretSpec,
-    ) -> Result<PhysicalId> {
-        let region = account.region(&want.region).await;
-        let make = region
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &SecretSpec) -> Result<PhysicalId> {
+        let at = on.at(&want.region).await;
+        let tags: Vec<Tag> = Marks::with_note(at.cx, key, Some(days(want)))?;
+        let make = at
+            .region
             .secrets
             .create_secret()
             .name(&want.name)
             .description(&want.description)
-            .set_client_request_token(cx.token.map(|token| token.0.to_string()))
-            .set_tags(Some(tags(cx, key, want)))
+            .set_client_request_token(at.cx.token.map(|token| token.0.to_string()))
+            .set_tags(Some(tags.clone()))
             .send();
-        let made = account.change(cx, "secretsmanager:CreateSecret", make).await;
-        let refusal = match made {
+        let refusal = match at.change("secretsmanager:CreateSecret", make).await {
             Ok(made) => {
-                return made
-                    .arn
-                    .map(PhysicalId)
-                    .ok_or_else(|| crate::native::unexpected("secretsmanager:CreateSecret", "ARN"));
+                let arn = made.arn.map(PhysicalId);
+                return arn.ok_or_else(|| unexpected("secretsmanager:CreateSecret", "ARN"));
             }
             // The second is what AWS says of a name that waits for its deletion.
             Err(error)
@@ -156,50 +119,45 @@ impl Native for Secret {
             }
             Err(error) => return Err(error),
         };
-        let there = described(account, cx, &region, &want.name).await?;
-        let Some(there) = there.filter(|one| one.seen.marks.are(cx, key)) else {
+        let there = described(&at, &want.name).await?;
+        let Some(there) = there.filter(|one| one.seen.marks.are(at.cx, key)) else {
             let taken = refusal.kind() == ErrorKind::AlreadyExists || refusal.message().contains("deletion");
             return Err(if taken { name_taken("secret", &want.name) } else { refusal });
         };
         let arn = there.seen.id;
         if there.deleted {
-            let put = || region.secrets.restore_secret().secret_id(&arn.0).send();
-            account.put(cx, "secretsmanager:RestoreSecret", put).await?;
-            tag(account, cx, &region, &arn.0, tags(cx, key, want)).await?;
+            let put = || at.region.secrets.restore_secret().secret_id(&arn.0).send();
+            at.put("secretsmanager:RestoreSecret", put).await?;
+            tag(&at, &arn.0, tags).await?;
         }
         if there.seen.observed.description != want.description {
-            describe(account, cx, &region, &arn.0, want).await?;
+            describe(&at, &arn.0, want).await?;
         }
         Ok(arn)
     }
 
     async fn change(
         &self,
-        account: &Account,
-        cx: &OpCtx,
+        at: &Calls<'_>,
         id: &PhysicalId,
         have: &SecretObserved,
         want: &SecretSpec,
     ) -> Result<()> {
-        let region = account.of_arn(&id.0).await;
         if have.description != want.description {
-            describe(account, cx, &region, &id.0, want).await?;
+            describe(at, &id.0, want).await?;
         }
         if have.recovery_days != want.recovery_days {
-            let days = Tag::builder().key(DAYS).value(want.recovery_days.to_string()).build();
-            tag(account, cx, &region, &id.0, vec![days]).await?;
+            let (name, value) = days(want);
+            tag(at, &id.0, vec![Tag::new(name, value)?]).await?;
         }
         Ok(())
     }
 
-    async fn remove(&self, account: &Account, cx: &OpCtx, id: &PhysicalId) -> Result<()> {
-        let region = account.of_arn(&id.0).await;
-        let Some(there) = described(account, cx, &region, &id.0).await?.filter(|one| !one.deleted) else {
-            return Ok(());
-        };
+    async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
+        let Some(there) = there(at, &id.0).await? else { return Ok(()) };
         // AWS takes 7 to 30 days.
-        let days = i64::from(there.seen.observed.recovery_days.clamp(7, 30));
-        let gone = region.secrets.delete_secret().secret_id(&id.0).recovery_window_in_days(days).send();
-        accept(account.change(cx, "secretsmanager:DeleteSecret", gone).await, ErrorKind::NotFound).map(drop)
+        let days = i64::from(there.observed.recovery_days.clamp(7, 30));
+        let gone = at.region.secrets.delete_secret().secret_id(&id.0).recovery_window_in_days(days).send();
+        at.remove("secretsmanager:DeleteSecret", gone).await
     }
 }

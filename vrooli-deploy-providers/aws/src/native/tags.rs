@@ -1,0 +1,52 @@
+//! Tags: every service has a type of its own for the same two words.
+
+use vrooli_deploy_core::provider::Result;
+
+use super::unexpected;
+
+/// A tag as a service writes it.
+pub(crate) trait SdkTag: Sized {
+    /// A tag.
+    fn new(name: &str, value: String) -> Result<Self>;
+    /// Its name and value.
+    fn pair(&self) -> Option<(&str, &str)>;
+}
+
+/// For tags whose type takes anything, or insists on both words.
+macro_rules! sdk_tags {
+    (may_lack_words: $($lenient:ident)*; have_both: $($strict:ident)*;) => {
+        $(impl SdkTag for $lenient::types::Tag {
+            fn new(name: &str, value: String) -> Result<Self> {
+                Ok(Self::builder().key(name).value(value).build())
+            }
+            fn pair(&self) -> Option<(&str, &str)> {
+                Some((self.key()?, self.value()?))
+            }
+        })*
+        $(impl SdkTag for $strict::types::Tag {
+            fn new(name: &str, value: String) -> Result<Self> {
+                let tag = Self::builder().key(name).value(value).build();
+                tag.map_err(|_| unexpected("tags", "tag"))
+            }
+            fn pair(&self) -> Option<(&str, &str)> {
+                Some((self.key(), self.value()))
+            }
+        })*
+    };
+}
+
+sdk_tags! {
+    may_lack_words: aws_sdk_cloudwatch aws_sdk_ecs aws_sdk_elasticloadbalancingv2 aws_sdk_route53
+        aws_sdk_secretsmanager;
+    have_both: aws_sdk_ecr aws_sdk_iam aws_sdk_s3;
+}
+
+/// ACM insists on the name alone.
+impl SdkTag for aws_sdk_acm::types::Tag {
+    fn new(name: &str, value: String) -> Result<Self> {
+        Self::builder().key(name).value(value).build().map_err(|_| unexpected("tags", "tag"))
+    }
+    fn pair(&self) -> Option<(&str, &str)> {
+        Some((self.key(), self.value()?))
+    }
+}
