@@ -11,6 +11,7 @@ use crate::diagnostics::{Severity, Span, rules};
 use crate::manifest::crosswalk::embedded;
 use crate::manifest::{InitializationFile, InitializationKind};
 use crate::names::DependencyName;
+use crate::release::migration::declared_files;
 use crate::requirements::{Primitive, Requirements};
 use crate::sql::{Piece, PieceKind, Word, split};
 
@@ -87,23 +88,12 @@ pub(super) fn read_scripts(root: &Path, requirements: &Requirements) -> Vec<Scri
 }
 
 fn files(root: &Path, file: &InitializationFile) -> Vec<PathBuf> {
-    use InitializationKind::{Data, Migration, Schema, Seed};
-    if !matches!(file.kind, Schema | Migration | Seed | Data) {
-        return Vec::new();
-    }
     let is_sql = |path: &Path| {
         path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql"))
             && std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LARGEST)
     };
-    let path = root.join(&file.file);
-    if !path.is_dir() {
-        return if is_sql(&path) { vec![path] } else { Vec::new() };
-    }
-    let Ok(entries) = std::fs::read_dir(&path) else { return Vec::new() };
-    let mut found: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_sql(path)).collect();
-    found.sort();
-    found
+    let names = declared_files(root, file, &mut Vec::new()).unwrap_or_default();
+    names.into_iter().map(|name| root.join(name)).filter(|path| is_sql(path)).collect()
 }
 
 pub(super) fn read(
@@ -305,6 +295,22 @@ mod tests {
     fn the_data_can_be_read() {
         serde_json::from_str::<Known>(include_str!("data/sql.json")).unwrap();
         assert!(KNOWN.once.len() > 10);
+    }
+
+    #[test]
+    fn what_is_applied_is_what_is_read() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("steps")).unwrap();
+        for name in ["1.sql", "1.down.sql", "2.sql", "notes.md"] {
+            std::fs::write(root.path().join("steps").join(name), "SELECT 1;").unwrap();
+        }
+        let of = |kind| {
+            let declared = InitializationFile { file: "steps".to_owned(), kind };
+            let found = files(root.path(), &declared).into_iter();
+            found.map(|path| path.strip_prefix(root.path()).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(InitializationKind::Migration), [Path::new("steps/1.sql"), Path::new("steps/2.sql")]);
+        assert!(of(InitializationKind::Script).is_empty());
     }
 
     #[test]

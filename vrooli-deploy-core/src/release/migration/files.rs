@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::irreversible;
 use crate::diagnostics::{Diagnostic, Severity, rules};
-use crate::manifest::InitializationKind;
+use crate::manifest::{InitializationFile, InitializationKind};
 use crate::names::Digest;
 use crate::provider::{ErrorKind, ProviderError, Result};
 use crate::release::Migration;
@@ -26,8 +26,8 @@ pub fn migrations<'a>(
 ) -> Vec<Migration> {
     let mut all = Vec::new();
     for requirement in resources.filter(|requirement| takes_files(requirement)) {
-        for declared in requirement.initialization.iter().filter(|declared| is_sql(declared.kind)) {
-            let found = expand(root, &declared.file, diagnostics).and_then(|files| {
+        for declared in &requirement.initialization {
+            let found = declared_files(root, declared, diagnostics).and_then(|files| {
                 files.into_iter().map(|file| migration(root, requirement, file)).collect::<Result<Vec<_>>>()
             });
             match found {
@@ -116,10 +116,21 @@ fn is_sql(kind: InitializationKind) -> bool {
     }
 }
 
-/// The files of one declaration, relative to the root.
-fn expand(root: &Path, declared: &str, notes: &mut Vec<Diagnostic>) -> Result<Vec<String>> {
-    let path = inside(root, declared)?;
-    let file = declared.trim_start_matches("./").trim_end_matches('/').to_owned();
+/// The files of SQL of one declaration, relative to the root: those of a folder in the order of their
+/// names, but for those that take a migration back.
+///
+/// # Errors
+/// When it cannot be read, or lies outside of the root.
+pub(crate) fn declared_files(
+    root: &Path,
+    declared: &InitializationFile,
+    notes: &mut Vec<Diagnostic>,
+) -> Result<Vec<String>> {
+    if !is_sql(declared.kind) {
+        return Ok(Vec::new());
+    }
+    let path = inside(root, &declared.file)?;
+    let file = declared.file.trim_start_matches("./").trim_end_matches('/').to_owned();
     if !fs::metadata(&path).map_err(unreadable(&path))?.is_dir() {
         return Ok(vec![file]);
     }
