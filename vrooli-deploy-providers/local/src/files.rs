@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
@@ -184,20 +184,6 @@ pub(crate) fn last_lines(path: &Path, lines: usize) -> Vec<String> {
     all.iter().skip(all.len().saturating_sub(lines)).map(|line| (*line).to_owned()).collect()
 }
 
-/// Joins a relative path that must stay inside: no root, no `..`, no prefix.
-pub(crate) fn join_inside(root: &Path, relative: &str) -> Option<PathBuf> {
-    use std::path::Component;
-    let mut joined = root.to_path_buf();
-    for part in Path::new(relative).components() {
-        match part {
-            Component::Normal(part) => joined.push(part),
-            Component::CurDir => {}
-            _ => return None,
-        }
-    }
-    Some(joined)
-}
-
 /// A path from a record, which must not lead out of where it starts.
 pub(crate) fn inside(relative: &str) -> Result<&Path> {
     let path = Path::new(relative);
@@ -231,14 +217,5 @@ mod tests {
         assert!(try_lock(&path).unwrap().is_none());
         drop(held);
         assert!(try_lock(&path).unwrap().is_some());
-    }
-
-    #[test]
-    fn paths_stay_inside() {
-        let root = Path::new("/r");
-        assert_eq!(join_inside(root, "./a/b"), Some(PathBuf::from("/r/a/b")));
-        assert_eq!(join_inside(root, "../a"), None);
-        assert_eq!(join_inside(root, "a/../../b"), None);
-        assert_eq!(join_inside(root, "/etc/passwd"), None);
     }
 }

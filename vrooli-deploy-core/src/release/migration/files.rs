@@ -172,7 +172,7 @@ fn inside(root: &Path, file: &str) -> Result<PathBuf> {
 
 /// Joins a relative path that must stay inside: no root, no `..`, no prefix.
 #[must_use]
-pub(crate) fn join_inside(root: &Path, relative: &str) -> Option<PathBuf> {
+pub fn join_inside(root: &Path, relative: &str) -> Option<PathBuf> {
     let mut joined = root.to_path_buf();
     for part in Path::new(relative).components() {
         match part {
@@ -218,6 +218,15 @@ mod tests {
         assert_eq!(codes, [rules::STATEMENTS_LEFT_OUT, rules::FILE_MISSING]);
         let files: Vec<String> = found.into_iter().map(|migration| migration.file).collect();
         assert_eq!(files, ["schema.sql", "migrations/001_a.up.sql", "migrations/002_b.sql"]);
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        let root = Path::new("/r");
+        assert_eq!(join_inside(root, "./a/b"), Some(PathBuf::from("/r/a/b")));
+        assert_eq!(join_inside(root, "../a"), None);
+        assert_eq!(join_inside(root, "a/../../b"), None);
+        assert_eq!(join_inside(root, "/etc/passwd"), None);
     }
 
     #[test]

@@ -9,6 +9,6 @@ mod session;
 
 pub use apply::{Databases, Migrated, apply, missing_tables};
 pub(crate) use files::declared_files;
-pub use files::migrations;
+pub use files::{join_inside, migrations};
 pub use irreversible::{Irreversible, irreversible};
 pub use session::{Database, SqlAnswer, SqlSession, add_extensions, identifier, literal, refused};

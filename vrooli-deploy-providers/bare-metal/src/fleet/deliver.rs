@@ -1,12 +1,13 @@
 //! A release on its way to a server.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::Digest;
 use vrooli_deploy_core::provider::{ErrorKind, Fleet as _, OpCtx, ProviderError, Result};
+use vrooli_deploy_core::release::migration::join_inside;
 use vrooli_deploy_core::release::{EnvValue, Release};
 use vrooli_deploy_core::secrets::{Secret, SecretRef};
 
@@ -87,12 +88,11 @@ impl BareMetalFleet {
 
     /// The manifest's folder in what a release was built into. It may be here no more.
     pub(super) fn app_root(&self, release: &Release) -> Result<PathBuf> {
-        let root = Path::new(&release.bundle.artefact.root);
-        if !root.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-            let message = format!("`{}` leads out of its folder", root.display());
-            return Err(ProviderError::new(ErrorKind::Config, message));
-        }
-        Ok(self.builder()?.folder(&release.bundle.artefact)?.join(root))
+        let artefact = &release.bundle.artefact;
+        join_inside(&self.builder()?.folder(artefact)?, &artefact.root).ok_or_else(|| {
+            let message = format!("`{}` leads out of its folder", artefact.root);
+            ProviderError::new(ErrorKind::Config, message)
+        })
     }
 
     /// What was built, packed.

@@ -27,6 +27,7 @@ use vrooli_deploy_core::names::{Digest, StackId};
 use vrooli_deploy_core::provider::{
     Artefact, ArtefactBuilder, BuildRequest, ErrorKind, OpCtx, ProviderError, Result,
 };
+use vrooli_deploy_core::release::migration::join_inside;
 
 use crate::layout::Layout;
 use crate::{environment, failure, files};
@@ -197,7 +198,7 @@ pub fn forget(layout: &Layout, stack: &StackId) -> Result<()> {
 /// Does a step's condition hold, as it would in a fresh copy? What earlier builds left
 /// must not make a step look done: only the sources count for `unless_exists`.
 fn is_due(step: &BuildStep, source: &Source, root: &Path) -> bool {
-    let inside = |path: &str| files::join_inside(Path::new(""), path);
+    let inside = |path: &str| join_inside(Path::new(""), path);
     let is_source = |path: &str| {
         inside(path).is_some_and(|path| {
             let path = source.root.join(path);
