@@ -63,6 +63,9 @@ pub fn registry_with_local(local: local::LocalFactory) -> Registry {
 /// first argument. Call it first in `main`, before threads or a runtime are started.
 pub fn run_if_child(registry: &Registry) {
     let _ = registry;
+    // What is none of its own it leaves alone.
+    #[cfg(feature = "bare-metal-native")]
+    bare_metal::run_if_child();
     #[cfg(feature = "local")]
     local::run_if_child();
 }

@@ -219,7 +219,8 @@ fn time_of(hash: &[u8; 32]) -> u64 {
     EARLIEST + number % TIMES
 }
 
-fn hash_of(file: &mut File) -> io::Result<([u8; 32], u64)> {
+/// The SHA-256 of what is left of a file, and how much that is, in bytes.
+pub(crate) fn hash_of(file: &mut File) -> io::Result<([u8; 32], u64)> {
     let mut hash = Sha256::new();
     let size = io::copy(file, &mut HashWriter(&mut hash))?;
     Ok((hash.finalize().into(), size))

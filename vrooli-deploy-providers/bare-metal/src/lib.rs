@@ -27,3 +27,11 @@ pub mod render;
 pub mod store;
 
 pub use factory::BareMetalFactory;
+
+/// Runs a hidden subcommand and ends the process with its status, if this process was started as one,
+/// on a server; else does nothing. First in `main`, before threads and runtimes, and before the one of
+/// this machine, which ends what it does not know.
+#[cfg(feature = "native")]
+pub fn run_if_child() {
+    store::run_if_child();
+}

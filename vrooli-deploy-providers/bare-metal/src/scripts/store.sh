@@ -1,6 +1,7 @@
-# What all phases on the store share. The store is only root's, and what lies in it is believed
-# for its digest, never for its name. Names of apps, environments, accounts and digests were
-# checked before they were sent; none holds a character that means something to a shell.
+# How our own program comes to a host that does not have it yet; releases are taken by the program
+# itself, in the same store. That is only root's, and what lies in it is believed for its digest, never
+# for its name. Digests were checked before they were sent; none holds a character that means something
+# to a shell.
 set -eu
 base=/var/lib/vrooli-deploy
 store=$base/store
@@ -30,28 +31,18 @@ adopt() {
 }
 
 read_input() {
-    kind='' name='' digest='' owner='' stack='' release='' record='' image='' keep='' size='' entries='' kept=''
-    # By the shell alone: each program that is started costs as much as a megabyte.
+    name='' digest='' stack='' size='' kept=''
     while read -r word rest; do
         case $word in
-            kind) kind=$rest ;;
             name) name=$rest ;;
             digest) digest=$rest ;;
-            owner) owner=$rest ;;
             stack) stack=$rest ;;
-            release) release=$rest ;;
-            record) record=$rest ;;
-            image) image=$rest ;;
-            keep) keep=$rest ;;
             size) size=$rest ;;
-            entries) entries=$rest ;;
             kept_free_kib) kept=$rest ;;
             piece) break ;;
         esac
     done <"$in/input"
     refs=$store/refs/$stack
-    releases=$base/workspace/apps/$stack/releases
-    folder=$releases/$release
     sed -n 's/^piece \([0-9a-f]*\) .*/\1/p' "$in/input" >"$in/list"
     sort -u "$in/list" >"$in/wanted"
 }
@@ -67,10 +58,7 @@ take_head() {
     head -c "$length" >"$in/input"
 }
 
-# Does anything run from a folder?
-in_use() { [ -n "$(find /proc/[0-9]*/cwd /proc/[0-9]*/exe -maxdepth 0 -lname "$1/*" 2>/dev/null | head -n 1)" ]; }
-
-# Gives all of the artefact, put together, to a command, and looks whether it was right.
+# Gives all of the program, put together, to a command, and looks whether it was right.
 whole() {
     rm -f "$in/pipe"
     mkfifo "$in/pipe"

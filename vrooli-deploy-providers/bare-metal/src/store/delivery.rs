@@ -8,21 +8,56 @@ use base64::engine::general_purpose::STANDARD;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::Cancellation;
 
-use super::{BASE, DeliveryError, Retention, StoredFile};
+use super::{BASE, DeliveryError, Retention, StoredFile, host};
 use crate::archive::Archive;
 use crate::facts::Lines;
 use crate::remote::{Phase, PhaseOutput, RemoteError, RemoteExec};
 
-/// What all phases do, and what each is made of.
+/// What brings our own program to a host that may have none: what all phases do, and what each is made of.
 const SHARED: &str = include_str!("../scripts/store.sh");
 const LOOK: &str = include_str!("../scripts/store_look.sh");
 const PUT: &str = include_str!("../scripts/store_put.sh");
-/// Asks what is missing.
-const ASK: [&str; 4] = [SHARED, "take_all; read_input", LOOK, "tell_missing"];
-/// Sends what was said to be missing.
-const SEND: [&str; 3] = [SHARED, "take_head; read_input", PUT];
-/// Sends what is thought to be missing.
-const SEND_UNASKED: [&str; 4] = [SHARED, "take_head; read_input", LOOK, PUT];
+
+/// A round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Asks what is missing.
+    Ask,
+    /// Sends what was said to be missing.
+    Send,
+    /// Sends what is thought to be missing.
+    SendUnasked,
+}
+
+impl Step {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ask => "look into the store",
+            Self::Send | Self::SendUnasked => "send into the store",
+        }
+    }
+
+    /// Without our program.
+    fn script(self) -> String {
+        let parts: &[&str] = match self {
+            Self::Ask => &[SHARED, "take_all; read_input", LOOK, "tell_missing"],
+            Self::Send => &[SHARED, "take_head; read_input", PUT],
+            Self::SendUnasked => &[SHARED, "take_head; read_input", LOOK, PUT],
+        };
+        parts.join("\n")
+    }
+
+    /// By our program.
+    fn of_program(self) -> String {
+        let mode = match self {
+            Self::Ask => host::ASK,
+            Self::Send => host::SEND,
+            Self::SendUnasked => host::SEND_UNASKED,
+        };
+        host::command(mode)
+    }
+}
+
 /// So many bytes a second arrive at least, or the phase is over.
 const SLOWEST: u64 = 128 * 1024;
 /// What is left free on a disk, in bytes, whatever is sent.
@@ -215,7 +250,7 @@ impl Delivery {
         cancellation: &Cancellation,
     ) -> Result<Sent, DeliveryError> {
         let input = self.input();
-        let phase = phase("look into the store", &ASK, self.reading()).with_input(input);
+        let phase = self.phase(Step::Ask, self.reading()).with_input(input);
         self.go_on(remote, phase, cancellation, Sent::default()).await
     }
 
@@ -234,7 +269,7 @@ impl Delivery {
         let mut missing = self.pieces();
         missing.retain(|piece| !there.contains(*piece));
         let mut sent = Sent::default();
-        let phase = self.sending(&SEND_UNASKED, &missing, &mut sent);
+        let phase = self.sending(Step::SendUnasked, &missing, &mut sent);
         self.go_on(remote, phase, cancellation, sent).await
     }
 
@@ -250,7 +285,8 @@ impl Delivery {
         loop {
             let answer = self.run(remote, phase, cancellation, &mut sent).await?;
             let lines = Lines::new(&answer.stdout);
-            sent.repaired += lines.all("corrupt").count();
+            let corrupt: BTreeSet<&str> = lines.all("corrupt").collect();
+            sent.repaired += corrupt.len();
             let pruned = |hex| Digest::new(format!("sha256:{hex}")).ok();
             sent.pruned.extend(lines.all("pruned").filter_map(pruned));
             if lines.get("there").is_some() || lines.get("done").is_some() {
@@ -267,22 +303,32 @@ impl Delivery {
                 return Err(DeliveryError::NotThere { host: remote.host().clone(), pieces: missing.len() });
             }
             if tries > 0 {
-                sent.repaired += missing.len();
+                sent.repaired += missing.difference(&corrupt).count();
             }
             tries += 1;
-            phase = self.sending(&SEND, &missing, &mut sent);
+            phase = self.sending(Step::Send, &missing, &mut sent);
         }
     }
 
     /// A phase that sends pieces of these names.
-    fn sending(&self, scripts: &[&str], missing: &BTreeSet<&str>, sent: &mut Sent) -> Phase {
+    fn sending(&self, step: Step, missing: &BTreeSet<&str>, sent: &mut Sent) -> Phase {
         let part = self.file.part(missing);
         sent.pieces += part.count();
         sent.bytes += part.bytes();
         let input = self.input();
         let text = [format!("{}\n", input.len()).as_bytes(), &input].concat();
         let limit = Duration::from_secs(900) + self.reading() + self.at(SLOWEST);
-        phase("send into the store", scripts, limit).with_input(text).with_stream(part)
+        self.phase(step, limit).with_input(text).with_stream(part)
+    }
+
+    fn phase(&self, step: Step, limit: Duration) -> Phase {
+        let script = match self.form {
+            Form::Program => step.script(),
+            Form::Tree { .. } | Form::Image(_) => step.of_program(),
+        };
+        let mut phase = Phase::new(step.name(), script).as_root().within(limit);
+        phase.largest_output = LARGEST_ANSWER;
+        phase
     }
 
     /// How long a host takes at most to read all that it has of it.
@@ -307,23 +353,28 @@ impl Delivery {
             Ok(output) => return Ok(output),
             Err(error) => error,
         };
-        Err(match (error, &self.form) {
-            (RemoteError::Failed { host, status: 23, words, .. }, _) => {
+        let status = match &error {
+            RemoteError::Failed { status, .. } => u8::try_from(*status).unwrap_or(1),
+            _ => 1,
+        };
+        Err(match (status, error, &self.form) {
+            (host::IN_USE, RemoteError::Failed { host, words, .. }, _) => {
                 DeliveryError::InUse { host, folder: words }
             }
             (
-                RemoteError::Failed { host, status: 24, .. },
+                host::NO_ACCOUNT,
+                RemoteError::Failed { host, .. },
                 Form::Tree { folder: ReleaseFolder { owner: Some(account), .. }, .. },
             ) => DeliveryError::NoAccount { host, account: account.clone() },
-            (RemoteError::Failed { host, status: 25, words, .. }, _) => {
+            (host::NO_DOCKER, RemoteError::Failed { host, words, .. }, _) => {
                 DeliveryError::NoDocker { host, words }
             }
-            (error, _) => error.into(),
+            (_, error, _) => error.into(),
         })
     }
 
     /// What it is, what it is made of, and what stays beside it: a line each.
-    fn input(&self) -> Vec<u8> {
+    pub(super) fn input(&self) -> Vec<u8> {
         let mut text = format!(
             "stack {}\nname {}\ndigest {}\nsize {}\nentries {}\nkeep {}\nkept_free_kib {}\n",
             self.stack,
@@ -366,12 +417,6 @@ impl Delivery {
         }
         text.into_bytes()
     }
-}
-
-fn phase(name: &'static str, scripts: &[&str], limit: Duration) -> Phase {
-    let mut phase = Phase::new(name, scripts.join("\n")).as_root().within(limit);
-    phase.largest_output = LARGEST_ANSWER;
-    phase
 }
 
 fn hexadecimal(digest: &Digest) -> &str {

@@ -4,17 +4,19 @@
 //! root, each under its SHA-256, and for each app a list of what its artefacts are made of. A
 //! [`Delivery`] asks what is missing (one round trip, which also takes away what is needed for
 //! nothing any more and looks whether there is room), and then sends that and has it put together
-//! (one more). Pieces that have arrived stay when sending breaks off, and whatever is there is
+//! (one more). On the host our own program does that, which was brought there before by a script. Pieces that have arrived stay when sending breaks off, and whatever is there is
 //! held against its digest before it is used.
 
 mod delivery;
 mod error;
+mod host;
 mod retention;
 mod stored_file;
 mod survey;
 
 pub use delivery::{AccountName, AccountNameError, Delivery, ImageId, ImageIdError, ReleaseFolder, Sent};
 pub use error::DeliveryError;
+pub use host::run_if_child;
 pub use retention::Retention;
 pub use stored_file::StoredFile;
 pub use survey::{SURVEY, Staged};

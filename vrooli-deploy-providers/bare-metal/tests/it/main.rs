@@ -32,6 +32,8 @@ use vrooli_deploy_provider_bare_metal::remote::{
 use rig::Rig;
 
 fn main() -> std::process::ExitCode {
+    // On hosts this binary is the program that takes releases.
+    vrooli_deploy_provider_bare_metal::run_if_child();
     let trials = [
         keys::trials(),
         faults::trials(),

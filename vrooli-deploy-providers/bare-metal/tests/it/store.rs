@@ -109,6 +109,18 @@ fn place(app: &str, number: u32) -> String {
     ReleaseFolder::place(&stack(app), ReleaseNumber(number))
 }
 
+/// Where the program of these tests is on a host. Beside the store: what is counted there is of releases.
+const PROGRAM: &str = "/opt/program";
+
+/// A host that has our program: this one.
+async fn with_program(rig: &Rig) -> Hosts {
+    let program = std::env::current_exe().unwrap();
+    let to = format!("{}:{PROGRAM}", rig.name(1));
+    assert!(Command::new("docker").arg("cp").arg(program).arg(to).status().unwrap().success());
+    rig.on(1, &format!("mkdir -p /var/lib/vrooli-deploy; chmod 711 /var/lib/vrooli-deploy; ln -sfT {PROGRAM} /var/lib/vrooli-deploy/program"));
+    trusted(rig, 1).await
+}
+
 /// The noise in a release on the host is this.
 fn is_there(rig: &Rig, app: &str, number: u32, bytes: &[u8]) -> bool {
     let here = Digest::of(bytes);
@@ -122,7 +134,7 @@ fn count(rig: &Rig, folder: &str) -> usize {
 
 async fn only_what_is_missing_is_sent() {
     let rig = Rig::up(1, &[]);
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let folder = rig.folder().join("built");
     let mut bytes = noise(12 << 20, 0);
     let first = built(&folder, &bytes);
@@ -189,43 +201,44 @@ async fn only_what_is_missing_is_sent() {
     assert_eq!(rig.on(1, &format!("ls {}/..", place("shop", 1))), "r1\nr2\nr3");
 }
 
-/// A `tar` that takes its time, so that something can happen meanwhile.
-const SLOW: &str = "#!/bin/sh\nwhile dd bs=256k count=1 iflag=fullblock status=none of=/tmp/block && [ -s /tmp/block ]; do cat /tmp/block; sleep 0.2; done | /usr/bin/tar \"$@\"\n";
+/// Our program behind somebody who takes his time, so that something can happen meanwhile.
+const SLOW: &str = "#!/bin/sh\nwhile dd bs=256k count=1 iflag=fullblock status=none of=/tmp/block && [ -s /tmp/block ]; do cat /tmp/block; sleep 0.2; done | /opt/program \"$@\"\n";
 
 /// The connection is cut, then the host loses its power while pieces arrive: those that have
 /// arrived are not sent again, and there is never a part of a release.
 async fn sending_goes_on() {
     let rig = Rig::up(1, &[]);
-    let hosts = trusted(&rig, 1).await;
-    rig.on(1, &format!("printf '%s' '{SLOW}' >/usr/local/bin/tar; chmod 755 /usr/local/bin/tar"));
+    let hosts = with_program(&rig).await;
+    let link = "/var/lib/vrooli-deploy/program";
+    rig.on(1, &format!("printf '%s' '{SLOW}' >/opt/slow; chmod 755 /opt/slow; ln -sfT /opt/slow {link}"));
     let bytes = noise(10 << 20, 1);
     let archive = built(&rig.folder().join("built"), &bytes);
     let all = archive.file().pieces();
     let delivery = tree("shop", 1, &archive);
-    let arriving = || count(&rig, &format!("{STORE}/phase-*/pieces"));
+    let arrived = || count(&rig, &format!("{STORE}/pieces"));
     let (result, ()) = tokio::join!(send(&rig, &hosts, &delivery), async {
-        until("pieces arrive", || arriving() >= 4).await;
+        until("pieces arrive", || arrived() >= 4).await;
         rig.on(1, "pkill -KILL -f 'sshd: [d]eploy'");
     });
     assert!(matches!(result, Err(DeliveryError::Remote(RemoteError::Lost { .. }))), "{result:?}");
     // What ran there sees the end of its input, and gives no name to what is not whole.
     until("the script ends", || rig.on(1, "pgrep -x timeout || true").is_empty()).await;
-    let arrived = count(&rig, &format!("{STORE}/pieces"));
-    assert!(arrived >= 3 && arrived < all, "{arrived} of {all}");
+    let first = arrived();
+    assert!(first >= 4 && first < all, "{first} of {all}");
     assert_eq!(rig.on(1, &format!("ls -d {} 2>/dev/null || true", place("shop", 1))), "");
     // The power goes: nobody tidies up.
     let (result, ()) = tokio::join!(send(&rig, &hosts, &delivery), async {
-        until("pieces arrive", || arriving() >= 4).await;
+        until("more pieces arrive", || arrived() >= first + 3).await;
         rig.docker(&["kill"], 1);
     });
     assert!(result.is_err(), "{result:?}");
     rig.docker(&["start"], 1);
     until("it is up again", || rig.on(1, "systemctl is-active ssh || true") == "active").await;
-    rig.on(1, "rm /usr/local/bin/tar");
+    rig.on(1, &format!("ln -sfT {PROGRAM} {link}"));
     let sent = send(&rig, &hosts, &delivery).await.unwrap();
     assert_eq!(sent.phases, 2);
     // All that was whole of both tries is still there: at least what was counted.
-    assert!(sent.pieces > 0 && sent.pieces <= all - arrived - 3, "{sent:?}, {arrived} of {all}");
+    assert!(sent.pieces > 0 && sent.pieces <= all - first - 3, "{sent:?}, {first} of {all}");
     assert!(is_there(&rig, "shop", 1, &bytes));
     assert_eq!(count(&rig, &format!("{STORE}/pieces")), all);
     assert_eq!(rig.on(1, &format!("find {STORE} -name 'phase-*'")), "");
@@ -234,7 +247,7 @@ async fn sending_goes_on() {
 /// Pieces, releases and links that bear our names and are something else are found and put right.
 async fn what_is_there_is_not_believed() {
     let rig = Rig::up(1, &[]);
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let bytes = noise(4 << 20, 2);
     let archive = built(&rig.folder().join("built"), &bytes);
     send(&rig, &hosts, &tree("shop", 1, &archive)).await.unwrap();
@@ -278,7 +291,7 @@ async fn what_is_there_is_not_believed() {
 
 async fn a_small_disk_is_refused_before() {
     let rig = Rig::up(1, &["--tmpfs", "/var/lib/vrooli-deploy:size=100m"]);
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let folder = rig.folder().join("built");
     let large = built(&folder, &noise(30 << 20, 3));
     let error = send(&rig, &hosts, &tree("shop", 1, &large)).await.unwrap_err();
@@ -308,7 +321,7 @@ async fn a_small_disk_is_refused_before() {
 /// What is taken away is what the rule says, of this app, and nothing that another one has.
 async fn what_is_needed_stays() {
     let rig = Rig::up(1, &[]);
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let folder = rig.folder().join("built");
     let common = noise(2 << 20, 6);
     // The same but for the end.
@@ -384,7 +397,7 @@ async fn what_is_needed_stays() {
 /// Two apps, two states, one host: neither knows of the other.
 async fn two_apps_at_the_same_time() {
     let rig = Rig::up(1, &[]);
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let (one, other) = (noise(6 << 20, 7), noise(6 << 20, 8));
     let (first, second) =
         (built(&rig.folder().join("one"), &one), built(&rig.folder().join("other"), &other));
@@ -442,7 +455,7 @@ impl Drop for Image {
 
 async fn images_go_layer_by_layer() {
     let rig = Rig::up_with_docker();
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let base = Image::make(&rig, None, 0, &noise(8 << 20, 10));
     let first = Image::make(&rig, Some(&base), 1, b"first");
     let second = Image::make(&rig, Some(&base), 2, b"second");
@@ -491,7 +504,7 @@ async fn images_go_layer_by_layer() {
 
 async fn images_need_docker() {
     let rig = Rig::up(1, &[]);
-    let hosts = trusted(&rig, 1).await;
+    let hosts = with_program(&rig).await;
     let file = rig.folder().join("saved");
     fs::write(&file, noise(1 << 20, 9)).unwrap();
     let id = ImageId::new(Digest::of(b"image").as_str()).unwrap();
