@@ -12,7 +12,7 @@ supervisor=vrooli-deploy-supervisor.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
 # The folder of a stack, which is app and environment; neither has a dot.
 place() { printf %s "$workspace/apps/${1%.*}/${1##*.}"; }
-ufw_is_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
+ufw_is_on() { [ -f /etc/ufw/ufw.conf ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
 has_table() { command -v nft >/dev/null && nft list table inet "$table" >/dev/null 2>&1; }
 # Does a firewall of somebody else's keep anything out?
 others_filter() {
@@ -49,32 +49,54 @@ is_refused() {
     [ "$fence" -lt "${seen:-0}" ] || return 1
     say refused "fence $seen"
 }
+# What the table of ours lets in, as a survey says it. Fails where there is none.
+survey_table() {
+    rules=$(nft list table inet "$table" 2>/dev/null) || return 1
+    say firewall own
+    printf '%s\n' "$rules" | awk '
+        $1 == "chain" { input = ($2 == "input") }
+        !input { next }
+        $1 ~ /^ip6?$/ && $2 == "saddr" && $4 == "tcp" && $5 == "dport" && $7 == "accept" { print "from\t" $6 " " $3 }
+        $1 == "tcp" && $2 == "dport" && sub(/ accept.*/, "") {
+            sub(/.*dport /, "")
+            count = split($0, ports, /[^0-9]+/)
+            for (at = 1; at <= count; at++) if (ports[at] != "") print "open\t" ports[at]
+        }'
+}
+# Each program that is started costs as much as many lines of shell: a host is looked at for every plan.
 survey() {
     [ ! -f "$record/$stack.json" ] || while read -r line; do say record "$line"; done <"$record/$stack.json"
-    [ ! -f "$record/$stack.fence" ] || say fence "$(cat "$record/$stack.fence")"
-    [ ! -f "$record/$stack.taken" ] || say taken "$(cat "$record/$stack.taken")"
+    for name in fence taken; do
+        [ -f "$record/$stack.$name" ] || continue
+        line=
+        read -r line <"$record/$stack.$name" || :
+        say "$name" "$line"
+    done
     names=
     for wanted in "$packages"/*/wanted/"$stack"; do
         [ -e "$wanted" ] || continue
         name=${wanted#"$packages/"}
         names="$names ${name%%/*}"
     done
-    for name in $names; do
-        was=$(cat "$packages/$name/version" 2>/dev/null)
-        is=$(dpkg-query -W -f='${Version}' "$name" 2>/dev/null)
-        if [ -n "$was" ] && [ "$is" != "$was" ] && dpkg --compare-versions "$is" lt "$was"; then say older "$name"; fi
-    done
     # shellcheck disable=SC2086 # names of packages
-    [ -z "$names" ] || dpkg-query -W -f='package\t${Package} ${Version} ${db:Status-Status}\n' $names 2>/dev/null
+    [ -z "$names" ] || dpkg-query -W -f='${Package} ${db:Status-Status} ${Version}\n' $names 2>/dev/null |
+        while read -r name status is; do
+            say package "$name $is $status"
+            was=
+            [ ! -f "$packages/$name/version" ] || read -r was <"$packages/$name/version" || :
+            if [ -n "$was" ] && [ "$is" != "$was" ] && dpkg --compare-versions "$is" lt "$was"; then say older "$name"; fi
+        done
     say user "$(getent passwd "$user")"
     find "$(place "$stack")" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
     survey_roles
     say machine "$(uname -m)"
-    say glibc "$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')"
+    glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
+    say glibc "${glibc#glibc }"
     if [ -x "$home/program" ]; then
         program=$(readlink "$home/program")
         say program "${program#programs/}"
-        say unit "$(sha256sum <"/etc/systemd/system/$supervisor" 2>/dev/null | cut -d ' ' -f 1)"
+        sum=$(sha256sum <"/etc/systemd/system/$supervisor" 2>/dev/null)
+        say unit "${sum%% *}"
         seen=$("$home/program" __vrooli-deploy-child look "$workspace" "${stack%.*}" "${stack##*.}" 2>&1) && say fleet "$seen" || say unseen "$seen"
     fi
     [ -d "$walls" ] || return 0
@@ -82,10 +104,7 @@ survey() {
         say firewall ufw
         ufw_allows_from | while read -r line; do say from "$line"; done
         for port in $(ufw_allowed); do say open "$port"; done
-    elif has_table; then
-        say firewall own
-        table_allows_from | while read -r line; do say from "$line"; done
-        for port in $(table_allows); do say open "$port"; done
+    elif survey_table; then
         [ ! -L "/etc/systemd/system/sysinit.target.wants/$unit" ] || say lasts yes
     elif others_filter; then
         say firewall other

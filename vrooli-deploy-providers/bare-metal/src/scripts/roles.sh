@@ -53,9 +53,13 @@ seen_backup() {
     find "$(fact folder)" -maxdepth 1 -type f -name '[0-9]*' -printf "live\t$id backup %f %s\n" 2>/dev/null
 }
 survey_roles() {
-    memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+    memory=0
+    while read -r name kib _; do
+        [ "$name" != MemTotal: ] || { memory=$kib && break; }
+    done </proc/meminfo
     for limit in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
-        bytes=$(cat "$limit" 2>/dev/null)
+        bytes=
+        [ ! -f "$limit" ] || read -r bytes <"$limit" || :
         case $bytes in
             '' | *[!0-9]*) ;;
             # Longer: no limit, as version 1 writes it.
@@ -65,9 +69,12 @@ survey_roles() {
     done
     say memory "$memory"
     # The way out first, bridges of container engines never.
-    { ip -o route get 192.0.2.1; ip -o -6 route get 2001:db8::1; } 2>/dev/null | sed -n 's/.* src \([^ ]*\).*/address\t\1/p'
-    ip -o addr show scope global 2>/dev/null |
-        awk '$2 !~ /^(docker|br-|veth|virbr|cni|flannel|lxc|podman)/ { sub("/.*", "", $4); print "address\t" $4 }'
+    printf '%s\n' 'route get 192.0.2.1' 'route get 2001:db8::1' 'addr show scope global' | ip -o -force -batch - 2>/dev/null |
+        awk '$3 ~ /^inet6?$/ {
+                if ($2 !~ /^(docker|br-|veth|virbr|cni|flannel|lxc|podman)/) { sub("/.*", "", $4); print "address\t" $4 }
+                next
+            }
+            sub(/.* src /, "") { sub(/ .*/, ""); print "address\t" $0 }'
     for bin in /usr/lib/postgresql/*/bin/initdb; do
         [ -x "$bin" ] || continue
         bin=${bin#/usr/lib/postgresql/}
