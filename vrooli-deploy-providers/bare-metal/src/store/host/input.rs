@@ -56,8 +56,11 @@ impl Input {
                 digit => length.push(char::from(digit)),
             }
         }
-        let length: u64 =
-            length.parse().ok().filter(|length| *length < LONGEST).ok_or_else(|| misread("length", &length))?;
+        let length: u64 = length
+            .parse()
+            .ok()
+            .filter(|length| *length < LONGEST)
+            .ok_or_else(|| misread("length", &length))?;
         let mut text = String::new();
         if from.take(length).read_to_string(&mut text)? as u64 != length {
             return Err(Failure::new(CUT, "what is to be there was cut off"));
@@ -66,7 +69,8 @@ impl Input {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let (mut all, mut needed, mut pieces) = (std::collections::BTreeMap::new(), BTreeSet::new(), Vec::new());
+        let (mut all, mut needed, mut pieces) =
+            (std::collections::BTreeMap::new(), BTreeSet::new(), Vec::new());
         for line in text.lines() {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match word {
@@ -87,7 +91,8 @@ impl Input {
         let word = |name: &str| all.get(name).copied().ok_or_else(|| misread(name, "nothing"));
         let number = |name: &str| word(name).and_then(|text| text.parse().map_err(|_| misread(name, text)));
         let digest = |name: &str| {
-            word(name).and_then(|text| if is_digest(text) { Ok(text.to_owned()) } else { Err(misread(name, text)) })
+            word(name)
+                .and_then(|text| if is_digest(text) { Ok(text.to_owned()) } else { Err(misread(name, text)) })
         };
         let stack = word("stack")?;
         let parsed = stack.split_once('/').and_then(|(app, environment)| {
@@ -98,13 +103,13 @@ impl Input {
                 release: word("release")?.parse().map_err(|_| misread("release", ""))?,
                 record: STANDARD.decode(word("record")?).map_err(|_| misread("record", ""))?,
                 owner: match all.get("owner") {
-                    Some(owner) => Some(AccountName::new(*owner).map_err(|error| misread("owner", &error.0))?),
+                    Some(owner) => {
+                        Some(AccountName::new(*owner).map_err(|error| misread("owner", &error.0))?)
+                    }
                     None => None,
                 },
             },
-            "image" => {
-                Kind::Image(ImageId::new(word("image")?).map_err(|error| misread("image", &error.0))?)
-            }
+            "image" => Kind::Image(ImageId::new(word("image")?).map_err(|error| misread("image", &error.0))?),
             other => return Err(misread("kind", other)),
         };
         Ok(Self {

@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use super::input::{Input, Kind};
 use super::make::Whole;
 use super::phase::{Store, is_in_use, is_whole, remove};
-use super::{Failure, NO_ACCOUNT, NO_DOCKER, Result, at, prune, say};
+use super::{Failure, NO_ACCOUNT, NO_DOCKER, Result, at, prune};
 
 /// Looks. No: all of it is there, or there is no room; that was said. `thoroughly`: what is there is held
 /// against its name; else that is left to who puts it together.
-pub(super) fn goes_on(store: &Store, input: &Input, thoroughly: bool) -> Result<bool> {
+pub(super) fn goes_on(store: &Store<'_>, input: &Input, thoroughly: bool) -> Result<bool> {
     store.tidy()?;
     let docker = match &input.kind {
         Kind::Image(_) => Some(docker_folder()?),
@@ -29,7 +29,7 @@ pub(super) fn goes_on(store: &Store, input: &Input, thoroughly: bool) -> Result<
         for (name, _) in &input.pieces {
             if seen.insert(name) && !is_whole(&store.piece(name), name) {
                 remove(&store.piece(name))?;
-                say("corrupt", name)?;
+                store.say("corrupt", name)?;
             }
         }
     }
@@ -37,11 +37,12 @@ pub(super) fn goes_on(store: &Store, input: &Input, thoroughly: bool) -> Result<
     prune::prune(store, input, input.keep)?;
     let missing = store.missing(input)?;
     if missing.is_empty() && is_there(store, input)? {
-        say("there", "yes")?;
+        store.say("there", "yes")?;
         return Ok(false);
     }
     let mut left = missing;
-    let sent: u64 = input.pieces.iter().filter(|(name, _)| left.remove(name.as_str())).map(|(_, length)| length).sum();
+    let sent: u64 =
+        input.pieces.iter().filter(|(name, _)| left.remove(name.as_str())).map(|(_, length)| length).sum();
     let mut room = Room::of(store, input, sent, docker.as_deref())?;
     if !room.is_enough() {
         // What could be kept is not kept at the price of what is wanted.
@@ -55,13 +56,13 @@ pub(super) fn goes_on(store: &Store, input: &Input, thoroughly: bool) -> Result<
         // It never came here: nothing is to make way for it next time.
         remove(&store.refs(input).join(&input.name))?;
     }
-    say("needed_kib", room.needed)?;
-    say("free_kib", room.free)?;
+    store.say("needed_kib", room.needed)?;
+    store.say("free_kib", room.free)?;
     Ok(false)
 }
 
 /// Nothing is believed for its name: a folder or a link that is called like a piece goes.
-fn nothing_else(store: &Store) -> Result<()> {
+fn nothing_else(store: &Store<'_>) -> Result<()> {
     for entry in fs::read_dir(store.pieces()).map_err(at(&store.pieces()))? {
         let entry = entry?;
         if !entry.file_type()?.is_file() {
@@ -72,7 +73,7 @@ fn nothing_else(store: &Store) -> Result<()> {
 }
 
 /// From then on it is needed: nobody else takes its pieces away. Was it new?
-fn write_down(store: &Store, input: &Input) -> Result<bool> {
+fn write_down(store: &Store<'_>, input: &Input) -> Result<bool> {
     let refs = store.refs(input);
     fs::create_dir_all(&refs).map_err(at(&refs))?;
     let mut text = format!("name {}\n", input.name);
@@ -89,7 +90,7 @@ fn write_down(store: &Store, input: &Input) -> Result<bool> {
 }
 
 /// Is all of it there already, as it should be?
-fn is_there(store: &Store, input: &Input) -> Result<bool> {
+fn is_there(store: &Store<'_>, input: &Input) -> Result<bool> {
     let (release, record) = match &input.kind {
         Kind::Image(id) => return Ok(has_image(id.as_str())),
         Kind::Tree { release, record, .. } => (release, record),
@@ -101,7 +102,8 @@ fn is_there(store: &Store, input: &Input) -> Result<bool> {
         return Ok(false);
     }
     let is = |name: &str, wanted: &[u8]| fs::read(folder.join(name)).is_ok_and(|text| text == wanted);
-    if !is("artefact", format!("{} {}\n", input.name, input.digest).as_bytes()) || !is("release.json", record) {
+    if !is("artefact", format!("{} {}\n", input.name, input.digest).as_bytes()) || !is("release.json", record)
+    {
         return Ok(false);
     }
     // What runs may have written there.
@@ -113,7 +115,7 @@ fn is_there(store: &Store, input: &Input) -> Result<bool> {
 }
 
 /// Is every entry of the archive in a folder as it is there? Owners aside.
-fn is_the_same(store: &Store, input: &Input, root: &Path) -> io::Result<bool> {
+fn is_the_same(store: &Store<'_>, input: &Input, root: &Path) -> io::Result<bool> {
     let mut archive = tar::Archive::new(Whole::of(store, input));
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -134,7 +136,9 @@ fn is_the_same(store: &Store, input: &Input, root: &Path) -> io::Result<bool> {
         if !same || there.is_dir() != kind.is_dir() || there.is_file() != kind.is_file() {
             return Ok(false);
         }
-        if kind.is_file() && (there.len() != entry.size() || !same_bytes(&mut entry, &mut File::open(&path)?)?) {
+        if kind.is_file()
+            && (there.len() != entry.size() || !same_bytes(&mut entry, &mut File::open(&path)?)?)
+        {
             return Ok(false);
         }
     }
@@ -164,7 +168,7 @@ struct Room {
 }
 
 impl Room {
-    fn of(store: &Store, input: &Input, sent: u64, docker: Option<&Path>) -> Result<Self> {
+    fn of(store: &Store<'_>, input: &Input, sent: u64, docker: Option<&Path>) -> Result<Self> {
         let sent = if sent == 0 { 0 } else { sent / 1024 + 1 };
         let made = input.size / 1024 + input.entries * 4 + 1;
         let needed = sent + input.kept_free_kib;
@@ -174,7 +178,11 @@ impl Room {
         {
             // Docker has a disk of its own.
             let (other, wanted) = (free_kib(docker)?, made + input.kept_free_kib);
-            return Ok(if other < wanted { Self { needed: wanted, free: other } } else { Self { needed, free } });
+            return Ok(if other < wanted {
+                Self { needed: wanted, free: other }
+            } else {
+                Self { needed, free }
+            });
         }
         Ok(Self { needed: needed + made, free })
     }
@@ -204,7 +212,8 @@ pub(super) fn account(name: &str) -> Option<(u32, u32)> {
 
 /// Where Docker keeps what it has.
 fn docker_folder() -> Result<PathBuf> {
-    let said = Command::new("docker").args(["info", "-f", "{{.DockerRootDir}}"]).stdin(Stdio::null()).output();
+    let said =
+        Command::new("docker").args(["info", "-f", "{{.DockerRootDir}}"]).stdin(Stdio::null()).output();
     match said {
         Ok(said) if said.status.success() => {
             Ok(PathBuf::from(String::from_utf8_lossy(&said.stdout).trim().to_owned()))
@@ -219,6 +228,10 @@ fn docker_folder() -> Result<PathBuf> {
 
 pub(super) fn has_image(id: &str) -> bool {
     let mut command = Command::new("docker");
-    command.args(["image", "inspect", "--", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["image", "inspect", "--", id])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }

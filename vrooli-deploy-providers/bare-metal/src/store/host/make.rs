@@ -12,7 +12,7 @@ use vrooli_deploy_core::names::ReleaseNumber;
 use super::input::{Input, Kind};
 use super::look::{account, has_image};
 use super::phase::{Store, is_in_use, is_whole, passage, remove};
-use super::{Failure, IN_USE, NO_ACCOUNT, NO_DOCKER, OTHER, Result, TWO_DISKS, at, say};
+use super::{Failure, IN_USE, NO_ACCOUNT, NO_DOCKER, OTHER, Result, TWO_DISKS, at};
 use crate::store::AccountName;
 use crate::store::stored_file::hex;
 
@@ -24,15 +24,15 @@ const TOGETHER: usize = 8;
 
 /// All of an artefact, put together, as a stream.
 pub(super) struct Whole<'a> {
-    store: &'a Store,
+    pieces: PathBuf,
     left: std::slice::Iter<'a, (String, u64)>,
     current: Option<File>,
     hash: Sha256,
 }
 
 impl<'a> Whole<'a> {
-    pub(super) fn of(store: &'a Store, input: &'a Input) -> Self {
-        Self { store, left: input.pieces.iter(), current: None, hash: Sha256::new() }
+    pub(super) fn of(store: &Store<'_>, input: &'a Input) -> Self {
+        Self { pieces: store.pieces(), left: input.pieces.iter(), current: None, hash: Sha256::new() }
     }
 }
 
@@ -47,7 +47,7 @@ impl Read for Whole<'_> {
                 }
             }
             match self.left.next() {
-                Some((name, _)) => self.current = Some(File::open(self.store.piece(name))?),
+                Some((name, _)) => self.current = Some(File::open(self.pieces.join(name))?),
                 None => return Ok(0),
             }
         }
@@ -62,25 +62,25 @@ enum Made {
 }
 
 /// Makes of all pieces what is wanted, or says what is missing.
-pub(super) fn make(store: &Store, input: &Input) -> Result<()> {
+pub(super) fn make(store: &Store<'_>, input: &Input) -> Result<()> {
     let missing = store.missing(input)?;
     if !missing.is_empty() {
         // Something did not arrive as it was sent, or somebody took it away meanwhile.
-        return missing.iter().try_for_each(|piece| say("missing", piece));
+        return missing.iter().try_for_each(|piece| store.say("missing", piece));
     }
     let made = match &input.kind {
         Kind::Tree { release, record, owner } => tree(store, input, *release, record, owner.as_ref()),
         Kind::Image(id) => image(store, input, id.as_str()),
     }?;
     match made {
-        Made::Whole => say("done", "yes"),
+        Made::Whole => store.say("done", "yes"),
         Made::Missing => Ok(()),
     }
 }
 
 /// Gives all of it to somebody, and looks whether it was right.
 fn whole<'a>(
-    store: &'a Store,
+    store: &Store<'_>,
     input: &'a Input,
     takes: impl FnOnce(&mut Whole<'a>) -> io::Result<()>,
 ) -> Result<Made> {
@@ -96,8 +96,8 @@ fn whole<'a>(
         if seen.insert(name) && !is_whole(&store.piece(name), name) {
             found = true;
             remove(&store.piece(name))?;
-            say("corrupt", name)?;
-            say("missing", name)?;
+            store.say("corrupt", name)?;
+            store.say("missing", name)?;
         }
     }
     match read {
@@ -108,7 +108,7 @@ fn whole<'a>(
 }
 
 fn tree(
-    store: &Store,
+    store: &Store<'_>,
     input: &Input,
     number: ReleaseNumber,
     record: &[u8],
@@ -123,7 +123,8 @@ fn tree(
     let root = release.join("root");
     fs::create_dir_all(&root).map_err(at(&root))?;
     if device(&release)? != device(&releases)? {
-        let words = format!("{} and {} are not on one file system", store.pieces().display(), releases.display());
+        let words =
+            format!("{} and {} are not on one file system", store.pieces().display(), releases.display());
         return Err(Failure::new(TWO_DISKS, words));
     }
     let made = whole(store, input, |all| {
@@ -195,7 +196,7 @@ fn sync(release: &Path, written: &[PathBuf]) -> Result<()> {
     })
 }
 
-fn image(store: &Store, input: &Input, id: &str) -> Result<Made> {
+fn image(store: &Store<'_>, input: &Input, id: &str) -> Result<Made> {
     let no_docker = |error: io::Error| Failure::new(NO_DOCKER, error);
     let mut command = Command::new("docker");
     command.args(["load", "-q"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -20,7 +20,7 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use self::input::Input;
@@ -62,12 +62,13 @@ pub(super) const TWO_DISKS: u8 = 26;
 /// runtimes.
 pub fn run_if_child() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_none_or(|first| first != MARKER) || arguments.next().is_none_or(|role| role != STORE)
+    if arguments.next().is_none_or(|first| first != MARKER)
+        || arguments.next().is_none_or(|role| role != STORE)
     {
         return;
     }
     let mode = arguments.next().and_then(|mode: OsString| mode.into_string().ok()).unwrap_or_default();
-    let status = match run(Path::new(BASE), &mode, &mut io::stdin().lock()) {
+    let status = match run(Path::new(BASE), &mode, &mut io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => 0,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "{}", failure.words);
@@ -104,22 +105,19 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure::new(1, format_args!("{path}: {error}"))
 }
 
-fn say(name: &str, value: impl Display) -> Result<()> {
-    Ok(writeln!(io::stdout(), "{name}\t{value}")?)
-}
-
-fn run(base: &Path, mode: &str, from: &mut dyn Read) -> Result<()> {
+/// Makes what the input says of what follows it; says what came of it to `to`.
+fn run(base: &Path, mode: &str, from: &mut dyn Read, to: &mut dyn Write) -> Result<()> {
     let input = match mode {
         ASK => Input::read_all(from),
         SEND | SEND_UNASKED => Input::read_head(from),
         _ => return Err(Failure::new(64, "asked for something unknown")),
     }?;
-    let store = Store::open(base)?;
+    let store = Store::open(base, to)?;
     if mode != SEND && !look::goes_on(&store, &input, mode == ASK)? {
         return Ok(());
     }
     if mode == ASK {
-        return store.missing(&input)?.iter().try_for_each(|piece| say("missing", piece));
+        return store.missing(&input)?.iter().try_for_each(|piece| store.say("missing", piece));
     }
     store.let_go()?;
     store.take(from)?;

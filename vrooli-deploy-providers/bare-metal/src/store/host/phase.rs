@@ -1,8 +1,10 @@
 //! The store on the disk, and a delivery that is under way in it.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,19 +25,19 @@ const LOOK: Duration = Duration::from_millis(10);
 const BLOCK: usize = 256 * 1024;
 
 /// The store, for one delivery.
-#[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct Store<'a> {
     pub(super) base: PathBuf,
     folder: PathBuf,
     lock: File,
     phase: TempDir,
     /// Locked as long as this lives.
     _alive: File,
+    to: RefCell<&'a mut dyn Write>,
 }
 
-impl Store {
+impl<'a> Store<'a> {
     /// Waits until nobody else gives or takes away names, and begins.
-    pub(super) fn open(base: &Path) -> Result<Self> {
+    pub(super) fn open(base: &Path, to: &'a mut dyn Write) -> Result<Self> {
         passage(base)?;
         let folder = base.join("store");
         for needed in [folder.join("pieces"), folder.join("refs")] {
@@ -49,7 +51,12 @@ impl Store {
         let alive = File::create(phase.path().join("lock")).map_err(at(phase.path()))?;
         alive.lock()?;
         fs::create_dir(phase.path().join("pieces")).map_err(at(phase.path()))?;
-        Ok(Self { base: base.to_owned(), folder, lock, phase, _alive: alive })
+        Ok(Self { base: base.to_owned(), folder, lock, phase, _alive: alive, to: RefCell::new(to) })
+    }
+
+    /// A line for who sends.
+    pub(super) fn say(&self, name: &str, value: impl Display) -> Result<()> {
+        Ok(writeln!(self.to.borrow_mut(), "{name}\t{value}")?)
     }
 
     /// Lets others give and take away names.
@@ -85,7 +92,7 @@ impl Store {
     }
 
     /// What is wanted and is not there, each once, by name.
-    pub(super) fn missing<'a>(&self, input: &'a Input) -> Result<BTreeSet<&'a str>> {
+    pub(super) fn missing<'i>(&self, input: &'i Input) -> Result<BTreeSet<&'i str>> {
         let mut missing: BTreeSet<&str> = input.pieces.iter().map(|(name, _)| name.as_str()).collect();
         for entry in fs::read_dir(self.pieces()).map_err(at(&self.pieces()))? {
             let entry = entry?;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::input::Input;
 use super::phase::{Store, is_in_use, remove};
-use super::{Result, at, say};
+use super::{Result, at};
 
 /// What is written down of an artefact.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Reference {
 }
 
 /// Takes away what is needed for nothing any more, but for so many of the newest.
-pub(super) fn prune(store: &Store, input: &Input, keep: usize) -> Result<()> {
+pub(super) fn prune(store: &Store<'_>, input: &Input, keep: usize) -> Result<()> {
     let refs = store.refs(input);
     let mut old: Vec<(SystemTime, String)> = Vec::new();
     for entry in fs::read_dir(&refs).map_err(at(&refs))? {
@@ -48,7 +48,7 @@ pub(super) fn prune(store: &Store, input: &Input, keep: usize) -> Result<()> {
     let goes = old.len().saturating_sub(keep);
     for (_, name) in old.into_iter().take(goes) {
         if takes_away(store, input, &name)? {
-            say("pruned", &name)?;
+            store.say("pruned", &name)?;
         }
     }
     let needed: BTreeSet<String> =
@@ -63,7 +63,7 @@ pub(super) fn prune(store: &Store, input: &Input, keep: usize) -> Result<()> {
 }
 
 /// Takes an artefact away with the releases that have it, unless one of them runs.
-fn takes_away(store: &Store, input: &Input, name: &str) -> Result<bool> {
+fn takes_away(store: &Store<'_>, input: &Input, name: &str) -> Result<bool> {
     let mut runs = false;
     for entry in fs::read_dir(store.releases(input)).into_iter().flatten().flatten() {
         let release = entry.path();

@@ -39,8 +39,14 @@ impl Rig {
         Delivery::tree(&stack, &Digest::of(b"a"), &self.archive, folder)
     }
 
-    fn ask(&self, number: u32) -> Result<()> {
-        run(&self.base(), ASK, &mut Cursor::new(self.delivery(number).input()))
+    fn run(&self, mode: &str, input: impl AsRef<[u8]>) -> Result<Said> {
+        let mut said = Vec::new();
+        run(&self.base(), mode, &mut Cursor::new(input), &mut said)?;
+        Ok(Said(String::from_utf8(said).unwrap()))
+    }
+
+    fn ask(&self, number: u32) -> Said {
+        self.run(ASK, self.delivery(number).input()).unwrap()
     }
 
     /// The input of one that sends all pieces but so many.
@@ -67,6 +73,16 @@ impl Rig {
     }
 }
 
+/// What was said.
+#[derive(Debug)]
+struct Said(String);
+
+impl Said {
+    fn count(&self, name: &str) -> usize {
+        self.0.lines().filter(|line| line.split('\t').next() == Some(name)).count()
+    }
+}
+
 /// Bytes without a pattern, the same every time.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ seed;
@@ -88,18 +104,18 @@ fn all_of_it_or_nothing() {
     let rig = Rig::new(&noise(3 << 20, 1));
     let all = rig.archive.file().pieces();
     assert!(all > 3, "{all}");
-    rig.ask(1).unwrap();
+    assert_eq!(rig.ask(1).count("missing"), all);
     // One is missing: it is said, and there is no release.
-    run(&rig.base(), SEND_UNASKED, &mut Cursor::new(rig.sent(1, 1))).unwrap();
+    assert_eq!(rig.run(SEND_UNASKED, rig.sent(1, 1)).unwrap().count("missing"), 1);
     assert!(!rig.root(1).exists());
     assert_eq!(pieces(&rig.base()), all - 1);
     // All that is cut off in the middle of a piece stays what it was.
     let mut cut = rig.sent(1, 0);
     cut.truncate(cut.len() / 2);
-    let failure = run(&rig.base(), SEND, &mut Cursor::new(cut)).unwrap_err();
+    let failure = rig.run(SEND, cut).unwrap_err();
     assert_eq!(failure.status, CUT, "{failure:?}");
     assert!(!rig.root(1).exists());
-    run(&rig.base(), SEND, &mut Cursor::new(rig.sent(1, 0))).unwrap();
+    assert_eq!(rig.run(SEND, rig.sent(1, 0)).unwrap().count("done"), 1);
     assert_eq!(fs::read(rig.root(1).join("app")).unwrap(), noise(3 << 20, 1));
     assert_eq!(fs::metadata(rig.root(1).join("bin/app")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(rig.left(), ["lock", "pieces", "refs"]);
@@ -108,34 +124,36 @@ fn all_of_it_or_nothing() {
 #[test]
 fn a_damaged_piece_is_found_when_it_is_used() {
     let rig = Rig::new(&noise(2 << 20, 2));
-    run(&rig.base(), SEND_UNASKED, &mut Cursor::new(rig.sent(1, 0))).unwrap();
+    rig.run(SEND_UNASKED, rig.sent(1, 0)).unwrap();
     let all = pieces(&rig.base());
     let one = fs::read_dir(rig.base().join("store/pieces")).unwrap().next().unwrap().unwrap().path();
     fs::write(&one, b"something else").unwrap();
     // Nobody sends it: what is there is believed until it is put together.
-    run(&rig.base(), SEND_UNASKED, &mut Cursor::new(rig.sent(2, all))).unwrap();
+    let said = rig.run(SEND_UNASKED, rig.sent(2, all)).unwrap();
+    assert_eq!((said.count("corrupt"), said.count("missing"), said.count("done")), (1, 1, 0), "{said:?}");
     assert!(!rig.root(2).exists() && !one.exists());
     assert_eq!(pieces(&rig.base()), all - 1);
     assert_eq!(rig.left(), ["lock", "pieces", "refs"]);
     // Who asks first is told so.
     fs::write(&one, b"something else").unwrap();
-    rig.ask(2).unwrap();
+    let said = rig.ask(2);
+    assert_eq!((said.count("corrupt"), said.count("missing")), (1, 1), "{said:?}");
     assert!(!one.exists());
 }
 
 #[test]
 fn what_was_killed_leaves_whole_pieces() {
     let rig = Rig::new(&noise(2 << 20, 3));
-    rig.ask(1).unwrap();
+    let all = rig.ask(1).count("missing");
     let left = rig.base().join("store/phase-killed");
     fs::create_dir_all(left.join("pieces")).unwrap();
-    let all = rig.delivery(1);
-    let whole = all.pieces().into_iter().next().unwrap().to_owned();
+    let delivery = rig.delivery(1);
+    let whole = delivery.pieces().into_iter().next().unwrap().to_owned();
     let part = rig.archive.file().part(&[whole.as_str()].into());
     let mut tar = tar::Archive::new(crate::remote::PhaseStream::open(&part).unwrap());
     tar.unpack(left.join("pieces")).unwrap();
     fs::write(left.join("pieces").join("0".repeat(64)), b"not that").unwrap();
-    rig.ask(1).unwrap();
+    assert_eq!(rig.ask(1).count("missing"), all - 1);
     assert_eq!(rig.left(), ["lock", "pieces", "refs"]);
     assert!(rig.base().join("store/pieces").join(whole).is_file());
     assert_eq!(pieces(&rig.base()), 1);
@@ -164,7 +182,7 @@ fn what_leads_out_of_a_release_is_not_written() {
     header.set_cksum();
     sent.append_data(&mut header, &digest, &bytes[..]).unwrap();
     // Passed over, or refused; never written.
-    let _ = run(&rig.base(), SEND_UNASKED, &mut Cursor::new(sent.into_inner().unwrap()));
+    let _ = rig.run(SEND_UNASKED, sent.into_inner().unwrap());
     let found = walkdir::WalkDir::new(rig.folder.path()).into_iter().flatten();
     assert_eq!(found.filter(|entry| entry.file_name() == "evil").count(), 0);
 }
@@ -183,9 +201,9 @@ fn what_is_no_description_is_refused() {
     ] {
         assert!(good.contains(from), "{from}");
         let text = good.replacen(from, to, 1);
-        let failure = run(&rig.base(), ASK, &mut Cursor::new(text)).unwrap_err();
+        let failure = rig.run(ASK, text).unwrap_err();
         assert_eq!(failure.status, 64, "{to}: {failure:?}");
     }
     assert!(!rig.base().exists());
-    assert_eq!(run(&rig.base(), SEND, &mut Cursor::new("99\nshort")).unwrap_err().status, CUT);
+    assert_eq!(rig.run(SEND, "99\nshort").unwrap_err().status, CUT);
 }

@@ -15,7 +15,7 @@ supervisor=vrooli-deploy-supervisor.service
 say() { printf '%s\t%s\n' "$1" "$2"; }
 # The folder of a stack, which is app and environment; neither has a dot.
 place() { printf %s "$workspace/apps/${1%.*}/${1##*.}"; }
-ufw_is_on() { grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
+ufw_is_on() { [ -f /etc/ufw/ufw.conf ] && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && command -v ufw >/dev/null; }
 has_table() { command -v nft >/dev/null && nft list table inet "$table" >/dev/null 2>&1; }
 # Does a firewall of somebody else's keep anything out?
 others_filter() {
