@@ -1,6 +1,7 @@
 //! What others print, kept within bounds and read to its end.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::oneshot;
 
 /// How much is kept of what `ssh` or a script complains, in bytes.
 pub(super) const LARGEST_WORDS: usize = 4 * 1024;
@@ -16,9 +17,16 @@ pub(super) fn last(text: &str, most: usize) -> String {
     rest.split_once('\n').map_or(rest, |(_, whole)| whole).to_owned()
 }
 
-/// The first bytes of a stream, and whether there were more. It is read to its end.
-pub(super) async fn first_of(stream: Option<impl AsyncRead + Unpin>, most: usize) -> (Vec<u8>, bool) {
+/// The first bytes of a stream, and whether there were more. It is read to its end. Who waits for a
+/// `line` among those bytes is told when it is there; else who tells is gone at the end.
+pub(super) async fn first_of(
+    stream: Option<impl AsyncRead + Unpin>,
+    most: usize,
+    line: &str,
+    waits: oneshot::Sender<()>,
+) -> (Vec<u8>, bool) {
     let Some(mut stream) = stream else { return (Vec::new(), false) };
+    let mut waits = Some(waits);
     let (mut kept, mut more) = (Vec::new(), false);
     let mut buffer = vec![0; 16 * 1024];
     // An error is an end, too: the status says which.
@@ -26,6 +34,14 @@ pub(super) async fn first_of(stream: Option<impl AsyncRead + Unpin>, most: usize
         let room = most.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
         more |= room < count;
+        // Short until then: whoever waits has said little.
+        let is_there = || kept.split(|byte| *byte == b'\n').any(|said| said == line.as_bytes());
+        if waits.is_some()
+            && is_there()
+            && let Some(waits) = waits.take()
+        {
+            let _ = waits.send(());
+        }
     }
     (kept, more)
 }
@@ -57,10 +73,15 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_bounded_and_read_to_its_end() {
-        let (kept, more) = first_of(Some(&b"0123456789"[..]), 4).await;
-        assert_eq!((kept.as_slice(), more), (&b"0123"[..], true));
-        let (kept, more) = first_of(Some(&b"0123"[..]), 4).await;
-        assert_eq!((kept.as_slice(), more), (&b"0123"[..], false));
+        let first = async |text: &'static str, most| {
+            let (waits, told) = oneshot::channel();
+            let (kept, more) = first_of(Some(text.as_bytes()), most, "go", waits).await;
+            (String::from_utf8(kept).unwrap(), more, told.await.is_ok())
+        };
+        assert_eq!(first("0123456789", 4).await, ("0123".to_owned(), true, false));
+        assert_eq!(first("0123", 4).await, ("0123".to_owned(), false, false));
+        assert!(first("a\ngo\nb", 10).await.2);
+        assert!(!first("a\ngone\ngo", 6).await.2);
         let long = format!("{}\nthe end", "x".repeat(100_000));
         assert_eq!(last_of(Some(long.as_bytes())).await, "the end");
     }

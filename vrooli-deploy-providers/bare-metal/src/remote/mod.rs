@@ -33,7 +33,7 @@ pub(crate) use hold::Held;
 pub(crate) use keys::replace;
 #[cfg(feature = "native")]
 pub use keys::{HostKeys, OfferedKey};
-pub use phase::{Phase, PhaseOutput, PhaseStream, Privilege};
+pub use phase::{Phase, PhaseOutput, PhaseStream, Privilege, READY};
 #[cfg(feature = "native")]
 pub use ssh::{RoundTrips, SshConnections, SshOptions};
 #[cfg(feature = "native")]

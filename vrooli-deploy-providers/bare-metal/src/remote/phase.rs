@@ -37,7 +37,8 @@ pub struct Phase {
     pub script: Cow<'static, str>,
     /// What the script reads on its standard input. Nothing of it is in any argument list.
     pub input: Secret<Vec<u8>>,
-    /// What it reads after that, too large to be held in memory.
+    /// What it reads after that, too large to be held in memory. It is sent once the script has
+    /// printed the line [`READY`], or not at all: a host that does not read yet would have to hold it.
     pub stream: Option<Arc<dyn PhaseStream>>,
     /// As whom it runs.
     pub privilege: Privilege,
@@ -82,7 +83,7 @@ impl Phase {
         self
     }
 
-    /// The same with more to read, after the input.
+    /// The same with more to read, after the input, when it asks for that by [`READY`].
     #[must_use]
     pub fn with_stream(mut self, stream: impl PhaseStream + 'static) -> Self {
         self.stream = Some(Arc::new(stream));
@@ -125,6 +126,8 @@ impl Phase {
 
 /// The first line of a script's output. What stands before it comes from the login shell.
 pub(crate) const BEGIN: &str = "--vrooli-deploy-begin--";
+/// The line by which a script asks for its stream. It may print others before.
+pub const READY: &str = "--vrooli-deploy-ready--";
 /// Seconds between asking a script to end and killing it.
 pub(crate) const KILL_AFTER: u64 = 5;
 

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use openssh::Session;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
 use vrooli_deploy_core::provider::Cancellation;
 
 use super::bounded::{LARGEST_WORDS, first_of, last, last_of};
-use super::phase::{BEGIN, KILL_AFTER};
+use super::phase::{BEGIN, KILL_AFTER, READY};
 use super::ssh::{Base, LOGIN, RoundTrips};
 use super::{Phase, PhaseOutput, PhaseStream, RemoteError, RemoteExec};
 use crate::host::HostName;
@@ -260,6 +260,7 @@ impl SshHost {
         let gone = |error: &dyn std::error::Error| Trouble::Gone { sent: true, words: chain(error) };
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let text = phase.text();
+        let (waits, asked) = oneshot::channel();
         let talk = async {
             let write = async {
                 let Some(mut stdin) = stdin else { return Ok(()) };
@@ -267,14 +268,14 @@ impl SshHost {
                 let _ = stdin.write_all(text.as_bytes()).await;
                 let _ = stdin.write_all(phase.input.expose()).await;
                 let copied = match &phase.stream {
-                    Some(stream) => copy(&**stream, &mut stdin).await,
-                    None => Ok(()),
+                    Some(stream) if asked.await.is_ok() => copy(&**stream, &mut stdin).await,
+                    _ => Ok(()),
                 };
                 let _ = stdin.shutdown().await;
                 copied
             };
             let (stdout, stderr, copied) =
-                tokio::join!(first_of(stdout, phase.largest_output), last_of(stderr), write);
+                tokio::join!(first_of(stdout, phase.largest_output, READY, waits), last_of(stderr), write);
             (stdout, stderr, copied, child.wait().await)
         };
         // The host ends it at its limit; we hear of it a little later, or it is not there any more.

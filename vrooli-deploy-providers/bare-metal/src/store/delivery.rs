@@ -11,7 +11,7 @@ use vrooli_deploy_core::provider::Cancellation;
 use super::{BASE, DeliveryError, Retention, StoredFile, host};
 use crate::archive::Archive;
 use crate::facts::Lines;
-use crate::remote::{Phase, PhaseOutput, RemoteError, RemoteExec};
+use crate::remote::{Phase, PhaseOutput, READY, RemoteError, RemoteExec};
 
 /// What brings our own program to a host that may have none: what all phases do, and what each is made of.
 const SHARED: &str = include_str!("../scripts/store.sh");
@@ -186,6 +186,13 @@ pub struct Sent {
     pub pruned: Vec<Digest>,
 }
 
+/// A round trip that may send pieces: so many, of so many bytes, if the host asks for them.
+struct Sending {
+    phase: Phase,
+    pieces: usize,
+    bytes: u64,
+}
+
 impl Delivery {
     /// A folder that was built: unpacked whole or not at all. `artefact` is what it is called, as
     /// its release knows it.
@@ -251,15 +258,16 @@ impl Delivery {
     ) -> Result<Sent, DeliveryError> {
         let input = self.input();
         let phase = self.phase(Step::Ask, self.reading()).with_input(input);
-        self.go_on(remote, phase, cancellation, Sent::default()).await
+        self.go_on(remote, Sending { phase, pieces: 0, bytes: 0 }, cancellation).await
     }
 
     /// The same without asking first, where it is thought that the host has the pieces of these
-    /// names and no others: one round trip. What is missing all the same is sent after that; what it
-    /// had was sent for nothing.
+    /// names and no others: one round trip. What is missing all the same is sent after that. A host that
+    /// has all of it, or no room for it, is sent nothing; of one that lacks some, what it had of those was
+    /// sent for nothing.
     ///
     /// # Errors
-    /// See [`send`](Self::send); where there is no room some of it may have been sent already.
+    /// See [`send`](Self::send).
     pub async fn send_unasked(
         &self,
         remote: &dyn RemoteExec,
@@ -268,22 +276,25 @@ impl Delivery {
     ) -> Result<Sent, DeliveryError> {
         let mut missing = self.pieces();
         missing.retain(|piece| !there.contains(*piece));
-        let mut sent = Sent::default();
-        let phase = self.sending(Step::SendUnasked, &missing, &mut sent);
-        self.go_on(remote, phase, cancellation, sent).await
+        let sending = self.sending(Step::SendUnasked, &missing);
+        self.go_on(remote, sending, cancellation).await
     }
 
     /// Runs the first phase, and sends for as long as something is missing.
     async fn go_on(
         &self,
         remote: &dyn RemoteExec,
-        mut phase: Phase,
+        mut sending: Sending,
         cancellation: &Cancellation,
-        mut sent: Sent,
     ) -> Result<Sent, DeliveryError> {
-        let mut tries = 0;
+        let (mut tries, mut sent) = (0, Sent::default());
         loop {
-            let answer = self.run(remote, phase, cancellation, &mut sent).await?;
+            let answer = self.run(remote, &sending.phase, cancellation).await?;
+            sent.phases += 1;
+            if answer.stdout.lines().any(|line| line == READY) {
+                sent.pieces += sending.pieces;
+                sent.bytes += sending.bytes;
+            }
             let lines = Lines::new(&answer.stdout);
             let corrupt: BTreeSet<&str> = lines.all("corrupt").collect();
             sent.repaired += corrupt.len();
@@ -306,19 +317,18 @@ impl Delivery {
                 sent.repaired += missing.difference(&corrupt).count();
             }
             tries += 1;
-            phase = self.sending(Step::Send, &missing, &mut sent);
+            sending = self.sending(Step::Send, &missing);
         }
     }
 
     /// A phase that sends pieces of these names.
-    fn sending(&self, step: Step, missing: &BTreeSet<&str>, sent: &mut Sent) -> Phase {
+    fn sending(&self, step: Step, missing: &BTreeSet<&str>) -> Sending {
         let part = self.file.part(missing);
-        sent.pieces += part.count();
-        sent.bytes += part.bytes();
+        let (pieces, bytes) = (part.count(), part.bytes());
         let input = self.input();
         let text = [format!("{}\n", input.len()).as_bytes(), &input].concat();
         let limit = Duration::from_secs(900) + self.reading() + self.at(SLOWEST);
-        self.phase(step, limit).with_input(text).with_stream(part)
+        Sending { phase: self.phase(step, limit).with_input(text).with_stream(part), pieces, bytes }
     }
 
     fn phase(&self, step: Step, limit: Duration) -> Phase {
@@ -344,12 +354,10 @@ impl Delivery {
     async fn run(
         &self,
         remote: &dyn RemoteExec,
-        phase: Phase,
+        phase: &Phase,
         cancellation: &Cancellation,
-        sent: &mut Sent,
     ) -> Result<PhaseOutput, DeliveryError> {
-        sent.phases += 1;
-        let error = match remote.run(&phase, cancellation).await {
+        let error = match remote.run(phase, cancellation).await {
             Ok(output) => return Ok(output),
             Err(error) => error,
         };

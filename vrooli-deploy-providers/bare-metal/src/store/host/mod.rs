@@ -120,6 +120,8 @@ fn run(base: &Path, mode: &str, from: &mut dyn Read, to: &mut dyn Write) -> Resu
         return store.missing(&input)?.iter().try_for_each(|piece| store.say("missing", piece));
     }
     store.let_go()?;
+    // Not before: what nobody reads yet somebody would have to hold.
+    store.ask_for_pieces()?;
     store.take(from)?;
     make::make(&store, &input)
 }

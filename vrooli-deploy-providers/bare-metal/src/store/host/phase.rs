@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::input::{Input, is_digest};
 use super::{CUT, Failure, HELD, Result, at};
 use crate::archive::hash_of;
+use crate::remote::READY;
 use crate::store::stored_file::hex;
 
 /// How long another delivery is waited for.
@@ -57,6 +58,13 @@ impl<'a> Store<'a> {
     /// A line for who sends.
     pub(super) fn say(&self, name: &str, value: impl Display) -> Result<()> {
         Ok(writeln!(self.to.borrow_mut(), "{name}\t{value}")?)
+    }
+
+    /// From then on pieces are sent.
+    pub(super) fn ask_for_pieces(&self) -> Result<()> {
+        let mut to = self.to.borrow_mut();
+        writeln!(to, "{READY}")?;
+        Ok(to.flush()?)
     }
 
     /// Lets others give and take away names.
