@@ -202,7 +202,7 @@ async fn only_what_is_missing_is_sent() {
 }
 
 /// Our program behind somebody who takes his time, so that something can happen meanwhile.
-const SLOW: &str = "#!/bin/sh\nwhile dd bs=256k count=1 iflag=fullblock status=none of=/tmp/block && [ -s /tmp/block ]; do cat /tmp/block; sleep 0.2; done | /opt/program \"$@\"\n";
+const SLOW: &str = "#!/bin/sh\nwhile dd bs=256k count=1 status=none of=/tmp/block && [ -s /tmp/block ]; do cat /tmp/block; sleep 0.2; done | /opt/program \"$@\"\n";
 
 /// The connection is cut, then the host loses its power while pieces arrive: those that have
 /// arrived are not sent again, and there is never a part of a release.
