@@ -346,7 +346,7 @@ impl Workspace {
                 release_steps = strategy.steps(&situation)?;
                 strategy_notes = strategy.notes(&situation);
                 if options.no_wait && prepared.manifest.strategy.watch_window().is_some() {
-                    may_be_left_alone(strategy.name(), &fleet_capabilities)?;
+                    may_be_left_alone(&fleet_capabilities)?;
                 }
                 release = Some(next);
             }
@@ -405,12 +405,8 @@ fn impossible(config: &StrategyConfig) -> impl Iterator<Item = Diagnostic> {
 }
 
 /// A watch that nobody waits for needs something that goes on with it.
-fn may_be_left_alone(strategy: &'static str, fleet: &FleetCapabilities) -> Result<(), OperationError> {
-    if fleet.keeps_watch {
-        return Ok(());
-    }
-    Err(StrategyError::Unsupported { strategy, needs: "something that goes on watching (`--no-wait`)" }
-        .into())
+fn may_be_left_alone(fleet: &FleetCapabilities) -> Result<(), OperationError> {
+    if fleet.keeps_watch { Ok(()) } else { Err(StrategyError::NoWatcher.into()) }
 }
 
 fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {
