@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::change::{After, Change};
 use super::resources_only::resources_only;
 use super::secrets::PendingSecret;
-use super::session::{Interrupted, fleet, no_migrations};
+use super::session::{Interrupted, applies_files, fleet};
 use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
@@ -263,11 +263,7 @@ impl Workspace {
             return resources_only(prepared, provider, state, cx).await;
         }
         let fleet = fleet(provider)?;
-        if let Some(file) = prepared.draft.migrations.first()
-            && !fleet.capabilities().migrates
-        {
-            return Err(no_migrations(provider, &file.file));
-        }
+        applies_files(provider.name(), &fleet.capabilities(), &prepared.draft.migrations)?;
         let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
