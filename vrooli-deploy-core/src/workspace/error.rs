@@ -272,7 +272,7 @@ impl OperationError {
 }
 
 fn provider_code(error: &ProviderError) -> Code {
-    crate::engine::provider_code(error.kind())
+    error.catalogued().unwrap_or(crate::engine::provider_code(error.kind()))
 }
 
 fn state_code(error: &StateError) -> Code {
