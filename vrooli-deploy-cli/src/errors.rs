@@ -312,6 +312,10 @@ impl From<OperationError> for Failure {
         let mut cause = match &error {
             OperationError::Provider(provider) => {
                 failure.provider(provider);
+                if provider.catalogued().is_some() {
+                    // It is the failure's, and is not said twice.
+                    provider.message().clone_into(&mut failure.message);
+                }
                 provider.source()
             }
             other => other.source(),
@@ -386,5 +390,13 @@ mod tests {
         assert_eq!(failure.help.as_deref(), Some("make room"));
         let facts: Vec<_> = failure.facts.iter().map(|f| (f.name.as_str(), f.value.as_str())).collect();
         assert_eq!(facts, [("request id", "req-1"), ("log", "last line")]);
+        // The code of a cloud is kept beside ours; one of ours is the failure's own.
+        for (code, shown, message) in
+            [("E17", "VD0708", "no space left (E17)"), ("VD0918", "VD0918", "no space left")]
+        {
+            let error = ProviderError::new(ErrorKind::Quota, "no space left").with_code(code);
+            let failure = Failure::from(OperationError::Provider(error));
+            assert_eq!((failure.code.as_deref(), failure.message.as_str()), (Some(shown), message));
+        }
     }
 }

@@ -442,11 +442,107 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     others.end();
 }
 
+/// A watch is the command's own on servers: it is not left to nobody. A person may decide, and one that
+/// nobody watches any more goes back on each server by itself.
+#[test]
+fn a_watch_ends_by_the_command_a_person_or_each_server() {
+    let Some(shop) = Shop::new("a_watch_ends_by_the_command_a_person_or_each_server") else { return };
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
+    shop.write("2", "", "");
+    for strategy in STRATEGIES {
+        let result = shop.deploy(&["--strategy", strategy, "--watch", "30s", "--no-wait"]);
+        assert_eq!(
+            (&result["exit_code"], &result["error"]["code"]),
+            (&1.into(), &"VD0532".into()),
+            "{result}"
+        );
+        assert!(result["error"]["help"].as_str().unwrap().contains("`--hold`"), "{result}");
+    }
+    let releases = "ls /var/lib/vrooli-deploy/workspace/apps/shop/default/releases";
+    assert_eq!(shop.0.rig.on(1, releases), "r1", "nothing was sent");
+
+    for (decision, version) in [("abort", "1"), ("promote", "2")] {
+        let result = shop.deploy(&["--strategy", "blue-green", "--hold"]);
+        assert_eq!(result["exit_code"], 8, "{result}");
+        let result = shop.ran(&[decision, "shop"]);
+        assert_eq!(result["exit_code"], 0, "{decision}: {result}");
+        shop.is_everywhere(version);
+    }
+
+    shop.write("3", "", "");
+    let watch = ["deploy", "shop/deployment.yaml", "--yes", "--strategy", "blue-green", "--watch", "10m"];
+    let mut run = shop.program(&watch).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the new release serves", || shop.versions() == ["3", "3", "3"]);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    until("each server is back by itself", || shop.versions() == ["2", "2", "2"]);
+    let result = shop.ran(&["resume", "shop"]);
+    assert_eq!(result["exit_code"], 3, "{result}");
+    assert!(result.to_string().contains("VD0664") && result.to_string().contains("`--hold`"), "{result}");
+    shop.is_everywhere("2");
+    assert_eq!(shop.deploy(&["--watch", "1s"])["outcome"], "applied");
+    shop.is_everywhere("3");
+    assert!(load.end() > 100);
+}
+
+/// All apps of a server share one program of ours there: who has an older one does not take the newer
+/// one away from others.
+#[test]
+fn a_newer_program_on_servers_stays() {
+    let Some(shop) = Shop::new("a_newer_program_on_servers_stays") else { return };
+    let rig = &shop.0.rig;
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    // As a newer one says of itself.
+    let newer = |protocol: u32| {
+        let script = format!(
+            "cd /var/lib/vrooli-deploy\n[ -e real ] || readlink program >real\n\
+             cat >programs/newer <<EOF\n#!/bin/sh\nreal=$PWD/$(cat real)\n\
+             [ \"\\$2\" != look ] || {{ \"\\$real\" \"\\$@\" | sed 's/\"version\":\"[^\"]*\",\"protocol\":[0-9]*/\"version\":\"99.0.0\",\"protocol\":{protocol}/'; exit; }}\n\
+             exec \"\\$real\" \"\\$@\"\nEOF\n\
+             chmod 755 programs/newer\nln -sfn programs/newer program\n"
+        );
+        for number in 1..=HOSTS {
+            rig.on(number, &script);
+        }
+    };
+    newer(1);
+    shop.write("2", "", "");
+    let lines = shop.lines(&["deploy", "shop/deployment.yaml", "--yes"]);
+    assert_eq!(lines.last().unwrap()["outcome"], "applied", "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.to_string().contains("web2 uses vrooli-deploy 99.0.0")),
+        "{lines:?}"
+    );
+    shop.is_everywhere("2");
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+
+    newer(99);
+    shop.write("3", "", "");
+    let result = shop.deploy(&[]);
+    assert_eq!((&result["exit_code"], &result["error"]["code"]), (&1.into(), &"VD0927".into()), "{result}");
+    assert!(result["error"]["help"].as_str().unwrap().contains("99.0.0 or newer"), "{result}");
+    shop.is_everywhere("2");
+    for number in 1..=HOSTS {
+        assert_eq!(rig.on(number, "readlink /var/lib/vrooli-deploy/program"), "programs/newer");
+        rig.on(
+            number,
+            "cd /var/lib/vrooli-deploy && ln -sfn \"$(cat real)\" program && rm real programs/newer",
+        );
+    }
+    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    shop.is_everywhere("3");
+}
+
 /// Killed at any moment, the next run converges.
 #[test]
 fn a_killed_run_leaves_no_mixed_fleet() {
     let Some(shop) = Shop::new("a_killed_run_leaves_no_mixed_fleet") else { return };
-    assert_eq!(shop.deploy(&[])["outcome"], "applied");
+    for (at, phases) in shop.asked().iter().enumerate() {
+        // What a server is prepared with: packages, user, folders, firewall, a record.
+        let sent = phases.iter().position(|phase| phase == "send into the store");
+        assert!((1..=4).contains(&sent.unwrap()), "web{}: {phases:?}", at + 1);
+    }
     let load = Load::on((1..=HOSTS).map(|number| shop.address(number)));
     for (round, moment) in ["stage:", "start:", "probe:", "shift:", "commit:", "stop:"].iter().enumerate() {
         let version = format!("k{round}");

@@ -340,6 +340,7 @@ rules! {
     HOST_STEP "0924" "step-on-host-failed" Error;
     HOST_TAKEN "0925" "taken-on-host" Error;
     HOST_LOST "0926" "host-was-given-up" Error;
+    HOST_NEWER "0927" "newer-program-on-host" Error;
     ARTEFACT_LEADS_OUTSIDE "0930" "artefact-leads-outside" Error;
     ARTEFACT_UNPACKABLE "0931" "artefact-cannot-be-packed" Error;
     HOST_NO_DOCKER "0932" "no-docker-on-host" Error;

@@ -25,7 +25,8 @@ pub(super) type StepResult<T> = Result<T, StepError>;
 /// what is secret.
 pub(super) fn failure(error: &ProviderError, redact: &Redact) -> StepFailure {
     let mut context: Vec<(String, String)> = Vec::new();
-    if let Some(code) = error.code() {
+    let catalogued = error.catalogued();
+    if let Some(code) = error.code().filter(|_| catalogued.is_none()) {
         context.push(("code".to_owned(), redact.apply(code)));
     }
     if let Some(id) = error.request_id() {
@@ -38,7 +39,7 @@ pub(super) fn failure(error: &ProviderError, redact: &Redact) -> StepFailure {
         source = cause.source();
     }
     StepFailure {
-        code: codes::provider_code(error.kind()),
+        code: catalogued.unwrap_or(codes::provider_code(error.kind())),
         kind: error.kind(),
         message: redact.apply(error.message()),
         help: error.help().map(|help| redact.apply(help)),
@@ -88,4 +89,24 @@ pub(super) fn interrupted(message: &str) -> StepFailure {
 /// Did the step fail by itself, or was it only left behind?
 pub(super) fn is_real(failure: &StepFailure) -> bool {
     failure.code != codes::INTERRUPTED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_its_most_specific_code_once() {
+        let code_and_facts = |code: &str| {
+            let error = ProviderError::new(ErrorKind::Unavailable, "it is gone").with_code(code);
+            let failure = failure(&error, &Redact::default());
+            (failure.code.to_string(), failure.context)
+        };
+        assert_eq!(code_and_facts("VD0904"), ("VD0904".to_owned(), vec![]));
+        // A cloud's own code, also one that looks like one of ours.
+        for code in ["Throttling", "1040", "VD9999"] {
+            let fact = ("code".to_owned(), code.to_owned());
+            assert_eq!(code_and_facts(code), ("VD0714".to_owned(), vec![fact]));
+        }
+    }
 }

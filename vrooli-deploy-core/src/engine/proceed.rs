@@ -64,11 +64,16 @@ impl Engine {
             match back_in_force(&calls, &waiting, routing, decision).await {
                 Ok(true) => {}
                 Ok(false) => {
+                    let keeps_watch = calls.fleet().is_ok_and(|fleet| fleet.capabilities().keeps_watch);
                     let failure = own(
                         codes::WENT_BACK,
                         ErrorKind::App,
                         "nobody watched it for too long, and traffic went back by itself",
-                        Some("deploy again; `--no-wait` leaves the watch to the supervisor"),
+                        Some(if keeps_watch {
+                            "deploy again; `--no-wait` leaves the watch to the supervisor"
+                        } else {
+                            "deploy again and let the command watch to the end; `--hold` waits for a person's decision instead"
+                        }),
                     );
                     return give_up(&mut journal, &calls, &opened, &waiting, failure).await;
                 }

@@ -1,6 +1,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::diagnostics::Code;
+
 /// What a provider call returns.
 pub type Result<T> = std::result::Result<T, ProviderError>;
 
@@ -167,6 +169,13 @@ impl ProviderError {
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
+    }
+
+    /// Its code, where that is one of the catalogue's: it says more than the kind's.
+    #[must_use]
+    pub fn catalogued(&self) -> Option<Code> {
+        let code = self.code().filter(|code| code.starts_with("VD"))?;
+        code.parse().ok().filter(|code: &Code| code.rule().is_some())
     }
 
     /// The provider's request id.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::change::{After, Change};
 use super::resources_only::resources_only;
 use super::secrets::PendingSecret;
-use super::session::{Interrupted, fleet, no_migrations};
+use super::session::{Interrupted, applies_files, fleet};
 use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
@@ -263,11 +263,7 @@ impl Workspace {
             return resources_only(prepared, provider, state, cx).await;
         }
         let fleet = fleet(provider)?;
-        if let Some(file) = prepared.draft.migrations.first()
-            && !fleet.capabilities().migrates
-        {
-            return Err(no_migrations(provider, &file.file));
-        }
+        applies_files(provider.name(), &fleet.capabilities(), &prepared.draft.migrations)?;
         let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
@@ -346,7 +342,7 @@ impl Workspace {
                 release_steps = strategy.steps(&situation)?;
                 strategy_notes = strategy.notes(&situation);
                 if options.no_wait && prepared.manifest.strategy.watch_window().is_some() {
-                    may_be_left_alone(strategy.name(), &fleet_capabilities)?;
+                    may_be_left_alone(&fleet_capabilities)?;
                 }
                 release = Some(next);
             }
@@ -405,12 +401,8 @@ fn impossible(config: &StrategyConfig) -> impl Iterator<Item = Diagnostic> {
 }
 
 /// A watch that nobody waits for needs something that goes on with it.
-fn may_be_left_alone(strategy: &'static str, fleet: &FleetCapabilities) -> Result<(), OperationError> {
-    if fleet.keeps_watch {
-        return Ok(());
-    }
-    Err(StrategyError::Unsupported { strategy, needs: "something that goes on watching (`--no-wait`)" }
-        .into())
+fn may_be_left_alone(fleet: &FleetCapabilities) -> Result<(), OperationError> {
+    if fleet.keeps_watch { Ok(()) } else { Err(StrategyError::NoWatcher.into()) }
 }
 
 fn expect(options: &DeployOptions, plan: &Plan) -> Result<(), OperationError> {

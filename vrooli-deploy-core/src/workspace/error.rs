@@ -263,6 +263,7 @@ impl OperationError {
             Self::Unresolved(_) => Some("mend what the message says and run the command again; `destroy` ends the app whatever is open".to_owned()),
             Self::Provider(e) => e.help().map(ToOwned::to_owned),
             Self::State(StateError::Held { .. }) => Some("wait for it to finish; a holder that died frees the lease at once".to_owned()),
+            Self::Strategy(StrategyError::NoWatcher) => Some("leave `--no-wait` out and let the command watch; or `--hold`: both releases are kept until `promote` or `abort`, and nobody has to wait".to_owned()),
             Self::Plan(e) => e.help(),
             Self::Apply(e) => e.help(),
             _ => None,
@@ -271,7 +272,7 @@ impl OperationError {
 }
 
 fn provider_code(error: &ProviderError) -> Code {
-    crate::engine::provider_code(error.kind())
+    error.catalogued().unwrap_or(crate::engine::provider_code(error.kind()))
 }
 
 fn state_code(error: &StateError) -> Code {

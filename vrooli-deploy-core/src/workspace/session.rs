@@ -13,7 +13,10 @@ use crate::diagnostics::rules;
 use crate::engine::{Engine, EngineOptions, Event, RecoverOptions, Redact, StackState};
 use crate::names::{ProviderName, ResourceKey, StackId};
 use crate::plan::StepAction;
-use crate::provider::{Cancellation, ErrorKind, Fleet, OpCtx, OpenContext, Provider, ProviderError};
+use crate::provider::{
+    Cancellation, ErrorKind, Fleet, FleetCapabilities, OpCtx, OpenContext, Provider, ProviderError,
+};
+use crate::release::Migration;
 use crate::secrets::Redactor;
 use crate::stack::Stack;
 use crate::state::{Holder, Lease};
@@ -247,16 +250,22 @@ impl Workspace {
     }
 }
 
-/// Refused before any call: applied half way, a release would find a database without its tables.
-pub(super) fn no_migrations(provider: &dyn Provider, file: &str) -> OperationError {
-    OperationError::Provider(
+/// Refuses files that a fleet would not apply before any call: applied half way, a release would find
+/// a database without its tables. Fleets of embedding programs need not be able to.
+pub(super) fn applies_files(
+    provider: &ProviderName,
+    fleet: &FleetCapabilities,
+    files: &[Migration],
+) -> Result<(), OperationError> {
+    let Some(file) = files.first().filter(|_| !fleet.migrates) else { return Ok(()) };
+    Err(OperationError::Provider(
         ProviderError::new(
             ErrorKind::Unsupported,
-            format!("provider `{}` does not apply files to databases: `{file}`", provider.name()),
+            format!("provider `{provider}` does not apply files to databases: `{}`", file.file),
         )
         .with_code(rules::NO_MIGRATIONS.to_string())
         .with_help("let the app apply them when it starts, or apply them with a tool of yours, and remove them from `initialization`"),
-    )
+    ))
 }
 
 pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, OperationError> {
@@ -270,4 +279,29 @@ pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, Operation
             .with_help("what it prepares can be planned, deployed, held against the manifest and destroyed: `services: {}`; apps run with `--provider local`"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::Digest;
+
+    #[test]
+    fn files_that_a_fleet_does_not_apply_are_refused_by_name() {
+        let provider = ProviderName::new("acme").unwrap();
+        let file = Migration {
+            resource: "main".to_owned(),
+            file: "initialization/postgres/schema.sql".to_owned(),
+            digest: Digest::of(b"x"),
+            irreversible: Vec::new(),
+        };
+        let mut fleet = FleetCapabilities::default();
+        let error = applies_files(&provider, &fleet, std::slice::from_ref(&file)).unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), (rules::NO_MIGRATIONS, 1));
+        assert!(error.to_string().contains("`acme`") && error.to_string().contains(&file.file), "{error}");
+        assert!(error.help().is_some());
+        assert!(applies_files(&provider, &fleet, &[]).is_ok());
+        fleet.migrates = true;
+        assert!(applies_files(&provider, &fleet, &[file]).is_ok());
+    }
 }

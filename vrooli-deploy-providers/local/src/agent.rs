@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
-use vrooli_deploy_core::provider::wire::{self, FleetSeen, HostSettings};
+use vrooli_deploy_core::provider::wire::{self, FleetSeen, HostSettings, ProgramSeen};
 use vrooli_deploy_core::provider::{
     Cancellation, CertificateRequest, CertificateSeen, ErrorKind, Fleet, OpCtx, ProviderError, Result,
 };
@@ -60,6 +60,7 @@ pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
             fence: highest(&Layout::new(root), &cx.stack)?,
             supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),
             certificate: certificates::seen(&Layout::new(root), &cx.stack)?,
+            program: Some(ProgramSeen::own()),
         })
     });
     match seen.map(|seen| serde_json::to_string(&seen)) {

@@ -18,6 +18,8 @@ pub mod build;
 #[cfg(feature = "native")]
 pub mod child;
 #[cfg(feature = "native")]
+mod claims;
+#[cfg(feature = "native")]
 mod docker;
 #[cfg(feature = "native")]
 pub mod environment;

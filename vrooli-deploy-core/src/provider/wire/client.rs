@@ -442,7 +442,9 @@ impl Fleet for RemoteFleet {
     }
 
     async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
-        ask!(self, cx, Call::Route { routing: routing.clone() }, Answer::Routing)
+        let left = routing.revert_at.map(|at| at.duration_since(Timestamp::now()));
+        let revert_after_ms = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(0));
+        ask!(self, cx, Call::Route { routing: routing.clone(), revert_after_ms }, Answer::Routing)
     }
 
     async fn routing(&self, cx: &OpCtx) -> Result<Routing> {

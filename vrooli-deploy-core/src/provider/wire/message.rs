@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use crate::release::Release;
 use crate::secrets::{Secret, SecretRef};
 
 /// The version of what is said. Raised when an older side would misunderstand.
-pub(super) const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 1;
 /// The longest line, in bytes: all releases of a stack fit in one.
 pub(super) const LONGEST: usize = 16 * 1024 * 1024;
 
@@ -56,6 +57,52 @@ pub struct FleetSeen {
     /// The highest lease that was seen.
     #[serde(default)]
     pub fence: u64,
+    /// Which program says so; none: one that is older than this question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramSeen>,
+}
+
+/// A program of ours, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramSeen {
+    /// Its version, as `--version` says.
+    pub version: String,
+    /// The version of what it speaks: [`PROTOCOL`].
+    pub protocol: u32,
+}
+
+impl ProgramSeen {
+    /// The one that runs.
+    #[must_use]
+    pub fn own() -> Self {
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), protocol: PROTOCOL }
+    }
+
+    /// Is it of a later version? What follows a `-` (a pre-release) comes before the version itself
+    /// (Semantic Versioning 2.0.0, 11). A version that is none is no later one.
+    #[must_use]
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        match (parts(&self.version), parts(&other.version)) {
+            (Some(one), Some(other)) => one > other,
+            _ => false,
+        }
+    }
+}
+
+/// The numbers of a version, whether it is released, and the parts of its pre-release.
+fn parts(version: &str) -> Option<(Vec<u64>, bool, Vec<Part<'_>>)> {
+    let version = version.split_once('+').map_or(version, |(version, _)| version);
+    let (numbers, pre) = version.split_once('-').map_or((version, None), |(n, pre)| (n, Some(pre)));
+    let numbers: Vec<u64> = numbers.split('.').map(|n| n.parse().ok()).collect::<Option<_>>()?;
+    let part = |text| u64::from_str(text).map_or(Part::Word(text), Part::Number);
+    Some((numbers, pre.is_none(), pre.into_iter().flat_map(|pre| pre.split('.')).map(part).collect()))
+}
+
+/// Numbers come before words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part<'a> {
+    Number(u64),
+    Word(&'a str),
 }
 
 /// To the server. (None of these has its tag among its fields: numbers as keys would not be read.)
@@ -118,24 +165,58 @@ pub(super) enum Tell {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Call {
-    Stage { release: Release },
-    Migrate { release: Release },
-    Start { release: Release, unit: UnitId },
-    Probe { release: Release, unit: UnitId },
-    Smoke { release: Release, through_edge: bool },
-    Route { routing: Routing },
+    Stage {
+        release: Release,
+    },
+    Migrate {
+        release: Release,
+    },
+    Start {
+        release: Release,
+        unit: UnitId,
+    },
+    Probe {
+        release: Release,
+        unit: UnitId,
+    },
+    Smoke {
+        release: Release,
+        through_edge: bool,
+    },
+    Route {
+        routing: Routing,
+        /// When it goes back by itself, from now: the clocks of the two may differ. None is also what
+        /// an older program says, by whose clock it is then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revert_after_ms: Option<u64>,
+    },
     Routing,
-    Drain { release: ReleaseNumber, units: BTreeSet<UnitId>, deadline_ms: u64 },
-    Samples { since: Option<Timestamp> },
+    Drain {
+        release: ReleaseNumber,
+        units: BTreeSet<UnitId>,
+        deadline_ms: u64,
+    },
+    Samples {
+        since: Option<Timestamp>,
+    },
     KeepWatch,
-    Stop { release: ReleaseNumber, unit: UnitId },
-    Remove { release: ReleaseNumber },
+    Stop {
+        release: ReleaseNumber,
+        unit: UnitId,
+    },
+    Remove {
+        release: ReleaseNumber,
+    },
     Revive,
     List,
     Staged,
-    Forget { data: bool },
+    Forget {
+        data: bool,
+    },
     Urls,
-    Logs { query: LogQuery },
+    Logs {
+        query: LogQuery,
+    },
 }
 
 /// What a call gives.

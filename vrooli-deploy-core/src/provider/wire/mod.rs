@@ -9,7 +9,7 @@ mod message;
 mod serve;
 
 pub use client::RemoteFleet;
-pub use message::{FleetSeen, HostSettings};
+pub use message::{FleetSeen, HostSettings, PROTOCOL, ProgramSeen};
 pub use serve::{Agent, serve};
 
 #[cfg(test)]

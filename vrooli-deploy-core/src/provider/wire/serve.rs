@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::message::{
-    Answer, Ask, Call, CallContext, CertificateAsk, HostSettings, PROTOCOL, SILENCE, Tell, invalid,
-    lengths_and_bytes, read_bytes, read_values, receive, send,
+    Answer, Ask, Call, CallContext, CertificateAsk, HostSettings, PROTOCOL, ProgramSeen, SILENCE, Tell,
+    invalid, lengths_and_bytes, read_bytes, read_values, receive, send,
 };
 use crate::names::ReleaseNumber;
 use crate::provider::{
@@ -160,8 +161,17 @@ async fn listen(
             }
         }
         Some(Ask::Hello { protocol, .. }) => {
-            let words = format!("this program speaks version {PROTOCOL} and was asked in {protocol}");
-            return refuse(&ProviderError::new(ErrorKind::Unsupported, words)).await;
+            let own = ProgramSeen::own().version;
+            let words = format!(
+                "the program there ({own}) speaks version {PROTOCOL} of our protocol and was asked in {protocol}"
+            );
+            let error = ProviderError::new(ErrorKind::Unsupported, words);
+            return refuse(&error.with_help(if protocol < PROTOCOL {
+                format!("run this command with `vrooli-deploy` {own} or newer")
+            } else {
+                "deploy an app to the server: that brings it the program that you run".to_owned()
+            }))
+            .await;
         }
         Some(_) => return Err(invalid("the first line is no greeting")),
     }
@@ -293,7 +303,13 @@ async fn make(fleet: &dyn Fleet, cx: &OpCtx, call: Call) -> Result<Answer> {
         Call::Smoke { release, through_edge } => {
             Answer::Smoked(fleet.smoke(cx, &release, through_edge).await?)
         }
-        Call::Route { routing } => Answer::Routing(fleet.route(cx, &routing).await?),
+        Call::Route { mut routing, revert_after_ms } => {
+            if let Some(left) = revert_after_ms {
+                let at = Timestamp::now().checked_add(Duration::from_millis(left));
+                routing.revert_at = Some(at.unwrap_or(Timestamp::MAX));
+            }
+            Answer::Routing(fleet.route(cx, &routing).await?)
+        }
         Call::Routing => Answer::Routing(fleet.routing(cx).await?),
         Call::Drain { release, units, deadline_ms } => {
             Answer::Drained(fleet.drain(cx, release, &units, Duration::from_millis(deadline_ms)).await?)

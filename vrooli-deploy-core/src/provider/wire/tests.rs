@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Agent, HostSettings, RemoteFleet, serve};
+use super::{Agent, HostSettings, PROTOCOL, ProgramSeen, RemoteFleet, serve};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
     Artefact, BuildRequest, Cancellation, CertificateAuthority, CertificateRequest, CertificateSeen,
@@ -325,6 +325,69 @@ async fn who_leaves_cancels_what_it_asked_for() {
     drop(fleet);
     serving.await.unwrap().unwrap();
     assert_eq!(*far.cancelled.lock().unwrap(), 1);
+}
+
+/// A conversation line by line: what a server answers to these, without their ends.
+async fn said(lines: &[&str]) -> (Arc<Far>, String) {
+    let far = Arc::new(Far::default());
+    let (here, mut there) = tokio::io::duplex(64 * 1024);
+    let text = lines.iter().flat_map(|line| [line, "\n"]).collect::<String>();
+    serve(Arc::new(Arc::clone(&far)), text.as_bytes(), here).await.unwrap();
+    let mut answer = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut there, &mut answer).await.unwrap();
+    (far, answer)
+}
+
+#[tokio::test]
+async fn when_traffic_goes_back_is_said_by_no_clock() {
+    // Its own clock is an hour late, or early: what counts is how long from now.
+    let hello = "{\"hello\":{\"protocol\":1,\"settings\":{\"listen\":\"0.0.0.0:80\"}}}";
+    let nil = Uuid::nil();
+    for at in ["2000-01-01T00:00:00Z", "2999-01-01T00:00:00Z"] {
+        let call = format!(
+            "{{\"call\":{{\"id\":1,\"context\":{{\"stack\":{{\"app\":\"shop\",\"environment\":\"default\"}},\"fence\":1,\"owner\":\"{nil}\",\"incarnation\":\"{nil}\",\"left_ms\":9000}},\"call\":{{\"route\":{{\"routing\":{{\"weights\":{{\"2\":100}},\"revert_at\":\"{at}\"}},\"revert_after_ms\":30000}}}}}}}}"
+        );
+        let before = Timestamp::now();
+        let (far, answer) = said(&[hello, &call]).await;
+        let left = far.routing.lock().unwrap().revert_at.expect(&answer).duration_since(before);
+        assert!((30..60).contains(&left.as_secs()), "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn how_long_until_traffic_goes_back_crosses() {
+    let Talk { far, fleet, .. } = talk(80).await;
+    let mut routing = Routing::all_to(ReleaseNumber(3));
+    let at = Timestamp::now().checked_add(Duration::from_secs(30)).unwrap();
+    routing.revert_at = Some(at);
+    fleet.unwrap().route(&context(), &routing).await.unwrap();
+    let there = far.routing.lock().unwrap().revert_at.unwrap();
+    assert_ne!(there, at, "it is the other's own clock");
+    assert!(there.duration_since(at).abs() < Duration::from_secs(10).try_into().unwrap(), "{there}");
+}
+
+#[tokio::test]
+async fn who_speaks_another_version_is_told_which_program_to_run() {
+    for (protocol, next) in [(0, "or newer"), (9, "deploy an app")] {
+        let hello =
+            format!("{{\"hello\":{{\"protocol\":{protocol},\"settings\":{{\"listen\":\"0.0.0.0:80\"}}}}}}");
+        let (_, answer) = said(&[&hello]).await;
+        assert!(answer.contains("refused") && answer.contains(next), "{answer}");
+    }
+}
+
+#[test]
+fn versions_are_compared_as_they_are_meant() {
+    let program = |version: &str| ProgramSeen { version: version.to_owned(), protocol: PROTOCOL };
+    let order =
+        ["0.1.0-alpha.2", "0.1.0-alpha.10", "0.1.0-beta", "0.1.0", "0.1.1", "0.2.0", "0.10.0", "1.0.0"];
+    for (at, version) in order.iter().enumerate() {
+        for (other_at, other) in order.iter().enumerate() {
+            assert_eq!(program(version).is_newer_than(&program(other)), at > other_at, "{version} {other}");
+        }
+    }
+    assert!(!program("0.1.0+build").is_newer_than(&program("0.1.0")));
+    assert!(!program("what").is_newer_than(&program("0.1.0")));
 }
 
 #[tokio::test]

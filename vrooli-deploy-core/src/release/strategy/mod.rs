@@ -150,6 +150,11 @@ pub enum StrategyError {
         /// What it needs.
         needs: &'static str,
     },
+    /// Nobody there goes on with a watch that the command leaves.
+    #[error(
+        "nobody would go on watching (`--no-wait`): nothing of ours decides about a release where this provider runs apps"
+    )]
+    NoWatcher,
     /// This build does not have it.
     #[error("strategy `{0}` is not in this build; it has: {1}")]
     Unknown(String, String),

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use vrooli_deploy_core::names::StackId;
-use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings, RemoteFleet};
+use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings, ProgramSeen, RemoteFleet};
 use vrooli_deploy_core::provider::{CertificateSeen, ErrorKind, Fleet as _, OpCtx, ProviderError, Result};
 
 use super::programs::OwnPrograms;
 use super::remembered::Remembered;
 use crate::ground::{HostQueue, HostSurvey, Servers};
 use crate::host::HostName;
-use crate::own::Supervisor;
+use crate::own::{OwnError, Supervisor};
 use crate::remote::{Conversation, KeptSession};
 
 /// What our program is remembered by; no app is called so.
@@ -101,6 +101,7 @@ impl AppHost {
         };
         match (&survey.fleet, &survey.unseen) {
             (Some(text), _) => {
+                speaks_ours(self.name(), &program(text))?;
                 serde_json::from_str(text).map(Some).map_err(|error| unreadable(error.to_string()))
             }
             (None, Some(words)) => Err(unreadable(words.clone())),
@@ -152,6 +153,13 @@ impl AppHost {
             return Ok(());
         }
         let survey = self.queue.last_seen(cx).await?;
+        if let Some(newer) = newer(self.name(), survey.fleet.as_deref())? {
+            let name = self.name();
+            cx.output
+                .line(&format!("{name} uses vrooli-deploy {newer}, a newer one than this: it is left there"));
+            *ready = true;
+            return Ok(());
+        }
         let program = self.programs.choose(self.name(), &survey.machine).await?;
         let host = &**self.queue.host();
         let is_ours = survey.program.as_deref() == Some(program.digest());
@@ -160,11 +168,7 @@ impl AppHost {
             let nothing = survey.program.is_none();
             self.remembered.send(PROGRAM, &delivery, nothing, host, &cx.cancellation).await?;
         }
-        let supervised = match &survey.fleet {
-            Some(text) => serde_json::from_str::<Value>(text)
-                .is_ok_and(|seen| seen.get("supervised").and_then(Value::as_bool) == Some(true)),
-            None => false,
-        };
+        let supervised = survey.fleet.as_deref().is_some_and(is_supervised);
         if !is_ours || !supervised || survey.unit.as_deref() != Some(Supervisor::digest().as_str()) {
             Supervisor.install(host, &program, &cx.cancellation).await?;
             self.queue.forget_seen().await;
@@ -194,5 +198,76 @@ impl AppHost {
             self.remembered.forget(PROGRAM);
         }
         Ok(())
+    }
+}
+
+/// What our program there says of itself; none: it is older than the question.
+fn program(said: &str) -> Option<ProgramSeen> {
+    let said: Value = serde_json::from_str(said).ok()?;
+    serde_json::from_value(said.get("program")?.clone()).ok()
+}
+
+/// Does what serves apps run, as our program there says?
+fn is_supervised(said: &str) -> bool {
+    serde_json::from_str::<Value>(said)
+        .is_ok_and(|said| said.get("supervised").and_then(Value::as_bool) == Some(true))
+}
+
+/// Refuses a newer program that we do not understand.
+fn speaks_ours(host: &HostName, there: &Option<ProgramSeen>) -> std::result::Result<(), OwnError> {
+    let own = ProgramSeen::own();
+    match there {
+        Some(there) if there.is_newer_than(&own) && there.protocol != own.protocol => Err(OwnError::Newer {
+            host: host.clone(),
+            theirs: there.version.clone(),
+            words: format!("they speak versions {} and {} of their protocol", there.protocol, own.protocol),
+            own: own.version,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The version of a newer program that a host uses, which is never replaced by this one; none: it
+/// uses none, or one that is no newer. All apps of a host share it, and whoever brought the newer one
+/// may rely on what it can do.
+fn newer(host: &HostName, said: Option<&str>) -> std::result::Result<Option<String>, OwnError> {
+    let (own, Some(said)) = (ProgramSeen::own(), said) else { return Ok(None) };
+    let there = program(said);
+    speaks_ours(host, &there)?;
+    let Some(there) = there.filter(|there| there.is_newer_than(&own)) else { return Ok(None) };
+    if !is_supervised(said) {
+        let words =
+            format!("its supervisor does not run (`systemctl status {}` says why)", Supervisor::unit());
+        return Err(OwnError::Newer { host: host.clone(), theirs: there.version, own: own.version, words });
+    }
+    Ok(Some(there.version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(version: &str, protocol: u32, supervised: bool) -> String {
+        let program = ProgramSeen { version: version.to_owned(), protocol };
+        serde_json::to_string(&FleetSeen { supervised, program: Some(program), ..FleetSeen::default() })
+            .unwrap()
+    }
+
+    #[test]
+    fn a_newer_program_is_used_or_refused_and_an_older_one_is_replaced() {
+        let host = HostName::new("web1").unwrap();
+        let newer = |text: &str| newer(&host, Some(text));
+        let ProgramSeen { version, protocol } = ProgramSeen::own();
+        assert_eq!(newer(&said(&version, protocol, true)).unwrap(), None);
+        assert_eq!(newer(&said("0.0.1", protocol + 1, true)).unwrap(), None);
+        // It was asked before it could say so.
+        assert_eq!(newer("{\"supervised\":true,\"units\":[]}").unwrap(), None);
+        assert_eq!(newer(&said("99.0.0", protocol, true)).unwrap().as_deref(), Some("99.0.0"));
+        for text in [said("99.0.0", protocol + 1, true), said("99.0.0", protocol, false)] {
+            let error = newer(&text).unwrap_err();
+            assert_eq!(error.code().to_string(), "VD0927");
+            assert!(error.to_string().contains("web1 uses vrooli-deploy 99.0.0"), "{error}");
+            assert!(error.help().contains("99.0.0 or newer"), "{}", error.help());
+        }
     }
 }

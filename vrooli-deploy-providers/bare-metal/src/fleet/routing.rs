@@ -97,7 +97,10 @@ impl BareMetalFleet {
         }
         if forward {
             let back = async |(host, before): &(&AppHost, Routing)| {
-                host.talk(cx).await?.fleet.route(cx, before).await.map(drop)
+                let mut before = before.clone();
+                // Theirs is by their own clock.
+                before.revert_at = before.revert_at.and(routing.revert_at);
+                host.talk(cx).await?.fleet.route(cx, &before).await.map(drop)
             };
             for ((host, _), back) in each(&switched, back).await {
                 if let Err(error) = back {

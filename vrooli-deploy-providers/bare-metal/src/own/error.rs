@@ -36,6 +36,18 @@ pub enum OwnError {
         /// Why.
         words: String,
     },
+    /// The host uses a newer program, which cannot be used from here. Nothing was changed.
+    #[error("{host} uses vrooli-deploy {theirs}, and this is {own}: {words}")]
+    Newer {
+        /// Which host.
+        host: HostName,
+        /// The version of the program there.
+        theirs: String,
+        /// The version of this one.
+        own: String,
+        /// Why it cannot be used.
+        words: String,
+    },
     /// systemd does not take the unit, or it does not come up.
     #[error("the supervisor does not start on {host}")]
     DoesNotStart {
@@ -74,6 +86,7 @@ impl OwnError {
             Self::Delivery(error) => error.code(),
             Self::NoProgram { .. } | Self::Unusable { .. } => rules::PROGRAM_MISFIT,
             Self::DoesNotStart { .. } => rules::SUPERVISOR_UNIT,
+            Self::Newer { .. } => rules::HOST_NEWER,
             Self::StillUsed { .. } => rules::HOST_IN_USE,
         }
     }
@@ -85,7 +98,9 @@ impl OwnError {
             Self::Remote(error) => error.words(),
             Self::Delivery(error) => error.words(),
             Self::DoesNotStart { words, .. } => words,
-            Self::NoProgram { .. } | Self::Unusable { .. } | Self::StillUsed { .. } => "",
+            Self::NoProgram { .. } | Self::Unusable { .. } | Self::Newer { .. } | Self::StillUsed { .. } => {
+                ""
+            }
         }
     }
 
@@ -106,6 +121,9 @@ impl OwnError {
             Self::DoesNotStart { .. } => {
                 "`journalctl -u vrooli-deploy-supervisor` on the server says more; mend it and run the command again".to_owned()
             }
+            Self::Newer { theirs, .. } => {
+                format!("run this command with vrooli-deploy {theirs} or newer: other apps of the server may rely on it")
+            }
             Self::StillUsed { .. } => "destroy these apps first, or leave the server as it is".to_owned(),
         }
     }
@@ -116,7 +134,9 @@ impl From<OwnError> for ProviderError {
         let kind = match error {
             OwnError::Remote(error) => return error.into(),
             OwnError::Delivery(error) => return error.into(),
-            OwnError::NoProgram { .. } | OwnError::Unusable { .. } => ErrorKind::Config,
+            OwnError::NoProgram { .. } | OwnError::Unusable { .. } | OwnError::Newer { .. } => {
+                ErrorKind::Config
+            }
             OwnError::DoesNotStart { .. } => ErrorKind::Unexpected,
             OwnError::StillUsed { .. } => ErrorKind::Conflict,
         };

@@ -76,7 +76,8 @@ impl<T: Serialize + DeserializeOwned> Marker<T> {
         }
     }
 
-    fn path(folder: &Path) -> PathBuf {
+    /// Where the record in a folder is.
+    pub(crate) fn path(folder: &Path) -> PathBuf {
         folder.join(FILE)
     }
 

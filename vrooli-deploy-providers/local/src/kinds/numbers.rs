@@ -12,6 +12,7 @@ use serde::Deserialize;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 
+use crate::claims::{Answer, Claim, Claims};
 use crate::failure;
 use crate::layout::Layout;
 use crate::process::sockets::{holder, probe};
@@ -144,16 +145,27 @@ fn folders(parent: &Path) -> Result<Vec<std::path::PathBuf>> {
     entries.map(|entry| entry.map(|e| e.path()).map_err(failure::at("read", parent))).collect()
 }
 
-/// Chooses a number that nobody listens on and no record holds. Call it with the
-/// workspace's port lock held ([`lock`]) and write the record before letting go.
+/// A number and the claim to it, which is to be held until the record says so.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) port: u16,
+    pub(crate) claim: Claim,
+}
+
+/// Chooses a number that nobody listens on, and neither a record of this workspace nor one of
+/// another holds, and claims it for a record. Call it with the workspace's port lock held
+/// ([`lock`]) and write the record before letting go.
 pub(crate) fn choose(
     layout: &Layout,
     stack: &StackId,
     key: &ResourceKey,
+    record: &Path,
     listen: IpAddr,
     range: PortRange,
-) -> Result<u16> {
+) -> Result<Chosen> {
     let taken = reserved(layout)?;
+    let claims = Claims::of_machine();
+    let mut unclear = None;
     let candidates = usable(range, ephemeral());
     let workspace = layout.workspace_id().map_err(failure::at("read the id of", layout.root()))?;
     let from = start(workspace, stack, key, candidates.len());
@@ -163,9 +175,22 @@ pub(crate) fn choose(
         }
         // A server that listens on one address keeps us from listening on all, and the
         // other way round, so both are tried.
-        if try_free(listen, *port)? && try_free(IpAddr::V4(Ipv4Addr::LOCALHOST), *port)? {
-            return Ok(*port);
+        let is_free = || -> Result<bool> {
+            Ok(try_free(listen, *port)? && try_free(IpAddr::V4(Ipv4Addr::LOCALHOST), *port)?)
+        };
+        if !is_free()? {
+            continue;
         }
+        match claims.claim(*port, record) {
+            // Whoever had the claim before may have begun to listen meanwhile.
+            Answer::Ours(claim) if is_free()? => return Ok(Chosen { port: *port, claim }),
+            Answer::Ours(claim) => claim.give_up(),
+            Answer::Anothers(_) => {}
+            Answer::Unclear => unclear = unclear.or(Some(*port)),
+        }
+    }
+    if let Some(port) = unclear {
+        return Ok(Chosen { port, claim: Claim::none() });
     }
     Err(ProviderError::new(
         ErrorKind::Quota,
@@ -184,10 +209,17 @@ fn try_free(listen: IpAddr, port: u16) -> Result<bool> {
     })
 }
 
-/// Checks a number that somebody asked for: free now and in no other record.
-pub(crate) fn check_fixed(layout: &Layout, listen: IpAddr, port: u16, own: Option<u16>) -> Result<()> {
+/// Claims a number that somebody asked for: free now and in no other record.
+pub(crate) fn check_fixed(
+    layout: &Layout,
+    record: &Path,
+    listen: IpAddr,
+    port: u16,
+    own: Option<u16>,
+) -> Result<Claim> {
+    let claims = Claims::of_machine();
     if own == Some(port) {
-        return Ok(());
+        return Ok(keep(&claims, port, record));
     }
     if reserved(layout)?.contains(&port) {
         return Err(ProviderError::new(
@@ -196,18 +228,46 @@ pub(crate) fn check_fixed(layout: &Layout, listen: IpAddr, port: u16, own: Optio
         )
         .with_help("choose another number with `--port`, or leave it out"));
     }
-    match is_free(listen, port) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(taken(listen, port)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Err(ProviderError::new(ErrorKind::Permission, format!("this user may not listen on port {port}"))
-                .with_help("choose a number from 1024 on, or run as a user that may"))
+    let claim = match claims.claim(port, record) {
+        Answer::Ours(claim) => claim,
+        Answer::Anothers(who) => {
+            let of = who.map_or_else(String::new, |who| format!(" (`{}`)", who.display()));
+            return Err(ProviderError::new(
+                ErrorKind::Conflict,
+                format!("port {port} belongs to an app of another workspace{of}"),
+            )
+            .with_help("choose another number with `--port`, leave it out, or destroy that app"));
         }
-        Err(error) => Err(ProviderError::new(
+        // Somebody asked for it, and the kernel has the last word.
+        Answer::Unclear => Claim::none(),
+    };
+    let seen = match is_free(listen, port) {
+        Ok(true) => return Ok(claim),
+        seen => {
+            claim.give_up();
+            seen
+        }
+    };
+    Err(match seen {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            ProviderError::new(ErrorKind::Permission, format!("this user may not listen on port {port}"))
+                .with_help("choose a number from 1024 on, or run as a user that may")
+        }
+        Err(error) => ProviderError::new(
             ErrorKind::Config,
             format!("cannot listen on {}: {error}", SocketAddr::new(listen, port)),
         )
-        .with_help("choose an address of this machine with `--listen`")),
+        .with_help("choose an address of this machine with `--listen`"),
+        Ok(_) => taken(listen, port),
+    })
+}
+
+/// The claim to a number that a record has already, once more: what cleans old files away may have
+/// taken it.
+pub(crate) fn keep(claims: &Claims, port: u16, record: &Path) -> Claim {
+    match claims.claim(port, record) {
+        Answer::Ours(claim) => claim,
+        Answer::Anothers(_) | Answer::Unclear => Claim::none(),
     }
 }
 

@@ -103,6 +103,8 @@ mod native {
     };
 
     use super::{BTreeMap, Deserialize, PhysicalId, Port, PortObserved, PortSpec, ResourceKey, Serialize};
+    use crate::claims::Claims;
+    use crate::kinds::numbers::Chosen;
     use crate::kinds::{Machine, anothers, is_owned, numbers, physical_id};
     use crate::layout::Layout;
     use crate::{failure, files};
@@ -193,13 +195,13 @@ mod native {
         let _lock = numbers::lock(cx, &machine.layout).await?;
         let before = own(machine, cx, record(&path)?, key)?;
         let kept = before.as_ref().map(|record| record.port);
-        let port = match (want.port, kept) {
-            (Some(wanted), kept) => {
-                numbers::check_fixed(&machine.layout, want.listen, wanted, kept)?;
-                wanted
+        let layout = &machine.layout;
+        let Chosen { port, claim: _until_written } = match (want.port, kept) {
+            (Some(port), kept) => {
+                Chosen { port, claim: numbers::check_fixed(layout, &path, want.listen, port, kept)? }
             }
-            (None, Some(kept)) => kept,
-            (None, None) => numbers::choose(&machine.layout, &cx.stack, key, want.listen, numbers::public())?,
+            (None, Some(port)) => Chosen { port, claim: numbers::keep(&Claims::of_machine(), port, &path) },
+            (None, None) => numbers::choose(layout, &cx.stack, key, &path, want.listen, numbers::public())?,
         };
         let record = Record {
             key: key.clone(),
@@ -273,10 +275,12 @@ mod native {
         ) -> Result<()> {
             failure::may_begin(cx, "giving up the port")?;
             let path = machine.layout.port_file(&cx.stack);
-            if own(machine, cx, record(&path)?, key)?.is_none() {
+            let Some(record) = own(machine, cx, record(&path)?, key)? else {
                 return Ok(());
-            }
-            files::absent_is_ok(fs::remove_file(&path)).map_err(failure::at("remove", &path))
+            };
+            files::absent_is_ok(fs::remove_file(&path)).map_err(failure::at("remove", &path))?;
+            Claims::of_machine().release(record.port, &path);
+            Ok(())
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,11 @@ use vrooli_deploy_core::names::{PortName, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::Release;
 
-use super::files::{Durability, read_json, write_json};
+use super::files::{Durability, read_json, remove_tree, write_json};
 use super::sockets;
+use crate::claims::{Answer, Claim, Claims};
 use crate::failure::at;
+use crate::kinds::numbers;
 use crate::layout::Layout;
 
 #[derive(Debug, Default, Deserialize)]
@@ -70,6 +73,8 @@ pub(crate) fn allocate(
 ) -> Result<UnitPorts> {
     let before = read(layout, stack, release.number)?;
     let mut taken = reserved(layout, (stack, release.number))?;
+    let path = layout.unit_ports(stack, release.number);
+    let mut claiming = Claiming::new(&path);
     let mut after = UnitPorts::default();
     let units: BTreeSet<UnitId> =
         intended(release).chain([also.clone()]).chain(before.0.keys().cloned()).collect();
@@ -94,7 +99,8 @@ pub(crate) fn allocate(
                 }
                 (None, Some(had)) if !taken.contains(&had) && (!idle || is_free(had)) => had,
                 (None, _) => {
-                    choose(&format!("{workspace}/{stack}/{}/{unit}/{name}", release.number), &taken)?
+                    let seed = format!("{workspace}/{stack}/{}/{unit}/{name}", release.number);
+                    claiming.choose(&seed, &taken)?
                 }
             };
             taken.insert(number);
@@ -103,7 +109,6 @@ pub(crate) fn allocate(
         after.0.insert(unit, ports);
     }
     if after != before {
-        let path = layout.unit_ports(stack, release.number);
         write_json(&path, &after, Durability::Synced).map_err(at("write", &path))?;
     }
     Ok(after)
@@ -213,20 +218,68 @@ pub(crate) fn share_front(layout: &Layout, listen: SocketAddr, secure: Option<So
     write_json(&path, &record, Durability::Synced).map_err(at("write", &path))
 }
 
-fn choose(seed: &str, taken: &BTreeSet<u16>) -> Result<u16> {
-    let candidates = usable(KNOWN.range, ephemeral());
-    let from = start(seed, candidates.len());
-    candidates
-        .iter()
-        .cycle()
-        .skip(from)
-        .take(candidates.len())
-        .find(|port| !taken.contains(port) && is_free(**port))
-        .copied()
-        .ok_or_else(|| {
+/// Claims the public port of a stack once more: what cleans old files away may have taken the claim.
+pub(crate) fn keep(layout: &Layout, stack: &StackId, port: u16) {
+    drop(numbers::keep(&Claims::of_machine(), port, &layout.port_file(stack)));
+}
+
+/// Numbers that are being given, each claimed until the record is written.
+struct Claiming<'a> {
+    record: &'a Path,
+    claims: Claims,
+    held: Vec<Claim>,
+}
+
+impl<'a> Claiming<'a> {
+    fn new(record: &'a Path) -> Self {
+        Self { record, claims: Claims::of_machine(), held: Vec::new() }
+    }
+
+    fn choose(&mut self, seed: &str, taken: &BTreeSet<u16>) -> Result<u16> {
+        let candidates = usable(KNOWN.range, ephemeral());
+        let from = start(seed, candidates.len());
+        let mut unclear = None;
+        for port in candidates.iter().cycle().skip(from).take(candidates.len()).copied() {
+            if taken.contains(&port) || !is_free(port) {
+                continue;
+            }
+            match self.claims.claim(port, self.record) {
+                // Whoever had the claim before may have begun to listen meanwhile.
+                Answer::Ours(claim) if is_free(port) => {
+                    self.held.push(claim);
+                    return Ok(port);
+                }
+                Answer::Ours(claim) => claim.give_up(),
+                Answer::Anothers(_) => {}
+                Answer::Unclear => unclear = unclear.or(Some(port)),
+            }
+        }
+        unclear.ok_or_else(|| {
             ProviderError::new(ErrorKind::Quota, "no port below the range for outgoing connections is free")
                 .with_help("remove apps that are no longer needed")
         })
+    }
+}
+
+/// Removes what is kept about the units of a release, or of all, and their claims to ports.
+pub(crate) fn forget(layout: &Layout, stack: &StackId, release: Option<ReleaseNumber>) -> Result<()> {
+    let units = layout.units(stack);
+    let releases = match release {
+        Some(release) => vec![release],
+        None => layout.supervised_releases(stack).map_err(at("read", &units))?,
+    };
+    let claimed: Vec<_> =
+        releases.into_iter().map(|r| (layout.unit_ports(stack, r), read(layout, stack, r))).collect();
+    let folder = release.map_or(units, |release| layout.release_units(stack, release));
+    remove_tree(&folder).map_err(at("remove", &folder))?;
+    let claims = Claims::of_machine();
+    // A record that could not be read is gone, and with it what it claimed.
+    for (record, ports) in claimed.into_iter().filter_map(|(record, ports)| Some((record, ports.ok()?))) {
+        for port in ports.0.values().flat_map(BTreeMap::values) {
+            claims.release(*port, &record);
+        }
+    }
+    Ok(())
 }
 
 /// The numbers of a range that lie outside the kernel's range for outgoing connections, from
@@ -289,9 +342,21 @@ mod tests {
         assert_eq!(usable(range(25000, 25002), range(1024, 60999)).first(), Some(&61000));
     }
 
+    fn choose(seed: &str, taken: &BTreeSet<u16>) -> u16 {
+        Claiming::new(Path::new("/never/written")).choose(seed, taken).unwrap()
+    }
+
+    #[test]
+    fn what_one_release_was_given_no_other_is() {
+        let record = Path::new("/never/written");
+        let (mut one, mut other) = (Claiming::new(record), Claiming::new(record));
+        let number = one.choose("the same", &BTreeSet::new()).unwrap();
+        assert_ne!(other.choose("the same", &BTreeSet::new()).unwrap(), number);
+    }
+
     #[test]
     fn looking_whether_a_port_is_free_takes_it_from_nobody() {
-        let port = choose("probed", &BTreeSet::new()).unwrap();
+        let port = choose("probed", &BTreeSet::new());
         let probe = sockets::probe((Ipv4Addr::UNSPECIFIED, port).into()).unwrap();
         assert!(is_free(port));
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -312,7 +377,7 @@ mod tests {
         if cfg!(target_os = "linux") {
             assert!(error.message().contains(&format!("process {}", std::process::id())), "{error}");
         }
-        let first = choose("a", &BTreeSet::new()).unwrap();
-        assert_ne!(choose("a", &BTreeSet::from([first])).unwrap(), first);
+        let first = choose("a", &BTreeSet::new());
+        assert_ne!(choose("a", &BTreeSet::from([first])), first);
     }
 }

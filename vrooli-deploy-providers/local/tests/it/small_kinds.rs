@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("port_is_chosen_once_and_kept", &[], chosen),
         trial("port_that_is_taken_is_refused_with_who_has_it", &[], taken),
         trial("port_of_many_at_once_are_all_different", &[], many),
+        trial("port_of_one_workspace_is_no_other_ones", &[], workspaces),
         trial("volume_is_made_kept_and_removed", &[], volume),
     ]
 }
@@ -84,6 +85,32 @@ fn many() {
     });
     let different: std::collections::BTreeSet<u16> = ports.iter().map(|port| port.port).collect();
     assert_eq!(different.len(), 8);
+}
+
+fn workspaces() {
+    let (one, other, third) = (Place::new(), Place::new(), Place::new());
+    let key = key("port/public");
+    wait(async {
+        // The same id, so both begin their search at the same number.
+        one.machine.layout.workspace_id().unwrap();
+        std::fs::create_dir_all(other.state()).unwrap();
+        std::fs::copy(one.state().join("id"), other.state().join("id")).unwrap();
+        let create = |place: &Place, port| {
+            let (machine, cx, key) = (place.machine.clone(), place.cx(), key.clone());
+            async move { Port.create(&machine, &cx, &key, &want(port)).await }
+        };
+        // Nobody listens yet.
+        let first = read(create(&one, None).await.unwrap());
+        let second = read(create(&other, None).await.unwrap());
+        assert_ne!(first.port, second.port);
+        let error = create(&third, Some(first.port)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains("another workspace"), "{error}");
+        // What is given up is anybody's again.
+        let id = PhysicalId(String::new());
+        Port.delete(&one.machine, &one.cx(), &key, &id).await.unwrap();
+        assert_eq!(read(create(&third, Some(first.port)).await.unwrap()).port, first.port);
+    });
 }
 
 fn volume() {

@@ -20,6 +20,7 @@ use super::choice::Chosen;
 use super::home::{self, Home};
 use super::psql::Through;
 use super::{KIND, Login, PostgresObserved, PostgresSpec, Session, SqlName};
+use crate::claims::Claims;
 use crate::kinds::marker::{self, Marker, Progress};
 use crate::kinds::vessel::{self, Contained};
 use crate::kinds::{Machine, Way, folder_name, numbers, password};
@@ -273,12 +274,17 @@ impl<'a> Server<'a> {
         self.home.make()?;
         files::remove_temporary(&self.home.folder).map_err(failure::at("clean", &self.home.folder))?;
         let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-        let port = numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
+        let numbers::Chosen { port, claim: _until_written } = self.choose_port()?;
         let made =
             Made { major, port, database: want.database.clone(), extensions: BTreeSet::new(), contained };
         let record = Record::new(cx, &self.key, made);
         record.write(&self.home.folder)?;
         Ok(record)
+    }
+
+    fn choose_port(&self) -> Result<numbers::Chosen> {
+        let record = Record::path(&self.home.folder);
+        numbers::choose(&self.machine.layout, &self.stack, &self.key, &record, LISTEN, KNOWN.ports)
     }
 
     /// Starts it unless it runs, and sees to it that it ends with us where all does.
@@ -307,8 +313,8 @@ impl<'a> Server<'a> {
             match self.run(cx, record).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && record.progress != Progress::Ready => {
                     let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-                    record.made.port =
-                        numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
+                    let numbers::Chosen { port, claim: _until_written } = self.choose_port()?;
+                    record.made.port = port;
                     record.write(&self.home.folder)?;
                 }
                 other => return other,
@@ -398,6 +404,7 @@ impl<'a> Server<'a> {
             files::remove_tree(&entry).map_err(failure::at("remove", &entry))?;
         }
         files::remove_tree(folder).map_err(failure::at("remove", folder))?;
+        Claims::of_machine().release(record.made.port, &Record::path(folder));
         home::remove_empty_parents(&self.home);
         Ok(())
     }

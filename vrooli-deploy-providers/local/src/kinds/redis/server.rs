@@ -16,9 +16,10 @@ use vrooli_deploy_core::secrets::Secret;
 
 use super::installed::program;
 use super::{KIND, RedisObserved};
+use crate::claims::Claims;
 use crate::docker;
 use crate::kinds::marker::{self, Marker, Progress};
-use crate::kinds::numbers::PortRange;
+use crate::kinds::numbers::{Chosen, PortRange};
 use crate::kinds::vessel::{self, Contained};
 use crate::kinds::{Machine, Way, folder_name, numbers, password};
 use crate::servers::{self, is_final, stays};
@@ -192,10 +193,15 @@ impl<'a> Server<'a> {
         files::make_private(&self.folder).map_err(failure::at("make", &self.folder))?;
         files::remove_temporary(&self.folder).map_err(failure::at("clean", &self.folder))?;
         let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-        let port = numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
+        let Chosen { port, claim: _until_written } = self.choose_port()?;
         let record = Record::new(cx, &self.key, Made { port, contained });
         record.write(&self.folder)?;
         Ok(record)
+    }
+
+    fn choose_port(&self) -> Result<Chosen> {
+        let record = Record::path(&self.folder);
+        numbers::choose(&self.machine.layout, &self.stack, &self.key, &record, LISTEN, KNOWN.ports)
     }
 
     /// How a new server is run: from an installed program, else in a container, where an
@@ -237,8 +243,8 @@ impl<'a> Server<'a> {
             match self.run(cx, record).await {
                 Err(error) if error.kind() == ErrorKind::Conflict && record.progress != Progress::Ready => {
                     let _numbers = numbers::lock(cx, &self.machine.layout).await?;
-                    record.made.port =
-                        numbers::choose(&self.machine.layout, &self.stack, &self.key, LISTEN, KNOWN.ports)?;
+                    let Chosen { port, claim: _until_written } = self.choose_port()?;
+                    record.made.port = port;
                     record.write(&self.folder)?;
                 }
                 other => return other,
@@ -285,6 +291,7 @@ impl<'a> Server<'a> {
             }
         }
         files::remove_tree(&self.folder).map_err(failure::at("remove", &self.folder))?;
+        Claims::of_machine().release(record.made.port, &Record::path(&self.folder));
         let _ = fs::remove_dir(parent(self.machine, &self.stack));
         Ok(())
     }

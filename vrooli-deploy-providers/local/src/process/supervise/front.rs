@@ -156,6 +156,9 @@ impl Front {
         let listens = state.listeners.get(&id).and_then(|l| l.local_addr().ok());
         if listens != Some(address) {
             let socket = bind(address)?;
+            if !public.shared {
+                ports::keep(supervisor.layout(), stack, address.port());
+            }
             if listens.is_some() {
                 self.remove_listener(&mut state, &id).await?;
             }

@@ -360,10 +360,9 @@ impl Stack {
         self.end(supervisor, |r| r == release).await?;
         end_leftovers(supervisor.release_mark(&self.id, release), supervisor.config.stop_grace).await?;
         let layout = supervisor.layout();
-        for folder in [layout.release_units(&self.id, release), layout.release_logs(&self.id, release)] {
-            remove_tree(&folder).map_err(at("remove", &folder))?;
-        }
-        Ok(())
+        ports::forget(layout, &self.id, Some(release))?;
+        let logs = layout.release_logs(&self.id, release);
+        remove_tree(&logs).map_err(at("remove", &logs))
     }
 
     /// Stops everything of the stack and forgets it.
@@ -374,8 +373,7 @@ impl Stack {
         self.end(supervisor, |_| true).await?;
         end_leftovers(supervisor.stack_mark(&self.id), supervisor.config.stop_grace).await?;
         let layout = supervisor.layout();
-        let units = layout.units(&self.id);
-        remove_tree(&units).map_err(at("remove", &units))?;
+        ports::forget(layout, &self.id, None)?;
         let record = layout.serving(&self.id);
         remove_file(&record).map_err(at("remove", &record))?;
         *serving = Serving { fence: serving.fence, ..Serving::default() };
