@@ -21,6 +21,7 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
             .with(OnAws(kinds::hosted_zone::HostedZone), account)
             .with(OnAws(kinds::iam_role::IamRole), account)
             .with(OnAws(kinds::listener::Listener), account)
+            .with(OnAws(kinds::listener_rule::ListenerRule), account)
             .with(OnAws(kinds::load_balancer::LoadBalancer), account)
             .with(OnAws(kinds::log_group::LogGroup), account)
             .with(OnAws(kinds::secret::Secret), account)

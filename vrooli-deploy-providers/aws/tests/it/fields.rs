@@ -91,6 +91,17 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         (
+            "aws.listener-rule",
+            vec![
+                json!({ "priority": 5 }),
+                json!({ "paths": ["/v2/*"] }),
+                json!({ "hosts": ["app.example.com", "*.example.com"] }),
+                json!({ "paths": [] }),
+                json!({ "target_groups": [] }),
+                json!({ "target_groups": [network.target_group] }),
+            ],
+        ),
+        (
             "aws.target-group",
             vec![
                 json!({ "health_path": "/ready" }),

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -308,6 +309,20 @@ pub(crate) fn samples() -> Vec<Sample> {
             })),
             Some(json!({ "port": 8443, "target_groups": [] })),
         ),
+        sample(
+            "listener-rule",
+            "front/rule-1",
+            json!({
+                "region": REGION, "listener": { "$ref": "front/https", "output": "id" }, "priority": 10,
+                "paths": ["/api", "/api/*"],
+                "target_groups": [{ "$ref": "front/app", "output": "id" }]
+            }),
+            Some(json!({
+                "priority": 20, "paths": ["/v2/*"], "hosts": ["app.example.com"],
+                "target_groups": [network.target_group]
+            })),
+            Some(json!({ "priority": 30, "paths": [], "hosts": ["app.example.com"], "target_groups": [] })),
+        ),
     ]
 }
 
@@ -350,33 +365,53 @@ impl AwsPlace {
         Err(last.unwrap())
     }
 
-    /// A sample's spec, with the ids of what it refers to.
-    pub(crate) fn known(sample: &Sample, ids: &BTreeMap<ResourceKey, PhysicalId>) -> Value {
-        fn resolve(value: &mut Value, ids: &BTreeMap<ResourceKey, PhysicalId>) {
-            if let Some(key) = value.get("$ref").and_then(Value::as_str) {
-                *value = ids[&ResourceKey::new(key).unwrap()].0.as_str().into();
+    /// What objects give to those that refer to them, by key.
+    pub(crate) fn outputs<'a>(
+        &self,
+        all: impl IntoIterator<Item = (&'a ResourceKind, &'a Found<Value>)>,
+    ) -> Result<Outputs, ProviderError> {
+        let mut outputs = Outputs::new();
+        for (kind, found) in all {
+            let of = self.provider.kind(kind)?.outputs(&found.id, &found.observed)?;
+            let of = of.into_iter();
+            let of = of.map(|(name, value)| (name.to_string(), serde_json::to_value(value).unwrap()));
+            let of = of.collect();
+            outputs.insert(found.key.clone(), of);
+        }
+        Ok(outputs)
+    }
+
+    /// A sample's spec, with what those give that it refers to.
+    pub(crate) fn known(sample: &Sample, outputs: &Outputs) -> Value {
+        fn resolve(value: &mut Value, outputs: &Outputs) {
+            if let (Some(key), Some(name)) =
+                (value.get("$ref").and_then(Value::as_str), value.get("output").and_then(Value::as_str))
+            {
+                *value = outputs[&ResourceKey::new(key).unwrap()][name].clone();
                 return;
             }
             match value {
-                Value::Object(fields) => fields.values_mut().for_each(|value| resolve(value, ids)),
-                Value::Array(items) => items.iter_mut().for_each(|value| resolve(value, ids)),
+                Value::Object(fields) => fields.values_mut().for_each(|value| resolve(value, outputs)),
+                Value::Array(items) => items.iter_mut().for_each(|value| resolve(value, outputs)),
                 _ => {}
             }
         }
         let mut spec = sample.spec.clone();
-        resolve(&mut spec, ids);
+        resolve(&mut spec, outputs);
         spec
     }
 
     /// Makes one of each kind; what others refer to comes first.
     pub(crate) async fn make_all(&self) -> Result<Vec<(Sample, PhysicalId, Value)>, ProviderError> {
         let mut samples = samples();
-        samples.sort_by_key(|sample| !is_referred_to(&sample.kind));
-        let (mut made, mut ids) = (Vec::new(), BTreeMap::new());
+        let depths = depths(&samples);
+        samples.sort_by_key(|sample| depths[&sample.kind]);
+        let (mut made, mut outputs) = (Vec::new(), Outputs::new());
         for sample in samples {
-            let spec = Self::known(&sample, &ids);
+            let spec = Self::known(&sample, &outputs);
             let id = self.make(&sample, &spec).await?;
-            ids.insert(sample.key.clone(), id.clone());
+            let found = self.provider.find(&self.cx(), &sample.kind, &sample.key, Some(&id)).await?;
+            outputs.extend(self.outputs(found.iter().map(|one| (&sample.kind, one)))?);
             made.push((sample, id, spec));
         }
         Ok(made)
@@ -387,7 +422,8 @@ impl AwsPlace {
         self.proxy.mend();
         let told = |error: ProviderError| format!("cannot clean up: {error}");
         let mut all = self.all().await.map_err(told)?;
-        all.sort_by_key(|(kind, _)| is_referred_to(kind));
+        let depths = depths(&samples());
+        all.sort_by_key(|(kind, _)| Reverse(depths[kind]));
         if all.is_empty() {
             return Ok(());
         }
@@ -399,9 +435,23 @@ impl AwsPlace {
     }
 }
 
-/// Do samples of other kinds refer to those of this one?
-fn is_referred_to(kind: &ResourceKind) -> bool {
-    ["aws.hosted-zone", "aws.load-balancer", "aws.target-group"].contains(&kind.as_str())
+/// Output by name, by key.
+pub(crate) type Outputs = BTreeMap<ResourceKey, BTreeMap<String, Value>>;
+
+/// Of each kind, how many others have to be there before it, one after the other.
+fn depths(samples: &[Sample]) -> BTreeMap<ResourceKind, usize> {
+    fn depth(samples: &[Sample], value: &Value) -> usize {
+        if let Some(key) = value.get("$ref").and_then(Value::as_str) {
+            let sample = samples.iter().find(|sample| sample.key.as_str() == key).unwrap();
+            return 1 + depth(samples, &sample.spec);
+        }
+        match value {
+            Value::Object(fields) => fields.values().map(|value| depth(samples, value)).max().unwrap_or(0),
+            Value::Array(items) => items.iter().map(|value| depth(samples, value)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    samples.iter().map(|sample| (sample.kind.clone(), depth(samples, &sample.spec))).collect()
 }
 
 pub(crate) fn token(key: &ResourceKey) -> OpToken {
