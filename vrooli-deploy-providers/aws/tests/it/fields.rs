@@ -67,6 +67,29 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         (
+            "aws.db-parameter-group",
+            vec![
+                json!({ "parameters": { "rds.force_ssl": "0" } }),
+                json!({ "parameters": { "rds.force_ssl": "0", "log_connections": "1" } }),
+            ],
+        ),
+        (
+            "aws.db-instance",
+            vec![
+                json!({ "version": "16.9" }),
+                json!({ "class": "db.t4g.small" }),
+                json!({ "storage_gib": 40 }),
+                json!({ "multi_az": true }),
+                json!({ "backup_days": 0 }),
+                json!({ "backup_days": 14 }),
+                json!({ "deletion_protection": true }),
+                json!({ "deletion_protection": false }),
+                json!({ "parameter_group": network.elsewhere }),
+                json!({ "security_groups": network.security_groups }),
+                json!({ "security_groups": network.security_groups[1..] }),
+            ],
+        ),
+        (
             "aws.load-balancer",
             vec![
                 json!({ "subnets": network.subnets }),

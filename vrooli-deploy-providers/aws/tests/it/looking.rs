@@ -15,6 +15,7 @@ const ONE_AT_A_TIME: &[&str] = &[
     "ecr:GetLifecyclePolicy",
     "elasticloadbalancing:DescribeLoadBalancerAttributes",
     "elasticloadbalancing:DescribeTargetGroupAttributes",
+    "rds:DescribeDBParameters",
     "route53:GetHostedZone",
     "s3:GetBucketPublicAccessBlock",
     "s3:GetBucketVersioning",
@@ -44,12 +45,13 @@ pub(crate) async fn one_call_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Fail
         }
     }
     // Records are looked for in the stack's zones, listeners of its load balancers and rules of their
-    // listeners: these are listed once more for them. The emulator does not list tags of repositories;
-    // AWS does.
+    // listeners: these are listed once more for them. The emulator does not list tags of repositories, nor
+    // those of groups of databases; AWS does.
     let shared = BTreeMap::from([
         ("elasticloadbalancing:DescribeListeners", 2),
         ("elasticloadbalancing:DescribeLoadBalancers", 3),
         ("elasticloadbalancing:DescribeTags", 2),
+        ("rds:ListTagsForResource", 2),
         ("route53:ListHostedZones", 2),
         ("route53:ListTagsForResources", 2),
     ]);

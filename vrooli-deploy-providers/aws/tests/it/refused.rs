@@ -14,9 +14,13 @@ use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
 
 use crate::fixture::{AwsFixture, OWNER, account, changes, context, refused, samples, stack, token};
+use crate::rig::network;
 
 const NAMED: &[&str] = &[
     "aws.alarm",
+    "aws.db-instance",
+    "aws.db-parameter-group",
+    "aws.db-subnet-group",
     "aws.ecr-repository",
     "aws.ecs-cluster",
     "aws.iam-role",
@@ -32,6 +36,13 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
     samples().into_iter().filter(|sample| NAMED.contains(&sample.kind.as_str())).map(move |mut sample| {
         if sample.kind.as_str() == "aws.secret" {
             sample.spec["name"] = format!("{trial}/password").into();
+        }
+        // What it stands on is nobody's here.
+        if sample.kind.as_str() == "aws.db-instance" {
+            let network = network();
+            sample.spec["subnet_group"] = network.elsewhere.into();
+            sample.spec["parameter_group"] = network.elsewhere.into();
+            sample.spec["password"] = network.secret.as_str().into();
         }
         sample
     })
