@@ -18,6 +18,7 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
             .with(OnAws(kinds::db_instance::DbInstance), account)
             .with(OnAws(kinds::db_parameter_group::DbParameterGroup), account)
             .with(OnAws(kinds::db_subnet_group::DbSubnetGroup), account)
+            .with(OnAws(kinds::distribution::Distribution), account)
             .with(OnAws(kinds::dns_record::DnsRecord), account)
             .with(OnAws(kinds::ecr_repository::EcrRepository), account)
             .with(OnAws(kinds::ecs_cluster::EcsCluster), account)

@@ -88,7 +88,11 @@ pub(super) struct TagCache(Mutex<BTreeMap<String, Arc<Mutex<Option<Pass>>>>>);
 impl Calls<'_> {
     /// What is looked for of a kind whose specs have its name in a field.
     pub(crate) async fn asked(&self, kind: &dyn AnyKind, look: Look<'_>, field: &str) -> Result<Asked> {
-        let names = self.account.named(kind, look, field);
+        self.asked_for(self.account.named(kind, look, field)).await
+    }
+
+    /// The same by names that no spec has in a field.
+    pub(crate) async fn asked_for(&self, names: BTreeSet<String>) -> Result<Asked> {
         Ok(Asked { tagged: self.tagged().await?, names })
     }
 

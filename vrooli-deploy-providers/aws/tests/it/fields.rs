@@ -90,6 +90,17 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         (
+            "aws.distribution",
+            vec![
+                json!({ "aliases": ["a.conformance.example.com", "b.conformance.example.com"] }),
+                json!({ "certificate": network.certificates[1] }),
+                json!({ "origin": "b.example.com" }),
+                json!({ "price_class": "PriceClass_200" }),
+                json!({ "aliases": [] }),
+                json!({ "certificate": null }),
+            ],
+        ),
+        (
             "aws.load-balancer",
             vec![
                 json!({ "subnets": network.subnets }),

@@ -58,6 +58,7 @@ pub(crate) fn creates(request: &Passing) -> bool {
     let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
     ["Create", "RequestCertificate", "PutMetricAlarm"].iter().any(|start| action.starts_with(start))
         || action.starts_with("POST /2013-04-01/hostedzone")
+        || action.starts_with("POST /2020-05-31/distribution")
         || action.strip_prefix("PUT ").is_some_and(bucket)
 }
 
@@ -75,7 +76,8 @@ pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16)
         return Answer { status, content_type: "application/x-amz-json-1.1", body };
     }
     let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-    let is_s3 = !request.path.starts_with("/2013-04-01/") && request.path != "/";
+    let dated = ["/2013-04-01/", "/2020-05-31/"].iter().any(|version| request.path.starts_with(version));
+    let is_s3 = !dated && request.path != "/";
     let body = if is_s3 {
         error
     } else {
@@ -362,6 +364,20 @@ pub(crate) fn samples() -> Vec<Sample> {
                 "target_groups": []
             })),
             Some(json!({ "port": 8443, "target_groups": [] })),
+        ),
+        sample(
+            "distribution",
+            "front/cdn",
+            json!({
+                "aliases": ["cdn.conformance.example.com"], "certificate": network.certificates[0],
+                "origin": { "$ref": "front/balancer", "output": "dns_name" }, "price_class": "PriceClass_100"
+            }),
+            Some(json!({
+                "aliases": ["a.conformance.example.com", "b.conformance.example.com"],
+                "certificate": network.certificates[1], "origin": "b.example.com",
+                "price_class": "PriceClass_All"
+            })),
+            Some(json!({ "aliases": [], "certificate": null })),
         ),
         sample(
             "listener-rule",

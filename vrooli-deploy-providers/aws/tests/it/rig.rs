@@ -150,6 +150,15 @@ impl Drop for Emulator {
     }
 }
 
+/// So many looks at a distribution find it on its way.
+pub(crate) fn looks_until_deployed(address: SocketAddr, times: u32) {
+    let order = format!(
+        r#"{{"model_name":"cloudfront::distribution","transition":{{"progression":"manual","times":{times}}}}}"#
+    );
+    let (path, json) = ("/moto-api/state-manager/set-transition", "content-type: application/json\r\n");
+    assert!(asked(address, "POST", path, json, &order).unwrap().contains(" 201 "), "moto takes no order");
+}
+
 fn asked(
     address: SocketAddr,
     method: &str,
