@@ -9,8 +9,9 @@ use vrooli_deploy_core::provider::{Created, PhysicalId, ProviderError};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
 
-use crate::fixture::{AwsFixture, UNFINISHED, action, refused, samples, token};
-use crate::rig::{ids, query};
+use crate::corrections::{UNFINISHED, WAITS};
+use crate::fixture::{AwsFixture, action, refused, samples, token};
+use crate::rig::{ids, network, query};
 
 const KIND: &str = "aws.db-instance";
 
@@ -133,6 +134,29 @@ pub(crate) async fn from_the_next_start(fixture: Arc<AwsFixture>) -> Result<(), 
     // The two together, and then the one alone.
     if found[0].observed["parameters"] != sample.spec["parameters"] || broken != 2 {
         return Err(format!("{broken} refusals, {:?}", found[0].observed).into());
+    }
+    place.empty().await.map_err(Failed::from)
+}
+
+/// Another group of settings is read at a start, which is made; a server that reads them at once is left
+/// running.
+pub(crate) async fn started_again(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let made = place.make_all().await.map_err(said)?;
+    let (sample, id, spec) = server(&made);
+    let mut other = spec.clone();
+    other["parameter_group"] = network().elsewhere.into();
+    for (want, waits) in [(&other, true), (spec, false)] {
+        WAITS.store(waits, Ordering::SeqCst);
+        let found = place.provider.find(&place.cx(), &sample.kind, &sample.key, Some(id)).await;
+        let have = found.map_err(said)?.pop().ok_or("it is gone")?.observed;
+        let changed = place.provider.update(&place.cx(), &sample.kind, &sample.key, id, &have, want).await;
+        let left = WAITS.swap(false, Ordering::SeqCst);
+        changed.map_err(said)?;
+        let starts = place.account.calls().get("rds:RebootDBInstance").copied().unwrap_or(0);
+        if left || starts != 1 {
+            return Err(format!("{starts} starts; does it wait still? {left}").into());
+        }
     }
     place.empty().await.map_err(Failed::from)
 }

@@ -1,11 +1,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -23,6 +21,7 @@ use vrooli_deploy_tests::conformance::{Break, Place, ProviderFixture, Running, S
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
 use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
 
+use crate::corrections::{as_aws_gives_it, as_aws_takes_it};
 use crate::rig::{Emulator, network};
 
 /// What the conformance suite makes everything with.
@@ -84,51 +83,6 @@ pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16)
         format!("<ErrorResponse>{error}<RequestId>broken-on-the-way</RequestId></ErrorResponse>")
     };
     Answer { status, content_type: "text/xml", body }
-}
-
-fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
-    String::from_utf8_lossy(body).replace(from, to).into_bytes()
-}
-
-/// What the emulator does not take as AWS does: `false` may be left out, and a token may be used
-/// again for a certificate after the first was deleted (the emulator looks for that one and breaks).
-fn as_aws_takes_it(request: &mut Passing) {
-    static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
-    match action(request).as_str() {
-        "PutImageScanningConfiguration" => {
-            let said = r#""imageScanningConfiguration":{"scanOnPush":false}"#;
-            request.body = replaced(&request.body, r#""imageScanningConfiguration":{}"#, said).into();
-        }
-        "RequestCertificate" => {
-            let count = CERTIFICATES.fetch_add(1, Ordering::SeqCst);
-            let said = format!(r#""IdempotencyToken":"{count}-"#);
-            request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
-        }
-        _ => {}
-    }
-}
-
-/// So many more looks at a database find it being made: the emulator makes one at once.
-pub(crate) static UNFINISHED: AtomicU32 = AtomicU32::new(0);
-
-fn being_made(body: &[u8]) -> Option<Bytes> {
-    let said = String::from_utf8_lossy(body);
-    let (start, rest) = said.split_once("<Endpoint>")?;
-    let (_, end) = rest.split_once("</Endpoint>")?;
-    UNFINISHED.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).ok()?;
-    let status = |word: &str| format!("<DBInstanceStatus>{word}</DBInstanceStatus>");
-    Some(format!("{start}{end}").replace(&status("available"), &status("creating")).into())
-}
-
-/// What the emulator calls by another name than AWS, or does faster.
-fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
-    if action(request) == "DescribeDBInstances" {
-        return being_made(&body).unwrap_or(body);
-    }
-    if request.method == "GET" && request.path.contains("?versioning") {
-        return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
-    }
-    body
 }
 
 impl AwsFixture {
@@ -363,7 +317,8 @@ pub(crate) fn samples() -> Vec<Sample> {
                 "port": 80, "protocol": "HTTP", "certificate": null, "redirect_to_https": true,
                 "target_groups": []
             })),
-            Some(json!({ "port": 8443, "target_groups": [] })),
+            // Rules cost a call a listener.
+            None,
         ),
         sample(
             "distribution",

@@ -14,7 +14,7 @@ use vrooli_deploy_core::secrets::Secret;
 
 use super::{DbInstance, DbInstanceObserved, DbInstanceSpec};
 use crate::kinds::db_subnet_group::native::name_of;
-use crate::kinds::secret::native::value;
+use crate::kinds::secret::native::{current, value};
 use crate::native::{Calls, Look, Marks, Native, Seen, secret_output, unexpected};
 
 /// How often it is looked how far AWS is.
@@ -283,7 +283,12 @@ impl Native for DbInstance {
         have: &DbInstanceObserved,
         want: &DbInstanceSpec<Known>,
     ) -> Result<BTreeMap<OutputName, Secret<String>>> {
-        let password = value(&on.at(&want.region).await, &want.password).await?;
+        // Another than the server was made with would be of no use.
+        let Some(password) = current(&on.at(&want.region).await, &want.password).await? else {
+            let words = format!("the secret of `{}` has lost its value, which is its password", want.name);
+            return Err(ProviderError::new(ErrorKind::Config, words)
+                .with_help("put a password into the secret, and set the same one on the server"));
+        };
         let url = url(have, &password);
         Ok(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?]))
     }

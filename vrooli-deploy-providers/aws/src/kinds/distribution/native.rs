@@ -60,16 +60,19 @@ fn aliases(want: &DistributionSpec<Known>) -> Result<Aliases> {
 
 /// With a certificate the app is reached at its own name, with TLS, and so it is from here: its balancer
 /// sends everything else there. Without one it has no TLS.
-fn origins(want: &DistributionSpec<Known>) -> Result<Origins> {
-    let protocol = match want.certificate {
+fn protocol(want: &DistributionSpec<Known>) -> OriginProtocolPolicy {
+    match want.certificate {
         Some(_) => OriginProtocolPolicy::HttpsOnly,
         None => OriginProtocolPolicy::HttpOnly,
-    };
+    }
+}
+
+fn origins(want: &DistributionSpec<Known>) -> Result<Origins> {
     let tls = OriginSslProtocols::builder().quantity(1).items(SslProtocol::TlSv12);
     let reached = CustomOriginConfig::builder()
         .http_port(80)
         .https_port(443)
-        .origin_protocol_policy(protocol)
+        .origin_protocol_policy(protocol(want))
         .origin_ssl_protocols(tls.build().map_err(incomplete)?)
         .build()
         .map_err(incomplete)?;
@@ -118,11 +121,32 @@ fn behaviour() -> Result<DefaultCacheBehavior> {
 
 /// Sets what a spec says; the rest stays as it is.
 fn fill(config: &mut DistributionConfig, want: &DistributionSpec<Known>) -> Result<()> {
-    config.aliases = Some(aliases(want)?);
-    config.origins = Some(origins(want)?);
-    config.viewer_certificate = Some(certificate(want));
+    if others(config.aliases(), &want.aliases) {
+        config.aliases = Some(aliases(want)?);
+    }
+    if arn(config.viewer_certificate()) != want.certificate.as_deref() {
+        config.viewer_certificate = Some(certificate(want));
+    }
     config.price_class = Some(PriceClass::from(want.price_class.as_str()));
+    let ours = config.origins.as_mut().and_then(|all| all.items.iter_mut().find(|one| one.id == ORIGIN));
+    match ours {
+        Some(Origin { domain_name, custom_origin_config: Some(reached), .. }) => {
+            domain_name.clone_from(&want.origin);
+            reached.origin_protocol_policy = protocol(want);
+        }
+        _ => config.origins = Some(origins(want)?),
+    }
     Ok(())
+}
+
+fn others(have: Option<&Aliases>, want: &[String]) -> bool {
+    let have = have.map(Aliases::items).unwrap_or_default();
+    BTreeSet::from_iter(have) != BTreeSet::from_iter(want)
+}
+
+/// The certificate of ACM, if it is one.
+fn arn(certificate: Option<&ViewerCertificate>) -> Option<&str> {
+    certificate.and_then(|one| one.acm_certificate_arn()).filter(|arn| !arn.is_empty())
 }
 
 fn wanted(on: &Calls<'_>, key: &ResourceKey, want: &DistributionSpec<Known>) -> Result<DistributionConfig> {
@@ -151,11 +175,11 @@ fn observed(
     price_class: &PriceClass,
     domain_name: &str,
 ) -> DistributionObserved {
-    let certificate = certificate.and_then(|one| one.acm_certificate_arn()).filter(|arn| !arn.is_empty());
-    let origin = origins.and_then(|origins| origins.items().first());
+    let items = origins.map(Origins::items).unwrap_or_default();
+    let origin = items.iter().find(|one| one.id() == ORIGIN).or(items.first());
     DistributionObserved {
         aliases: aliases.map(|aliases| aliases.items().to_vec()).unwrap_or_default(),
-        certificate: certificate.map(str::to_owned),
+        certificate: arn(certificate).map(str::to_owned),
         origin: origin.map(|origin| origin.domain_name().to_owned()).unwrap_or_default(),
         price_class: price_class.as_str().to_owned(),
         domain_name: domain_name.to_owned(),
@@ -332,5 +356,44 @@ impl Native for Distribution {
         let Some(version) = everywhere(on, &id.0, None).await? else { return Ok(()) };
         let gone = on.region.cloudfront.delete_distribution().id(&id.0).if_match(version).send();
         on.remove("cloudfront:DeleteDistribution", gone).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(certificate: Option<&str>) -> DistributionSpec<Known> {
+        DistributionSpec {
+            aliases: vec!["b.example.com".to_owned(), "a.example.com".to_owned()],
+            certificate: certificate.map(str::to_owned),
+            origin: "lb.example.com".to_owned(),
+            price_class: "PriceClass_100".to_owned(),
+        }
+    }
+
+    fn config(want: &DistributionSpec<Known>) -> DistributionConfig {
+        let config = DistributionConfig::builder().caller_reference("r").comment("c").enabled(true);
+        let config = config.origins(origins(want).unwrap());
+        let mut config = config.default_cache_behavior(behaviour().unwrap()).build().unwrap();
+        fill(&mut config, want).unwrap();
+        config
+    }
+
+    #[test]
+    fn what_somebody_else_set_stays() {
+        let mut theirs = config(&spec(None));
+        theirs.web_acl_id = Some("acl".to_owned());
+        theirs.origins.as_mut().unwrap().items[0].connection_attempts = Some(2);
+        theirs.aliases.as_mut().unwrap().items.as_mut().unwrap().reverse();
+        let before = theirs.clone();
+        fill(&mut theirs, &spec(None)).unwrap();
+        assert_eq!(theirs, before, "nothing differs");
+        fill(&mut theirs, &spec(Some("arn"))).unwrap();
+        let origin = &theirs.origins().unwrap().items()[0];
+        assert_eq!(theirs.web_acl_id(), Some("acl"));
+        assert_eq!(origin.connection_attempts(), Some(2));
+        let protocol = origin.custom_origin_config().unwrap().origin_protocol_policy();
+        assert_eq!(protocol, &OriginProtocolPolicy::HttpsOnly, "its balancer sends HTTP back to HTTPS");
     }
 }
