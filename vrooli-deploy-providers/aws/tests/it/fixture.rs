@@ -22,7 +22,7 @@ use vrooli_deploy_tests::fakecloud::MemorySecrets;
 use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
 
 use crate::corrections::{as_aws_gives_it, as_aws_takes_it};
-use crate::rig::{Emulator, network};
+use crate::rig::{Emulator, forget_snapshots, network};
 
 /// What the conformance suite makes everything with.
 pub(crate) const OWNER: Uuid = Uuid::from_u128(1);
@@ -92,6 +92,7 @@ impl AwsFixture {
 
     pub(crate) async fn place(&self) -> AwsPlace {
         let turn = Arc::clone(&self.turn).lock_owned().await;
+        forget_snapshots(self.emulator.address);
         let proxy = FaultProxy::start(self.emulator.address).await.unwrap();
         proxy.set_correction(Correction { request: as_aws_takes_it, answer: as_aws_gives_it });
         let account = Arc::new(account(&proxy.url()));

@@ -150,6 +150,14 @@ impl Drop for Emulator {
     }
 }
 
+/// Databases that are deleted leave snapshots with their tags, which other trials need not see.
+pub(crate) fn forget_snapshots(address: SocketAddr) {
+    let rds = |form: &str| query(address, "rds", &format!("{form}&Version=2014-10-31"));
+    for name in ids(&rds("Action=DescribeDBSnapshots"), "DBSnapshotIdentifier") {
+        rds(&format!("Action=DeleteDBSnapshot&DBSnapshotIdentifier={name}"));
+    }
+}
+
 /// So many looks at a distribution find it on its way.
 pub(crate) fn looks_until_deployed(address: SocketAddr, times: u32) {
     let order = format!(
