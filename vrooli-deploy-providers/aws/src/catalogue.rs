@@ -322,6 +322,10 @@ pub struct CdnDefaults {
     pub price_class: String,
     /// The zone of their names, for alias records.
     pub zone: String,
+    /// AWS's policy by which content is kept, by id.
+    pub cache_policy: String,
+    /// AWS's policy of what is passed on to the app, by id.
+    pub origin_request_policy: String,
 }
 
 /// Policies of AWS that roles get, by ARN.

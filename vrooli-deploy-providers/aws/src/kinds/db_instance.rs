@@ -1,5 +1,8 @@
 //! `aws.db-instance`: a managed database server of RDS.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -10,6 +13,7 @@ use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
 };
+use vrooli_deploy_core::stack::Input;
 
 use super::Actions;
 use crate::bill::{item, running, usage, with};
@@ -174,26 +178,57 @@ impl ResourceKindDef for DbInstance {
         items
     }
     fn permissions(&self, op: Op, want: &DbInstanceSpec<Wanted>) -> Vec<Permission> {
-        Actions {
-            find: &["rds:DescribeDBInstances", "rds:ListTagsForResource"],
-            create: &["rds:CreateDBInstance", "rds:AddTagsToResource", "secretsmanager:GetSecretValue"],
+        let mut all = Actions {
+            find: &["tag:GetResources", "rds:DescribeDBInstances"],
+            create: &["rds:CreateDBInstance", "rds:AddTagsToResource", "rds:ModifyDBInstance"],
             update: &["rds:ModifyDBInstance", "rds:RebootDBInstance"],
-            delete: &["rds:DeleteDBInstance", "rds:CreateDBSnapshot"],
+            delete: &["rds:ModifyDBInstance", "rds:DeleteDBInstance", "rds:CreateDBSnapshot"],
         }
-        .of(op, format!("arn:aws:rds:{}:*:db:{}", want.region, want.name))
+        .of(op, format!("arn:aws:rds:{}:*:db:{}", want.region, want.name));
+        let mut also = |action: &str, resource: String| {
+            all.push(Permission { action: action.to_owned(), resource });
+        };
+        match op {
+            // Its password is read, and made where the secret holds none.
+            Op::Create => {
+                let secret = match &want.password {
+                    Input::Value(arn) => arn.clone(),
+                    Input::Ref(_) => format!("arn:aws:secretsmanager:{}:*:secret:*", want.region),
+                };
+                also("secretsmanager:GetSecretValue", secret.clone());
+                also("secretsmanager:PutSecretValue", secret);
+                for (of, name) in [("subgrp", &want.subnet_group), ("pg", &want.parameter_group)] {
+                    let name = match name {
+                        Input::Value(name) => name,
+                        Input::Ref(_) => "*",
+                    };
+                    also("rds:CreateDBInstance", format!("arn:aws:rds:{}:*:{of}:{name}", want.region));
+                }
+            }
+            Op::Delete => {
+                let last = format!("arn:aws:rds:{}:*:snapshot:{}-final-*", want.region, want.name);
+                also("rds:CreateDBSnapshot", last.clone());
+                also("rds:AddTagsToResource", last);
+            }
+            Op::Find | Op::List | Op::Update => {}
+        }
+        all
     }
     fn ownership(&self, _: &ResourceKey, want: &DbInstanceSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())
     }
     fn outputs(&self, id: &PhysicalId, have: &DbInstanceObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([
+        let mut outputs = super::outputs([
             ("id", id.0.clone().into()),
-            ("host", have.host.clone().into()),
-            ("port", have.port.into()),
             ("user", have.user.clone().into()),
             ("database", have.database.clone().into()),
             ("sslmode", "require".into()),
-        ])
+        ]);
+        // One that is being made has no address yet.
+        if !have.host.is_empty() {
+            outputs.extend(super::outputs([("host", have.host.clone().into()), ("port", have.port.into())]));
+        }
+        outputs
     }
 }
 

@@ -1,5 +1,8 @@
 //! `aws.db-parameter-group`: settings of a database server.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -70,7 +73,12 @@ impl ResourceKindDef for DbParameterGroup {
     }
     fn permissions(&self, op: Op, want: &DbParameterGroupSpec) -> Vec<Permission> {
         Actions {
-            find: &["rds:DescribeDBParameterGroups", "rds:DescribeDBParameters", "rds:ListTagsForResource"],
+            find: &[
+                "tag:GetResources",
+                "rds:DescribeDBParameterGroups",
+                "rds:DescribeDBParameters",
+                "rds:ListTagsForResource",
+            ],
             create: &["rds:CreateDBParameterGroup", "rds:ModifyDBParameterGroup", "rds:AddTagsToResource"],
             update: &["rds:ModifyDBParameterGroup", "rds:ResetDBParameterGroup"],
             delete: &["rds:DeleteDBParameterGroup"],

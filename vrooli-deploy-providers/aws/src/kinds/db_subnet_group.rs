@@ -1,5 +1,8 @@
 //! `aws.db-subnet-group`: the subnets that a database may stand in.
 
+#[cfg(feature = "native")]
+pub(in crate::kinds) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -65,7 +68,7 @@ impl ResourceKindDef for DbSubnetGroup {
     }
     fn permissions(&self, op: Op, want: &DbSubnetGroupSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["rds:DescribeDBSubnetGroups", "rds:ListTagsForResource"],
+            find: &["tag:GetResources", "rds:DescribeDBSubnetGroups", "rds:ListTagsForResource"],
             create: &["rds:CreateDBSubnetGroup", "rds:AddTagsToResource"],
             update: &["rds:ModifyDBSubnetGroup"],
             delete: &["rds:DeleteDBSubnetGroup"],

@@ -1,6 +1,9 @@
 //! `aws.distribution`: CloudFront: content near its readers.
 
-use std::collections::BTreeMap;
+#[cfg(feature = "native")]
+mod native;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,8 +66,10 @@ impl ResourceKindDef for Distribution {
     }
     fn diff(&self, want: &DistributionSpec<Wanted>, have: &DistributionObserved) -> Change {
         let DistributionSpec { aliases, certificate, origin, price_class } = want;
+        // It answers to all of them, so their order says nothing.
+        let others = BTreeSet::from_iter(aliases) != BTreeSet::from_iter(&have.aliases);
         Diff::new()
-            .update("aliases", *aliases != have.aliases)
+            .update("aliases", others)
             .update("certificate", super::id_differs(certificate.as_ref(), have.certificate.as_ref()))
             .update("origin", origin.differs(&have.origin))
             .update("price_class", *price_class != have.price_class)
@@ -87,6 +92,7 @@ impl ResourceKindDef for Distribution {
     fn permissions(&self, op: Op, _: &DistributionSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
+                "tag:GetResources",
                 "cloudfront:GetDistribution",
                 "cloudfront:ListDistributions",
                 "cloudfront:ListTagsForResource",
@@ -95,9 +101,15 @@ impl ResourceKindDef for Distribution {
                 "cloudfront:CreateDistribution",
                 "cloudfront:CreateDistributionWithTags",
                 "cloudfront:TagResource",
+                "cloudfront:GetDistributionConfig",
+                "cloudfront:UpdateDistribution",
             ],
-            update: &["cloudfront:UpdateDistribution"],
-            delete: &["cloudfront:UpdateDistribution", "cloudfront:DeleteDistribution"],
+            update: &["cloudfront:GetDistributionConfig", "cloudfront:UpdateDistribution"],
+            delete: &[
+                "cloudfront:GetDistributionConfig",
+                "cloudfront:UpdateDistribution",
+                "cloudfront:DeleteDistribution",
+            ],
         }
         .of(op, "*")
     }

@@ -1,7 +1,7 @@
 //! `aws.listener`: a port of a load balancer. The weights of its target groups are the fleet's.
 
 #[cfg(feature = "native")]
-mod native;
+pub(in crate::kinds) mod native;
 
 use std::collections::BTreeMap;
 
@@ -108,7 +108,11 @@ impl ResourceKindDef for Listener {
     }
     fn permissions(&self, op: Op, _: &ListenerSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeTags"],
+            find: &[
+                "elasticloadbalancing:DescribeListeners",
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeTags",
+            ],
             create: &["elasticloadbalancing:CreateListener", "elasticloadbalancing:AddTags"],
             update: &["elasticloadbalancing:ModifyListener"],
             delete: &["elasticloadbalancing:DeleteListener"],

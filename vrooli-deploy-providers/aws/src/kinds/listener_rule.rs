@@ -1,6 +1,9 @@
 //! `aws.listener-rule`: requests of a path, and who gets them. The weights are the fleet's.
 
-use std::collections::BTreeMap;
+#[cfg(feature = "native")]
+mod native;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,12 +73,15 @@ impl ResourceKindDef for ListenerRule {
     }
     fn diff(&self, want: &ListenerRuleSpec<Wanted>, have: &ListenerRuleObserved) -> Change {
         let ListenerRuleSpec { region, listener, priority, paths, hosts, target_groups } = want;
+        // Any of them will do, so their order says nothing.
+        let differ =
+            |want: &[String], have: &[String]| BTreeSet::from_iter(want) != BTreeSet::from_iter(have);
         Diff::new()
             .replace("region", *region != have.region)
             .replace("listener", listener.differs(&have.listener))
             .update("priority", *priority != have.priority)
-            .update("paths", *paths != have.paths)
-            .update("hosts", *hosts != have.hosts)
+            .update("paths", differ(paths, &have.paths))
+            .update("hosts", differ(hosts, &have.hosts))
             .update("target_groups", super::ids_differ(target_groups, &have.target_groups))
             .done()
     }
@@ -84,7 +90,12 @@ impl ResourceKindDef for ListenerRule {
     }
     fn permissions(&self, op: Op, _: &ListenerRuleSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeTags"],
+            find: &[
+                "elasticloadbalancing:DescribeListeners",
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeRules",
+                "elasticloadbalancing:DescribeTags",
+            ],
             create: &["elasticloadbalancing:CreateRule", "elasticloadbalancing:AddTags"],
             update: &["elasticloadbalancing:ModifyRule", "elasticloadbalancing:SetRulePriorities"],
             delete: &["elasticloadbalancing:DeleteRule"],
@@ -114,6 +125,7 @@ mod tests {
             ("listener", json!("id-2"), Answer::Replace),
             ("priority", json!(20), Answer::Update),
             ("paths", json!(["/x"]), Answer::Update),
+            ("paths", json!(["/api/*", "/api"]), Answer::Nothing),
             ("hosts", json!(["api.example.com"]), Answer::Update),
             ("target_groups", json!(["id-3"]), Answer::Update),
         ];

@@ -1,7 +1,7 @@
 //! `aws.secret`: a secret of Secrets Manager. Its value is made by the engine and never seen here.
 
 #[cfg(feature = "native")]
-mod native;
+pub(in crate::kinds) mod native;
 
 use std::collections::BTreeMap;
 

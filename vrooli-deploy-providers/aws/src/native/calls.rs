@@ -184,7 +184,7 @@ impl<'a> Calls<'a> {
     }
 
     /// A whole that has the effect of once, made again while its answers are lost.
-    pub(super) async fn whole<T, F>(&self, make: impl Fn() -> F + Send + Sync) -> Result<T>
+    pub(crate) async fn whole<T, F>(&self, make: impl Fn() -> F + Send + Sync) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {

@@ -2,11 +2,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use vrooli_deploy_core::names::ResourceKey;
+use vrooli_deploy_core::names::{OutputName, ResourceKey};
 use vrooli_deploy_core::provider::{
-    CreateToken, Created, Found, Known, OpCtx, Page, PhysicalId, ResourceHandler, ResourceKindDef, Result,
-    Scope, WrapsKind,
+    CreateToken, Created, ErrorKind, Found, Known, OpCtx, Page, PhysicalId, ProviderError, ResourceHandler,
+    ResourceKindDef, Result, Retryability, Scope, WrapsKind,
 };
+use vrooli_deploy_core::secrets::Secret;
 
 use super::{Account, Calls, Marks};
 
@@ -68,6 +69,16 @@ pub(crate) trait Native: ResourceKindDef {
         want: &Self::Spec<Known>,
     ) -> impl Future<Output = Result<PhysicalId>> + Send;
 
+    /// Outputs that are secrets, of an object that was made. Kinds without any leave this out.
+    fn secrets(
+        &self,
+        _: &Calls<'_>,
+        _: &Self::Observed,
+        _: &Self::Spec<Known>,
+    ) -> impl Future<Output = Result<BTreeMap<OutputName, Secret<String>>>> + Send {
+        std::future::ready(Ok(BTreeMap::new()))
+    }
+
     /// Changes what differs, in the region that the id names. Kinds of which nothing changes in place
     /// leave this out.
     fn change(
@@ -82,6 +93,12 @@ pub(crate) trait Native: ResourceKindDef {
 
     /// Removes it from the region that its id names. What is not there is fine.
     fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A secret output by its name, which is a literal in the kind's file.
+pub(crate) fn secret_output(name: &str, secret: Secret<String>) -> Result<(OutputName, Secret<String>)> {
+    let wrong = |_| ProviderError::new(ErrorKind::Unexpected, format!("`{name}` is no name of an output"));
+    Ok((OutputName::new(name).map_err(wrong)?, secret))
 }
 
 /// A kind with its handler.
@@ -169,7 +186,15 @@ impl<K: Native> ResourceHandler for OnAws<K> {
     ) -> Result<Created<Self::Observed>> {
         let on = Calls::new(account, cx).await;
         let id = on.whole(|| self.0.make(&on, key, want)).await?;
-        Ok(self.read_back(&on, id).await)
+        match self.read_back(&on, id).await {
+            Created::Read { id, observed, .. } => {
+                let secrets = self.0.secrets(&on, &observed, want).await;
+                // It is there, whatever becomes of its secrets.
+                let secrets = secrets.map_err(|error| error.with_retry(Retryability::LookUpFirst))?;
+                Ok(Created::Read { id, observed, secrets })
+            }
+            unread => Ok(unread),
+        }
     }
 
     async fn update(

@@ -12,7 +12,8 @@ use vrooli_deploy_core::provider::{AnyKind, Result};
 use super::marks::STACK;
 use super::{Calls, Look, Marks, common_start};
 
-/// So long one pass serves all kinds, unless something is changed.
+/// So long one pass serves all operations, unless something is changed. One operation has one pass
+/// however long it takes.
 const FRESH: Duration = Duration::from_secs(2);
 /// As many as a page may hold.
 const PAGE: i32 = 100;
@@ -77,6 +78,8 @@ impl Asked {
 struct Pass {
     stack: String,
     at: Instant,
+    /// That of the operation which it was made for: no two have the same.
+    deadline: Instant,
     changes: u64,
     tagged: Arc<Tagged>,
 }
@@ -88,7 +91,11 @@ pub(super) struct TagCache(Mutex<BTreeMap<String, Arc<Mutex<Option<Pass>>>>>);
 impl Calls<'_> {
     /// What is looked for of a kind whose specs have its name in a field.
     pub(crate) async fn asked(&self, kind: &dyn AnyKind, look: Look<'_>, field: &str) -> Result<Asked> {
-        let names = self.account.named(kind, look, field);
+        self.asked_for(self.account.named(kind, look, field)).await
+    }
+
+    /// The same by names that no spec has in a field.
+    pub(crate) async fn asked_for(&self, names: BTreeSet<String>) -> Result<Asked> {
         Ok(Asked { tagged: self.tagged().await?, names })
     }
 
@@ -102,13 +109,14 @@ impl Calls<'_> {
         if let Some(pass) = &*slot
             && pass.stack == stack
             && pass.changes == changes
-            && pass.at.elapsed() < FRESH
+            && (pass.at.elapsed() < FRESH || pass.deadline == self.cx.deadline)
         {
             return Ok(Arc::clone(&pass.tagged));
         }
         let at = Instant::now();
         let tagged = Arc::new(self.ask_for_tags(&stack).await?);
-        *slot = Some(Pass { stack, at, changes, tagged: Arc::clone(&tagged) });
+        let deadline = self.cx.deadline;
+        *slot = Some(Pass { stack, at, deadline, changes, tagged: Arc::clone(&tagged) });
         Ok(tagged)
     }
 

@@ -24,9 +24,10 @@ pub(crate) async fn exactly_once(place: &AwsPlace) -> Result<(), Failed> {
 /// What differs from what was wanted is put right, as the next plan does.
 async fn put_right(place: &AwsPlace) -> Result<(), Failed> {
     let all = place.all().await.map_err(|error| error.to_string())?;
-    let ids = all.into_iter().map(|(_, found)| (found.key, found.id)).collect();
+    let outputs = place.outputs(all.iter().map(|(kind, found)| (kind, found)));
+    let outputs = outputs.map_err(|error| error.to_string())?;
     for sample in samples() {
-        let spec = AwsPlace::known(&sample, &ids);
+        let spec = AwsPlace::known(&sample, &outputs);
         let pure = place.provider.kind(&sample.kind).unwrap();
         for round in 0.. {
             let found = place.provider.find(&place.cx(), &sample.kind, &sample.key, None).await;

@@ -67,6 +67,40 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         (
+            "aws.db-parameter-group",
+            vec![
+                json!({ "parameters": { "rds.force_ssl": "0" } }),
+                json!({ "parameters": { "rds.force_ssl": "0", "log_connections": "1" } }),
+            ],
+        ),
+        (
+            "aws.db-instance",
+            vec![
+                json!({ "version": "16.9" }),
+                json!({ "class": "db.t4g.small" }),
+                json!({ "storage_gib": 40 }),
+                json!({ "multi_az": true }),
+                json!({ "backup_days": 0 }),
+                json!({ "backup_days": 14 }),
+                json!({ "deletion_protection": true }),
+                json!({ "deletion_protection": false }),
+                json!({ "parameter_group": network.elsewhere }),
+                json!({ "security_groups": network.security_groups }),
+                json!({ "security_groups": network.security_groups[1..] }),
+            ],
+        ),
+        (
+            "aws.distribution",
+            vec![
+                json!({ "aliases": ["a.conformance.example.com", "b.conformance.example.com"] }),
+                json!({ "certificate": network.certificates[1] }),
+                json!({ "origin": "b.example.com" }),
+                json!({ "price_class": "PriceClass_200" }),
+                json!({ "aliases": [] }),
+                json!({ "certificate": null }),
+            ],
+        ),
+        (
             "aws.load-balancer",
             vec![
                 json!({ "subnets": network.subnets }),
@@ -88,6 +122,17 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "protocol": "HTTP", "certificate": null }),
                 json!({ "redirect_to_https": true, "target_groups": [] }),
                 json!({ "redirect_to_https": false }),
+            ],
+        ),
+        (
+            "aws.listener-rule",
+            vec![
+                json!({ "priority": 5 }),
+                json!({ "paths": ["/v2/*"] }),
+                json!({ "hosts": ["app.example.com", "*.example.com"] }),
+                json!({ "paths": [] }),
+                json!({ "target_groups": [] }),
+                json!({ "target_groups": [network.target_group] }),
             ],
         ),
         (

@@ -1,10 +1,9 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -22,7 +21,8 @@ use vrooli_deploy_tests::conformance::{Break, Place, ProviderFixture, Running, S
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
 use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
 
-use crate::rig::{Emulator, network};
+use crate::corrections::{as_aws_gives_it, as_aws_takes_it};
+use crate::rig::{Emulator, forget_snapshots, network};
 
 /// What the conformance suite makes everything with.
 pub(crate) const OWNER: Uuid = Uuid::from_u128(1);
@@ -57,6 +57,7 @@ pub(crate) fn creates(request: &Passing) -> bool {
     let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
     ["Create", "RequestCertificate", "PutMetricAlarm"].iter().any(|start| action.starts_with(start))
         || action.starts_with("POST /2013-04-01/hostedzone")
+        || action.starts_with("POST /2020-05-31/distribution")
         || action.strip_prefix("PUT ").is_some_and(bucket)
 }
 
@@ -74,43 +75,14 @@ pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16)
         return Answer { status, content_type: "application/x-amz-json-1.1", body };
     }
     let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-    let is_s3 = !request.path.starts_with("/2013-04-01/") && request.path != "/";
+    let dated = ["/2013-04-01/", "/2020-05-31/"].iter().any(|version| request.path.starts_with(version));
+    let is_s3 = !dated && request.path != "/";
     let body = if is_s3 {
         error
     } else {
         format!("<ErrorResponse>{error}<RequestId>broken-on-the-way</RequestId></ErrorResponse>")
     };
     Answer { status, content_type: "text/xml", body }
-}
-
-fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
-    String::from_utf8_lossy(body).replace(from, to).into_bytes()
-}
-
-/// What the emulator does not take as AWS does: `false` may be left out, and a token may be used
-/// again for a certificate after the first was deleted (the emulator looks for that one and breaks).
-fn as_aws_takes_it(request: &mut Passing) {
-    static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
-    match action(request).as_str() {
-        "PutImageScanningConfiguration" => {
-            let said = r#""imageScanningConfiguration":{"scanOnPush":false}"#;
-            request.body = replaced(&request.body, r#""imageScanningConfiguration":{}"#, said).into();
-        }
-        "RequestCertificate" => {
-            let count = CERTIFICATES.fetch_add(1, Ordering::SeqCst);
-            let said = format!(r#""IdempotencyToken":"{count}-"#);
-            request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
-        }
-        _ => {}
-    }
-}
-
-/// What the emulator calls by another name than AWS.
-fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
-    if request.method == "GET" && request.path.contains("?versioning") {
-        return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
-    }
-    body
 }
 
 impl AwsFixture {
@@ -120,6 +92,7 @@ impl AwsFixture {
 
     pub(crate) async fn place(&self) -> AwsPlace {
         let turn = Arc::clone(&self.turn).lock_owned().await;
+        forget_snapshots(self.emulator.address);
         let proxy = FaultProxy::start(self.emulator.address).await.unwrap();
         proxy.set_correction(Correction { request: as_aws_takes_it, answer: as_aws_gives_it });
         let account = Arc::new(account(&proxy.url()));
@@ -234,6 +207,45 @@ pub(crate) fn samples() -> Vec<Sample> {
             Some(json!({ "versioning": false, "expire_days": null })),
             None,
         ),
+        // The emulator loses a group whose subnets are changed.
+        sample(
+            "db-subnet-group",
+            "database/main/subnets",
+            json!({ "region": REGION, "name": "conformance-default", "subnets": network.subnets[..2] }),
+            None,
+            None,
+        ),
+        // The emulator cannot set a parameter back to its default.
+        sample(
+            "db-parameter-group",
+            "database/main/parameters",
+            json!({
+                "region": REGION, "name": "conformance-default-postgres16", "family": "postgres16",
+                "parameters": { "rds.force_ssl": "1" }
+            }),
+            Some(json!({ "parameters": { "rds.force_ssl": "0", "log_connections": "1" } })),
+            None,
+        ),
+        sample(
+            "db-instance",
+            "database/main",
+            json!({
+                "region": REGION, "name": "conformance-default", "engine": "postgres", "version": "16",
+                "class": "db.t4g.micro", "storage_gib": 20, "multi_az": false, "backup_days": 7,
+                "deletion_protection": false, "encrypted": true, "database": "conformance",
+                "user": "vrooli",
+                "subnet_group": { "$ref": "database/main/subnets", "output": "name" },
+                "parameter_group": { "$ref": "database/main/parameters", "output": "name" },
+                "security_groups": network.security_groups[..1],
+                "password": { "$ref": "secret/database", "output": "arn" }
+            }),
+            Some(json!({
+                "version": "16.9", "class": "db.t4g.small", "storage_gib": 40, "multi_az": true,
+                "backup_days": 14, "deletion_protection": true, "parameter_group": network.elsewhere,
+                "security_groups": network.security_groups
+            })),
+            Some(json!({ "name": "conformance-default-more" })),
+        ),
         sample("hosted-zone", "dns/zone", json!({ "domain": "conformance.example.com" }), None, None),
         sample(
             "dns-record",
@@ -306,7 +318,36 @@ pub(crate) fn samples() -> Vec<Sample> {
                 "port": 80, "protocol": "HTTP", "certificate": null, "redirect_to_https": true,
                 "target_groups": []
             })),
-            Some(json!({ "port": 8443, "target_groups": [] })),
+            // Rules cost a call a listener.
+            None,
+        ),
+        sample(
+            "distribution",
+            "front/cdn",
+            json!({
+                "aliases": ["cdn.conformance.example.com"], "certificate": network.certificates[0],
+                "origin": { "$ref": "front/balancer", "output": "dns_name" }, "price_class": "PriceClass_100"
+            }),
+            Some(json!({
+                "aliases": ["a.conformance.example.com", "b.conformance.example.com"],
+                "certificate": network.certificates[1], "origin": "b.example.com",
+                "price_class": "PriceClass_All"
+            })),
+            Some(json!({ "aliases": [], "certificate": null })),
+        ),
+        sample(
+            "listener-rule",
+            "front/rule-1",
+            json!({
+                "region": REGION, "listener": { "$ref": "front/https", "output": "id" }, "priority": 10,
+                "paths": ["/api", "/api/*"],
+                "target_groups": [{ "$ref": "front/app", "output": "id" }]
+            }),
+            Some(json!({
+                "priority": 20, "paths": ["/v2/*"], "hosts": ["app.example.com"],
+                "target_groups": [network.target_group]
+            })),
+            Some(json!({ "priority": 30, "paths": [], "hosts": ["app.example.com"], "target_groups": [] })),
         ),
     ]
 }
@@ -350,33 +391,53 @@ impl AwsPlace {
         Err(last.unwrap())
     }
 
-    /// A sample's spec, with the ids of what it refers to.
-    pub(crate) fn known(sample: &Sample, ids: &BTreeMap<ResourceKey, PhysicalId>) -> Value {
-        fn resolve(value: &mut Value, ids: &BTreeMap<ResourceKey, PhysicalId>) {
-            if let Some(key) = value.get("$ref").and_then(Value::as_str) {
-                *value = ids[&ResourceKey::new(key).unwrap()].0.as_str().into();
+    /// What objects give to those that refer to them, by key.
+    pub(crate) fn outputs<'a>(
+        &self,
+        all: impl IntoIterator<Item = (&'a ResourceKind, &'a Found<Value>)>,
+    ) -> Result<Outputs, ProviderError> {
+        let mut outputs = Outputs::new();
+        for (kind, found) in all {
+            let of = self.provider.kind(kind)?.outputs(&found.id, &found.observed)?;
+            let of = of.into_iter();
+            let of = of.map(|(name, value)| (name.to_string(), serde_json::to_value(value).unwrap()));
+            let of = of.collect();
+            outputs.insert(found.key.clone(), of);
+        }
+        Ok(outputs)
+    }
+
+    /// A sample's spec, with what those give that it refers to.
+    pub(crate) fn known(sample: &Sample, outputs: &Outputs) -> Value {
+        fn resolve(value: &mut Value, outputs: &Outputs) {
+            if let (Some(key), Some(name)) =
+                (value.get("$ref").and_then(Value::as_str), value.get("output").and_then(Value::as_str))
+            {
+                *value = outputs[&ResourceKey::new(key).unwrap()][name].clone();
                 return;
             }
             match value {
-                Value::Object(fields) => fields.values_mut().for_each(|value| resolve(value, ids)),
-                Value::Array(items) => items.iter_mut().for_each(|value| resolve(value, ids)),
+                Value::Object(fields) => fields.values_mut().for_each(|value| resolve(value, outputs)),
+                Value::Array(items) => items.iter_mut().for_each(|value| resolve(value, outputs)),
                 _ => {}
             }
         }
         let mut spec = sample.spec.clone();
-        resolve(&mut spec, ids);
+        resolve(&mut spec, outputs);
         spec
     }
 
     /// Makes one of each kind; what others refer to comes first.
     pub(crate) async fn make_all(&self) -> Result<Vec<(Sample, PhysicalId, Value)>, ProviderError> {
         let mut samples = samples();
-        samples.sort_by_key(|sample| !is_referred_to(&sample.kind));
-        let (mut made, mut ids) = (Vec::new(), BTreeMap::new());
+        let depths = depths(&samples);
+        samples.sort_by_key(|sample| depths[&sample.kind]);
+        let (mut made, mut outputs) = (Vec::new(), Outputs::new());
         for sample in samples {
-            let spec = Self::known(&sample, &ids);
+            let spec = Self::known(&sample, &outputs);
             let id = self.make(&sample, &spec).await?;
-            ids.insert(sample.key.clone(), id.clone());
+            let found = self.provider.find(&self.cx(), &sample.kind, &sample.key, Some(&id)).await?;
+            outputs.extend(self.outputs(found.iter().map(|one| (&sample.kind, one)))?);
             made.push((sample, id, spec));
         }
         Ok(made)
@@ -387,7 +448,8 @@ impl AwsPlace {
         self.proxy.mend();
         let told = |error: ProviderError| format!("cannot clean up: {error}");
         let mut all = self.all().await.map_err(told)?;
-        all.sort_by_key(|(kind, _)| is_referred_to(kind));
+        let depths = depths(&samples());
+        all.sort_by_key(|(kind, _)| Reverse(depths[kind]));
         if all.is_empty() {
             return Ok(());
         }
@@ -399,9 +461,23 @@ impl AwsPlace {
     }
 }
 
-/// Do samples of other kinds refer to those of this one?
-fn is_referred_to(kind: &ResourceKind) -> bool {
-    ["aws.hosted-zone", "aws.load-balancer", "aws.target-group"].contains(&kind.as_str())
+/// Output by name, by key.
+pub(crate) type Outputs = BTreeMap<ResourceKey, BTreeMap<String, Value>>;
+
+/// Of each kind, how many others have to be there before it, one after the other.
+fn depths(samples: &[Sample]) -> BTreeMap<ResourceKind, usize> {
+    fn depth(samples: &[Sample], value: &Value) -> usize {
+        if let Some(key) = value.get("$ref").and_then(Value::as_str) {
+            let sample = samples.iter().find(|sample| sample.key.as_str() == key).unwrap();
+            return 1 + depth(samples, &sample.spec);
+        }
+        match value {
+            Value::Object(fields) => fields.values().map(|value| depth(samples, value)).max().unwrap_or(0),
+            Value::Array(items) => items.iter().map(|value| depth(samples, value)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+    samples.iter().map(|sample| (sample.kind.clone(), depth(samples, &sample.spec))).collect()
 }
 
 pub(crate) fn token(key: &ResourceKey) -> OpToken {

@@ -9,6 +9,9 @@
 )]
 
 mod applied;
+mod content;
+mod corrections;
+mod databases;
 mod faults;
 mod fields;
 mod fixture;
@@ -54,7 +57,15 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "an-unchanged-stack-is-one-call-a-kind", looking::one_call_a_kind));
     all.push(trial(&fixture, "marks-are-found-before-they-are-set", looking::unmarked));
     all.push(trial(&fixture, "a-deleted-secret-is-brought-back", looking::brought_back));
+    all.push(trial(&fixture, "a-deleted-database-leaves-a-snapshot", databases::last_snapshot));
+    all.push(trial(&fixture, "a-database-has-one-password", databases::password));
+    all.push(trial(&fixture, "a-database-is-waited-for", databases::half_made));
+    all.push(trial(&fixture, "settings-hold-from-the-next-start", databases::from_the_next_start));
+    all.push(trial(&fixture, "a-database-starts-again-for-other-settings", databases::started_again));
+    all.push(trial(&fixture, "a-distribution-is-waited-for", content::waited_for));
+    all.push(trial(&fixture, "a-distribution-is-off-before-it-is-deleted", content::off_before_deleted));
     all.push(trial(&fixture, "taken-names-are-refused", refused::taken_names));
+    all.push(trial(&fixture, "taken-ports-and-priorities-are-refused", refused::taken_places));
     all.push(trial(&fixture, "another-state-is-not-us", refused::another_state));
     all.push(trial(&fixture, "what-is-wrong-is-named", refused::named_as_what_they_are));
     all.push(trial(&fixture, "kinds-without-calls-are-named-together", refused::kinds));

@@ -14,9 +14,13 @@ use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
 
 use crate::fixture::{AwsFixture, OWNER, account, changes, context, refused, samples, stack, token};
+use crate::rig::network;
 
 const NAMED: &[&str] = &[
     "aws.alarm",
+    "aws.db-instance",
+    "aws.db-parameter-group",
+    "aws.db-subnet-group",
     "aws.ecr-repository",
     "aws.ecs-cluster",
     "aws.iam-role",
@@ -32,6 +36,13 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
     samples().into_iter().filter(|sample| NAMED.contains(&sample.kind.as_str())).map(move |mut sample| {
         if sample.kind.as_str() == "aws.secret" {
             sample.spec["name"] = format!("{trial}/password").into();
+        }
+        // What it stands on is nobody's here.
+        if sample.kind.as_str() == "aws.db-instance" {
+            let network = network();
+            sample.spec["subnet_group"] = network.elsewhere.into();
+            sample.spec["parameter_group"] = network.elsewhere.into();
+            sample.spec["password"] = network.secret.as_str().into();
         }
         sample
     })
@@ -56,6 +67,22 @@ pub(crate) async fn taken_names(fixture: Arc<AwsFixture>) -> Result<(), Failed> 
         return Err("what another stack made is seen".into());
     }
     take_away(&place, &other).await
+}
+
+/// A port of a load balancer, or a priority of a listener, that this stack has is not another's.
+pub(crate) async fn taken_places(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let made = place.make_all().await.map_err(|error| error.to_string())?;
+    let other = context("another", OWNER);
+    for kind in ["aws.listener", "aws.listener-rule"] {
+        let (sample, _, spec) = made.iter().find(|(sample, ..)| sample.kind.as_str() == kind).unwrap();
+        let cx = other.clone().with_token(Some(token(&sample.key)));
+        match place.provider.create(&cx, &sample.kind, &sample.key, spec).await {
+            Err(error) if error.code() == Some("VD1005") => {}
+            other => return Err(format!("{kind}: {other:?}").into()),
+        }
+    }
+    place.empty().await.map_err(Failed::from)
 }
 
 /// The same stack of another state is not us.
@@ -106,8 +133,20 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
         ("OperationAborted", 409, ErrorKind::Conflict, Retryability::Safe),
     ];
     let place = fixture.place().await;
-    for kind in ["aws.log-group", "aws.iam-role", "aws.bucket", "aws.hosted-zone"] {
-        let sample = samples().into_iter().find(|sample| sample.kind.as_str() == kind).unwrap();
+    // One of each protocol.
+    let kinds = [
+        "aws.bucket",
+        "aws.db-subnet-group",
+        "aws.distribution",
+        "aws.hosted-zone",
+        "aws.iam-role",
+        "aws.log-group",
+    ];
+    for kind in kinds {
+        let mut sample = samples().into_iter().find(|sample| sample.kind.as_str() == kind).unwrap();
+        if kind == "aws.distribution" {
+            sample.spec["origin"] = "a.example.com".into();
+        }
         for (code, status, expected, retry) in CASES.iter().copied() {
             place.proxy.break_when(move |request| {
                 let words = format!("the words of {code}");

@@ -18,6 +18,9 @@ pub(crate) struct Network {
     /// A target group and certificates that no stack made.
     pub(crate) target_group: String,
     pub(crate) certificates: [String; 2],
+    /// Subnets and settings for databases, both of this name, and a secret, that no stack made.
+    pub(crate) elsewhere: &'static str,
+    pub(crate) secret: String,
 }
 
 /// The emulator's.
@@ -52,11 +55,30 @@ impl Network {
             let said = signed(address, "acm", target, &make);
             said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned()
         });
-        Self { vpc, subnets, security_groups, target_group, certificates }
+        let elsewhere = "elsewhere";
+        for make in [
+            format!(
+                "Action=CreateDBSubnetGroup&DBSubnetGroupName={elsewhere}&DBSubnetGroupDescription=x\
+                 &SubnetIds.SubnetIdentifier.1={}",
+                subnets[0]
+            ),
+            format!(
+                "Action=CreateDBParameterGroup&DBParameterGroupName={elsewhere}\
+                 &DBParameterGroupFamily=postgres16&Description=x"
+            ),
+        ] {
+            let said = query(address, "rds", &format!("{make}&Version=2014-10-31"));
+            assert!(said.contains(elsewhere), "{said}");
+        }
+        let target = "content-type: application/x-amz-json-1.1\r\n\
+                      x-amz-target: secretsmanager.CreateSecret\r\n";
+        let said = signed(address, "secretsmanager", target, r#"{"Name":"elsewhere","SecretString":"a1b2"}"#);
+        let secret = said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned();
+        Self { vpc, subnets, security_groups, target_group, certificates, elsewhere, secret }
     }
 }
 
-fn query(address: SocketAddr, service: &str, form: &str) -> String {
+pub(crate) fn query(address: SocketAddr, service: &str, form: &str) -> String {
     signed(address, service, "content-type: application/x-www-form-urlencoded\r\n", form)
 }
 
@@ -70,7 +92,7 @@ fn signed(address: SocketAddr, service: &str, headers: &str, body: &str) -> Stri
 }
 
 /// What stands in all elements of a name.
-fn ids(said: &str, element: &str) -> Vec<String> {
+pub(crate) fn ids(said: &str, element: &str) -> Vec<String> {
     let (start, end) = (format!("<{element}>"), format!("</{element}>"));
     said.split(&start).skip(1).filter_map(|rest| Some(rest.split_once(&end)?.0.to_owned())).collect()
 }
@@ -126,6 +148,23 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Databases that are deleted leave snapshots with their tags, which other trials need not see.
+pub(crate) fn forget_snapshots(address: SocketAddr) {
+    let rds = |form: &str| query(address, "rds", &format!("{form}&Version=2014-10-31"));
+    for name in ids(&rds("Action=DescribeDBSnapshots"), "DBSnapshotIdentifier") {
+        rds(&format!("Action=DeleteDBSnapshot&DBSnapshotIdentifier={name}"));
+    }
+}
+
+/// So many looks at a distribution find it on its way.
+pub(crate) fn looks_until_deployed(address: SocketAddr, times: u32) {
+    let order = format!(
+        r#"{{"model_name":"cloudfront::distribution","transition":{{"progression":"manual","times":{times}}}}}"#
+    );
+    let (path, json) = ("/moto-api/state-manager/set-transition", "content-type: application/json\r\n");
+    assert!(asked(address, "POST", path, json, &order).unwrap().contains(" 201 "), "moto takes no order");
 }
 
 fn asked(

@@ -20,7 +20,7 @@ const POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
 const WHOLE: i32 = 100;
 
 /// Target groups of an action, with their weights.
-fn groups(action: &Action) -> Vec<(String, i32)> {
+pub(in crate::kinds) fn groups(action: &Action) -> Vec<(String, i32)> {
     let tuples = action.forward_config().map(|forward| forward.target_groups()).unwrap_or_default();
     let group =
         |one: &TargetGroupTuple| Some((one.target_group_arn()?.to_owned(), one.weight().unwrap_or(0)));
@@ -31,6 +31,24 @@ fn groups(action: &Action) -> Vec<(String, i32)> {
     }
 }
 
+/// Requests go to target groups, with the weights that they had; 404 is the answer where there is none.
+pub(in crate::kinds) fn forward(target_groups: &[String], weights: &BTreeMap<String, i32>) -> Action {
+    let action = Action::builder();
+    if target_groups.is_empty() {
+        let none = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").build();
+        return action.r#type(ActionTypeEnum::FixedResponse).fixed_response_config(none).build();
+    }
+    let weight = |arn: &String| weights.get(arn).copied().unwrap_or(0);
+    let nobody = target_groups.iter().all(|arn| weight(arn) == 0);
+    let mut forward = ForwardActionConfig::builder();
+    for (place, arn) in target_groups.iter().enumerate() {
+        let weight = if nobody && place == 0 { WHOLE } else { weight(arn) };
+        forward =
+            forward.target_groups(TargetGroupTuple::builder().target_group_arn(arn).weight(weight).build());
+    }
+    action.r#type(ActionTypeEnum::Forward).forward_config(forward.build()).build()
+}
+
 /// What gets all that no rule takes.
 fn default_action(want: &ListenerSpec<Known>, weights: &BTreeMap<String, i32>) -> Result<Action> {
     if want.redirect_to_https && !want.target_groups.is_empty() {
@@ -39,25 +57,13 @@ fn default_action(want: &ListenerSpec<Known>, weights: &BTreeMap<String, i32>) -
             format!("port {}: what is sent on to HTTPS goes to no target group", want.port),
         ));
     }
-    let action = Action::builder();
     if want.redirect_to_https {
         let code = RedirectActionStatusCodeEnum::Http301;
         let redirect = RedirectActionConfig::builder().protocol("HTTPS").port("443").status_code(code);
+        let action = Action::builder();
         return Ok(action.r#type(ActionTypeEnum::Redirect).redirect_config(redirect.build()).build());
     }
-    if want.target_groups.is_empty() {
-        let none = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").build();
-        return Ok(action.r#type(ActionTypeEnum::FixedResponse).fixed_response_config(none).build());
-    }
-    let weight = |arn: &String| weights.get(arn).copied().unwrap_or(0);
-    let nobody = want.target_groups.iter().all(|arn| weight(arn) == 0);
-    let mut forward = ForwardActionConfig::builder();
-    for (place, arn) in want.target_groups.iter().enumerate() {
-        let weight = if nobody && place == 0 { WHOLE } else { weight(arn) };
-        forward =
-            forward.target_groups(TargetGroupTuple::builder().target_group_arn(arn).weight(weight).build());
-    }
-    Ok(action.r#type(ActionTypeEnum::Forward).forward_config(forward.build()).build())
+    Ok(forward(&want.target_groups, weights))
 }
 
 fn protocol(want: &ListenerSpec<Known>) -> ProtocolEnum {
@@ -110,6 +116,20 @@ async fn listeners(at: &Calls<'_>, balancer: &str) -> Result<Vec<Port>> {
     Ok(pages.into_iter().flat_map(|page| page.listeners.unwrap_or_default()).collect())
 }
 
+/// Those of a region's load balancers that are the stack's, one call each.
+async fn all(at: &Calls<'_>) -> Result<Vec<Port>> {
+    let mut all = Vec::new();
+    for balancer in ours(at).await? {
+        all.extend(listeners(at, &balancer).await?);
+    }
+    Ok(all)
+}
+
+/// Their ARNs, for what belongs to them.
+pub(in crate::kinds) async fn arns(at: &Calls<'_>) -> Result<Vec<String>> {
+    Ok(all(at).await?.into_iter().filter_map(|one| one.listener_arn).collect())
+}
+
 async fn described(at: &Calls<'_>, arn: &str) -> Result<Option<Port>> {
     let ask = at.region.balancing.describe_listeners().listener_arns(arn).send();
     let answer = at.find("elasticloadbalancing:DescribeListeners", ask).await?;
@@ -143,12 +163,8 @@ impl Native for Listener {
         Ok(own_marks(at, &id.0).await?.and_then(|marks| seen(at, &listener, marks)))
     }
 
-    /// Of the stack's load balancers, one call each.
     async fn list(&self, at: &Calls<'_>, _: Look<'_>) -> Result<Vec<Seen<ListenerObserved>>> {
-        let mut all = Vec::new();
-        for balancer in ours(at).await? {
-            all.extend(listeners(at, &balancer).await?);
-        }
+        let all = all(at).await?;
         let arns = all.iter().filter_map(|one| one.listener_arn().map(str::to_owned)).collect();
         let marks = marks_of(at, arns).await?;
         let marked = |one: &Port| seen(at, one, marks.get(one.listener_arn()?)?.clone());

@@ -1,9 +1,10 @@
-//! A secret is made without a value. AWS keeps its name for a while after it was deleted: one
+//! A secret is made without a value: what needs one makes it. AWS keeps its name for a while after it was deleted: one
 //! that is wanted again within that time is brought back.
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, ProviderError, Result};
+use vrooli_deploy_core::secrets;
 
 use super::{Secret, SecretObserved, SecretSpec};
 use crate::native::{Calls, Look, Marks, Native, Regional, STACK, SdkTag as _, Seen, name_taken, unexpected};
@@ -63,6 +64,34 @@ async fn describe(at: &Calls<'_>, arn: &str, want: &SecretSpec) -> Result<()> {
 async fn tag(at: &Calls<'_>, arn: &str, tags: Vec<Tag>) -> Result<()> {
     let put = || at.region.secrets.tag_resource().secret_id(arn).set_tags(Some(tags.clone())).send();
     at.put("secretsmanager:TagResource", put).await.map(drop)
+}
+
+/// The value of the secret of that ARN; `None` where it has none yet, or there is no such secret.
+pub(in crate::kinds) async fn current(at: &Calls<'_>, arn: &str) -> Result<Option<secrets::Secret<String>>> {
+    let ask = at.region.secrets.get_secret_value().secret_id(arn).send();
+    let Some(found) = at.find("secretsmanager:GetSecretValue", ask).await? else { return Ok(None) };
+    match found.secret_string {
+        Some(value) => Ok(Some(secrets::Secret::new(value))),
+        None => Err(ProviderError::new(ErrorKind::Config, format!("the secret {arn} holds no text"))
+            .with_help("put a text into it: its value is taken as the password")),
+    }
+}
+
+/// The same, made where there is none: letters and digits. Two makes with one token leave one value.
+pub(in crate::kinds) async fn value(at: &Calls<'_>, arn: &str) -> Result<secrets::Secret<String>> {
+    if let Some(value) = current(at, arn).await? {
+        return Ok(value);
+    }
+    let none = "no password can be made";
+    let made = secrets::generate(secrets::GENERATED_LENGTH)
+        .map_err(|error| ProviderError::new(ErrorKind::Unexpected, none).with_source(error))?;
+    let put = at.region.secrets.put_secret_value().secret_id(arn).secret_string(made.expose());
+    let put = put.set_client_request_token(at.cx.token.map(|token| token.0.to_string())).send();
+    if at.create("secretsmanager:PutSecretValue", put).await? {
+        return Ok(made);
+    }
+    // Another try of the same make was faster.
+    current(at, arn).await?.ok_or_else(|| unexpected("secretsmanager:GetSecretValue", "value"))
 }
 
 impl Native for Secret {
