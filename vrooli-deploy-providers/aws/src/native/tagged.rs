@@ -12,8 +12,9 @@ use vrooli_deploy_core::provider::{AnyKind, Result};
 use super::marks::STACK;
 use super::{Calls, Look, Marks, common_start};
 
-/// So long one pass serves all kinds, unless something is changed.
-const FRESH: Duration = Duration::from_secs(2);
+/// So long one pass serves all kinds, unless something is changed. Kinds are not all listed at the same
+/// time: the last may begin when the first are done.
+const FRESH: Duration = Duration::from_secs(10);
 /// As many as a page may hold.
 const PAGE: i32 = 100;
 
