@@ -41,6 +41,9 @@ pub(crate) fn stack(app: &str) -> StackId {
     serde_json::from_value(json!({ "app": app, "environment": "default" })).unwrap()
 }
 
+/// What requests to EC2 say, and no others.
+const EC2: &str = "Version=2016-11-15";
+
 /// What an AWS request asks for: `CreateLogGroup`, or method and path.
 pub(crate) fn action(request: &Passing) -> String {
     if let Some(target) = request.headers.get("x-amz-target") {
@@ -55,7 +58,9 @@ pub(crate) fn action(request: &Passing) -> String {
 pub(crate) fn creates(request: &Passing) -> bool {
     let action = action(request);
     let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
-    ["Create", "RequestCertificate", "PutMetricAlarm"].iter().any(|start| action.starts_with(start))
+    ["Create", "Allocate", "RequestCertificate", "PutMetricAlarm"]
+        .iter()
+        .any(|start| action.starts_with(start))
         || action.starts_with("POST /2013-04-01/hostedzone")
         || action.strip_prefix("PUT ").is_some_and(bucket)
 }
@@ -74,6 +79,11 @@ pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16)
         return Answer { status, content_type: "application/x-amz-json-1.1", body };
     }
     let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    if String::from_utf8_lossy(&request.body).contains(EC2) {
+        let body =
+            format!("<Response><Errors>{error}</Errors><RequestID>broken-on-the-way</RequestID></Response>");
+        return Answer { status, content_type: "text/xml", body };
+    }
     let is_s3 = !request.path.starts_with("/2013-04-01/") && request.path != "/";
     let body = if is_s3 {
         error
@@ -89,7 +99,7 @@ fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 /// What the emulator does not take as AWS does: `false` may be left out, and a token may be used
 /// again for a certificate after the first was deleted (the emulator looks for that one and breaks).
-fn as_aws_takes_it(request: &mut Passing) {
+pub(crate) fn as_aws_takes_it(request: &mut Passing) {
     static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
     match action(request).as_str() {
         "PutImageScanningConfiguration" => {
@@ -174,7 +184,77 @@ fn sample(kind: &str, key: &str, spec: Value, changed: Option<Value>, another: O
 pub(crate) fn samples() -> Vec<Sample> {
     let zone = json!({ "$ref": "dns/zone", "output": "id" });
     let network = network();
+    let of = |key: &str| json!({ "$ref": key, "output": "id" });
     vec![
+        sample(
+            "vpc",
+            "network/vpc",
+            json!({ "region": REGION, "cidr": "10.7.0.0/16", "dns_names": true }),
+            Some(json!({ "dns_names": false })),
+            None,
+        ),
+        sample(
+            "subnet",
+            "network/public-1",
+            json!({
+                "region": REGION, "vpc": of("network/vpc"), "zone": "us-east-1a", "cidr": "10.7.0.0/20",
+                "public": true
+            }),
+            Some(json!({ "public": false })),
+            Some(json!({ "cidr": "10.7.16.0/20", "zone": "us-east-1b", "public": false })),
+        ),
+        sample(
+            "internet-gateway",
+            "network/internet-gateway",
+            json!({ "region": REGION, "vpc": of("network/vpc") }),
+            None,
+            Some(json!({ "vpc": network.vpc })),
+        ),
+        sample(
+            "elastic-ip",
+            "network/nat-address-1",
+            json!({ "region": REGION }),
+            None,
+            Some(json!({ "region": REGION })),
+        ),
+        sample(
+            "nat-gateway",
+            "network/nat-1",
+            json!({
+                "region": REGION, "subnet": of("network/public-1"),
+                "elastic_ip": of("network/nat-address-1"), "of": 1
+            }),
+            None,
+            Some(json!({ "elastic_ip": network.address })),
+        ),
+        sample(
+            "route-table",
+            "network/routes-public",
+            json!({
+                "region": REGION, "vpc": of("network/vpc"),
+                "internet_gateway": of("network/internet-gateway"), "subnets": [of("network/public-1")]
+            }),
+            Some(json!({ "internet_gateway": null, "nat_gateway": of("network/nat-1"), "subnets": [] })),
+            Some(json!({ "internet_gateway": null, "subnets": [] })),
+        ),
+        sample(
+            "security-group",
+            "network/app-group",
+            json!({
+                "region": REGION, "name": "conformance-default-app", "description": "who reaches the app",
+                "vpc": of("network/vpc"),
+                "ingress": [
+                    { "protocol": "tcp", "from_port": 443, "to_port": 443, "cidr": "0.0.0.0/0" },
+                    { "protocol": "tcp", "from_port": 8080, "to_port": 8090,
+                      "group": network.security_groups[0] }
+                ]
+            }),
+            Some(json!({ "ingress": [
+                { "protocol": "tcp", "from_port": 443, "to_port": 443, "cidr": "10.0.0.0/8" },
+                { "protocol": "udp", "from_port": 53, "to_port": 53, "cidr": "::/0" }
+            ] })),
+            Some(json!({ "name": "conformance-default-data" })),
+        ),
         sample(
             "log-group",
             "compute/logs",
@@ -311,6 +391,9 @@ pub(crate) fn samples() -> Vec<Sample> {
     ]
 }
 
+/// A sample, the id of what was made of it, and its spec with the ids of what it refers to.
+pub(crate) type Made = (Sample, PhysicalId, Value);
+
 /// The account, and what stands before it.
 pub(crate) struct AwsPlace {
     pub(crate) provider: Arc<dyn Provider>,
@@ -354,7 +437,9 @@ impl AwsPlace {
     pub(crate) fn known(sample: &Sample, ids: &BTreeMap<ResourceKey, PhysicalId>) -> Value {
         fn resolve(value: &mut Value, ids: &BTreeMap<ResourceKey, PhysicalId>) {
             if let Some(key) = value.get("$ref").and_then(Value::as_str) {
-                *value = ids[&ResourceKey::new(key).unwrap()].0.as_str().into();
+                // EC2's own ids come after their region.
+                let id = &ids[&ResourceKey::new(key).unwrap()].0;
+                *value = id.strip_prefix("us-east-1/").unwrap_or(id).into();
                 return;
             }
             match value {
@@ -369,9 +454,15 @@ impl AwsPlace {
     }
 
     /// Makes one of each kind; what others refer to comes first.
-    pub(crate) async fn make_all(&self) -> Result<Vec<(Sample, PhysicalId, Value)>, ProviderError> {
+    pub(crate) async fn make_all(&self) -> Result<Vec<Made>, ProviderError> {
+        self.make_those(|_| true).await
+    }
+
+    /// The same of some kinds.
+    pub(crate) async fn make_those(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Made>, ProviderError> {
         let mut samples = samples();
-        samples.sort_by_key(|sample| !is_referred_to(&sample.kind));
+        samples.retain(|sample| wanted(sample.kind.as_str()));
+        samples.sort_by_key(|sample| rank(&sample.kind));
         let (mut made, mut ids) = (Vec::new(), BTreeMap::new());
         for sample in samples {
             let spec = Self::known(&sample, &ids);
@@ -387,7 +478,7 @@ impl AwsPlace {
         self.proxy.mend();
         let told = |error: ProviderError| format!("cannot clean up: {error}");
         let mut all = self.all().await.map_err(told)?;
-        all.sort_by_key(|(kind, _)| is_referred_to(kind));
+        all.sort_by_key(|(kind, _)| std::cmp::Reverse(rank(kind)));
         if all.is_empty() {
             return Ok(());
         }
@@ -399,9 +490,19 @@ impl AwsPlace {
     }
 }
 
-/// Do samples of other kinds refer to those of this one?
-fn is_referred_to(kind: &ResourceKind) -> bool {
-    ["aws.hosted-zone", "aws.load-balancer", "aws.target-group"].contains(&kind.as_str())
+/// Samples of a kind refer to those of lower ranks only.
+fn rank(kind: &ResourceKind) -> u8 {
+    match kind.as_str() {
+        "aws.vpc" => 0,
+        "aws.subnet"
+        | "aws.internet-gateway"
+        | "aws.elastic-ip"
+        | "aws.hosted-zone"
+        | "aws.load-balancer"
+        | "aws.target-group" => 1,
+        "aws.nat-gateway" => 2,
+        _ => 3,
+    }
 }
 
 pub(crate) fn token(key: &ResourceKey) -> OpToken {

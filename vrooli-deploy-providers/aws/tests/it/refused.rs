@@ -14,6 +14,7 @@ use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
 
 use crate::fixture::{AwsFixture, OWNER, account, changes, context, refused, samples, stack, token};
+use crate::rig::network;
 
 const NAMED: &[&str] = &[
     "aws.alarm",
@@ -23,6 +24,7 @@ const NAMED: &[&str] = &[
     "aws.load-balancer",
     "aws.log-group",
     "aws.secret",
+    "aws.security-group",
     "aws.target-group",
 ];
 
@@ -30,8 +32,10 @@ const NAMED: &[&str] = &[
 /// another.
 fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
     samples().into_iter().filter(|sample| NAMED.contains(&sample.kind.as_str())).map(move |mut sample| {
-        if sample.kind.as_str() == "aws.secret" {
-            sample.spec["name"] = format!("{trial}/password").into();
+        match sample.kind.as_str() {
+            "aws.secret" => sample.spec["name"] = format!("{trial}/password").into(),
+            "aws.security-group" => sample.spec["vpc"] = network().vpc.as_str().into(),
+            _ => {}
         }
         sample
     })
@@ -106,7 +110,7 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
         ("OperationAborted", 409, ErrorKind::Conflict, Retryability::Safe),
     ];
     let place = fixture.place().await;
-    for kind in ["aws.log-group", "aws.iam-role", "aws.bucket", "aws.hosted-zone"] {
+    for kind in ["aws.log-group", "aws.iam-role", "aws.bucket", "aws.hosted-zone", "aws.vpc"] {
         let sample = samples().into_iter().find(|sample| sample.kind.as_str() == kind).unwrap();
         for (code, status, expected, retry) in CASES.iter().copied() {
             place.proxy.break_when(move |request| {
@@ -153,7 +157,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "network/main": resource("aws.vpc"), "network/public-a": resource("aws.subnet"),
+            "database/main": resource("aws.db-instance"), "cache/main": resource("aws.cache"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -170,7 +174,10 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.subnet", "aws.vpc"] || source.code() != Some("VD1000") || place.proxy.requests() > 0 {
+    if kinds != ["aws.cache", "aws.db-instance"]
+        || source.code() != Some("VD1000")
+        || place.proxy.requests() > 0
+    {
         return Err(format!("{kinds:?}: {source}").into());
     }
     Ok(())
