@@ -1,5 +1,8 @@
 //! `aws.elastic-ip`: a public address that stays.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -65,7 +68,10 @@ impl ResourceKindDef for ElasticIp {
         Ownership::Tags
     }
     fn outputs(&self, id: &PhysicalId, have: &ElasticIpObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into()), ("address", have.address.clone().into())])
+        super::outputs([
+            ("id", super::plain_id(id, &have.region).into()),
+            ("address", have.address.clone().into()),
+        ])
     }
 }
 

@@ -1,5 +1,8 @@
 //! `aws.internet-gateway`: the door of a network to the internet. What leaves through it is billed here.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -33,8 +36,9 @@ pub struct InternetGatewaySpec<F: Form = Wanted> {
 pub struct InternetGatewayObserved {
     /// Region.
     pub region: String,
-    /// The network; it is attached to it.
-    pub vpc: String,
+    /// The network that it is attached to; none when it is not, and then it is attached in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<String>,
 }
 
 impl ResourceKindDef for InternetGateway {
@@ -49,7 +53,11 @@ impl ResourceKindDef for InternetGateway {
     }
     fn diff(&self, want: &InternetGatewaySpec<Wanted>, have: &InternetGatewayObserved) -> Change {
         let InternetGatewaySpec { region, vpc } = want;
-        Diff::new().replace("region", *region != have.region).replace("vpc", vpc.differs(&have.vpc)).done()
+        Diff::new()
+            .replace("region", *region != have.region)
+            .replace("vpc", have.vpc.as_ref().is_some_and(|have| vpc.differs(have)))
+            .update("vpc", have.vpc.is_none())
+            .done()
     }
     fn bill(&self, want: &InternetGatewaySpec<Wanted>) -> Vec<BillItem> {
         let place = ("data-transfer", "internet-egress-from-0GB", want.region.as_str());
@@ -59,7 +67,7 @@ impl ResourceKindDef for InternetGateway {
         Actions {
             find: &["ec2:DescribeInternetGateways"],
             create: &["ec2:CreateInternetGateway", "ec2:AttachInternetGateway", "ec2:CreateTags"],
-            update: &[],
+            update: &["ec2:AttachInternetGateway"],
             delete: &["ec2:DetachInternetGateway", "ec2:DeleteInternetGateway"],
         }
         .of(op, "*")
@@ -67,8 +75,8 @@ impl ResourceKindDef for InternetGateway {
     fn ownership(&self, _: &ResourceKey, _: &InternetGatewaySpec<Wanted>) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &InternetGatewayObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &InternetGatewayObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 
@@ -82,8 +90,11 @@ mod tests {
     fn differences_are_answered() {
         let want = json!({"region": "us-east-1", "vpc": "id-1"});
         let have = json!({"region": "us-east-1", "vpc": "id-1"});
-        let answers =
-            [("region", json!("eu-west-1"), Answer::Replace), ("vpc", json!("id-2"), Answer::Replace)];
+        let answers = [
+            ("region", json!("eu-west-1"), Answer::Replace),
+            ("vpc", json!("id-2"), Answer::Replace),
+            ("vpc", json!(null), Answer::Update),
+        ];
         check_kind(&super::InternetGateway, &want, &have, &answers).unwrap();
     }
 }

@@ -35,12 +35,19 @@ pub mod target_group;
 pub mod volume;
 pub mod vpc;
 
-use vrooli_deploy_core::provider::AnyKind;
 #[cfg(test)]
 use vrooli_deploy_core::provider::pure;
 pub(crate) use vrooli_deploy_core::provider::pure::{
     Actions, id_differs, ids_differ, kind_name, outputs, version_change,
 };
+use vrooli_deploy_core::provider::{AnyKind, PhysicalId};
+
+/// The id of EC2 itself: a physical id has the region before it (`us-east-1/vpc-0a1b`), because without
+/// it nobody knows where to look.
+fn plain_id<'a>(id: &'a PhysicalId, region: &str) -> &'a str {
+    let plain = id.0.strip_prefix(region).and_then(|rest| rest.strip_prefix('/'));
+    plain.unwrap_or(&id.0)
+}
 
 /// Every kind of this provider.
 #[must_use]

@@ -1,5 +1,8 @@
 //! `aws.nat-gateway`: the way of private subnets to the internet.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -82,8 +85,8 @@ impl ResourceKindDef for NatGateway {
     fn ownership(&self, _: &ResourceKey, _: &NatGatewaySpec<Wanted>) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &NatGatewayObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &NatGatewayObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

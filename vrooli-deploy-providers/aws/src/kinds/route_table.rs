@@ -1,5 +1,8 @@
 //! `aws.route-table`: where the packets of some subnets go.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -83,12 +86,19 @@ impl ResourceKindDef for RouteTable {
     fn permissions(&self, op: Op, _: &RouteTableSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &["ec2:DescribeRouteTables"],
-            create: &["ec2:CreateRouteTable", "ec2:CreateRoute", "ec2:AssociateRouteTable", "ec2:CreateTags"],
+            create: &[
+                "ec2:CreateRouteTable",
+                "ec2:CreateRoute",
+                "ec2:AssociateRouteTable",
+                "ec2:ReplaceRouteTableAssociation",
+                "ec2:CreateTags",
+            ],
             update: &[
                 "ec2:CreateRoute",
                 "ec2:ReplaceRoute",
                 "ec2:DeleteRoute",
                 "ec2:AssociateRouteTable",
+                "ec2:ReplaceRouteTableAssociation",
                 "ec2:DisassociateRouteTable",
             ],
             delete: &["ec2:DisassociateRouteTable", "ec2:DeleteRouteTable"],
@@ -98,8 +108,8 @@ impl ResourceKindDef for RouteTable {
     fn ownership(&self, _: &ResourceKey, _: &RouteTableSpec<Wanted>) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &RouteTableObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &RouteTableObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

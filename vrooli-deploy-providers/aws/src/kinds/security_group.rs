@@ -1,5 +1,8 @@
 //! `aws.security-group`: who may reach some machines, and where. What they reach themselves is not limited.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -104,7 +107,7 @@ impl ResourceKindDef for SecurityGroup {
     }
     fn permissions(&self, op: Op, _: &SecurityGroupSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["ec2:DescribeSecurityGroups", "ec2:DescribeSecurityGroupRules"],
+            find: &["ec2:DescribeSecurityGroups"],
             create: &["ec2:CreateSecurityGroup", "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateTags"],
             update: &["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"],
             delete: &["ec2:DeleteSecurityGroup"],
@@ -114,8 +117,8 @@ impl ResourceKindDef for SecurityGroup {
     fn ownership(&self, _: &ResourceKey, _: &SecurityGroupSpec<Wanted>) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &SecurityGroupObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &SecurityGroupObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

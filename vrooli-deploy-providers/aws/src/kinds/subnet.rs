@@ -1,5 +1,8 @@
 //! `aws.subnet`: a range of addresses of a network in one zone.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -83,8 +86,8 @@ impl ResourceKindDef for Subnet {
     fn ownership(&self, _: &ResourceKey, _: &SubnetSpec<Wanted>) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &SubnetObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &SubnetObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

@@ -1,5 +1,8 @@
 //! `aws.vpc`: the network that a stack lives in.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -73,8 +76,8 @@ impl ResourceKindDef for Vpc {
     fn ownership(&self, _: &ResourceKey, _: &VpcSpec) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &VpcObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &VpcObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

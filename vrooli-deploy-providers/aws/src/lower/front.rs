@@ -205,6 +205,8 @@ fn balancer(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network) -> R
         deletion_protection: site.scale.deletion_protection,
     };
     lowering.add(&key, &LoadBalancer, &spec, false);
+    // AWS makes none that is open to the internet in a network without a way there.
+    lowering.after(&key, &network.gateway);
     key
 }
 

@@ -21,6 +21,8 @@ use crate::kinds::vpc::{Vpc, VpcSpec};
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) vpc: ResourceKey,
+    /// The internet gateway.
+    pub(super) gateway: ResourceKey,
     pub(super) public: Vec<ResourceKey>,
     /// Where the app stands: private subnets in production, else the public ones.
     pub(super) app: Vec<ResourceKey>,
@@ -103,12 +105,13 @@ pub(super) fn lower(
     lowering.add(&resource_key("network/routes-public"), &RouteTable, &table, false);
     if private {
         for (index, subnet) in app.iter().enumerate() {
-            nat(lowering, site, &vpc, index, (&public[index], subnet));
+            nat(lowering, site, (&vpc, &gateway), index, (&public[index], subnet));
         }
     }
     let groups = groups(lowering, site, &vpc, compute, front, data);
     Some(Network {
         vpc,
+        gateway,
         public,
         app,
         public_addresses: !private,
@@ -123,7 +126,7 @@ pub(super) fn lower(
 fn nat(
     lowering: &mut Lowering<'_>,
     site: Site<'_>,
-    vpc: &ResourceKey,
+    (vpc, internet): (&ResourceKey, &ResourceKey),
     index: usize,
     (public, private): (&ResourceKey, &ResourceKey),
 ) {
@@ -139,6 +142,8 @@ fn nat(
         of: u32::try_from(site.zones.len()).unwrap_or(1),
     };
     lowering.add(&gateway, &NatGateway, &spec, false);
+    // One in a network without a way to the internet fails.
+    lowering.after(&gateway, internet);
     let table = RouteTableSpec {
         region: region.clone(),
         vpc: output(vpc, "id"),

@@ -78,6 +78,7 @@ pub struct Regional {
     pub(crate) balancing: aws_sdk_elasticloadbalancingv2::Client,
     pub(crate) cloudfront: aws_sdk_cloudfront::Client,
     pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
+    pub(crate) ec2: aws_sdk_ec2::Client,
     pub(crate) ecr: aws_sdk_ecr::Client,
     pub(crate) ecs: aws_sdk_ecs::Client,
     pub(crate) iam: aws_sdk_iam::Client,
@@ -106,6 +107,7 @@ impl Regional {
             balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             cloudfront: aws_sdk_cloudfront::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
@@ -117,6 +119,15 @@ impl Regional {
             tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
         }
     }
+}
+
+/// The region that an id names: an ARN, or one of EC2's with the region before it.
+fn region_of(id: &str) -> Option<&str> {
+    let region = match id.strip_prefix("arn:") {
+        Some(rest) => rest.split(':').nth(2),
+        None => id.split_once('/').map(|(region, _)| region),
+    };
+    region.filter(|region| !region.is_empty())
 }
 
 /// An account of AWS, as a stack sees it: what makes the calls, in every region.
@@ -220,11 +231,11 @@ impl Account {
         self.region(&crate::catalogue::catalogue().regions.default).await
     }
 
-    /// The clients of the region that an ARN names.
-    pub(super) async fn of_arn(&self, arn: &str) -> Arc<Regional> {
-        match arn.split(':').nth(3) {
-            Some(region) if !region.is_empty() => self.region(region).await,
-            _ => self.global().await,
+    /// The clients of the region that an id names.
+    pub(super) async fn of_id(&self, id: &str) -> Arc<Regional> {
+        match region_of(id) {
+            Some(region) => self.region(region).await,
+            None => self.global().await,
         }
     }
 
@@ -271,5 +282,18 @@ impl Account {
 
     pub(super) fn count(&self, action: &'static str) {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(action).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::region_of;
+
+    #[test]
+    fn ids_name_their_region() {
+        assert_eq!(region_of("arn:aws:logs:eu-west-1:123456789012:log-group:/shop/x"), Some("eu-west-1"));
+        assert_eq!(region_of("arn:aws:iam::123456789012:role/app"), None);
+        assert_eq!(region_of("us-west-2/vpc-0a1b"), Some("us-west-2"));
+        assert_eq!(region_of("shop-default-files"), None, "a bucket");
     }
 }

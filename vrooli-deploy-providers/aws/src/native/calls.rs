@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -20,6 +20,8 @@ const REPEATS: u32 = 4;
 const LOOKS: u32 = 8;
 /// So often a whole make or removal whose answer was lost is made again: all are made so that this is safe.
 const REPLAYS: u32 = 3;
+/// So long a removal waits for what is still going away: addresses of a load balancer take some minutes.
+const FREED: Duration = Duration::from_secs(180);
 /// The pause before the first repetition; twice as long before each further one.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -51,9 +53,9 @@ impl<'a> Calls<'a> {
         Self::new(self.account, self.cx).await
     }
 
-    /// The same in the region that an ARN names; what names none belongs to none.
-    pub(super) async fn at_arn(&self, arn: &str) -> Self {
-        Self { region: self.account.of_arn(arn).await, ..self.clone() }
+    /// The same in the region that an id names; what names none belongs to none.
+    pub(super) async fn at_id(&self, id: &str) -> Self {
+        Self { region: self.account.of_id(id).await, ..self.clone() }
     }
 
     /// The same in every region that the stack has anything in.
@@ -223,6 +225,62 @@ impl<'a> Calls<'a> {
         Err(ProviderError::new(ErrorKind::Ambiguous, "it was made, but does not show yet"))
     }
 
+    /// A change of something that was made just now, or of what refers to it: AWS may not know it yet.
+    pub(crate) async fn known<T, F>(&self, change: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let mut tries = 1;
+        loop {
+            match change().await {
+                Err(error) if error.kind() == ErrorKind::NotFound && tries < LOOKS => {
+                    self.pause(tries).await.map_err(|_| error)?;
+                    tries += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// A removal that AWS refuses as long as something uses it that is still going away.
+    pub(crate) async fn freed<F>(&self, remove: impl Fn() -> F + Send + Sync) -> Result<()>
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        let (until, mut tries) = (Instant::now() + FREED, 0);
+        loop {
+            match remove().await {
+                Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < until => {
+                    tries += 1;
+                    self.pause(tries).await.map_err(|_| error)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Looks again and again until there is an answer, at most so long.
+    pub(crate) async fn until<T, F>(
+        &self,
+        limit: Duration,
+        look: impl Fn() -> F + Send + Sync,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = Result<Option<T>>> + Send,
+        T: Send,
+    {
+        let (until, mut tries) = (Instant::now() + limit, 0);
+        loop {
+            match look().await? {
+                None if Instant::now() < until => {
+                    tries += 1;
+                    self.pause(tries).await?;
+                }
+                answer => return Ok(answer),
+            }
+        }
+    }
+
     /// What bears the resource's name, if it is the resource: nothing else is taken over.
     pub(crate) fn own<T>(
         &self,
@@ -255,7 +313,7 @@ impl<'a> Calls<'a> {
         if self.cx.cancellation.is_cancelled() {
             return Err(stopped(Effect::None));
         }
-        if std::time::Instant::now() >= self.cx.deadline {
+        if Instant::now() >= self.cx.deadline {
             return Err(ProviderError::new(ErrorKind::Timeout, format!("{action}: there was no time left")));
         }
         self.account.count(action);

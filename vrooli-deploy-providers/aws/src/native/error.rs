@@ -57,6 +57,12 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("TooManyLoadBalancers", ErrorKind::Quota),
     ("TooManyRules", ErrorKind::Quota),
     ("TooManyTargetGroups", ErrorKind::Quota),
+    ("InvalidGroup.Duplicate", ErrorKind::AlreadyExists),
+    ("InvalidPermission.Duplicate", ErrorKind::AlreadyExists),
+    ("Gateway.NotAttached", ErrorKind::NotFound),
+    ("InvalidIPAddress.InUse", ErrorKind::Conflict),
+    ("InvalidSubnet.Conflict", ErrorKind::Conflict),
+    ("Resource.AlreadyAssociated", ErrorKind::Conflict),
     ("DuplicateListener", ErrorKind::AlreadyExists),
     ("DuplicateLoadBalancerName", ErrorKind::AlreadyExists),
     ("DuplicateTargetGroupName", ErrorKind::AlreadyExists),
@@ -299,6 +305,8 @@ mod tests {
         assert_eq!(read("ServiceQuotaExceededException", 400), ErrorKind::Quota);
         assert_eq!(read("EntityAlreadyExists", 409), ErrorKind::AlreadyExists);
         assert_eq!(read("DBInstanceNotFound", 404), ErrorKind::NotFound);
+        assert_eq!(read("InvalidVpcID.NotFound", 400), ErrorKind::NotFound);
+        assert_eq!(read("InvalidSubnet.Conflict", 400), ErrorKind::Conflict, "not an invalid request");
         assert_eq!(read("NoSuchHostedZone", 404), ErrorKind::NotFound);
         assert_eq!(read("InvalidParameterException", 400), ErrorKind::Config);
     }

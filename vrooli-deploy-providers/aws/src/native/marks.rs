@@ -8,7 +8,7 @@ use super::tags::SdkTag;
 
 /// The stack: `<app>/<environment>`.
 pub(crate) const STACK: &str = "vrooli:stack";
-const RESOURCE: &str = "vrooli:resource";
+pub(crate) const RESOURCE: &str = "vrooli:resource";
 const OWNER: &str = "vrooli:owner";
 const TOKEN: &str = "vrooli:token";
 const INCARNATION: &str = "vrooli:incarnation";

@@ -4,6 +4,7 @@
 
 mod account;
 mod calls;
+pub(crate) mod ec2;
 mod error;
 mod marks;
 mod on_aws;

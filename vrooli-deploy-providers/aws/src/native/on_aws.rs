@@ -118,6 +118,11 @@ fn found<T>(seen: Seen<T>) -> Found<T> {
 }
 
 impl<K: Native> OnAws<K> {
+    /// Where the object of an id is.
+    async fn at<'a>(&self, on: &Calls<'a>, id: &PhysicalId) -> Calls<'a> {
+        if K::GLOBAL { on.clone() } else { on.at_id(&id.0).await }
+    }
+
     async fn listed(&self, on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Found<K::Observed>>> {
         let places = if K::GLOBAL { vec![on.clone()] } else { on.everywhere().await };
         let mut all = Vec::new();
@@ -129,7 +134,7 @@ impl<K: Native> OnAws<K> {
     }
 
     async fn seen(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Found<K::Observed>>> {
-        let seen = self.0.see(&on.at_arn(&id.0).await, id).await?;
+        let seen = self.0.see(&self.at(on, id).await, id).await?;
         Ok(seen.filter(|one| one.id == *id && one.marks.are_of(on.cx)).map(found))
     }
 
@@ -207,13 +212,13 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         want: &Self::Spec<Known>,
     ) -> Result<Created<Self::Observed>> {
         let on = Calls::new(account, cx).await;
-        self.0.change(&on.at_arn(&id.0).await, id, have, want).await?;
+        self.0.change(&self.at(&on, id).await, id, have, want).await?;
         Ok(self.read_back(&on, id.clone()).await)
     }
 
     /// Made twice it has the effect of once, so a lost answer is simply asked for again.
     async fn delete(&self, account: &Account, cx: &OpCtx, _: &ResourceKey, id: &PhysicalId) -> Result<()> {
-        let at = Calls::new(account, cx).await.at_arn(&id.0).await;
+        let at = self.at(&Calls::new(account, cx).await, id).await;
         at.whole(|| self.0.remove(&at, id)).await
     }
 }

@@ -22,13 +22,20 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
             .with(OnAws(kinds::dns_record::DnsRecord), account)
             .with(OnAws(kinds::ecr_repository::EcrRepository), account)
             .with(OnAws(kinds::ecs_cluster::EcsCluster), account)
+            .with(OnAws(kinds::elastic_ip::ElasticIp), account)
             .with(OnAws(kinds::hosted_zone::HostedZone), account)
             .with(OnAws(kinds::iam_role::IamRole), account)
+            .with(OnAws(kinds::internet_gateway::InternetGateway), account)
             .with(OnAws(kinds::listener::Listener), account)
             .with(OnAws(kinds::listener_rule::ListenerRule), account)
             .with(OnAws(kinds::load_balancer::LoadBalancer), account)
             .with(OnAws(kinds::log_group::LogGroup), account)
+            .with(OnAws(kinds::nat_gateway::NatGateway), account)
+            .with(OnAws(kinds::route_table::RouteTable), account)
             .with(OnAws(kinds::secret::Secret), account)
-            .with(OnAws(kinds::target_group::TargetGroup), account),
+            .with(OnAws(kinds::security_group::SecurityGroup), account)
+            .with(OnAws(kinds::subnet::Subnet), account)
+            .with(OnAws(kinds::target_group::TargetGroup), account)
+            .with(OnAws(kinds::vpc::Vpc), account),
     )
 }

@@ -9,10 +9,38 @@ use vrooli_deploy_core::provider::Change;
 use crate::fixture::AwsFixture;
 use crate::rig::network;
 
-/// Kind, and fields with another value. Those that go together stand together.
-fn fields() -> Vec<(&'static str, Vec<Value>)> {
+/// Kind, and fields with another value. Those that go together stand together. `id` is EC2's of what was
+/// made of a kind.
+fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
     let network = network();
+    let rule = |protocol: &str, port: u16, source: &str, who: &str| json!({ "protocol": protocol, "from_port": port, "to_port": port, source: who });
+    let (web, name) = (rule("tcp", 443, "cidr", "0.0.0.0/0"), rule("udp", 53, "cidr", "::/0"));
+    let one = rule("tcp", 8080, "group", &network.security_groups[0]);
+    let own = rule("tcp", 8080, "group", &id("aws.security-group"));
     vec![
+        ("aws.vpc", vec![json!({ "dns_names": false }), json!({ "dns_names": true })]),
+        ("aws.subnet", vec![json!({ "public": false }), json!({ "public": true })]),
+        (
+            "aws.route-table",
+            vec![
+                json!({ "internet_gateway": null, "nat_gateway": id("aws.nat-gateway") }),
+                json!({ "nat_gateway": null, "internet_gateway": id("aws.internet-gateway") }),
+                json!({ "internet_gateway": null }),
+                json!({ "nat_gateway": id("aws.nat-gateway") }),
+                json!({ "subnets": [] }),
+                json!({ "subnets": [id("aws.subnet")] }),
+            ],
+        ),
+        (
+            "aws.security-group",
+            vec![
+                json!({ "ingress": [web] }),
+                json!({ "ingress": [one, web, name] }),
+                json!({ "ingress": [own, name] }),
+                json!({ "ingress": [] }),
+                json!({ "ingress": [web] }),
+            ],
+        ),
         ("aws.log-group", vec![json!({ "days": 7 }), json!({ "days": 365 })]),
         ("aws.secret", vec![json!({ "description": "other words" }), json!({ "recovery_days": 14 })]),
         (
@@ -150,7 +178,11 @@ fn fields() -> Vec<(&'static str, Vec<Value>)> {
 pub(crate) async fn all_change(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let place = fixture.place().await;
     let made = place.make_all().await.map_err(|error| error.to_string())?;
-    for (kind, changes) in fields() {
+    let id = |kind: &str| {
+        let (_, id, _) = made.iter().find(|(sample, ..)| sample.kind.as_str() == kind).unwrap();
+        id.0.rsplit('/').next().unwrap().to_owned()
+    };
+    for (kind, changes) in fields(id) {
         let (sample, id, spec) = made.iter().find(|(sample, ..)| sample.kind.as_str() == kind).unwrap();
         let pure = place.provider.kind(&sample.kind).unwrap();
         let mut want = spec.clone();

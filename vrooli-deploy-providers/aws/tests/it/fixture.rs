@@ -41,6 +41,9 @@ pub(crate) fn stack(app: &str) -> StackId {
     serde_json::from_value(json!({ "app": app, "environment": "default" })).unwrap()
 }
 
+/// What requests to EC2 say, and no others.
+const EC2: &str = "Version=2016-11-15";
+
 /// What an AWS request asks for: `CreateLogGroup`, or method and path.
 pub(crate) fn action(request: &Passing) -> String {
     if let Some(target) = request.headers.get("x-amz-target") {
@@ -55,7 +58,9 @@ pub(crate) fn action(request: &Passing) -> String {
 pub(crate) fn creates(request: &Passing) -> bool {
     let action = action(request);
     let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
-    ["Create", "RequestCertificate", "PutMetricAlarm"].iter().any(|start| action.starts_with(start))
+    ["Create", "Allocate", "RequestCertificate", "PutMetricAlarm"]
+        .iter()
+        .any(|start| action.starts_with(start))
         || action.starts_with("POST /2013-04-01/hostedzone")
         || action.starts_with("POST /2020-05-31/distribution")
         || action.strip_prefix("PUT ").is_some_and(bucket)
@@ -75,6 +80,11 @@ pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16)
         return Answer { status, content_type: "application/x-amz-json-1.1", body };
     }
     let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+    if String::from_utf8_lossy(&request.body).contains(EC2) {
+        let body =
+            format!("<Response><Errors>{error}</Errors><RequestID>broken-on-the-way</RequestID></Response>");
+        return Answer { status, content_type: "text/xml", body };
+    }
     let dated = ["/2013-04-01/", "/2020-05-31/"].iter().any(|version| request.path.starts_with(version));
     let is_s3 = !dated && request.path != "/";
     let body = if is_s3 {
@@ -147,7 +157,77 @@ fn sample(kind: &str, key: &str, spec: Value, changed: Option<Value>, another: O
 pub(crate) fn samples() -> Vec<Sample> {
     let zone = json!({ "$ref": "dns/zone", "output": "id" });
     let network = network();
+    let of = |key: &str| json!({ "$ref": key, "output": "id" });
     vec![
+        sample(
+            "vpc",
+            "network/vpc",
+            json!({ "region": REGION, "cidr": "10.7.0.0/16", "dns_names": true }),
+            Some(json!({ "dns_names": false })),
+            None,
+        ),
+        sample(
+            "subnet",
+            "network/public-1",
+            json!({
+                "region": REGION, "vpc": of("network/vpc"), "zone": "us-east-1a", "cidr": "10.7.0.0/20",
+                "public": true
+            }),
+            Some(json!({ "public": false })),
+            Some(json!({ "cidr": "10.7.16.0/20", "zone": "us-east-1b", "public": false })),
+        ),
+        sample(
+            "internet-gateway",
+            "network/internet-gateway",
+            json!({ "region": REGION, "vpc": of("network/vpc") }),
+            None,
+            Some(json!({ "vpc": network.vpc })),
+        ),
+        sample(
+            "elastic-ip",
+            "network/nat-address-1",
+            json!({ "region": REGION }),
+            None,
+            Some(json!({ "region": REGION })),
+        ),
+        sample(
+            "nat-gateway",
+            "network/nat-1",
+            json!({
+                "region": REGION, "subnet": of("network/public-1"),
+                "elastic_ip": of("network/nat-address-1"), "of": 1
+            }),
+            None,
+            Some(json!({ "elastic_ip": network.address })),
+        ),
+        sample(
+            "route-table",
+            "network/routes-public",
+            json!({
+                "region": REGION, "vpc": of("network/vpc"),
+                "internet_gateway": of("network/internet-gateway"), "subnets": [of("network/public-1")]
+            }),
+            Some(json!({ "internet_gateway": null, "nat_gateway": of("network/nat-1"), "subnets": [] })),
+            Some(json!({ "internet_gateway": null, "subnets": [] })),
+        ),
+        sample(
+            "security-group",
+            "network/app-group",
+            json!({
+                "region": REGION, "name": "conformance-default-app", "description": "who reaches the app",
+                "vpc": of("network/vpc"),
+                "ingress": [
+                    { "protocol": "tcp", "from_port": 443, "to_port": 443, "cidr": "0.0.0.0/0" },
+                    { "protocol": "tcp", "from_port": 8080, "to_port": 8090,
+                      "group": network.security_groups[0] }
+                ]
+            }),
+            Some(json!({ "ingress": [
+                { "protocol": "tcp", "from_port": 443, "to_port": 443, "cidr": "10.0.0.0/8" },
+                { "protocol": "udp", "from_port": 53, "to_port": 53, "cidr": "::/0" }
+            ] })),
+            Some(json!({ "name": "conformance-default-data" })),
+        ),
         sample(
             "log-group",
             "compute/logs",
@@ -352,6 +432,9 @@ pub(crate) fn samples() -> Vec<Sample> {
     ]
 }
 
+/// A sample, the id of what was made of it, and its spec with the ids of what it refers to.
+pub(crate) type Made = (Sample, PhysicalId, Value);
+
 /// The account, and what stands before it.
 pub(crate) struct AwsPlace {
     pub(crate) provider: Arc<dyn Provider>,
@@ -428,8 +511,14 @@ impl AwsPlace {
     }
 
     /// Makes one of each kind; what others refer to comes first.
-    pub(crate) async fn make_all(&self) -> Result<Vec<(Sample, PhysicalId, Value)>, ProviderError> {
+    pub(crate) async fn make_all(&self) -> Result<Vec<Made>, ProviderError> {
+        self.make_those(|_| true).await
+    }
+
+    /// The same of some kinds.
+    pub(crate) async fn make_those(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Made>, ProviderError> {
         let mut samples = samples();
+        samples.retain(|sample| wanted(sample.kind.as_str()));
         let depths = depths(&samples);
         samples.sort_by_key(|sample| depths[&sample.kind]);
         let (mut made, mut outputs) = (Vec::new(), Outputs::new());

@@ -13,6 +13,7 @@ use crate::fixture::{AwsFixture, action, samples};
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[
     "acm:DescribeCertificate",
+    "ec2:DescribeVpcAttribute",
     "ecr:GetLifecyclePolicy",
     "elasticloadbalancing:DescribeLoadBalancerAttributes",
     "elasticloadbalancing:DescribeTargetGroupAttributes",

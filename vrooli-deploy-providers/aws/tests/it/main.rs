@@ -16,6 +16,7 @@ mod faults;
 mod fields;
 mod fixture;
 mod looking;
+mod network;
 mod refused;
 mod rig;
 
@@ -69,6 +70,13 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "another-state-is-not-us", refused::another_state));
     all.push(trial(&fixture, "what-is-wrong-is-named", refused::named_as_what_they_are));
     all.push(trial(&fixture, "kinds-without-calls-are-named-together", refused::kinds));
+    all.push(trial(&fixture, "what-was-just-made-may-not-be-known", network::not_known_yet));
+    all.push(trial(&fixture, "what-is-still-used-is-waited-for", network::still_used));
+    all.push(trial(&fixture, "nat-gateways-take-their-time", network::nat_in_time));
+    all.push(trial(&fixture, "a-nat-gateway-that-failed-is-none", network::nat_failed));
+    all.push(trial(&fixture, "a-subnet-follows-another-table", network::another_table));
+    all.push(trial(&fixture, "a-taken-range-is-refused", network::taken_range));
+    all.push(trial(&fixture, "a-detached-gateway-is-attached-in-place", network::detached));
     all.push(trial(&fixture, "a-reply-lost-on-every-create-makes-no-duplicate", faults::lost_once));
     all.push(trial(&fixture, "broken-at-every-change", faults::broken_at_every_change));
     all.push(trial(&fixture, "storms-and-errors-after-success", faults::storms));

@@ -27,6 +27,7 @@ const NAMED: &[&str] = &[
     "aws.load-balancer",
     "aws.log-group",
     "aws.secret",
+    "aws.security-group",
     "aws.target-group",
 ];
 
@@ -34,8 +35,10 @@ const NAMED: &[&str] = &[
 /// another.
 fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
     samples().into_iter().filter(|sample| NAMED.contains(&sample.kind.as_str())).map(move |mut sample| {
-        if sample.kind.as_str() == "aws.secret" {
-            sample.spec["name"] = format!("{trial}/password").into();
+        match sample.kind.as_str() {
+            "aws.secret" => sample.spec["name"] = format!("{trial}/password").into(),
+            "aws.security-group" => sample.spec["vpc"] = network().vpc.as_str().into(),
+            _ => {}
         }
         // What it stands on is nobody's here.
         if sample.kind.as_str() == "aws.db-instance" {
@@ -141,6 +144,7 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
         "aws.hosted-zone",
         "aws.iam-role",
         "aws.log-group",
+        "aws.vpc",
     ];
     for kind in kinds {
         let mut sample = samples().into_iter().find(|sample| sample.kind.as_str() == kind).unwrap();
@@ -192,7 +196,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "network/main": resource("aws.vpc"), "network/public-a": resource("aws.subnet"),
+            "database/main": resource("aws.db-instance"), "cache/main": resource("aws.cache"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -209,7 +213,10 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.subnet", "aws.vpc"] || source.code() != Some("VD1000") || place.proxy.requests() > 0 {
+    if kinds != ["aws.cache", "aws.db-instance"]
+        || source.code() != Some("VD1000")
+        || place.proxy.requests() > 0
+    {
         return Err(format!("{kinds:?}: {source}").into());
     }
     Ok(())

@@ -14,7 +14,11 @@ pub(crate) struct Network {
     pub(crate) vpc: String,
     /// In three zones.
     pub(crate) subnets: Vec<String>,
+    /// The addresses of the first of them.
+    pub(crate) range: String,
     pub(crate) security_groups: [String; 2],
+    /// An address that no stack allocated.
+    pub(crate) address: String,
     /// A target group and certificates that no stack made.
     pub(crate) target_group: String,
     pub(crate) certificates: [String; 2],
@@ -31,17 +35,19 @@ pub(crate) fn network() -> &'static Network {
 static NETWORK: OnceLock<Network> = OnceLock::new();
 
 impl Network {
-    /// Calls as they are on the wire: the SDK of EC2 takes a quarter of an hour to compile.
+    /// Calls as they are on the wire: what was there before is not made by what is tried.
     fn ask(address: SocketAddr) -> Self {
-        let ec2 = |form: &str| query(address, "ec2", &format!("{form}&Version=2016-11-15"));
+        let ec2 = |form: &str| ec2(address, form);
         let said = ec2("Action=DescribeSubnets");
         let (vpcs, mut subnets) = (ids(&said, "vpcId"), ids(&said, "subnetId"));
         subnets.truncate(3);
+        let range = ids(&said, "cidrBlock").swap_remove(0);
         let vpc = vpcs.first().unwrap().clone();
         let security_groups = ["one", "another"].map(|name| {
             let make = format!("Action=CreateSecurityGroup&GroupName={name}&GroupDescription=x&VpcId={vpc}");
             ids(&ec2(&make), "groupId").pop().unwrap()
         });
+        let allocated = ids(&ec2("Action=AllocateAddress&Domain=vpc"), "allocationId").pop().unwrap();
         let make = format!(
             "Action=CreateTargetGroup&Name=elsewhere&Protocol=HTTP&Port=80&TargetType=ip&VpcId={vpc}\
              &Version=2015-12-01"
@@ -74,8 +80,23 @@ impl Network {
                       x-amz-target: secretsmanager.CreateSecret\r\n";
         let said = signed(address, "secretsmanager", target, r#"{"Name":"elsewhere","SecretString":"a1b2"}"#);
         let secret = said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned();
-        Self { vpc, subnets, security_groups, target_group, certificates, elsewhere, secret }
+        Self {
+            vpc,
+            subnets,
+            range,
+            security_groups,
+            address: allocated,
+            target_group,
+            certificates,
+            elsewhere,
+            secret,
+        }
     }
+}
+
+/// A call of EC2 by another hand.
+pub(crate) fn ec2(address: SocketAddr, form: &str) -> String {
+    query(address, "ec2", &format!("{form}&Version=2016-11-15"))
 }
 
 pub(crate) fn query(address: SocketAddr, service: &str, form: &str) -> String {

@@ -1,0 +1,97 @@
+//! What the kinds of EC2 have in common. They bear their marks from the first moment, are listed by
+//! them, and most have nothing else that keeps them from being made twice.
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType, Tag, TagSpecification};
+use vrooli_deploy_core::names::ResourceKey;
+use vrooli_deploy_core::provider::{ErrorKind, PhysicalId, Result, Retryability};
+
+use super::marks::{RESOURCE, STACK};
+use super::{Calls, Look, Marks, Native, Seen};
+
+/// So long what a lost create has made may take to show. AWS says only that listings lag: seconds as a
+/// rule, minutes at worst.
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
+
+/// The id of an object, with the region before it.
+pub(crate) fn id_of(at: &Calls<'_>, plain: &str) -> PhysicalId {
+    PhysicalId(format!("{}/{plain}", at.region.name))
+}
+
+/// EC2's own id of an object.
+pub(crate) fn plain(id: &PhysicalId) -> &str {
+    id.0.split_once('/').map_or(&*id.0, |(_, plain)| plain)
+}
+
+/// A filter.
+pub(crate) fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+/// What bears the marks that are looked for.
+pub(crate) fn marked(at: &Calls<'_>, look: Look<'_>) -> Vec<Filter> {
+    let mut filters = vec![filter(&format!("tag:{STACK}"), &at.cx.stack.to_string())];
+    if let Look::Key(key) = look {
+        filters.push(filter(&format!("tag:{RESOURCE}"), key.as_str()));
+    }
+    filters
+}
+
+/// The marks of what is made now, given in the create itself.
+pub(crate) fn marks_for(at: &Calls<'_>, key: &ResourceKey, kind: ResourceType) -> Result<TagSpecification> {
+    let tags: Vec<Tag> = Marks::as_tags(at.cx, key)?;
+    Ok(TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build())
+}
+
+/// Yes or no as attributes are set.
+pub(crate) fn flag(value: bool) -> AttributeBooleanValue {
+    AttributeBooleanValue::builder().value(value).build()
+}
+
+/// Text that is always there.
+pub(crate) fn text(text: Option<&str>) -> String {
+    text.unwrap_or_default().to_owned()
+}
+
+/// What was made with the same token, whole or not.
+pub(crate) async fn begun<K: Native>(
+    kind: &K,
+    at: &Calls<'_>,
+    key: &ResourceKey,
+) -> Result<Option<Seen<K::Observed>>> {
+    let all = kind.list(at, Look::Key(key)).await?;
+    Ok(all.into_iter().find(|one| one.marks.are(at.cx, key) && one.marks.token == at.cx.token))
+}
+
+/// Makes what takes no token: what was begun with ours is it, and one whose answer was lost is looked
+/// for as long as it may take to show. `create` gives EC2's id and what there is of it then.
+pub(crate) async fn once<K: Native>(
+    kind: &K,
+    at: &Calls<'_>,
+    key: &ResourceKey,
+    create: impl Future<Output = Result<(String, K::Observed)>> + Send,
+) -> Result<(PhysicalId, K::Observed)> {
+    if let Some(there) = begun(kind, at, key).await? {
+        return Ok((there.id, there.observed));
+    }
+    match create.await {
+        Ok((plain, observed)) => Ok((id_of(at, &plain), observed)),
+        Err(error) if error.retry() == Retryability::LookUpFirst => {
+            match at.until(SETTLE, || begun(kind, at, key)).await {
+                Ok(Some(there)) => Ok((there.id, there.observed)),
+                Ok(None) | Err(_) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// From here on there is something: what fails now has to be looked for.
+pub(crate) fn completed<T>(done: Result<T>) -> Result<T> {
+    done.map_err(|error| match error.kind() {
+        // The engine slows down, and has the whole made again, which is the same.
+        ErrorKind::RateLimited => error,
+        _ => error.with_retry(Retryability::LookUpFirst),
+    })
+}
