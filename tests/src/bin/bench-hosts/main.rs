@@ -69,11 +69,7 @@ fn run(program: &Path, folder: &Path, rounds: u32, counts: &[u32]) -> io::Result
                 }
                 measure(&stand, tool.as_ref(), round, &mut row)?;
             }
-            row.add(
-                tools::BARE,
-                Work::Nothing,
-                Sample { took: stand.bare()?, connections: 1.0, sessions: 1.0 },
-            );
+            row.add(tools::BARE, Work::Nothing, timed(&stand, || stand.bare())?);
         }
         row.print(*count);
     }
@@ -102,13 +98,16 @@ fn measure(stand: &Stand, tool: &dyn Tool, round: u32, row: &mut Row) -> io::Res
 
 fn timed(stand: &Stand, work: impl FnOnce() -> io::Result<()>) -> io::Result<Sample> {
     let before = stand.counted()?;
+    let spent = stand.processor()?;
     let begun = Instant::now();
     work()?;
     let took = begun.elapsed();
+    let spent = stand.processor()?.saturating_sub(spent);
     let after = stand.counted()?;
     let hosts = f64::from(stand.count);
     Ok(Sample {
         took,
+        processor: spent / stand.count,
         connections: (after.0 - before.0) as f64 / hosts,
         sessions: (after.1 - before.1) as f64 / hosts,
     })

@@ -11,6 +11,8 @@ pub(crate) struct Sample {
     /// Connections and sessions a host, as its sshd counted them.
     pub(crate) connections: f64,
     pub(crate) sessions: f64,
+    /// What it cost a host: time of its processors, all that ran there.
+    pub(crate) processor: Duration,
 }
 
 #[derive(Default)]
@@ -29,8 +31,12 @@ impl Row {
     }
 
     fn median(&self, tool: &'static str, work: Work) -> Option<f64> {
+        self.median_of(tool, work, |sample| sample.took)
+    }
+
+    fn median_of(&self, tool: &'static str, work: Work, of: fn(&Sample) -> Duration) -> Option<f64> {
         let mut all: Vec<f64> =
-            self.samples.get(&(tool, work))?.iter().map(|sample| sample.took.as_secs_f64()).collect();
+            self.samples.get(&(tool, work))?.iter().map(|sample| of(sample).as_secs_f64()).collect();
         all.sort_by(f64::total_cmp);
         let middle = all.len() / 2;
         match all.len() {
@@ -57,6 +63,12 @@ impl Row {
         format!("{:.1}/{:.1}", most(|sample| sample.connections), most(|sample| sample.sessions))
     }
 
+    /// Seconds of a host's processors.
+    fn cost(&self, tool: &'static str, work: Work) -> String {
+        let median = self.median_of(tool, work, |sample| sample.processor);
+        median.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"))
+    }
+
     fn ratio(&self, work: Work, to: Option<f64>) -> String {
         match (self.median(OURS, work), to) {
             (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.3}", ours / theirs),
@@ -67,16 +79,16 @@ impl Row {
     pub(crate) fn print_head() {
         println!(
             "| hosts | work | ours | Ansible | pyinfra | bare ssh | ours/Ansible | ours/pyinfra | ours/ssh | \
-             connections/sessions a host: ours, Ansible, pyinfra |"
+             connections/sessions a host: ours, Ansible, pyinfra | processor of a host: ours, Ansible, pyinfra, ssh |"
         );
-        println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---|");
+        println!("|---:|---|---:|---:|---:|---:|---:|---:|---:|---|---|");
     }
 
     pub(crate) fn print(&self, hosts: u32) {
         for work in [Work::Setup, Work::SetupAgain, Work::Release, Work::ReleaseAgain] {
             let to = |tool| self.ratio(work, self.median(tool, work));
             println!(
-                "| {hosts} | {} | {} | {} | {} | {} | {} | {} | {} | {}, {}, {} |",
+                "| {hosts} | {} | {} | {} | {} | {} | {} | {} | {} | {}, {}, {} | {}, {}, {}, {} |",
                 work.as_str(),
                 self.shown(OURS, work),
                 self.shown(ANSIBLE, work),
@@ -88,6 +100,10 @@ impl Row {
                 self.asked(OURS, work),
                 self.asked(ANSIBLE, work),
                 self.asked(PYINFRA, work),
+                self.cost(OURS, work),
+                self.cost(ANSIBLE, work),
+                self.cost(PYINFRA, work),
+                self.cost(BARE, Work::Nothing),
             );
         }
         for (tool, why) in &self.refused {

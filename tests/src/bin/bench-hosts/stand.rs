@@ -147,8 +147,7 @@ impl Stand {
     }
 
     /// One round trip to each host, at the same time.
-    pub(crate) fn bare(&self) -> io::Result<Duration> {
-        let begun = Instant::now();
+    pub(crate) fn bare(&self) -> io::Result<()> {
         let mut all = Vec::new();
         for name in self.names() {
             all.push(self.ssh().args([&name, "true"]).stdin(Stdio::null()).spawn()?);
@@ -158,7 +157,18 @@ impl Stand {
                 return Err(io::Error::other("ssh failed"));
             }
         }
-        Ok(begun.elapsed())
+        Ok(())
+    }
+
+    /// What all hosts have had of the processors so far, as the kernel counts it for each.
+    pub(crate) fn processor(&self) -> io::Result<Duration> {
+        let script = "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || awk '$1 == \"usage_usec\" { print $2 * 1000 }' /sys/fs/cgroup/cpu.stat";
+        let mut sum = Duration::ZERO;
+        for line in self.on_all(script)? {
+            let nanoseconds = line.parse().map_err(|_| io::Error::other(format!("`{line}` is no count")))?;
+            sum += Duration::from_nanos(nanoseconds);
+        }
+        Ok(sum)
     }
 
     /// Connections and sessions that all hosts had so far.

@@ -196,7 +196,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "database/main": resource("aws.db-instance"), "cache/main": resource("aws.cache"),
+            "service/web": resource("aws.ecs-service"), "cache/main": resource("aws.cache"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -213,7 +213,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.cache", "aws.db-instance"]
+    if kinds != ["aws.cache", "aws.ecs-service"]
         || source.code() != Some("VD1000")
         || place.proxy.requests() > 0
     {
