@@ -49,12 +49,10 @@ impl Input {
 
     /// What is sent first, by its length, where pieces follow.
     pub(super) fn read_head(from: &mut dyn Read) -> Result<Self> {
-        let mut length = String::new();
-        for byte in from.take(20).bytes() {
-            match byte? {
-                b'\n' => break,
-                digit => length.push(char::from(digit)),
-            }
+        // Byte by byte: what follows is not ours to read. Standard input is buffered.
+        let (mut length, mut byte) = (String::new(), [0]);
+        while length.len() < 20 && from.read(&mut byte)? == 1 && byte != *b"\n" {
+            length.push(char::from(byte[0]));
         }
         let length: u64 = length
             .parse()
