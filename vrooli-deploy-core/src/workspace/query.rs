@@ -247,7 +247,11 @@ fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health 
         _ => {}
     }
     let Some(current) = state.current.and_then(|n| state.releases.get(&n)) else {
-        return if state.seq > 0 && state.incarnation.is_nil() { Health::DataOnly } else { Health::Empty };
+        return match (state.seq > 0 && state.incarnation.is_nil(), state.resources.is_empty()) {
+            (true, _) => Health::DataOnly,
+            (false, true) => Health::Empty,
+            (false, false) => Health::Prepared,
+        };
     };
     if seen.problem.is_some() {
         return Health::Unknown;
