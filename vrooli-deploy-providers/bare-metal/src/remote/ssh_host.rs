@@ -1,7 +1,8 @@
 //! One host over `ssh`: its connection, the sessions on it, and what they came to.
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -36,15 +37,22 @@ pub(super) struct Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Milliseconds, on a local socket. If it does not work, the idle master ends by itself.
-        let _ = std::process::Command::new("ssh")
-            .args(["-F", "/dev/null", "-O", "exit", "-S"])
-            .arg(&self.control)
-            .arg("none")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let _ = end(&self.control);
     }
+}
+
+/// Has the master of a connection end, as `ssh -O exit` does (OpenSSH's PROTOCOL.mux), without another
+/// program's start for each host.
+fn end(control: &Path) -> io::Result<()> {
+    /// That it speaks version 4 of the protocol; then request 0, `MUX_C_TERMINATE`. Each after its length.
+    const WORDS: [u32; 6] = [8, 1, 4, 8, 0x1000_0005, 0];
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let mut master = UnixStream::connect(control)?;
+    master.set_read_timeout(Some(PATIENCE))?;
+    master.set_write_timeout(Some(PATIENCE))?;
+    master.write_all(WORDS.map(u32::to_be_bytes).as_flattened())?;
+    // Its own version, and that it will.
+    master.read_exact(&mut [0; 24])
 }
 
 /// A host over `ssh`.
@@ -291,7 +299,7 @@ impl SshHost {
         let status = match status {
             Ok(status) => status.code().unwrap_or(-1),
             // 127, of the script or of the shell that should have run it.
-            Err(openssh::Error::Remote(error)) if error.kind() == std::io::ErrorKind::NotFound => 127,
+            Err(openssh::Error::Remote(error)) if error.kind() == io::ErrorKind::NotFound => 127,
             Err(error) => return Err(gone(&error)),
         };
         Ok(Ended { status, stdout, truncated, stderr, took: began.elapsed() })
