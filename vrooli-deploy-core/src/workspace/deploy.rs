@@ -87,8 +87,7 @@ impl Workspace {
         let session = self
             .session_for(&target.stack, &prepared.provider, wanted, run, "deploy", Interrupted::Resolve)
             .await?;
-        session.revive().await?;
-        let cx = session.context();
+        let cx = session.revive().await?;
         let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
         expect(options, &plan)?;
         let after = After {
