@@ -7,8 +7,9 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use vrooli_deploy_core::provider::{Change, Retryability};
 use vrooli_deploy_tests::fault_proxy::Fault;
+use vrooli_deploy_tests::moto::wire::action;
 
-use crate::fixture::{AwsFixture, action, samples};
+use crate::fixture::{AwsFixture, samples};
 
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[

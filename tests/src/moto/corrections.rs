@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use bytes::Bytes;
-use vrooli_deploy_tests::fault_proxy::Passing;
+use super::wire::action;
+use crate::fault_proxy::{Correction, Passing};
 
-use crate::fixture::action;
+/// What is put right on the way to the emulator and back.
+pub const AS_AWS: Correction = Correction { request: as_aws_takes_it, answer: as_aws_gives_it };
 
 fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
     String::from_utf8_lossy(body).replace(from, to).into_bytes()
@@ -13,7 +15,7 @@ fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
 
 /// What the emulator does not take as AWS does: `false` may be left out, and a token may be used
 /// again for a certificate after the first was deleted (the emulator looks for that one and breaks).
-pub(crate) fn as_aws_takes_it(request: &mut Passing) {
+pub fn as_aws_takes_it(request: &mut Passing) {
     static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
     match action(request).as_str() {
         "PutImageScanningConfiguration" => {
@@ -30,10 +32,10 @@ pub(crate) fn as_aws_takes_it(request: &mut Passing) {
 }
 
 /// So many more looks at a database find it being made: the emulator makes one at once.
-pub(crate) static UNFINISHED: AtomicU32 = AtomicU32::new(0);
+pub static UNFINISHED: AtomicU32 = AtomicU32::new(0);
 
 /// Does a database wait for its next start to read its settings? In the emulator none does.
-pub(crate) static WAITS: AtomicBool = AtomicBool::new(false);
+pub static WAITS: AtomicBool = AtomicBool::new(false);
 
 fn being_made(body: &[u8]) -> Option<Bytes> {
     let said = String::from_utf8_lossy(body);
@@ -45,7 +47,7 @@ fn being_made(body: &[u8]) -> Option<Bytes> {
 }
 
 /// What the emulator calls by another name than AWS, or does faster.
-pub(crate) fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
+pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
     match action(request).as_str() {
         "DescribeDBInstances" if WAITS.load(Ordering::SeqCst) => {
             let status = |word: &str| format!("<ParameterApplyStatus>{word}</ParameterApplyStatus>");
