@@ -246,6 +246,12 @@ pub(crate) struct Choices {
     /// Another provider than the manifest's
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<ProviderName>,
+    /// Another region than the manifest's, by the provider's name; kept from then on
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    /// Make what the app stands on, and stop before what runs it
+    #[arg(long)]
+    pub(crate) infra_only: bool,
     /// Public port of the app; kept from then on
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
@@ -284,6 +290,8 @@ impl Choices {
     pub(crate) fn options(&self) -> DeployOptions {
         let mut options = DeployOptions::default();
         options.provider.clone_from(&self.provider);
+        options.region.clone_from(&self.region);
+        options.infra_only = self.infra_only;
         self.strategy.apply(&mut options);
         options.port = self.port;
         options.listen = self.listen;

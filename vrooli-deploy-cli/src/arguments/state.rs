@@ -36,6 +36,9 @@ pub(crate) struct StateRebuild {
     /// Another provider than the manifest's
     #[arg(long, value_name = "NAME")]
     pub(crate) provider: Option<ProviderName>,
+    /// The region that it was deployed to, where that is not the manifest's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
     /// Values file that the app was deployed with; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Vec<PathBuf>,
@@ -46,6 +49,7 @@ impl StateRebuild {
         let mut options = RebuildOptions::default();
         options.take_over = take_over;
         options.provider.clone_from(&self.provider);
+        options.region.clone_from(&self.region);
         options
     }
 }

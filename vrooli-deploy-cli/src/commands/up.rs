@@ -12,6 +12,9 @@ pub(crate) async fn run(context: &Context, args: &Deploy) -> Result<Done, Failur
     if args.dry_run {
         return deploy::run(context, args).await;
     }
+    if args.choices.infra_only {
+        return Err(Failure::usage("`up` starts an app: `deploy --infra-only` stops before it".to_owned()));
+    }
     let report = deploy::deploy(context, "up", args).await?;
     let console = &context.console;
     if matches!(report.outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange) {

@@ -52,9 +52,9 @@ impl Shop {
     /// Vouches for a server.
     fn add(&self, number: u32) {
         let fingerprint = self.0.rig.fingerprint(number, "ed25519");
-        let (_, exit) =
+        let (result, exit) =
             self.0.json(&["hosts", "add", &format!("web{number}"), "--fingerprint", &fingerprint]);
-        assert_eq!(exit, 0);
+        assert_eq!(exit, 0, "{result:?}");
     }
 
     /// Vouches for the keys of all servers.
@@ -426,6 +426,10 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     // It is there again after all, with what it had: it comes forward.
     rig.docker(&["start"], 2);
     until("its apps are back", || ["1", "3"].contains(&version(shop.address(2)).as_str()));
+    // A host that starts answers requests before it lets anybody in.
+    until("it lets people in", || {
+        rig.on(2, "systemctl is-active ssh systemd-user-sessions || true") == "active\nactive"
+    });
     shop.add(2);
     shop.write("4", "", "");
     let result = shop.deploy(&[]);

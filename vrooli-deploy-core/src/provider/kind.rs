@@ -242,6 +242,11 @@ pub trait ResourceKindDef: Debug + Send + Sync + 'static {
     fn ownership(&self, key: &ResourceKey, want: &Self::Spec<Wanted>) -> Ownership;
     /// Plain outputs of what was seen.
     fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value>;
+    /// Does it run the app itself, so that it is nothing without a release? What the app stands on
+    /// does not.
+    fn runs_app(&self) -> bool {
+        false
+    }
 }
 
 /// A kind that is another one with calls: its pure half is that of the kind that it holds.
@@ -276,6 +281,9 @@ impl<W: WrapsKind> ResourceKindDef for W {
     }
     fn outputs(&self, id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
         ResourceKindDef::outputs(self.kind_def(), id, have)
+    }
+    fn runs_app(&self) -> bool {
+        ResourceKindDef::runs_app(self.kind_def())
     }
 }
 
@@ -380,6 +388,8 @@ pub trait AnyKind: Debug + Send + Sync {
     /// # Errors
     /// When what was seen does not fit.
     fn outputs(&self, id: &PhysicalId, have: &Value) -> Result<Outputs>;
+    /// Does it run the app itself, so that it is nothing without a release?
+    fn runs_app(&self) -> bool;
 }
 
 impl<K: ResourceKindDef> AnyKind for K {
@@ -421,6 +431,9 @@ impl<K: ResourceKindDef> AnyKind for K {
             .into_iter()
             .map(|(name, value)| (name, OutputValue::Plain(value)))
             .collect())
+    }
+    fn runs_app(&self) -> bool {
+        ResourceKindDef::runs_app(self)
     }
 }
 

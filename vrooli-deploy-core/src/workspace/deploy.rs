@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::change::{After, Change};
-use super::resources_only::resources_only;
+use super::resources_only::{leave_app_out, resources_only};
 use super::secrets::PendingSecret;
 use super::session::{Interrupted, applies_files, fleet};
 use super::source::Source;
@@ -16,7 +16,7 @@ use super::{DeployOptions, OperationError, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
 use crate::engine::{StackState, Survey, survey};
 use crate::manifest::{DeploymentManifest, StrategyConfig, StrategyKind, Tier};
-use crate::names::{ProviderName, ReleaseNumber, VariableName};
+use crate::names::{ProviderName, ReleaseNumber, ResourceKey, ResourceKind, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
 use crate::release::strategy::{Situation, StrategyError};
@@ -30,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) provider: ProviderName,
     strategy: String,
     pub(super) stack: Stack,
+    /// What is not made although the app wants it.
+    pub(super) left_out: BTreeSet<ResourceKey>,
     draft: Draft,
     request: BuildRequest,
     secrets: Vec<PendingSecret>,
@@ -185,8 +187,13 @@ impl Workspace {
             .chain(resolved.references.keys())
             .cloned()
             .collect();
+        let region = options.region.clone().or_else(|| known.as_ref().and_then(|s| s.region.clone()));
+        let mut infrastructure = manifest.infrastructure.clone();
+        if region.is_some() {
+            infrastructure.region.clone_from(&region);
+        }
         let lower = LowerOptions {
-            infrastructure: manifest.infrastructure.clone(),
+            infrastructure,
             networking: manifest.networking.clone(),
             domain: manifest.app.domain.clone(),
             port: options.port.or(settings.port).or(known_port),
@@ -194,7 +201,7 @@ impl Workspace {
             provided,
             spans: loaded.spans.clone(),
         };
-        let stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
+        let mut stack = keep(factory.lower(&target.stack, &requirements, &lower), &mut diagnostics)?;
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(OperationError::Input(diagnostics));
         }
@@ -209,6 +216,15 @@ impl Workspace {
             }),
             &mut diagnostics,
         )?;
+        let left_out = if options.infra_only {
+            let state = self.0.store.load(&target.stack).await?;
+            let kinds = factory.kinds();
+            let runs_app =
+                |kind: &ResourceKind| kinds.iter().any(|known| known.kind() == *kind && known.runs_app());
+            leave_app_out(&mut stack, runs_app, |key| state.resources.contains_key(key))
+        } else {
+            BTreeSet::new()
+        };
         let pass_env = if options.pass_env.is_empty() {
             known.as_ref().map(|s| s.pass_env.clone()).unwrap_or_default()
         } else {
@@ -231,6 +247,7 @@ impl Workspace {
             root: loaded.root.clone(),
             file: absolute(&loaded.file)?,
             provider: provider.clone(),
+            region,
             port: lower.port,
             listen: lower.listen,
             pass_env,
@@ -243,6 +260,7 @@ impl Workspace {
             provider,
             strategy,
             stack,
+            left_out,
             draft,
             request,
             secrets: resolved.pending,
@@ -259,7 +277,7 @@ impl Workspace {
         cx: &OpCtx,
         options: &DeployOptions,
     ) -> Result<Plan, OperationError> {
-        if prepared.manifest.services.is_empty() {
+        if options.infra_only || prepared.manifest.services.is_empty() {
             return resources_only(prepared, provider, state, cx).await;
         }
         let fleet = fleet(provider)?;

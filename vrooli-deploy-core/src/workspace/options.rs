@@ -80,6 +80,10 @@ pub struct TargetOptions {
 pub struct DeployOptions {
     /// Another provider than the manifest's.
     pub provider: Option<ProviderName>,
+    /// Another region than the manifest's, by the provider's name; kept from then on.
+    pub region: Option<String>,
+    /// Make what the app stands on, and stop before what runs it.
+    pub infra_only: bool,
     /// Another strategy than the manifest's, by name.
     pub strategy: Option<String>,
     /// Options of the strategy that win over the manifest's.

@@ -1,12 +1,17 @@
-//! A stack that runs nothing, where nothing could carry a release: its resources are all of it.
+//! Resources alone: of a stack that runs nothing, and of one whose app is to come later.
+
+use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
 use super::OperationError;
 use super::deploy::Prepared;
 use crate::engine::{StackState, observe};
+use crate::names::{ResourceKey, ResourceKind};
+use crate::plan::reference::references;
 use crate::plan::{self, Plan};
 use crate::provider::{OpCtx, Provider};
+use crate::stack::{Resource, Stack};
 
 /// What is to be made, changed and removed.
 pub(super) async fn resources_only(
@@ -25,6 +30,11 @@ pub(super) async fn resources_only(
         provider,
         options: &plan::ResourceOptions::default(),
     })?;
+    let mut notes = resources.notes;
+    if !prepared.left_out.is_empty() {
+        let keys: Vec<&str> = prepared.left_out.iter().map(ResourceKey::as_str).collect();
+        notes.push(format!("what runs the app is left out (`--infra-only`): {}", keys.join(", ")));
+    }
     Ok(plan::assemble(plan::AssembleInput {
         stack: prepared.stack.id.clone(),
         provider: prepared.provider.clone(),
@@ -33,8 +43,82 @@ pub(super) async fn resources_only(
         resource_steps: resources.steps,
         release_steps: Vec::new(),
         release: None,
-        current: None,
-        notes: resources.notes,
+        current: state.current,
+        notes,
         inventory: &inventory,
     })?)
+}
+
+/// Takes out of a stack what runs the app, and what refers to that, and says what it was. What is
+/// there already stays: leaving out is not removing.
+pub(super) fn leave_app_out(
+    stack: &mut Stack,
+    runs_app: impl Fn(&ResourceKind) -> bool,
+    there: impl Fn(&ResourceKey) -> bool,
+) -> BTreeSet<ResourceKey> {
+    let mut out = BTreeSet::new();
+    loop {
+        let needs_one_of_them = |resource: &Resource| {
+            !out.is_disjoint(&resource.after)
+                || references(&resource.spec).iter().any(|reference| out.contains(&reference.key))
+        };
+        let more: Vec<ResourceKey> = stack
+            .resources
+            .iter()
+            .filter(|(key, resource)| {
+                !there(key) && (runs_app(&resource.kind) || needs_one_of_them(resource))
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        if more.is_empty() {
+            return out;
+        }
+        for key in more {
+            stack.resources.remove(&key);
+            out.insert(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stack() -> Stack {
+        let refers = |key: &str| json!({ "of": { "$ref": key, "output": "id" } });
+        serde_json::from_value(json!({
+            "id": "shop/production",
+            "resources": {
+                "cluster": { "kind": "acme.cluster", "spec": {} },
+                "app": { "kind": "acme.service", "spec": refers("cluster") },
+                "alarm": { "kind": "acme.alarm", "spec": refers("app") },
+                "board": { "kind": "acme.board", "spec": {}, "after": ["alarm"] },
+                "network": { "kind": "acme.network", "spec": refers("cluster") },
+            }
+        }))
+        .unwrap()
+    }
+
+    fn left_out(there: &[&str]) -> (Vec<String>, Vec<String>) {
+        let mut stack = stack();
+        let runs_app = |kind: &ResourceKind| kind.as_str() == "acme.service";
+        let out = leave_app_out(&mut stack, runs_app, |key| there.contains(&key.as_str()));
+        let names = |keys: &mut dyn Iterator<Item = &ResourceKey>| keys.map(ToString::to_string).collect();
+        (names(&mut out.iter()), names(&mut stack.resources.keys()))
+    }
+
+    #[test]
+    fn what_runs_the_app_is_left_out_with_what_needs_it() {
+        let (out, stays) = left_out(&[]);
+        assert_eq!(out, ["alarm", "app", "board"]);
+        assert_eq!(stays, ["cluster", "network"]);
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        assert_eq!(left_out(&["app", "alarm", "board"]).0, [""; 0]);
+        assert_eq!(left_out(&["app"]).0, [""; 0], "what needs it can be made");
+    }
 }

@@ -276,7 +276,7 @@ pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, Operation
                 format!("provider `{}` carries no releases in this build", provider.name()),
             )
             .with_code(rules::NO_RELEASES.to_string())
-            .with_help("what it prepares can be planned, deployed, held against the manifest and destroyed: `services: {}`; apps run with `--provider local`"),
+            .with_help("`--infra-only` plans and makes all that the app stands on there; apps run with `--provider local` or `bare-metal`"),
         )
     })
 }

@@ -24,6 +24,9 @@ pub(super) struct Source {
     pub(super) file: PathBuf,
     /// Who runs it.
     pub(super) provider: ProviderName,
+    /// The region that was chosen instead of the manifest's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
     /// Fixed public port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) port: Option<u16>,

@@ -40,6 +40,8 @@ pub struct RebuildOptions {
     pub take_over: Option<String>,
     /// Another provider than the manifest's.
     pub provider: Option<crate::names::ProviderName>,
+    /// The region that it was deployed to, where that is not the manifest's.
+    pub region: Option<String>,
 }
 
 /// What a rebuild came to.
@@ -194,6 +196,9 @@ impl Workspace {
         let requirements = keep(derived, &mut diagnostics)?;
         let chosen = target.profile.as_ref().and_then(|version| version.profile.as_ref());
         let settings = chosen.map(|profile| profile.settings.clone()).unwrap_or_default();
+        if options.region.is_some() {
+            manifest.infrastructure.region.clone_from(&options.region);
+        }
         let lower = LowerOptions {
             port: settings.port,
             listen: settings.listen,
@@ -204,6 +209,7 @@ impl Workspace {
             root: loaded.root.clone(),
             file: absolute(&loaded.file)?,
             provider,
+            region: options.region.clone(),
             port: settings.port,
             listen: settings.listen,
             pass_env: Vec::new(),

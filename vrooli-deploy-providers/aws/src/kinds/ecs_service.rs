@@ -70,6 +70,9 @@ impl ResourceKindDef for EcsService {
     fn kind(&self) -> ResourceKind {
         super::kind_name("aws.ecs-service")
     }
+    fn runs_app(&self) -> bool {
+        true
+    }
     fn output_names(&self) -> &'static [&'static str] {
         &["id"]
     }

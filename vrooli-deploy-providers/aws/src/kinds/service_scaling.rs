@@ -59,6 +59,9 @@ impl ResourceKindDef for ServiceScaling {
     fn kind(&self) -> ResourceKind {
         super::kind_name("aws.service-scaling")
     }
+    fn runs_app(&self) -> bool {
+        true
+    }
     fn output_names(&self) -> &'static [&'static str] {
         &["id"]
     }

@@ -17,10 +17,11 @@ use crate::remote::{Conversation, Held, Phase, RemoteError, RemoteExec as _, Ssh
 
 /// So long a survey answers for what was asked right after it, unless something was changed.
 const FRESH: Duration = Duration::from_secs(1);
-/// So long it is waited for changes that come together.
-const TOGETHER: Duration = Duration::from_millis(5);
-/// And so often for those that are being got ready.
-const MOST_WAITS: u32 = 400;
+/// Changes that come together come one after the other: the engine notes each on disk before it asks.
+/// So long after the last one it is waited for another. A round trip more costs several times that.
+const TOGETHER: Duration = Duration::from_millis(60);
+/// And so long at most, for those that are being got ready as well.
+const MOST_WAIT: Duration = Duration::from_secs(2);
 /// How long a change may wait for another one's script to end, and take itself.
 const LIMIT: Duration = Duration::from_secs(12 * 60);
 /// The same where packages are installed, or data are saved and restored.
@@ -201,13 +202,7 @@ impl HostQueue {
 
     async fn work(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(TOGETHER).await;
-            for _ in 0..MOST_WAITS {
-                if self.coming.load(Ordering::SeqCst) == 0 {
-                    break;
-                }
-                tokio::time::sleep(TOGETHER).await;
-            }
+            self.all_have_come().await;
             let first = {
                 let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
                 queue.waiting.retain(|waiting| !waiting.answer.is_closed());
@@ -239,6 +234,21 @@ impl HostQueue {
                 // Nobody waits any more: the next run looks.
                 let _ = waiting.answer.send(outcome);
             }
+        }
+    }
+
+    /// Waits until no further change comes.
+    async fn all_have_come(&self) {
+        let count = || self.queue.lock().unwrap_or_else(PoisonError::into_inner).waiting.len();
+        let until = Instant::now() + MOST_WAIT;
+        let mut before = count();
+        while Instant::now() < until {
+            tokio::time::sleep(TOGETHER).await;
+            let now = count();
+            if now == before && self.coming.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            before = now;
         }
     }
 
