@@ -1,5 +1,6 @@
 //! AWS as an emulator (moto) plays it: started, asked past every SDK, and put right where it differs.
 
+pub mod census;
 pub mod corrections;
 pub mod wire;
 
@@ -156,13 +157,7 @@ pub fn elements(said: &str, name: &str) -> Vec<String> {
 ///
 /// # Errors
 /// When the connection fails or nothing comes for two minutes.
-pub fn asked(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &str,
-    body: &str,
-) -> io::Result<String> {
+pub fn asked(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let length = body.len();
