@@ -90,7 +90,6 @@ const JSON: &[(&str, &str, &str, &str, &str)] = &[
         "repositories",
         "repositoryArn",
     ),
-    ("cluster", "ecs", "AmazonEC2ContainerServiceV20141113.ListClusters", "clusterArns", ""),
     ("certificate", "acm", "CertificateManager.ListCertificates", "CertificateSummaryList", "CertificateArn"),
 ];
 
@@ -122,12 +121,10 @@ impl Census {
         for (kind, service, target, list, field) in JSON {
             let said = json(address, service, target, "{}")?;
             let said: Value = serde_json::from_str(body(&said)?)?;
-            let id = |one: &Value| {
-                let id = if field.is_empty() { one } else { &one[*field] };
-                id.as_str().map(str::to_owned)
-            };
+            let id = |one: &Value| one[*field].as_str().map(str::to_owned);
             census.add(kind, said[*list].as_array().into_iter().flatten().filter_map(id).collect());
         }
+        census.clusters(address)?;
         let buckets = get(address, "s3", "/")?;
         census.add("bucket", elements(body(&buckets)?, "Name"));
         let said = get(address, "cloudfront", "/2020-05-31/distribution")?;
@@ -139,6 +136,21 @@ impl Census {
 
     fn add(&mut self, kind: &'static str, ids: Vec<String>) {
         self.objects.entry(kind).or_default().extend(ids);
+    }
+
+    /// A cluster that is deleted stays and is inactive, in AWS as here.
+    fn clusters(&mut self, address: SocketAddr) -> io::Result<()> {
+        let ask = |what: &str, form: Value| -> io::Result<Value> {
+            let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
+            Ok(serde_json::from_str(body(&json(address, "ecs", &target, &form.to_string())?)?)?)
+        };
+        let all = ask("ListClusters", serde_json::json!({}))?;
+        let said = ask("DescribeClusters", serde_json::json!({ "clusters": all["clusterArns"] }))?;
+        let active =
+            said["clusters"].as_array().into_iter().flatten().filter(|one| one["status"] == "ACTIVE");
+        let arns = active.filter_map(|one| one["clusterArn"].as_str().map(str::to_owned)).collect();
+        self.add("cluster", arns);
+        Ok(())
     }
 
     fn listeners(&mut self, address: SocketAddr) -> io::Result<()> {

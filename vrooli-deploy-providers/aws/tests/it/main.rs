@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "every-field-that-changes-in-place-does", fields::all_change));
     all.push(trial(&fixture, "an-unchanged-stack-is-one-call-a-kind", looking::one_call_a_kind));
     all.push(trial(&fixture, "marks-are-found-before-they-are-set", looking::unmarked));
+    all.push(trial(&fixture, "a-certificate-is-proved-by-whoever-goes-on", looking::unproved));
     all.push(trial(&fixture, "a-deleted-secret-is-brought-back", looking::brought_back));
     all.push(trial(&fixture, "a-deleted-database-leaves-a-snapshot", databases::last_snapshot));
     all.push(trial(&fixture, "a-database-has-one-password", databases::password));

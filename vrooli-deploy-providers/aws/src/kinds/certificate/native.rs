@@ -1,9 +1,10 @@
 //! A certificate is asked for, its proof is entered into the zone, and then AWS takes its time: a
-//! domain that is not delegated yet is never proved, so nobody waits for ever.
+//! domain that is not delegated yet is never proved, so nobody waits for ever. A tag says that the proof
+//! was entered: without one a run that ended in between left a certificate that is never issued.
 
 use std::time::{Duration, Instant};
 
-use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, ValidationMethod};
+use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, Tag, ValidationMethod};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{
     CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result, Retryability,
@@ -17,6 +18,8 @@ use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, unexpecte
 
 /// The zone of the proof: ACM does not know it.
 const ZONE: &str = "vrooli:zone";
+/// Says that the proof was entered.
+const PROVED: &str = "vrooli:proved";
 /// How long others may keep a proof.
 const TTL_SECONDS: u32 = 300;
 /// So long it is waited for a certificate to be issued.
@@ -52,6 +55,7 @@ fn seen(
             domain,
             zone: marks.notes.get(ZONE).cloned().unwrap_or_default(),
             status: certificate.status().map(|status| status.as_str().to_owned()).unwrap_or_default(),
+            proof: marks.notes.contains_key(PROVED),
         },
         marks,
     })
@@ -134,6 +138,13 @@ async fn prove(at: &Calls<'_>, arn: &str, zone: &str) -> Result<()> {
             for proof in &proofs {
                 upsert(&records, proof).await?;
             }
+            let tag = Tag::builder().key(PROVED).value("true").build();
+            let tag = tag.map_err(|_| unexpected("acm:AddTagsToCertificate", "tag"))?;
+            let put = || {
+                let put = at.region.acm.add_tags_to_certificate().certificate_arn(arn);
+                put.tags(tag.clone()).send()
+            };
+            at.put("acm:AddTagsToCertificate", put).await?;
             entered = true;
             continue;
         }
@@ -164,6 +175,10 @@ impl Native for Certificate {
         let asked = at.asked(self, look, "domain").await?;
         let mut all = Vec::new();
         for (arn, marks) in marked(at, &asked).await? {
+            // A half-made one is passed over where a create looks for its own: made again it is completed.
+            if matches!(look, Look::Key(_)) && !marks.notes.contains_key(PROVED) {
+                continue;
+            }
             if look.wants(at.cx, &marks)
                 && let Some(certificate) = detail(at, &arn).await?
             {
@@ -190,6 +205,19 @@ impl Native for Certificate {
         let proved = prove(&at, &arn, &want.zone).await;
         proved.map_err(|error| error.with_retry(Retryability::LookUpFirst))?;
         Ok(PhysicalId(arn))
+    }
+
+    async fn change(
+        &self,
+        at: &Calls<'_>,
+        id: &PhysicalId,
+        have: &CertificateObserved,
+        want: &CertificateSpec<Known>,
+    ) -> Result<()> {
+        if have.proof {
+            return Ok(());
+        }
+        prove(at, &id.0, &want.zone).await
     }
 
     async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
