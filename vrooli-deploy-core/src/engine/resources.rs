@@ -83,11 +83,22 @@ impl Calls<'_> {
                     last = Some(secret_lost(subject, "the next run makes it anew"));
                 }
                 Err(error) if error.retry() == Retryability::LookUpFirst => last = Some(self.failure(&error)),
-                Err(error) => return Err(self.step_error(&subject.step, &error)),
+                Err(error) => {
+                    if error.kind() != ErrorKind::Cancelled {
+                        self.remove_half_made(subject).await;
+                    }
+                    return Err(self.step_error(&subject.step, &error));
+                }
             }
             looked = true;
             match self.look_up(subject, support, started.elapsed()).await? {
-                Lookup::There(output) => return Ok(*output),
+                Lookup::There(output) => {
+                    let completed = self.complete(subject, *output).await;
+                    if matches!(completed, Err(StepError::Failed(_))) {
+                        self.remove_half_made(subject).await;
+                    }
+                    return completed;
+                }
                 Lookup::Removed if support.create_token == CreateToken::Native => {
                     return Err(StepError::Failed(secret_lost(subject, "the next run makes it anew")));
                 }
@@ -95,6 +106,18 @@ impl Calls<'_> {
             }
         }
         Err(StepError::Unknown(last.unwrap_or_else(|| unknown("the create gave no clear answer"))))
+    }
+
+    /// What was found after a create without a clear answer may be half of what is wanted.
+    async fn complete(&self, subject: &Subject, output: StepOutput) -> StepResult<StepOutput> {
+        let StepOutput::Resource { id, observed, .. } = &output else { return Ok(output) };
+        let kind = self.provider().kind(&subject.kind).map_err(|e| self.step_error(&subject.step, &e))?;
+        let change = kind.diff(&subject.spec, observed).map_err(|e| self.step_error(&subject.step, &e))?;
+        match change {
+            Change::InPlace(_) => self.update(subject, id, observed).await,
+            // What could only be made anew is for the next plan to say.
+            Change::None | Change::Replace(_) => Ok(output),
+        }
     }
 
     async fn create_once(&self, subject: &Subject) -> crate::provider::Result<Created<Value>> {
@@ -318,6 +341,25 @@ impl Calls<'_> {
         }
         let token = subject.token.map_or_else(|| "adopted".to_owned(), |token| token.0.to_string());
         format!("{}/{}/{token}/{name}", self.stack, subject.key)
+    }
+
+    /// A create of several calls may be refused in the middle: half an object is of no use, and in no
+    /// state that would take it back.
+    async fn remove_half_made(&self, subject: &Subject) {
+        if subject.token.is_none() {
+            return;
+        }
+        // Not being able to look harms nothing more: the next plan sees it in the inventory.
+        let Ok(mine) = self.mine(subject).await else { return };
+        for half in mine.into_iter().filter(|found| found.token == subject.token) {
+            if self.delete(subject, &half.id).await.is_err() {
+                let message = format!(
+                    "`{}` was begun, and {} cannot be deleted: the next run takes it over",
+                    subject.key, half.id
+                );
+                self.events.send(&Event::Note { message });
+            }
+        }
     }
 
     /// Looks once more after a create whose first answer was lost.

@@ -89,7 +89,7 @@ mod tests {
     fn stack() -> Stack {
         let refers = |key: &str| json!({ "of": { "$ref": key, "output": "id" } });
         serde_json::from_value(json!({
-            "id": "shop/production",
+            "id": { "app": "shop", "environment": "production" },
             "resources": {
                 "cluster": { "kind": "acme.cluster", "spec": {} },
                 "app": { "kind": "acme.service", "spec": refers("cluster") },

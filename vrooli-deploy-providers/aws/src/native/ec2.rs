@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType, Tag, TagSpecification};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{ErrorKind, PhysicalId, Result, Retryability};
+use vrooli_deploy_core::provider::{PhysicalId, Result, Retryability};
 
 use super::marks::{RESOURCE, STACK};
 use super::{Calls, Look, Marks, Native, Seen};
@@ -85,13 +85,4 @@ pub(crate) async fn once<K: Native>(
         }
         Err(error) => Err(error),
     }
-}
-
-/// From here on there is something: what fails now has to be looked for.
-pub(crate) fn completed<T>(done: Result<T>) -> Result<T> {
-    done.map_err(|error| match error.kind() {
-        // The engine slows down, and has the whole made again, which is the same.
-        ErrorKind::RateLimited => error,
-        _ => error.with_retry(Retryability::LookUpFirst),
-    })
 }

@@ -273,6 +273,17 @@ pub(crate) fn name_taken(what: &str, name: &str) -> ProviderError {
     .with_help("delete or rename it, or give the app or environment another name")
 }
 
+/// From here on there is something: what fails now has to be looked for.
+pub(crate) fn completed<T>(done: Result<T, ProviderError>) -> Result<T, ProviderError> {
+    done.map_err(|error| match error.kind() {
+        // The engine slows down, and has the whole made again, which is the same.
+        ErrorKind::RateLimited => error,
+        // Refused is refused: the engine takes back what is half made.
+        _ if error.retry() == Retryability::Never => error,
+        _ => error.with_retry(Retryability::LookUpFirst),
+    })
+}
+
 /// What AWS answered lacks something that it always has.
 pub(crate) fn unexpected(action: &str, what: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Unexpected, format!("{action}: the answer has no {what}"))

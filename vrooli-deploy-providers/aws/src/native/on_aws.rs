@@ -5,11 +5,11 @@ use std::time::Duration;
 use vrooli_deploy_core::names::{OutputName, ResourceKey};
 use vrooli_deploy_core::provider::{
     CreateToken, Created, ErrorKind, Found, Known, OpCtx, Page, PhysicalId, ProviderError, ResourceHandler,
-    ResourceKindDef, Result, Retryability, Scope, WrapsKind,
+    ResourceKindDef, Result, Scope, WrapsKind,
 };
 use vrooli_deploy_core::secrets::Secret;
 
-use super::{Account, Calls, Marks};
+use super::{Account, Calls, Marks, completed};
 
 /// What is listed.
 #[derive(Debug, Clone, Copy)]
@@ -193,9 +193,7 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         let id = on.whole(|| self.0.make(&on, key, want)).await?;
         match self.read_back(&on, id).await {
             Created::Read { id, observed, .. } => {
-                let secrets = self.0.secrets(&on, &observed, want).await;
-                // It is there, whatever becomes of its secrets.
-                let secrets = secrets.map_err(|error| error.with_retry(Retryability::LookUpFirst))?;
+                let secrets = completed(self.0.secrets(&on, &observed, want).await)?;
                 Ok(Created::Read { id, observed, secrets })
             }
             unread => Ok(unread),

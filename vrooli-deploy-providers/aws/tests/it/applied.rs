@@ -2,7 +2,7 @@
 //! call going through the proxy.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
@@ -16,9 +16,10 @@ use vrooli_deploy_core::stack::{Resource, Stack};
 use vrooli_deploy_core::state::{Holder, MemoryStore, StateStore as _};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
+use vrooli_deploy_tests::fault_proxy::Fault;
 
 use crate::faults::{exactly_once, lose_first_answers};
-use crate::fixture::{AwsFixture, AwsPlace, OWNER, samples, stack};
+use crate::fixture::{AwsFixture, AwsPlace, OWNER, action, changes, refused, samples, stack};
 
 /// No run of the engine takes so long.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -158,4 +159,53 @@ pub(crate) async fn ended_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Faile
         (true, _) => Err(format!("only {ended} runs were ended").into()),
         (false, _) => Err(format!("left: {left:?}").into()),
     }
+}
+
+/// A first run of which any one call is refused: all that it made is taken back, also the half of an
+/// object of which only the first call was let through.
+pub(crate) async fn refused_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    /// What takes back must be let through.
+    const BACK: [&str; 9] = [
+        "DELETE",
+        "Delete",
+        "Detach",
+        "Disassociate",
+        "Release",
+        "Remove",
+        "Revoke",
+        "ModifyDBInstance",
+        "ModifyLoadBalancerAttributes",
+    ];
+    let place = fixture.place().await;
+    let all = wanted(&samples(), false);
+    for at in 0.. {
+        let mut count = 0;
+        let name = Arc::new(Mutex::new(None));
+        let refused_one = Arc::clone(&name);
+        place.proxy.break_when(move |request| {
+            let what = action(request);
+            if !changes(request) || BACK.iter().any(|start| what.starts_with(start)) {
+                return None;
+            }
+            count += 1;
+            (count == at + 1).then(|| {
+                *refused_one.lock().unwrap() = Some(what);
+                Fault::Refused(refused(request, "AccessDenied", "not allowed", 403))
+            })
+        });
+        let ended = converge(&place, &MemoryStore::new(OWNER), &all).await;
+        place.proxy.mend();
+        let Some(name) = name.lock().unwrap().take() else {
+            // There was no such call: all have had their turn.
+            ended.map_err(|error| format!("nothing was refused: {error}"))?;
+            place.empty().await?;
+            return if at > samples().len() { Ok(()) } else { Err(format!("only {at} calls").into()) };
+        };
+        let Err(why) = ended else { return Err(format!("{name} was refused, and nobody said so").into()) };
+        let left = place.all().await.map_err(|error| error.to_string())?;
+        if !left.is_empty() {
+            return Err(format!("{name} was refused ({why}); left: {left:?}").into());
+        }
+    }
+    Ok(())
 }

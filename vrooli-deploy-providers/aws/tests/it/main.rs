@@ -83,6 +83,7 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "storms-and-errors-after-success", faults::storms));
     all.push(trial(&fixture, "there-and-back-with-lost-answers", applied::there_and_back));
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
+    all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()

@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, Tag, ValidationMethod};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{
-    CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result, Retryability,
-};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{Certificate, CertificateObserved, CertificateSpec};
 use crate::kinds::dns_record::DnsRecordSpec;
 use crate::kinds::dns_record::native::{remove, upsert};
 use crate::kinds::hosted_zone::native::plain;
-use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, unexpected};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, completed, unexpected};
 
 /// The zone of the proof: ACM does not know it.
 const ZONE: &str = "vrooli:zone";
@@ -201,9 +199,7 @@ impl Native for Certificate {
             Some((arn, _)) => arn,
             None => ask_for(&at, key, want).await?,
         };
-        // From here on there is something: whatever fails, it has to be looked for.
-        let proved = prove(&at, &arn, &want.zone).await;
-        proved.map_err(|error| error.with_retry(Retryability::LookUpFirst))?;
+        completed(prove(&at, &arn, &want.zone).await)?;
         Ok(PhysicalId(arn))
     }
 

@@ -17,7 +17,7 @@ use vrooli_deploy_core::provider::{CreateToken, Known, PhysicalId, ProviderError
 
 use super::{Distribution, DistributionObserved, DistributionSpec};
 use crate::catalogue::catalogue;
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
 
 /// What our caller references begin with.
 const REFERENCE: &str = "vrooli-deploy:";
@@ -258,9 +258,7 @@ async fn everywhere(on: &Calls<'_>, id: &str, give_up: Option<Instant>) -> Resul
 /// The same for as long as it makes sense.
 async fn settled(on: &Calls<'_>, id: &str) -> Result<()> {
     let latest = on.cx.deadline.checked_sub(RESERVE).unwrap_or(on.cx.deadline);
-    let there = everywhere(on, id, Some((Instant::now() + PATIENCE).min(latest))).await;
-    // There is something: whatever fails, it has to be looked for.
-    there.map(drop).map_err(|error| error.with_retry(Retryability::LookUpFirst))
+    completed(everywhere(on, id, Some((Instant::now() + PATIENCE).min(latest))).await).map(drop)
 }
 
 fn differs(have: &DistributionObserved, want: &DistributionSpec<Known>) -> bool {

@@ -5,8 +5,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, Known, PhysicalId, Result};
 
 use super::{InternetGateway, InternetGatewayObserved, InternetGatewaySpec};
-use crate::native::ec2::{SETTLE, completed, id_of, marked, marks_for, once, plain};
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::ec2::{SETTLE, id_of, marked, marks_for, once, plain};
+use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
 
 /// What AWS says of one that is attached already.
 const ATTACHED: &str = "Resource.AlreadyAssociated";

@@ -8,8 +8,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{NatGateway, NatGatewayObserved, NatGatewaySpec};
-use crate::native::ec2::{completed, id_of, marked, marks_for, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::ec2::{id_of, marked, marks_for, plain, text};
+use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
 
 /// So long one may take to come, or to go; AWS says a few minutes.
 const PATIENCE: Duration = Duration::from_secs(300);

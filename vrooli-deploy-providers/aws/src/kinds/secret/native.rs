@@ -3,7 +3,7 @@
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, ProviderError, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, ProviderError, Result, Retryability};
 use vrooli_deploy_core::secrets;
 
 use super::{Secret, SecretObserved, SecretSpec};
@@ -157,7 +157,13 @@ impl Native for Secret {
         if there.deleted {
             let put = || at.region.secrets.restore_secret().secret_id(&arn.0).send();
             at.put("secretsmanager:RestoreSecret", put).await?;
-            tag(&at, &arn.0, tags).await?;
+            if let Err(refusal) = tag(&at, &arn.0, tags).await {
+                if refusal.retry() == Retryability::Never {
+                    // It bears the marks of an earlier create, so nobody else would take it back.
+                    self.remove(&at, &arn).await?;
+                }
+                return Err(refusal);
+            }
         }
         if there.seen.observed.description != want.description {
             describe(&at, &arn.0, want).await?;

@@ -8,8 +8,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{Ingress, SecurityGroup, SecurityGroupObserved, SecurityGroupSpec};
-use crate::native::ec2::{SETTLE, completed, filter, id_of, marked, marks_for, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, unexpected};
+use crate::native::ec2::{SETTLE, filter, id_of, marked, marks_for, plain, text};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, completed, unexpected};
 
 /// What ids of lists of addresses begin with: one may stand where addresses do.
 const LIST: &str = "pl-";

@@ -6,8 +6,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
 
 use super::{Vpc, VpcObserved, VpcSpec};
-use crate::native::ec2::{SETTLE, completed, flag, id_of, marked, marks_for, once, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::ec2::{SETTLE, flag, id_of, marked, marks_for, once, plain, text};
+use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
 
 async fn seen(at: &Calls<'_>, network: &Network) -> Result<Option<Seen<VpcObserved>>> {
     let (Some(marks), Some(id)) = (Marks::of(network.tags()), network.vpc_id()) else { return Ok(None) };
