@@ -90,9 +90,28 @@ fn being_made(body: &[u8]) -> Option<Bytes> {
     Some(format!("{start}{end}").replace(&status("available"), &status("creating")).into())
 }
 
+/// A distribution with a policy has no rules of its own beside it, and one certificate only.
+fn as_it_was_set(body: &[u8]) -> Option<String> {
+    let mut said = String::from_utf8_lossy(body).into_owned();
+    if said.contains("<CachePolicyId>")
+        && let Some((start, rest)) = said.split_once("<ForwardedValues>")
+        && let Some((_, end)) = rest.split_once("</ForwardedValues>")
+    {
+        said = format!("{start}{end}");
+    }
+    let default = |is: bool| format!("<CloudFrontDefaultCertificate>{is}</CloudFrontDefaultCertificate>");
+    if said.contains("<ACMCertificateArn>arn:") {
+        said = said.replace(&default(true), &default(false));
+    }
+    (said.as_bytes() != body).then_some(said)
+}
+
 /// What the emulator calls by another name than AWS, or does faster.
 pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
     let action = action(request);
+    if request.path.starts_with("/2020-05-31/distribution/") {
+        return as_it_was_set(&body).map_or(body, Bytes::from);
+    }
     let body = match with_own_ids(&body) {
         Some(said) if action.ends_with("DBInstance") || action == "DescribeDBInstances" => said.into(),
         _ => body,
@@ -103,6 +122,10 @@ pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
             return replaced(&body, &status("in-sync"), &status("pending-reboot")).into();
         }
         "DescribeDBInstances" => return being_made(&body).unwrap_or(body),
+        // All that it tells was set by somebody.
+        "DescribeDBParameters" => {
+            return replaced(&body, "</Parameter>", "<Source>user</Source></Parameter>").into();
+        }
         "RebootDBInstance" => WAITS.store(false, Ordering::SeqCst),
         _ => {}
     }

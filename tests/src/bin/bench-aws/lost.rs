@@ -45,6 +45,9 @@ pub(crate) async fn run(program: &Path) -> io::Result<bool> {
         eprintln!("{}\n{}", ended.result, ended.said);
     }
     let plan = ours.plan().await?;
+    if !plan.is_ok() {
+        eprintln!("differences: {}\n{}", plan.result, plan.said);
+    }
     let difference = stand.census().await?.against(&wanted);
     if !difference.is_none() {
         eprintln!("not as it should be: {difference:?}");

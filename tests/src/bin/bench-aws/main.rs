@@ -23,6 +23,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use self::stand::Stand;
 
 /// What a call of AWS takes longer here than the emulator takes.
@@ -59,13 +61,23 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.and_then(|runtime| runtime.block_on(run(mode))) {
+    match runtime.and_then(|runtime| runtime.block_on(unless_interrupted(run(mode)))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Emulators and deployments end with this program, however it is asked to end.
+async fn unless_interrupted(run: impl Future<Output = io::Result<bool>>) -> io::Result<bool> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = run => done,
+        _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
+        _ = terminated.recv() => Err(io::Error::other("terminated")),
     }
 }
 
@@ -83,7 +95,5 @@ async fn serve(latency: Duration) -> io::Result<bool> {
     let stand = Stand::up().await?;
     stand.proxy.set_latency(latency);
     println!("export AWS_ENDPOINT_URL={} AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x", stand.proxy.url());
-    tokio::signal::ctrl_c().await?;
-    eprintln!("{} calls", stand.proxy.requests());
-    Ok(true)
+    std::future::pending().await
 }

@@ -71,7 +71,7 @@ impl ResourceKindDef for Certificate {
             .replace("domain", *domain != have.domain)
             .replace("alternatives", *alternatives != have.alternatives)
             .replace("zone", zone.differs(&have.zone))
-            .in_place("proof", !have.proof)
+            .update("proof", !have.proof)
             .done()
     }
     fn bill(&self, _: &CertificateSpec<Wanted>) -> Vec<BillItem> {

@@ -136,14 +136,15 @@ pub(crate) async fn unproved(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     if error.retry() != Retryability::LookUpFirst || proofs() != 0 {
         return Err(format!("{error}: {:?}, {} proofs", error.retry(), proofs()).into());
     }
-    let whole = place.provider.find(&cx, &sample.kind, &sample.key, None).await.map_err(said)?;
-    if !whole.is_empty() {
-        return Err(format!("half a certificate is taken for one: {whole:?}").into());
-    }
+    let found = place.provider.find(&cx, &sample.kind, &sample.key, None).await.map_err(said)?;
     let all = place.all().await.map_err(said)?;
-    let Some((_, half)) = all.into_iter().find(|(kind, _)| *kind == sample.kind) else {
+    let listed = all.into_iter().find(|(kind, _)| *kind == sample.kind).map(|(_, half)| half);
+    let (Some(half), Some(listed)) = (found.into_iter().next(), listed) else {
         return Err("half a certificate is not seen".into());
     };
+    if half != listed {
+        return Err(format!("{half:?} is not {listed:?}").into());
+    }
     let pure = place.provider.kind(&sample.kind).unwrap();
     if pure.diff(&spec, &half.observed).unwrap() != Change::InPlace(vec!["proof".to_owned()]) {
         return Err(format!("{:?}", pure.diff(&spec, &half.observed)).into());

@@ -12,7 +12,7 @@ use super::{Certificate, CertificateObserved, CertificateSpec};
 use crate::kinds::dns_record::DnsRecordSpec;
 use crate::kinds::dns_record::native::{remove, upsert};
 use crate::kinds::hosted_zone::native::plain;
-use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, completed, unexpected};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, completed, together, unexpected};
 
 /// The zone of the proof: ACM does not know it.
 const ZONE: &str = "vrooli:zone";
@@ -171,19 +171,12 @@ impl Native for Certificate {
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<CertificateObserved>>> {
         let asked = at.asked(self, look, "domain").await?;
-        let mut all = Vec::new();
-        for (arn, marks) in marked(at, &asked).await? {
-            // A half-made one is passed over where a create looks for its own: made again it is completed.
-            if matches!(look, Look::Key(_)) && !marks.notes.contains_key(PROVED) {
-                continue;
-            }
-            if look.wants(at.cx, &marks)
-                && let Some(certificate) = detail(at, &arn).await?
-            {
-                all.extend(seen(&at.region, marks, &certificate));
-            }
-        }
-        Ok(all)
+        let marked = marked(at, &asked).await?.into_iter().filter(|(_, marks)| look.wants(at.cx, marks));
+        let ask = |(arn, marks): (String, Marks)| async move {
+            let certificate = detail(at, &arn).await?;
+            Ok(certificate.and_then(|certificate| seen(&at.region, marks, &certificate)))
+        };
+        Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
     }
 
     async fn make(
