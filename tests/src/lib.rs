@@ -6,5 +6,6 @@ pub mod crash;
 pub mod fakecloud;
 pub mod fault_proxy;
 pub mod load;
+pub mod moto;
 pub mod session;
 pub mod simfleet;

@@ -17,7 +17,7 @@ use crate::diagnostics::rules;
 use crate::names::{ProviderName, ResourceKey, ResourceKind};
 
 /// So many kinds are listed at once.
-const LISTED_AT_ONCE: usize = 16;
+const LISTED_AT_ONCE: usize = 32;
 
 /// A provider: the one surface that engine and layers see.
 #[async_trait]

@@ -49,6 +49,9 @@ pub struct CertificateObserved {
     pub zone: String,
     /// `ISSUED` once it can be used.
     pub status: String,
+    /// Was its proof entered into the zone? What was seen by an earlier version does not say.
+    #[serde(default)]
+    pub proof: bool,
 }
 
 impl ResourceKindDef for Certificate {
@@ -68,6 +71,7 @@ impl ResourceKindDef for Certificate {
             .replace("domain", *domain != have.domain)
             .replace("alternatives", *alternatives != have.alternatives)
             .replace("zone", zone.differs(&have.zone))
+            .update("proof", !have.proof)
             .done()
     }
     fn bill(&self, _: &CertificateSpec<Wanted>) -> Vec<BillItem> {
@@ -86,7 +90,11 @@ impl ResourceKindDef for Certificate {
                 "acm:AddTagsToCertificate",
                 "route53:ChangeResourceRecordSets",
             ],
-            update: &[],
+            update: &[
+                "acm:DescribeCertificate",
+                "acm:AddTagsToCertificate",
+                "route53:ChangeResourceRecordSets",
+            ],
             delete: &[
                 "acm:DeleteCertificate",
                 "route53:ListResourceRecordSets",
@@ -112,13 +120,14 @@ mod tests {
     #[test]
     fn differences_are_answered() {
         let want = json!({"region": "us-east-1", "domain": "app.example.com", "alternatives": ["www.app.example.com"], "zone": "Z1"});
-        let have = json!({"region": "us-east-1", "domain": "app.example.com", "alternatives": ["www.app.example.com"], "zone": "Z1", "status": "ISSUED"});
+        let have = json!({"region": "us-east-1", "domain": "app.example.com", "alternatives": ["www.app.example.com"], "zone": "Z1", "status": "ISSUED", "proof": true});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("domain", json!("x.example.com"), Answer::Replace),
             ("alternatives", json!([]), Answer::Replace),
             ("zone", json!("Z2"), Answer::Replace),
             ("status", json!("PENDING_VALIDATION"), Answer::Nothing),
+            ("proof", json!(false), Answer::Update),
         ];
         check_kind(&super::Certificate, &want, &have, &answers).unwrap();
     }

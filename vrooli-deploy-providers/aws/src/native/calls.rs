@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpCtx, ProviderError, Result, Retryability};
 
 use super::error::{Effect, accept, failed, name_taken};
 use super::{Account, Look, Regional, Seen};
 
+/// So many objects are asked for at once, where AWS tells of one at a time.
+const ASKED_AT_ONCE: usize = 8;
 /// So often a change that may be made again is made again.
 const REPEATS: u32 = 4;
 /// So often what was just made is looked for.
@@ -27,6 +30,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the SDK answers.
 type Answer<T, E> = std::result::Result<T, SdkError<E, HttpResponse>>;
+
+/// Asks of several objects together; answers stand in the order of the objects.
+pub(crate) async fn together<T, F>(asks: impl IntoIterator<Item = F>) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>> + Send,
+    T: Send,
+{
+    let asks: Vec<F> = asks.into_iter().collect();
+    stream::iter(asks).buffered(ASKED_AT_ONCE).try_collect().await
+}
 
 /// The calls of one operation, in one region.
 #[derive(Debug, Clone)]

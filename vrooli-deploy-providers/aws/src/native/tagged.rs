@@ -15,8 +15,10 @@ use super::{Calls, Look, Marks, common_start};
 /// So long one pass serves all operations, unless something is changed. One operation has one pass
 /// however long it takes.
 const FRESH: Duration = Duration::from_secs(2);
-/// As many as a page may hold.
+/// As many objects as a page may hold.
 const PAGE: i32 = 100;
+/// As many tags as a page may hold: each of ours has five and more.
+const PAGE_TAGS: i32 = 500;
 
 /// Marks by ARN.
 #[derive(Debug, Default)]
@@ -124,7 +126,7 @@ impl Calls<'_> {
         let filter = TagFilter::builder().key(STACK).values(stack).build();
         let ask = |next| {
             let ask = self.region.tagging.get_resources().tag_filters(filter.clone());
-            ask.resources_per_page(PAGE).set_pagination_token(next).send()
+            ask.resources_per_page(PAGE).tags_per_page(PAGE_TAGS).set_pagination_token(next).send()
         };
         let pages = self.pages("tag:GetResources", ask, |page| {
             page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned)

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::Failed;
 use vrooli_deploy_core::provider::ProviderError;
 use vrooli_deploy_tests::conformance::Sample;
+use vrooli_deploy_tests::moto::wire::{action, changes};
 
-use crate::fixture::{AwsFixture, action, changes, samples};
+use crate::fixture::{AwsFixture, samples};
 use crate::rig::looks_until_deployed;
 
 fn said(error: ProviderError) -> String {
@@ -21,7 +22,7 @@ fn sample() -> Sample {
 
 pub(crate) async fn waited_for(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let place = fixture.place().await;
-    let address = fixture.emulator.address;
+    let address = fixture.emulator.address();
     looks_until_deployed(address, 3);
     let made = place.make(&sample(), &sample().spec).await;
     looks_until_deployed(address, 1);

@@ -8,9 +8,10 @@ use serde_json::Value;
 use vrooli_deploy_core::provider::{Created, PhysicalId, ProviderError};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
+use vrooli_deploy_tests::moto::corrections::{UNFINISHED, WAITS};
+use vrooli_deploy_tests::moto::wire::{action, refused};
 
-use crate::corrections::{UNFINISHED, WAITS};
-use crate::fixture::{AwsFixture, action, refused, samples, token};
+use crate::fixture::{AwsFixture, samples, token};
 use crate::rig::{ids, network, query};
 
 const KIND: &str = "aws.db-instance";
@@ -25,7 +26,7 @@ fn server(made: &[(Sample, PhysicalId, Value)]) -> &(Sample, PhysicalId, Value) 
 
 /// What a database held is kept, and its protection does not keep it from a plan.
 pub(crate) async fn last_snapshot(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
-    let address = fixture.emulator.address;
+    let address = fixture.emulator.address();
     let snapshots = || {
         let said = query(address, "rds", "Action=DescribeDBSnapshots&Version=2014-10-31");
         ids(&said, "DBSnapshotIdentifier").into_iter().filter(|name| name.contains("-final-")).count()

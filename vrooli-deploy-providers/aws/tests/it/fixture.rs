@@ -19,10 +19,12 @@ use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_provider_aws::native::{Account, AccountOptions, provider};
 use vrooli_deploy_tests::conformance::{Break, Place, ProviderFixture, Running, Sample};
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
-use vrooli_deploy_tests::fault_proxy::{Answer, Correction, Fault, FaultProxy, Passing};
+use vrooli_deploy_tests::fault_proxy::{Fault, FaultProxy, Passing};
+use vrooli_deploy_tests::moto::Emulator;
+use vrooli_deploy_tests::moto::corrections::AS_AWS;
+use vrooli_deploy_tests::moto::wire::{creates, refused};
 
-use crate::corrections::{as_aws_gives_it, as_aws_takes_it};
-use crate::rig::{Emulator, forget_snapshots, network};
+use crate::rig::{forget_snapshots, network};
 
 /// What the conformance suite makes everything with.
 pub(crate) const OWNER: Uuid = Uuid::from_u128(1);
@@ -41,60 +43,6 @@ pub(crate) fn stack(app: &str) -> StackId {
     serde_json::from_value(json!({ "app": app, "environment": "default" })).unwrap()
 }
 
-/// What requests to EC2 say, and no others.
-const EC2: &str = "Version=2016-11-15";
-
-/// What an AWS request asks for: `CreateLogGroup`, or method and path.
-pub(crate) fn action(request: &Passing) -> String {
-    if let Some(target) = request.headers.get("x-amz-target") {
-        return target.to_str().unwrap().rsplit('.').next().unwrap_or_default().to_owned();
-    }
-    let body = String::from_utf8_lossy(&request.body);
-    let named = body.split('&').find_map(|field| field.strip_prefix("Action="));
-    named.map_or_else(|| format!("{} {}", request.method, request.path), str::to_owned)
-}
-
-/// Does it make something that was not there?
-pub(crate) fn creates(request: &Passing) -> bool {
-    let action = action(request);
-    let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
-    ["Create", "Allocate", "RequestCertificate", "PutMetricAlarm"]
-        .iter()
-        .any(|start| action.starts_with(start))
-        || action.starts_with("POST /2013-04-01/hostedzone")
-        || action.starts_with("POST /2020-05-31/distribution")
-        || action.strip_prefix("PUT ").is_some_and(bucket)
-}
-
-/// Does it change anything?
-pub(crate) fn changes(request: &Passing) -> bool {
-    let action = action(request);
-    !["Describe", "List", "Get", "GET", "HEAD"].iter().any(|start| action.starts_with(start))
-        && action != "POST /2013-04-01/tags/hostedzone"
-}
-
-/// What a service that is asked too often answers, in the words of its protocol.
-pub(crate) fn refused(request: &Passing, code: &str, message: &str, status: u16) -> Answer {
-    if request.headers.contains_key("x-amz-target") {
-        let body = json!({ "__type": code, "message": message }).to_string();
-        return Answer { status, content_type: "application/x-amz-json-1.1", body };
-    }
-    let error = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
-    if String::from_utf8_lossy(&request.body).contains(EC2) {
-        let body =
-            format!("<Response><Errors>{error}</Errors><RequestID>broken-on-the-way</RequestID></Response>");
-        return Answer { status, content_type: "text/xml", body };
-    }
-    let dated = ["/2013-04-01/", "/2020-05-31/"].iter().any(|version| request.path.starts_with(version));
-    let is_s3 = !dated && request.path != "/";
-    let body = if is_s3 {
-        error
-    } else {
-        format!("<ErrorResponse>{error}<RequestId>broken-on-the-way</RequestId></ErrorResponse>")
-    };
-    Answer { status, content_type: "text/xml", body }
-}
-
 impl AwsFixture {
     pub(crate) fn new(emulator: &Arc<Emulator>) -> Self {
         Self { emulator: Arc::clone(emulator), turn: Arc::default() }
@@ -102,9 +50,9 @@ impl AwsFixture {
 
     pub(crate) async fn place(&self) -> AwsPlace {
         let turn = Arc::clone(&self.turn).lock_owned().await;
-        forget_snapshots(self.emulator.address);
-        let proxy = FaultProxy::start(self.emulator.address).await.unwrap();
-        proxy.set_correction(Correction { request: as_aws_takes_it, answer: as_aws_gives_it });
+        forget_snapshots(self.emulator.address());
+        let proxy = FaultProxy::start(self.emulator.address()).await.unwrap();
+        proxy.set_correction(AS_AWS);
         let account = Arc::new(account(&proxy.url()));
         AwsPlace { provider: provider(&account), account, proxy, _turn: turn }
     }

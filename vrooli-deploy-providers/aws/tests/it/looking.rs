@@ -7,8 +7,10 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use vrooli_deploy_core::provider::{Change, Retryability};
 use vrooli_deploy_tests::fault_proxy::Fault;
+use vrooli_deploy_tests::moto::wire::action;
+use vrooli_deploy_tests::moto::{elements, get};
 
-use crate::fixture::{AwsFixture, action, samples};
+use crate::fixture::{AwsFixture, AwsPlace, samples};
 
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[
@@ -103,6 +105,56 @@ pub(crate) async fn unmarked(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let all = place.all().await.map_err(|error| error.to_string())?;
     if all.len() != 2 {
         return Err(format!("{} objects", all.len()).into());
+    }
+    place.empty().await.map_err(Failed::from)
+}
+
+/// A run that dies between a certificate and its proof leaves one that is never issued: whoever goes
+/// on completes it, and a plan from the inventory does, too.
+pub(crate) async fn unproved(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let said = |error: vrooli_deploy_core::provider::ProviderError| error.to_string();
+    place.make_those(|kind| kind == "aws.hosted-zone").await.map_err(said)?;
+    let all = place.all().await.map_err(said)?;
+    let outputs = place.outputs(all.iter().map(|(kind, found)| (kind, found))).map_err(said)?;
+    let sample = samples().into_iter().find(|sample| sample.kind.as_str() == "aws.certificate").unwrap();
+    let spec = AwsPlace::known(&sample, &outputs);
+    let zone = spec["zone"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let proofs = || {
+        let path = format!("/2013-04-01/hostedzone/{zone}/rrset");
+        let said = get(fixture.emulator.address(), "route53", &path).unwrap();
+        elements(&said, "Type").iter().filter(|kind| *kind == "CNAME").count()
+    };
+    place.proxy.break_when(|request| {
+        let is_proof = request.method == "POST" && request.path.contains("/rrset");
+        is_proof.then_some(Fault::NeverArrives)
+    });
+    let cx = place.cx().with_token(Some(crate::fixture::token(&sample.key)));
+    let made = place.provider.create(&cx, &sample.kind, &sample.key, &spec).await;
+    let error = made.err().ok_or("it was made without its proof")?;
+    place.proxy.mend();
+    if error.retry() != Retryability::LookUpFirst || proofs() != 0 {
+        return Err(format!("{error}: {:?}, {} proofs", error.retry(), proofs()).into());
+    }
+    let found = place.provider.find(&cx, &sample.kind, &sample.key, None).await.map_err(said)?;
+    let all = place.all().await.map_err(said)?;
+    let listed = all.into_iter().find(|(kind, _)| *kind == sample.kind).map(|(_, half)| half);
+    let (Some(half), Some(listed)) = (found.into_iter().next(), listed) else {
+        return Err("half a certificate is not seen".into());
+    };
+    if half != listed {
+        return Err(format!("{half:?} is not {listed:?}").into());
+    }
+    let pure = place.provider.kind(&sample.kind).unwrap();
+    if pure.diff(&spec, &half.observed).unwrap() != Change::InPlace(vec!["proof".to_owned()]) {
+        return Err(format!("{:?}", pure.diff(&spec, &half.observed)).into());
+    }
+    let update = place.provider.update(&cx, &sample.kind, &sample.key, &half.id, &half.observed, &spec);
+    update.await.map_err(said)?;
+    let id = place.make(&sample, &spec).await.map_err(said)?;
+    // A name and another one: each has a proof of its own.
+    if id != half.id || proofs() != 2 {
+        return Err(format!("{id} is not {}, or has {} proofs", half.id, proofs()).into());
     }
     place.empty().await.map_err(Failed::from)
 }

@@ -10,7 +10,6 @@
 
 mod applied;
 mod content;
-mod corrections;
 mod databases;
 mod faults;
 mod fields;
@@ -25,9 +24,9 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use vrooli_deploy_tests::conformance::{ProviderFixture, trials};
+use vrooli_deploy_tests::moto::Emulator;
 
 use fixture::AwsFixture;
-use rig::Emulator;
 
 /// A trial of ours, with the emulator to itself.
 fn trial<F, R>(fixture: &Arc<AwsFixture>, name: &str, run: F) -> Trial
@@ -51,12 +50,14 @@ fn main() -> ExitCode {
             return libtest_mimic::run(&arguments, Vec::new()).exit_code();
         }
     };
+    rig::look_at_network(emulator.address());
     let fixture = Arc::new(AwsFixture::new(&emulator));
     let suite: Arc<dyn ProviderFixture> = Arc::clone(&fixture) as Arc<dyn ProviderFixture>;
     let mut all = trials(&suite);
     all.push(trial(&fixture, "every-field-that-changes-in-place-does", fields::all_change));
     all.push(trial(&fixture, "an-unchanged-stack-is-one-call-a-kind", looking::one_call_a_kind));
     all.push(trial(&fixture, "marks-are-found-before-they-are-set", looking::unmarked));
+    all.push(trial(&fixture, "a-certificate-is-proved-by-whoever-goes-on", looking::unproved));
     all.push(trial(&fixture, "a-deleted-secret-is-brought-back", looking::brought_back));
     all.push(trial(&fixture, "a-deleted-database-leaves-a-snapshot", databases::last_snapshot));
     all.push(trial(&fixture, "a-database-has-one-password", databases::password));

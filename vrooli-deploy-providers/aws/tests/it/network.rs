@@ -12,9 +12,10 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{Change, ErrorKind, OpToken, ProviderError};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::{Correction, Fault, Passing};
+use vrooli_deploy_tests::moto::corrections::as_aws_takes_it;
+use vrooli_deploy_tests::moto::wire::{action, refused};
 
-use crate::corrections::as_aws_takes_it;
-use crate::fixture::{AwsFixture, AwsPlace, Made, action, refused, samples};
+use crate::fixture::{AwsFixture, AwsPlace, Made, samples};
 use crate::rig::{ec2, network};
 
 fn said(error: ProviderError) -> String {
@@ -227,7 +228,7 @@ pub(crate) async fn detached(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let (sample, id, spec) = made_of(&made, "aws.internet-gateway");
     let (plain, vpc) = (id.0.rsplit('/').next().unwrap(), spec["vpc"].as_str().unwrap());
     ec2(
-        fixture.emulator.address,
+        fixture.emulator.address(),
         &format!("Action=DetachInternetGateway&InternetGatewayId={plain}&VpcId={vpc}"),
     );
     let seen = async || {

@@ -12,8 +12,9 @@ use vrooli_deploy_core::provider::{ErrorKind, Retryability, Scope};
 use vrooli_deploy_core::stack::Stack;
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
+use vrooli_deploy_tests::moto::wire::{changes, refused};
 
-use crate::fixture::{AwsFixture, OWNER, account, changes, context, refused, samples, stack, token};
+use crate::fixture::{AwsFixture, OWNER, account, context, samples, stack, token};
 use crate::rig::network;
 
 const NAMED: &[&str] = &[

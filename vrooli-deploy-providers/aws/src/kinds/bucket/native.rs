@@ -13,7 +13,9 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpToken, PhysicalId, Result};
 
 use super::{Bucket, BucketObserved, BucketSpec};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, common_start, name_taken, unexpected};
+use crate::native::{
+    Calls, Look, Marks, Native, Seen, accept, common_start, name_taken, together, unexpected,
+};
 
 /// The rule that ends old versions.
 const RULE: &str = "vrooli-deploy-old-versions";
@@ -54,12 +56,16 @@ async fn own_marks(at: &Calls<'_>, bucket: &str) -> Result<Option<Marks>> {
 }
 
 async fn observed(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>> {
-    let ask = at.region.s3.get_bucket_versioning().bucket(bucket).send();
-    let Some(versioning) = at.find("s3:GetBucketVersioning", ask).await? else { return Ok(None) };
-    let ask = at.region.s3.get_bucket_lifecycle_configuration().bucket(bucket).send();
-    let lifecycle = at.find("s3:GetLifecycleConfiguration", ask).await?;
-    let ask = at.region.s3.get_public_access_block().bucket(bucket).send();
-    let block = at.find("s3:GetBucketPublicAccessBlock", ask).await?;
+    let s3 = &at.region.s3;
+    let versioning = s3.get_bucket_versioning().bucket(bucket).send();
+    let lifecycle = s3.get_bucket_lifecycle_configuration().bucket(bucket).send();
+    let block = s3.get_public_access_block().bucket(bucket).send();
+    let (versioning, lifecycle, block) = tokio::try_join!(
+        at.find("s3:GetBucketVersioning", versioning),
+        at.find("s3:GetLifecycleConfiguration", lifecycle),
+        at.find("s3:GetBucketPublicAccessBlock", block),
+    )?;
+    let Some(versioning) = versioning else { return Ok(None) };
     let block = block.and_then(|answer| answer.public_access_block_configuration);
     let rules = lifecycle.as_ref().map(|one| one.rules()).unwrap_or_default();
     let rule = rules.iter().find(|rule| rule.id() == Some(RULE));
@@ -206,14 +212,12 @@ impl Native for Bucket {
     }
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<BucketObserved>>> {
-        let mut all = Vec::new();
-        for (name, marks) in marked(at, look).await? {
-            if look.wants(at.cx, &marks) {
-                let observed = observed(at, &name).await?;
-                all.extend(observed.map(|observed| Seen { id: PhysicalId(name), marks, observed }));
-            }
-        }
-        Ok(all)
+        let marked = marked(at, look).await?.into_iter().filter(|(_, marks)| look.wants(at.cx, marks));
+        let ask = |(name, marks): (String, Marks)| async move {
+            let observed = observed(at, &name).await?;
+            Ok(observed.map(|observed| Seen { id: PhysicalId(name), marks, observed }))
+        };
+        Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &BucketSpec) -> Result<PhysicalId> {

@@ -1,9 +1,10 @@
 //! A certificate is asked for, its proof is entered into the zone, and then AWS takes its time: a
-//! domain that is not delegated yet is never proved, so nobody waits for ever.
+//! domain that is not delegated yet is never proved, so nobody waits for ever. A tag says that the proof
+//! was entered: without one a run that ended in between left a certificate that is never issued.
 
 use std::time::{Duration, Instant};
 
-use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, ValidationMethod};
+use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, Tag, ValidationMethod};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
@@ -11,10 +12,12 @@ use super::{Certificate, CertificateObserved, CertificateSpec};
 use crate::kinds::dns_record::DnsRecordSpec;
 use crate::kinds::dns_record::native::{remove, upsert};
 use crate::kinds::hosted_zone::native::plain;
-use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, completed, unexpected};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, completed, together, unexpected};
 
 /// The zone of the proof: ACM does not know it.
 const ZONE: &str = "vrooli:zone";
+/// Says that the proof was entered.
+const PROVED: &str = "vrooli:proved";
 /// How long others may keep a proof.
 const TTL_SECONDS: u32 = 300;
 /// So long it is waited for a certificate to be issued.
@@ -50,6 +53,7 @@ fn seen(
             domain,
             zone: marks.notes.get(ZONE).cloned().unwrap_or_default(),
             status: certificate.status().map(|status| status.as_str().to_owned()).unwrap_or_default(),
+            proof: marks.notes.contains_key(PROVED),
         },
         marks,
     })
@@ -132,6 +136,13 @@ async fn prove(at: &Calls<'_>, arn: &str, zone: &str) -> Result<()> {
             for proof in &proofs {
                 upsert(&records, proof).await?;
             }
+            let tag = Tag::builder().key(PROVED).value("true").build();
+            let tag = tag.map_err(|_| unexpected("acm:AddTagsToCertificate", "tag"))?;
+            let put = || {
+                let put = at.region.acm.add_tags_to_certificate().certificate_arn(arn);
+                put.tags(tag.clone()).send()
+            };
+            at.put("acm:AddTagsToCertificate", put).await?;
             entered = true;
             continue;
         }
@@ -160,15 +171,12 @@ impl Native for Certificate {
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<CertificateObserved>>> {
         let asked = at.asked(self, look, "domain").await?;
-        let mut all = Vec::new();
-        for (arn, marks) in marked(at, &asked).await? {
-            if look.wants(at.cx, &marks)
-                && let Some(certificate) = detail(at, &arn).await?
-            {
-                all.extend(seen(&at.region, marks, &certificate));
-            }
-        }
-        Ok(all)
+        let marked = marked(at, &asked).await?.into_iter().filter(|(_, marks)| look.wants(at.cx, marks));
+        let ask = |(arn, marks): (String, Marks)| async move {
+            let certificate = detail(at, &arn).await?;
+            Ok(certificate.and_then(|certificate| seen(&at.region, marks, &certificate)))
+        };
+        Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
     }
 
     async fn make(
@@ -186,6 +194,19 @@ impl Native for Certificate {
         };
         completed(prove(&at, &arn, &want.zone).await)?;
         Ok(PhysicalId(arn))
+    }
+
+    async fn change(
+        &self,
+        at: &Calls<'_>,
+        id: &PhysicalId,
+        have: &CertificateObserved,
+        want: &CertificateSpec<Known>,
+    ) -> Result<()> {
+        if have.proof {
+            return Ok(());
+        }
+        prove(at, &id.0, &want.zone).await
     }
 
     async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {

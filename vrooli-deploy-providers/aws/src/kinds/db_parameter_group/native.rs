@@ -8,7 +8,7 @@ use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, Result};
 
 use super::{DbParameterGroup, DbParameterGroupObserved, DbParameterGroupSpec};
 use crate::kinds::db_subnet_group::native::{name_of, own_marks};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, together, unexpected};
 
 /// AWS wants words.
 const DESCRIPTION: &str = "settings of a database";
@@ -138,21 +138,26 @@ impl Native for DbParameterGroup {
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<DbParameterGroupObserved>>> {
         let asked = at.asked(self, look, "name").await?;
-        let mut all = Vec::new();
         if asked.start("rds", "pg:").is_none() {
-            return Ok(all);
+            return Ok(Vec::new());
         }
         let ask = |next| at.region.rds.describe_db_parameter_groups().set_marker(next).send();
         let pages = at.pages("rds:DescribeDBParameterGroups", ask, |page| page.marker.clone()).await?;
-        for group in pages.iter().flat_map(|page| page.db_parameter_groups()) {
-            let (Some(name), Some(arn)) = (group.db_parameter_group_name(), group.db_parameter_group_arn())
-            else {
-                continue;
-            };
-            let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
-            all.extend(seen(at, group, marks.filter(|marks| look.wants(at.cx, marks))).await?);
-        }
-        Ok(all)
+        let asked = &asked;
+        let ask = |group: &'_ Group| {
+            let group = group.clone();
+            async move {
+                let (Some(name), Some(arn)) =
+                    (group.db_parameter_group_name(), group.db_parameter_group_arn())
+                else {
+                    return Ok(None);
+                };
+                let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
+                seen(at, &group, marks.filter(|marks| look.wants(at.cx, marks))).await
+            }
+        };
+        let all = together(pages.iter().flat_map(|page| page.db_parameter_groups()).map(ask)).await?;
+        Ok(all.into_iter().flatten().collect())
     }
 
     async fn make(

@@ -12,7 +12,7 @@ use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, Pr
 
 use super::{Listener, ListenerObserved, ListenerSpec, Protocol};
 use crate::kinds::load_balancer::native::{marks_of, ours, own_marks};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, together, unexpected};
 
 /// TLS 1.2 with forward secrecy, and 1.3: what AWS recommends.
 const POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
@@ -118,11 +118,8 @@ async fn listeners(at: &Calls<'_>, balancer: &str) -> Result<Vec<Port>> {
 
 /// Those of a region's load balancers that are the stack's, one call each.
 async fn all(at: &Calls<'_>) -> Result<Vec<Port>> {
-    let mut all = Vec::new();
-    for balancer in ours(at).await? {
-        all.extend(listeners(at, &balancer).await?);
-    }
-    Ok(all)
+    let ask = |balancer: String| async move { listeners(at, &balancer).await };
+    Ok(together(ours(at).await?.into_iter().map(ask)).await?.concat())
 }
 
 /// Their ARNs, for what belongs to them.

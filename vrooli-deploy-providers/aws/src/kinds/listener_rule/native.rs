@@ -12,7 +12,7 @@ use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, Pr
 use super::{ListenerRule, ListenerRuleObserved, ListenerRuleSpec};
 use crate::kinds::listener::native::{arns, forward, groups};
 use crate::kinds::load_balancer::native::{marks_of, own_marks};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, together, unexpected};
 
 const PATH: &str = "path-pattern";
 const HOST: &str = "host-header";
@@ -135,10 +135,8 @@ impl Native for ListenerRule {
 
     /// Of the listeners of the stack's load balancers, one call each.
     async fn list(&self, at: &Calls<'_>, _: Look<'_>) -> Result<Vec<Seen<ListenerRuleObserved>>> {
-        let mut all = Vec::new();
-        for listener in arns(at).await? {
-            all.extend(rules(at, &listener).await?);
-        }
+        let ask = |listener: String| async move { rules(at, &listener).await };
+        let all = together(arns(at).await?.into_iter().map(ask)).await?.concat();
         let arns = all.iter().filter_map(|one| one.rule_arn().map(str::to_owned)).collect();
         let marks = marks_of(at, arns).await?;
         let marked = |one: &Rule| seen(at, one, marks.get(one.rule_arn()?)?.clone());

@@ -10,7 +10,7 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, Known, PhysicalId, Result};
 
 use super::{LoadBalancer, LoadBalancerObserved, LoadBalancerSpec};
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, together, unexpected};
 
 /// As many as tags are asked for at once.
 const BATCH: usize = 20;
@@ -148,13 +148,9 @@ impl Native for LoadBalancer {
     }
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<LoadBalancerObserved>>> {
-        let mut all = Vec::new();
-        for (balancer, marks) in marked(at, look).await? {
-            if look.wants(at.cx, &marks) {
-                all.extend(seen(at, &balancer, Some(marks)).await?);
-            }
-        }
-        Ok(all)
+        let marked = marked(at, look).await?.into_iter().filter(|(_, marks)| look.wants(at.cx, marks));
+        let ask = |(balancer, marks)| async move { seen(at, &balancer, Some(marks)).await };
+        Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
     }
 
     async fn make(

@@ -9,7 +9,7 @@ use vrooli_deploy_core::provider::{CreateToken, Known, PhysicalId, Result};
 
 use super::{TargetGroup, TargetGroupObserved, TargetGroupSpec, TargetKind};
 use crate::kinds::load_balancer::native::own_marks;
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::{Asked, Calls, Look, Marks, Native, Seen, together, unexpected};
 
 const DRAIN: &str = "deregistration_delay.timeout_seconds";
 /// So long a unit is waited for that is asked whether it is well, if the next question is not nearer.
@@ -57,6 +57,19 @@ async fn seen(
     Ok(observed.map(|observed| Seen { id: PhysicalId(arn.to_owned()), marks, observed }))
 }
 
+/// One of a listing, if it is looked for.
+async fn looked_at(
+    at: &Calls<'_>,
+    asked: &Asked,
+    group: &Group,
+) -> Result<Option<Seen<TargetGroupObserved>>> {
+    let (Some(name), Some(arn)) = (group.target_group_name(), group.target_group_arn()) else {
+        return Ok(None);
+    };
+    let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
+    seen(at, group, marks).await
+}
+
 async fn drain(at: &Calls<'_>, arn: &str, want: &TargetGroupSpec<Known>) -> Result<()> {
     let attribute = TargetGroupAttribute::builder().key(DRAIN).value(want.drain_seconds.to_string()).build();
     let put = || {
@@ -102,21 +115,16 @@ impl Native for TargetGroup {
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<TargetGroupObserved>>> {
         let asked = at.asked(self, look, "name").await?;
-        let mut all = Vec::new();
         if asked.start("elasticloadbalancing", "targetgroup/").is_none() {
-            return Ok(all);
+            return Ok(Vec::new());
         }
         let ask = |next| at.region.balancing.describe_target_groups().set_marker(next).send();
         let action = "elasticloadbalancing:DescribeTargetGroups";
         let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
-        for group in pages.iter().flat_map(|page| page.target_groups()) {
-            let (Some(name), Some(arn)) = (group.target_group_name(), group.target_group_arn()) else {
-                continue;
-            };
-            let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
-            all.extend(seen(at, group, marks).await?);
-        }
-        Ok(all)
+        let asked = &asked;
+        let ask = |group| async move { looked_at(at, asked, group).await };
+        let all = together(pages.iter().flat_map(|page| page.target_groups()).map(ask)).await?;
+        Ok(all.into_iter().flatten().collect())
     }
 
     async fn make(

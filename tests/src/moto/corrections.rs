@@ -1,0 +1,162 @@
+//! Where the emulator differs from AWS it is put right on the way.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::wire::action;
+use crate::fault_proxy::{Correction, Passing};
+use bytes::Bytes;
+
+/// What is put right on the way to the emulator and back.
+pub const AS_AWS: Correction = Correction { request: as_aws_takes_it, answer: as_aws_gives_it };
+
+fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
+    String::from_utf8_lossy(body).replace(from, to).into_bytes()
+}
+
+/// What the emulator does not take as AWS does: `false` may be left out, a token may be used
+/// again for a certificate after the first was deleted (the emulator looks for that one and breaks),
+/// and each database has a resource id of its own (in the emulator all have the same).
+pub fn as_aws_takes_it(request: &mut Passing) {
+    static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
+    match action(request).as_str() {
+        "PutImageScanningConfiguration" => {
+            let said = r#""imageScanningConfiguration":{"scanOnPush":false}"#;
+            request.body = replaced(&request.body, r#""imageScanningConfiguration":{}"#, said).into();
+        }
+        "RequestCertificate" => {
+            let count = CERTIFICATES.fetch_add(1, Ordering::SeqCst);
+            let said = format!(r#""IdempotencyToken":"{count}-"#);
+            request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
+        }
+        "DescribeDBInstances" => {
+            if let Some(body) = by_name(&request.body) {
+                request.body = body.into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The resource id that all databases of the emulator have.
+const RESOURCE_ID: &str = "db-M5ENSHXFPU6XHZ4G4ZEI5QIO2U";
+
+/// A resource id from which the name can be read: letters and digits, as AWS's are.
+fn resource_id(name: &str) -> String {
+    let hex: String = name.bytes().map(|byte| format!("{byte:02X}")).collect();
+    format!("db-{hex}")
+}
+
+/// A question for a resource id as one for the name that is in it.
+fn by_name(body: &[u8]) -> Option<String> {
+    let said = String::from_utf8_lossy(body);
+    if !said.contains("dbi-resource-id") {
+        return None;
+    }
+    let (start, rest) = said.split_once("=db-")?;
+    let end = rest.find('&').unwrap_or(rest.len());
+    let (hex, rest) = rest.split_at(end);
+    let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    let name: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(byte).collect();
+    let name = String::from_utf8(name?).ok()?;
+    Some(format!("{start}={name}{rest}").replace("dbi-resource-id", "db-instance-id"))
+}
+
+/// Each database with an id of its own.
+fn with_own_ids(body: &[u8]) -> Option<String> {
+    let said = String::from_utf8_lossy(body);
+    if !said.contains(RESOURCE_ID) {
+        return None;
+    }
+    let named = |part: &str| {
+        let name = super::elements(part, "DBInstanceIdentifier").into_iter().next();
+        name.map_or_else(|| part.to_owned(), |name| part.replace(RESOURCE_ID, &resource_id(&name)))
+    };
+    let end = "</DBInstance>";
+    Some(said.split(end).map(named).collect::<Vec<_>>().join(end))
+}
+
+/// So many more looks at a database find it being made: the emulator makes one at once.
+pub static UNFINISHED: AtomicU32 = AtomicU32::new(0);
+
+/// Does a database wait for its next start to read its settings? In the emulator none does.
+pub static WAITS: AtomicBool = AtomicBool::new(false);
+
+fn being_made(body: &[u8]) -> Option<Bytes> {
+    let said = String::from_utf8_lossy(body);
+    let (start, rest) = said.split_once("<Endpoint>")?;
+    let (_, end) = rest.split_once("</Endpoint>")?;
+    UNFINISHED.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).ok()?;
+    let status = |word: &str| format!("<DBInstanceStatus>{word}</DBInstanceStatus>");
+    Some(format!("{start}{end}").replace(&status("available"), &status("creating")).into())
+}
+
+/// A distribution with a policy has no rules of its own beside it, and one certificate only.
+fn as_it_was_set(body: &[u8]) -> Option<String> {
+    let mut said = String::from_utf8_lossy(body).into_owned();
+    if said.contains("<CachePolicyId>")
+        && let Some((start, rest)) = said.split_once("<ForwardedValues>")
+        && let Some((_, end)) = rest.split_once("</ForwardedValues>")
+    {
+        said = format!("{start}{end}");
+    }
+    let default = |is: bool| format!("<CloudFrontDefaultCertificate>{is}</CloudFrontDefaultCertificate>");
+    if said.contains("<ACMCertificateArn>arn:") {
+        said = said.replace(&default(true), &default(false));
+    }
+    (said.as_bytes() != body).then_some(said)
+}
+
+/// What the emulator calls by another name than AWS, or does faster.
+pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
+    let action = action(request);
+    if request.path.starts_with("/2020-05-31/distribution/") {
+        return as_it_was_set(&body).map_or(body, Bytes::from);
+    }
+    let body = match with_own_ids(&body) {
+        Some(said) if action.ends_with("DBInstance") || action == "DescribeDBInstances" => said.into(),
+        _ => body,
+    };
+    match action.as_str() {
+        "DescribeDBInstances" if WAITS.load(Ordering::SeqCst) => {
+            let status = |word: &str| format!("<ParameterApplyStatus>{word}</ParameterApplyStatus>");
+            return replaced(&body, &status("in-sync"), &status("pending-reboot")).into();
+        }
+        "DescribeDBInstances" => return being_made(&body).unwrap_or(body),
+        // All that it tells was set by somebody.
+        "DescribeDBParameters" => {
+            return replaced(&body, "</Parameter>", "<Source>user</Source></Parameter>").into();
+        }
+        "RebootDBInstance" => WAITS.store(false, Ordering::SeqCst),
+        _ => {}
+    }
+    if request.method == "GET" && request.path.contains("?versioning") {
+        return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_database_has_an_id_of_its_own_and_is_found_by_it() {
+        let one = |name: &str| {
+            format!(
+                "<DBInstance><DBInstanceIdentifier>{name}</DBInstanceIdentifier>\
+                 <DbiResourceId>{RESOURCE_ID}</DbiResourceId></DBInstance>"
+            )
+        };
+        let said = with_own_ids((one("a-1") + &one("b") + "<End/>").as_bytes()).unwrap();
+        assert_eq!(super::super::elements(&said, "DbiResourceId"), ["db-612D31", "db-62"]);
+        assert!(said.ends_with("</DBInstance><End/>"), "{said}");
+        let asked = "Action=DescribeDBInstances&Filters.Filter.1.Name=dbi-resource-id\
+                     &Filters.Filter.1.Values.Value.1=db-612D31&Version=2014-10-31";
+        assert_eq!(
+            by_name(asked.as_bytes()).unwrap(),
+            "Action=DescribeDBInstances&Filters.Filter.1.Name=db-instance-id\
+             &Filters.Filter.1.Values.Value.1=a-1&Version=2014-10-31"
+        );
+        assert_eq!(by_name(b"Action=DescribeDBInstances"), None);
+    }
+}
