@@ -28,6 +28,13 @@ pub(crate) fn works_in(pid: Pid, folder: &Path) -> bool {
     same().unwrap_or(false) && !is_zombie(&process)
 }
 
+/// Does any process work in that folder, as far as the kernel tells?
+pub(crate) fn anybody_works_in(folder: &Path) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.any(|pid| Pid::from_raw(pid).is_some_and(|pid| works_in(pid, folder)))
+}
+
 fn is_zombie(process: &Path) -> bool {
     fs::read_to_string(process.join("stat"))
         .ok()

@@ -1,6 +1,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let ways: [(How, &str, &'static [&'static str]); 2] =
         [(How::Programs, "", &["redis-server"]), (How::Docker, "_in_a_container", &["docker"])];
     let mut trials = Vec::new();
+    trials.push(trial("redis_that_is_being_started_is_waited_for", &["redis-server"], being_started));
     for (how, suffix, needs) in ways {
         let mut add = |name: &str, run: fn(How)| {
             trials.push(trial(&format!("redis_{name}{suffix}"), needs, move || run(how)));
@@ -97,6 +99,21 @@ fn lifecycle(how: How) {
         assert_eq!(redis::ensure_running(machine, &cx, &key).await.unwrap_err().kind(), ErrorKind::NotFound);
         assert!(processes_in(&place.state()).is_empty());
     });
+}
+
+/// A run may end while its server lets go of it: then it works in its folder, and neither listens nor
+/// says its number. A second one beside it would end when it cannot listen, with the first one's number
+/// written over.
+fn being_started() {
+    let place = Place::of(How::Programs);
+    let (machine, cx, key) = (&place.machine, place.cx(), key(KEY));
+    wait(Redis.create(machine, &cx, &key, &RedisSpec::default())).unwrap();
+    let server = processes_in(&place.state().join("apps"))[0];
+    let folder = std::fs::read_link(format!("/proc/{server}/cwd")).unwrap();
+    wait(redis::stop(machine, &cx, &key)).unwrap();
+    let mut being_started = Command::new("sleep").arg("1").current_dir(folder).spawn().unwrap();
+    wait(redis::ensure_running(machine, &cx, &key)).unwrap();
+    assert!(being_started.try_wait().unwrap().is_some(), "it was not waited for");
 }
 
 pub(crate) fn child(rest: &[String]) -> i32 {

@@ -30,6 +30,7 @@ impl Server<'_> {
     async fn run_unkept(&self, cx: &OpCtx, record: &Record) -> Result<()> {
         let password = self.password()?;
         let port = record.made.port;
+        let begun = Instant::now();
         let mut started: Option<Instant> = None;
         loop {
             match (ask(port, &password).await, self.pid()) {
@@ -40,6 +41,9 @@ impl Server<'_> {
                 (Answer::Silent | Answer::Busy | Answer::Nobody, Some(_))
                 | (Answer::Busy | Answer::Silent, None) => {}
                 (Answer::Nobody, None) => match started {
+                    // One that another run started, and that ended before it could see it: it has let
+                    // go of the lock, and does not listen yet.
+                    None if begun.elapsed() < START_GRACE && resident::anybody_works_in(&self.folder) => {}
                     None => {
                         started = Some(Instant::now());
                         self.start(cx, port, &password).await?;
