@@ -17,9 +17,10 @@ use vrooli_deploy_core::state::{Holder, MemoryStore, StateStore as _};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
 use vrooli_deploy_tests::fault_proxy::Fault;
+use vrooli_deploy_tests::moto::wire::{action, changes, refused};
 
 use crate::faults::{exactly_once, lose_first_answers};
-use crate::fixture::{AwsFixture, AwsPlace, OWNER, action, changes, refused, samples, stack};
+use crate::fixture::{AwsFixture, AwsPlace, OWNER, samples, stack};
 
 /// No run of the engine takes so long.
 const PATIENCE: Duration = Duration::from_secs(240);
