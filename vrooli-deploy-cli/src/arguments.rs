@@ -5,6 +5,7 @@ pub(crate) mod configure;
 mod estimate_cost;
 mod fitness;
 mod hosts;
+mod permissions;
 mod preflight;
 mod prices;
 pub(crate) mod profile;
@@ -30,6 +31,7 @@ pub(crate) use backups::{Backups, BackupsRestore};
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
 pub(crate) use hosts::{Hosts, HostsAdd, HostsOf, HostsRemove};
+pub(crate) use permissions::Permissions;
 pub(crate) use preflight::Preflight;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
 pub(crate) use render::Render;
@@ -173,6 +175,8 @@ pub(crate) enum Command {
     Manifest(Manifest),
     /// Write down what an app stands on, for other tools
     Render(Render),
+    /// Print the rights that deploying an app takes, as its provider takes them
+    Permissions(Permissions),
     /// Find, check, make and store an app's secrets
     #[command(subcommand)]
     Secrets(Secrets),
@@ -226,6 +230,7 @@ impl Command {
             Self::Manifest(Manifest::Validate(_)) => "manifest validate",
             Self::Manifest(Manifest::Schema(_)) => "manifest schema",
             Self::Render(_) => "render",
+            Self::Permissions(_) => "permissions",
             Self::Secrets(secrets) => secrets.name(),
             Self::Explain(_) => "explain",
             Self::Completions(_) => "completions",

@@ -21,6 +21,7 @@ mod list;
 mod logs;
 mod man;
 mod manifest;
+mod permissions;
 mod plan;
 mod preflight;
 mod prices;
@@ -147,6 +148,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Configure(args) => configure::run(context, args).await,
         Command::Manifest(Manifest::Generate(args)) => manifest::generate(context, args).await,
         Command::Manifest(args) => manifest::run(&context.console, &context.global, args),
+        Command::Permissions(args) => permissions::run(context, args).await,
         Command::Render(args) => render::run(context, args).await,
         Command::EstimateCost(args) => estimate_cost::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,

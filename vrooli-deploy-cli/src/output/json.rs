@@ -19,6 +19,7 @@ mod validate;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use vrooli_deploy_core::provider::Permission;
 
 use crate::errors::Failure;
 
@@ -225,6 +226,13 @@ pub(crate) enum Line {
     Manifest {
         /// It, as its own schema says.
         manifest: Value,
+    },
+    /// What deploying an app takes (`permissions`).
+    Permissions {
+        /// Each right once, in the provider's own terms.
+        permissions: Vec<Permission>,
+        /// The same as documents that the provider takes.
+        policies: Vec<Value>,
     },
     /// A file that was rendered (`render`).
     Rendered(RenderedLine),

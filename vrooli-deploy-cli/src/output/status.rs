@@ -42,7 +42,7 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
     let health = word(&summary.health);
     let painted = match health.as_str() {
         "running" => paint.green(&health),
-        "stopped" | "empty" | "data_only" => paint.dim(&health),
+        "stopped" | "empty" | "prepared" | "data_only" => paint.dim(&health),
         "interrupted" | "on_hold" | "watched" => paint.yellow(&health),
         _ => paint.red(&health),
     };

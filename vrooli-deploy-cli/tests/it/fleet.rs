@@ -119,11 +119,7 @@ impl Shop {
         let trips = |number| {
             let of = format!("round trip host=web{number} phase=");
             let phases = text.lines().filter_map(|line| line.split_once(&of));
-            let mut phases: Vec<String> =
-                phases.map(|(_, phase)| phase.trim_matches('"').to_owned()).collect();
-            // A look that takes longer than a second on a busy machine is made of two.
-            phases.dedup_by(|one, before| one == before && one == "survey");
-            phases
+            phases.map(|(_, phase)| phase.trim_matches('"').to_owned()).collect()
         };
         (1..=HOSTS).map(trips).collect()
     }
@@ -260,7 +256,8 @@ fn an_app_lives_on_three_servers() {
         shop.is_everywhere(version);
     }
     shop.write("5", "", secret);
-    assert_eq!(shop.asked(), [["survey", "serve apps", "send into the store"]; HOSTS as usize]);
+    // The session that looks goes on to serve.
+    assert_eq!(shop.asked(), [["survey", "send into the store"]; HOSTS as usize]);
     shop.is_everywhere("5");
     let result = shop.ran(&["rollback", "shop", "--yes"]);
     assert_eq!(result["outcome"], "applied", "{result}");

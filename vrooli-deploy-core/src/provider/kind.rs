@@ -135,7 +135,7 @@ pub enum Op {
 }
 
 /// A right that an operation needs, in the provider's own terms.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Permission {
     /// `ec2:CreateVpc`, `write <folder>`.
     pub action: String,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::Result;
-use super::kind::AnyKind;
+use super::kind::{AnyKind, Permission};
 use super::set::Provider;
 use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
@@ -35,6 +35,12 @@ pub trait ProviderFactory: Debug + Send + Sync {
     fn connections(&self, resource: &Resource) -> Option<u32> {
         let _ = resource;
         None
+    }
+    /// Rights as documents that the provider takes, all of them together: what `permissions` prints.
+    /// Pure. None where it has no such form.
+    fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
+        let _ = permissions;
+        Vec::new()
     }
     /// What writes a stack of this provider down for other tools. Pure: no client, no credentials.
     fn renderers(&self) -> Vec<&'static dyn Renderer> {

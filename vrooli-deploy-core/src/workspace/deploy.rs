@@ -36,7 +36,7 @@ pub(super) struct Prepared {
     request: BuildRequest,
     secrets: Vec<PendingSecret>,
     source: Source,
-    diagnostics: Vec<Diagnostic>,
+    pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl Workspace {
@@ -87,8 +87,7 @@ impl Workspace {
         let session = self
             .session_for(&target.stack, &prepared.provider, wanted, run, "deploy", Interrupted::Resolve)
             .await?;
-        session.revive().await?;
-        let cx = session.context();
+        let cx = session.revive().await?;
         let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
         expect(options, &plan)?;
         let after = After {
@@ -105,7 +104,11 @@ impl Workspace {
     }
 
     /// Everything that can be decided without looking at the world.
-    async fn prepare(&self, target: &Target, options: &DeployOptions) -> Result<Prepared, OperationError> {
+    pub(super) async fn prepare(
+        &self,
+        target: &Target,
+        options: &DeployOptions,
+    ) -> Result<Prepared, OperationError> {
         let known = self.source(&target.stack).await?;
         let Some(loaded) = target.manifest.clone() else {
             // It is there, but cannot be used.

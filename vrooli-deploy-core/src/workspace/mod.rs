@@ -17,6 +17,7 @@ mod fitness;
 mod live;
 mod making_way;
 mod options;
+mod permissions;
 mod power;
 mod profiles;
 mod query;
@@ -55,6 +56,7 @@ pub use options::{
     DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
     WorkspaceOptions,
 };
+pub use permissions::Rights;
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use rebuild::{RebuildOptions, Rebuilt, RebuiltHow, RebuiltThing};
 pub use render::{RenderOptions, Rendering};

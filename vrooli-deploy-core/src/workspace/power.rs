@@ -30,10 +30,7 @@ impl Workspace {
         let command = if on { "start" } else { "stop" };
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, command, Interrupted::Resolve).await?;
-        if on {
-            session.revive().await?;
-        }
-        let cx = session.context();
+        let cx = if on { session.revive().await? } else { session.context() };
         let fleet = session.fleet()?;
         let Survey { inventory, units, routing, .. } =
             survey(&*session.provider, &cx, &session.state).await?;

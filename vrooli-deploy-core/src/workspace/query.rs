@@ -150,7 +150,7 @@ impl Workspace {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let before = self.0.store.load(stack).await?;
         let session = self.session(stack, &source.provider, run, "resume", Interrupted::Decide).await?;
-        session.revive().await?;
+        let cx = session.revive().await?;
         if session.state.open.is_some() {
             // It waits with both releases there: a watch is gone on with.
             return session.decide(Decision::Watch).await;
@@ -163,7 +163,7 @@ impl Workspace {
             left_behind: Vec::new(),
         });
         let urls = match session.provider.fleet() {
-            Some(fleet) => fleet.urls(&session.context()).await.unwrap_or_default(),
+            Some(fleet) => fleet.urls(&cx).await.unwrap_or_default(),
             None => Vec::new(),
         };
         let report = Report {
@@ -247,7 +247,11 @@ fn health(state: &StackState, seen: &Seen, stopped: bool, busy: bool) -> Health 
         _ => {}
     }
     let Some(current) = state.current.and_then(|n| state.releases.get(&n)) else {
-        return if state.seq > 0 && state.incarnation.is_nil() { Health::DataOnly } else { Health::Empty };
+        return match (state.seq > 0 && state.incarnation.is_nil(), state.resources.is_empty()) {
+            (true, _) => Health::DataOnly,
+            (false, true) => Health::Empty,
+            (false, false) => Health::Prepared,
+        };
     };
     if seen.problem.is_some() {
         return Health::Unknown;

@@ -64,6 +64,8 @@ pub enum Health {
     DataOnly,
     /// Nothing was committed yet.
     Empty,
+    /// What the app stands on is there, and no release of it yet.
+    Prepared,
     /// A run was interrupted; the next command resolves it.
     Interrupted,
     /// A new release is there beside the one before it; a person decides.

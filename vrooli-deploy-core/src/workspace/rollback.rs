@@ -29,13 +29,12 @@ impl Workspace {
     ) -> Result<Change, OperationError> {
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, "rollback", Interrupted::Resolve).await?;
-        session.revive().await?;
+        let cx = session.revive().await?;
         let target = goal(&session.state, options.to)?;
         let across = across(&session.state, target);
         if !across.is_empty() && !options.allow_irreversible {
             return Err(OperationError::Across { to: target, statements: across });
         }
-        let cx = session.context();
         let fleet = session.fleet()?;
         let Survey { inventory, units, routing, .. } =
             survey(&*session.provider, &cx, &session.state).await?;

@@ -175,12 +175,15 @@ fn leaving(wanted: Option<&Stack>, state: &StackState) -> BTreeSet<ResourceKey> 
 }
 
 impl Session {
-    /// Brings back what a kill or a reboot took, before it is looked at what there is.
-    pub(super) async fn revive(&self) -> Result<(), OperationError> {
-        match self.provider.fleet() {
-            Some(fleet) => Ok(fleet.revive(&self.context()).await?),
-            None => Ok(()),
-        }
+    /// Brings back what a kill or a reboot took, before it is looked at what there is: by the context that
+    /// is given back, so that what was seen for the one is seen for the other.
+    pub(super) async fn revive(&self) -> Result<OpCtx, OperationError> {
+        let cx = self.context();
+        let Some(fleet) = self.provider.fleet() else { return Ok(cx) };
+        fleet.revive(&cx).await?;
+        // What is looked at after a long time gets all of its own.
+        let is_late = cx.deadline.saturating_duration_since(Instant::now()) < OBSERVE * 3 / 4;
+        Ok(if is_late { self.context() } else { cx })
     }
 
     /// Gives the lease up. A watch that is left open is taken over by what runs there, if it did

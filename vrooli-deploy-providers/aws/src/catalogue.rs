@@ -382,6 +382,8 @@ pub struct Limits {
     pub machines_per_group: u32,
     /// Target groups that a service can be in.
     pub target_groups_per_service: usize,
+    /// Characters of a managed policy, white space not counted.
+    pub policy_characters: usize,
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue {

@@ -1,9 +1,13 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde_json::Value;
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::names::{ProviderName, StackId};
 use vrooli_deploy_core::provider::pure::provider_name;
-use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider, ProviderFactory, Result};
+use vrooli_deploy_core::provider::{
+    AnyKind, LowerOptions, OpenContext, Permission, Provider, ProviderFactory, Result,
+};
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::{Resource, Stack};
 
@@ -27,6 +31,10 @@ impl ProviderFactory for AwsFactory {
     fn connections(&self, resource: &Resource) -> Option<u32> {
         let text = |field: &str| resource.spec.get(field).and_then(|value| value.as_str());
         crate::catalogue::catalogue().connections(text("engine")?, text("class")?)
+    }
+
+    fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
+        crate::policy::policies(permissions, crate::catalogue::catalogue().defaults.limits.policy_characters)
     }
 
     #[cfg(feature = "native")]

@@ -12,5 +12,6 @@ pub mod kinds;
 pub mod lower;
 #[cfg(feature = "native")]
 pub mod native;
+mod policy;
 
 pub use factory::AwsFactory;

@@ -370,7 +370,11 @@ impl Fleet for BareMetalFleet {
 
     async fn revive(&self, cx: &OpCtx) -> Result<()> {
         let revive = async |host: &AppHost| match host.seen(cx).await? {
-            Some(seen) if !seen.supervised => host.talk(cx).await?.fleet.revive(cx).await,
+            Some(seen) if !seen.supervised => {
+                let revived = host.talk(cx).await?.fleet.revive(cx).await;
+                host.queue().forget_seen().await;
+                revived
+            }
             _ => Ok(()),
         };
         all(each(&self.hosts, revive).await, |host| host.name()).map(drop)

@@ -15,7 +15,8 @@ use crate::facts::Lines;
 use crate::host::HostName;
 use crate::remote::{Conversation, Held, Phase, RemoteError, RemoteExec as _, SshHost};
 
-/// So long a survey answers for what was asked right after it, unless something was changed.
+/// So long a survey answers for what was asked right after it, unless something was changed. It answers
+/// for the operation that it was made in however long that takes.
 const FRESH: Duration = Duration::from_secs(1);
 /// Changes that come together come one after the other: the engine notes each on disk before it asks.
 /// So long after the last one it is waited for another. A round trip more costs several times that.
@@ -63,12 +64,35 @@ impl Holder {
     }
 }
 
+/// The last look at a host.
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    stack: StackId,
+    /// That of the operation which it was made for: no two have the same.
+    deadline: Instant,
+    survey: Arc<HostSurvey>,
+}
+
+impl Seen {
+    fn now(cx: &OpCtx, stack: &StackId, survey: &Arc<HostSurvey>) -> Self {
+        let (stack, survey) = (stack.clone(), Arc::clone(survey));
+        Self { at: Instant::now(), stack, deadline: cx.deadline, survey }
+    }
+
+    fn answers(&self, cx: &OpCtx, stack: &StackId) -> bool {
+        self.stack == *stack && (self.at.elapsed() < FRESH || self.deadline == cx.deadline)
+    }
+}
+
 /// A host and the changes that wait for it.
 #[derive(Debug)]
 pub(crate) struct HostQueue {
     host: Arc<SshHost>,
     queue: Mutex<Queue>,
-    seen: AsyncMutex<Option<(Instant, StackId, Arc<HostSurvey>)>>,
+    seen: AsyncMutex<Option<Seen>>,
+    /// In which this run looked last. It goes on to hold the host when that is wanted.
+    session: AsyncMutex<Option<Conversation>>,
     lease: AsyncMutex<Option<(StackId, u64, Holder)>>,
     /// Changes that are being got ready.
     coming: Arc<AtomicUsize>,
@@ -90,6 +114,7 @@ impl HostQueue {
             host,
             queue: Mutex::default(),
             seen: AsyncMutex::default(),
+            session: AsyncMutex::default(),
             lease: AsyncMutex::default(),
             coming: Arc::default(),
         }
@@ -118,22 +143,11 @@ impl HostQueue {
     /// How the stack is there: one round trip for all that ask at the same time.
     pub(crate) async fn survey(&self, cx: &OpCtx, stack: &StackId) -> Result<Arc<HostSurvey>> {
         let mut seen = self.seen.lock().await;
-        if let Some((at, of, survey)) = &*seen
-            && of == stack
-            && at.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(survey));
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.answers(cx, stack)) {
+            return Ok(Arc::clone(&seen.survey));
         }
-        let Place { name, user, .. } = Place::of(stack);
-        let script = concat!(
-            include_str!("../scripts/host.sh"),
-            include_str!("../scripts/roles.sh"),
-            include_str!("../scripts/host_survey.sh")
-        );
-        let phase = Phase::new("survey", script).as_root().with_input(format!("{name}\n{user}\n"));
-        let run = self.host.run(&phase, &cx.cancellation);
-        let output = match tokio::time::timeout_at(cx.deadline.into(), run).await {
-            Ok(output) => output.map_err(looking)?,
+        let said = match tokio::time::timeout_at(cx.deadline.into(), self.look(cx, stack)).await {
+            Ok(said) => said.map_err(looking)?,
             Err(_) => {
                 return Err(ProviderError::new(
                     ErrorKind::Timeout,
@@ -141,17 +155,41 @@ impl HostQueue {
                 ));
             }
         };
-        let survey = Arc::new(self.read(stack, &Lines::new(&output.stdout))?);
-        *seen = Some((Instant::now(), stack.clone(), Arc::clone(&survey)));
+        let survey = Arc::new(self.read(stack, &Lines::new(&said))?);
+        *seen = Some(Seen::now(cx, stack, &survey));
         Ok(survey)
+    }
+
+    /// Looks. A run that holds the stack keeps the session in which it did, for it may go on.
+    async fn look(&self, cx: &OpCtx, stack: &StackId) -> std::result::Result<String, RemoteError> {
+        let Place { name, user, .. } = Place::of(stack);
+        let input = format!("{name}\n{user}\n");
+        if cx.fence > 0 {
+            let mut kept = self.session.lock().await;
+            // One that was left in the middle of an answer is not asked again.
+            let session = kept.take();
+            let looked = tokio::select! {
+                looked = hold::look(&self.host, session, &input) => looked?,
+                () = cx.cancellation.cancelled() => return Err(RemoteError::Cancelled { sent: true }),
+            };
+            if let Some((said, session)) = looked {
+                *kept = Some(session);
+                return Ok(said);
+            }
+        }
+        let script = concat!(
+            include_str!("../scripts/host.sh"),
+            include_str!("../scripts/roles.sh"),
+            include_str!("../scripts/host_survey.sh")
+        );
+        let phase = Phase::new("survey", script).as_root().with_input(input);
+        Ok(self.host.run(&phase, &cx.cancellation).await?.stdout)
     }
 
     /// What was last seen, whenever that was; a survey if nothing was. What only we change is in it.
     pub(crate) async fn last_seen(&self, cx: &OpCtx) -> Result<Arc<HostSurvey>> {
-        if let Some((_, of, survey)) = &*self.seen.lock().await
-            && *of == cx.stack
-        {
-            return Ok(Arc::clone(survey));
+        if let Some(seen) = self.seen.lock().await.as_ref().filter(|seen| seen.stack == cx.stack) {
+            return Ok(Arc::clone(&seen.survey));
         }
         self.survey(cx, &cx.stack).await
     }
@@ -257,7 +295,7 @@ impl HostQueue {
         let mut lease = self.lease.lock().await;
         if !holds(lease.as_ref(), cx) {
             *lease = None;
-            let held = hold::hold(&self.host, cx, false).await?;
+            let held = hold::hold(&self.host, cx, false, self.session.lock().await.take()).await?;
             *lease = Some((cx.stack.clone(), cx.fence, Holder::Script(held)));
         }
         Ok(())
@@ -268,7 +306,7 @@ impl HostQueue {
         let mut lease = self.lease.lock().await;
         // Who held it until now holds it no more: the lock is taken anew.
         *lease = None;
-        let held = hold::hold(&self.host, cx, true).await?;
+        let held = hold::hold(&self.host, cx, true, self.session.lock().await.take()).await?;
         *lease = Some((cx.stack.clone(), cx.fence, Holder::Script(held)));
         drop(lease);
         self.forget_seen().await;
@@ -284,7 +322,7 @@ impl HostQueue {
         if !held {
             *lease = None;
         }
-        let talk = hold::serve(&self.host, cx, held).await?;
+        let talk = hold::serve(&self.host, cx, held, self.session.lock().await.take()).await?;
         let alive = Arc::new(AtomicBool::new(true));
         if !held {
             *lease = Some((cx.stack.clone(), cx.fence, Holder::Program(Arc::downgrade(&alive))));
@@ -329,7 +367,7 @@ impl HostQueue {
         let answers = answers(&lines, batch.len());
         let survey = self.read(&cx.stack, &lines).map(Arc::new);
         if let Ok(survey) = &survey {
-            *seen = Some((Instant::now(), cx.stack.clone(), Arc::clone(survey)));
+            *seen = Some(Seen::now(cx, &cx.stack, survey));
         }
         answers
             .into_iter()

@@ -1,7 +1,8 @@
 //! What others print, kept within bounds and read to its end.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::sync::oneshot;
+
+use super::stream::Asked;
 
 /// How much is kept of what `ssh` or a script complains, in bytes.
 pub(super) const LARGEST_WORDS: usize = 4 * 1024;
@@ -17,16 +18,14 @@ pub(super) fn last(text: &str, most: usize) -> String {
     rest.split_once('\n').map_or(rest, |(_, whole)| whole).to_owned()
 }
 
-/// The first bytes of a stream, and whether there were more. It is read to its end. Who waits for a
-/// `line` among those bytes is told when it is there; else who tells is gone at the end.
+/// The first bytes of a stream, and whether there were more. It is read to its end, all of it by
+/// `asked` as well, which ends with it.
 pub(super) async fn first_of(
     stream: Option<impl AsyncRead + Unpin>,
     most: usize,
-    line: &str,
-    waits: oneshot::Sender<()>,
+    mut asked: Asked,
 ) -> (Vec<u8>, bool) {
     let Some(mut stream) = stream else { return (Vec::new(), false) };
-    let mut waits = Some(waits);
     let (mut kept, mut more) = (Vec::new(), false);
     let mut buffer = vec![0; 16 * 1024];
     // An error is an end, too: the status says which.
@@ -34,14 +33,7 @@ pub(super) async fn first_of(
         let room = most.saturating_sub(kept.len()).min(count);
         kept.extend_from_slice(&buffer[..room]);
         more |= room < count;
-        // Short until then: whoever waits has said little.
-        let is_there = || kept.split(|byte| *byte == b'\n').any(|said| said == line.as_bytes());
-        if waits.is_some()
-            && is_there()
-            && let Some(waits) = waits.take()
-        {
-            let _ = waits.send(());
-        }
+        asked.read(&buffer[..count]);
     }
     (kept, more)
 }
@@ -74,14 +66,12 @@ mod tests {
     #[tokio::test]
     async fn output_is_bounded_and_read_to_its_end() {
         let first = async |text: &'static str, most| {
-            let (waits, told) = oneshot::channel();
-            let (kept, more) = first_of(Some(text.as_bytes()), most, "go", waits).await;
-            (String::from_utf8(kept).unwrap(), more, told.await.is_ok())
+            let (asked, _) = Asked::new();
+            let (kept, more) = first_of(Some(text.as_bytes()), most, asked).await;
+            (String::from_utf8(kept).unwrap(), more)
         };
-        assert_eq!(first("0123456789", 4).await, ("0123".to_owned(), true, false));
-        assert_eq!(first("0123", 4).await, ("0123".to_owned(), false, false));
-        assert!(first("a\ngo\nb", 10).await.2);
-        assert!(!first("a\ngone\ngo", 6).await.2);
+        assert_eq!(first("0123456789", 4).await, ("0123".to_owned(), true));
+        assert_eq!(first("0123", 4).await, ("0123".to_owned(), false));
         let long = format!("{}\nthe end", "x".repeat(100_000));
         assert_eq!(last_of(Some(long.as_bytes())).await, "the end");
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::bounded::{LARGEST_WORDS, last, last_of};
 use super::phase::BEGIN;
@@ -16,6 +16,39 @@ pub(crate) struct Conversation {
     pub(crate) writer: openssh::ChildStdin,
     /// Held as long as it goes on.
     pub(crate) session: KeptSession,
+}
+
+impl std::fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Conversation {
+    /// Says something, and gives what is printed then, at most so much, up to a line that begins with
+    /// `until`. None: it has ended, or prints more than that, and is of no use any more.
+    pub(crate) async fn ask(&mut self, text: &str, until: &str, most: usize) -> Option<String> {
+        self.writer.write_all(text.as_bytes()).await.ok()?;
+        self.writer.flush().await.ok()?;
+        said(&mut self.reader, until, most).await
+    }
+}
+
+/// What is printed up to a line that begins with `until`, at most so much; none where there is no such
+/// line.
+async fn said(reader: &mut (impl AsyncBufRead + Unpin), until: &str, most: usize) -> Option<String> {
+    let (mut said, mut line) = (String::new(), String::new());
+    while said.len() < most {
+        line.clear();
+        if !matches!(reader.read_line(&mut line).await, Ok(1..)) {
+            return None;
+        }
+        said.push_str(&line);
+        if line.starts_with(until) {
+            return Some(said);
+        }
+    }
+    None
 }
 
 /// A session that counts as one of those that the host allows, until it is dropped, which ends it.
@@ -97,21 +130,9 @@ impl SshHost {
             let _ = writer.write_all(phase.text().as_bytes()).await;
             let _ = writer.write_all(phase.input.expose()).await;
             let _ = writer.flush().await;
-            let (mut said, mut begun, mut line) = (String::new(), false, String::new());
-            while said.len() < phase.largest_output {
-                line.clear();
-                if !matches!(reader.read_line(&mut line).await, Ok(1..)) {
-                    return None;
-                }
-                if begun {
-                    said.push_str(&line);
-                    if line.starts_with(until) {
-                        return Some(said);
-                    }
-                }
-                begun |= line.trim_end() == BEGIN;
-            }
-            None
+            // What stands before it comes from the login shell.
+            said(&mut reader, BEGIN, phase.largest_output).await?;
+            said(&mut reader, until, phase.largest_output).await
         };
         let Some(said) = begin.await else {
             let words = tokio::time::timeout(Duration::from_secs(5), last_of(stderr)).await;

@@ -18,6 +18,13 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// Holds what is talked with.
+    pub(crate) fn of(talk: Conversation, beat: Duration) -> Self {
+        let alive = Arc::new(AtomicBool::new(true));
+        let task = tokio::spawn(keep(talk, beat, Arc::clone(&alive)));
+        Self { alive, task }
+    }
+
     /// Does it still run, as far as we know?
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::SeqCst)
@@ -40,9 +47,7 @@ impl SshHost {
         beat: Duration,
     ) -> Result<(String, Held), RemoteError> {
         let (said, talk) = self.converse(phase, until).await?;
-        let alive = Arc::new(AtomicBool::new(true));
-        let task = tokio::spawn(keep(talk, beat, Arc::clone(&alive)));
-        Ok((said, Held { alive, task }))
+        Ok((said, Held::of(talk, beat)))
     }
 }
 

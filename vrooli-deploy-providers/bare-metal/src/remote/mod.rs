@@ -20,6 +20,8 @@ mod ssh_config;
 #[cfg(feature = "native")]
 mod ssh_host;
 mod ssh_words;
+#[cfg(feature = "native")]
+mod stream;
 
 use async_trait::async_trait;
 use vrooli_deploy_core::provider::Cancellation;
@@ -33,6 +35,8 @@ pub(crate) use hold::Held;
 pub(crate) use keys::replace;
 #[cfg(feature = "native")]
 pub use keys::{HostKeys, OfferedKey};
+#[cfg(feature = "native")]
+pub(crate) use phase::TAKEN;
 pub use phase::{Phase, PhaseOutput, PhaseStream, Privilege, READY};
 #[cfg(feature = "native")]
 pub use ssh::{RoundTrips, SshConnections, SshOptions};

@@ -38,7 +38,9 @@ pub struct Phase {
     /// What the script reads on its standard input. Nothing of it is in any argument list.
     pub input: Secret<Vec<u8>>,
     /// What it reads after that, too large to be held in memory. It is sent once the script has
-    /// printed the line [`READY`], or not at all: a host that does not read yet would have to hold it.
+    /// printed the line [`READY`], or not at all: a host that does not read yet would have to hold it. A
+    /// script that says what it has taken (lines of `taken`, a tab and so many bytes, the first before it
+    /// asks) is sent only a little more than that at a time.
     pub stream: Option<Arc<dyn PhaseStream>>,
     /// As whom it runs.
     pub privilege: Privilege,
@@ -128,6 +130,9 @@ impl Phase {
 pub(crate) const BEGIN: &str = "--vrooli-deploy-begin--";
 /// The line by which a script asks for its stream. It may print others before.
 pub const READY: &str = "--vrooli-deploy-ready--";
+/// What a line begins with that says how many bytes of its stream a script has taken so far.
+#[cfg_attr(not(feature = "native"), allow(dead_code, reason = "only read by the native half"))]
+pub(crate) const TAKEN: &str = "taken\t";
 /// Seconds between asking a script to end and killing it.
 pub(crate) const KILL_AFTER: u64 = 5;
 

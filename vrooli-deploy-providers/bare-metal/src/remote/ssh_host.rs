@@ -1,21 +1,23 @@
 //! One host over `ssh`: its connection, the sessions on it, and what they came to.
 
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use openssh::Session;
-use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, oneshot};
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use vrooli_deploy_core::provider::Cancellation;
 
 use super::bounded::{LARGEST_WORDS, first_of, last, last_of};
-use super::phase::{BEGIN, KILL_AFTER, READY};
+use super::phase::{BEGIN, KILL_AFTER};
 use super::ssh::{Base, LOGIN, RoundTrips};
-use super::{Phase, PhaseOutput, PhaseStream, RemoteError, RemoteExec};
+use super::stream::{self, Asked};
+use super::{Phase, PhaseOutput, RemoteError, RemoteExec};
 use crate::host::HostName;
 
 /// How long an unused connection stays, in seconds, should we be killed.
@@ -35,15 +37,22 @@ pub(super) struct Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Milliseconds, on a local socket. If it does not work, the idle master ends by itself.
-        let _ = std::process::Command::new("ssh")
-            .args(["-F", "/dev/null", "-O", "exit", "-S"])
-            .arg(&self.control)
-            .arg("none")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        let _ = end(&self.control);
     }
+}
+
+/// Has the master of a connection end, as `ssh -O exit` does (OpenSSH's PROTOCOL.mux), without another
+/// program's start for each host.
+fn end(control: &Path) -> io::Result<()> {
+    /// That it speaks version 4 of the protocol; then request 0, `MUX_C_TERMINATE`. Each after its length.
+    const WORDS: [u32; 6] = [8, 1, 4, 8, 0x1000_0005, 0];
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let mut master = UnixStream::connect(control)?;
+    master.set_read_timeout(Some(PATIENCE))?;
+    master.set_write_timeout(Some(PATIENCE))?;
+    master.write_all(WORDS.map(u32::to_be_bytes).as_flattened())?;
+    // Its own version, and that it will.
+    master.read_exact(&mut [0; 24])
 }
 
 /// A host over `ssh`.
@@ -260,7 +269,7 @@ impl SshHost {
         let gone = |error: &dyn std::error::Error| Trouble::Gone { sent: true, words: chain(error) };
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let text = phase.text();
-        let (waits, asked) = oneshot::channel();
+        let (asked, allowed) = Asked::new();
         let talk = async {
             let write = async {
                 let Some(mut stdin) = stdin else { return Ok(()) };
@@ -268,14 +277,14 @@ impl SshHost {
                 let _ = stdin.write_all(text.as_bytes()).await;
                 let _ = stdin.write_all(phase.input.expose()).await;
                 let copied = match &phase.stream {
-                    Some(stream) if asked.await.is_ok() => copy(&**stream, &mut stdin).await,
-                    _ => Ok(()),
+                    Some(stream) => stream::send(&**stream, &mut stdin, allowed).await,
+                    None => Ok(()),
                 };
                 let _ = stdin.shutdown().await;
                 copied
             };
             let (stdout, stderr, copied) =
-                tokio::join!(first_of(stdout, phase.largest_output, READY, waits), last_of(stderr), write);
+                tokio::join!(first_of(stdout, phase.largest_output, asked), last_of(stderr), write);
             (stdout, stderr, copied, child.wait().await)
         };
         // The host ends it at its limit; we hear of it a little later, or it is not there any more.
@@ -290,7 +299,7 @@ impl SshHost {
         let status = match status {
             Ok(status) => status.code().unwrap_or(-1),
             // 127, of the script or of the shell that should have run it.
-            Err(openssh::Error::Remote(error)) if error.kind() == std::io::ErrorKind::NotFound => 127,
+            Err(openssh::Error::Remote(error)) if error.kind() == io::ErrorKind::NotFound => 127,
             Err(error) => return Err(gone(&error)),
         };
         Ok(Ended { status, stdout, truncated, stderr, took: began.elapsed() })
@@ -325,25 +334,6 @@ impl SshHost {
                 }
                 Err(RemoteError::Failed { host: host(), phase: phase.name, status, words })
             }
-        }
-    }
-}
-
-/// Sends what is read here, a little at a time. The disk is waited for in a thread of its own.
-async fn copy(stream: &dyn PhaseStream, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
-    let mut reader = stream.open()?;
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let read = tokio::task::spawn_blocking(move || {
-            let count = reader.read(&mut buffer);
-            (reader, buffer, count)
-        });
-        let count;
-        (reader, buffer, count) = read.await.map_err(std::io::Error::other)?;
-        let count = count?;
-        // Whoever does not read on has ended, and the status says why.
-        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
-            return Ok(());
         }
     }
 }

@@ -541,7 +541,8 @@ async fn what_goes_wrong_is_told_apart() {
 
     // No root: nothing is even looked at.
     rig.on(1, "rm /etc/sudoers.d/deploy");
-    let error = damaged.provider.inventory(&damaged.cx(), &scope).await.unwrap_err();
+    let powerless = Session::open(&rig, "shop", 1, 1);
+    let error = powerless.provider.inventory(&powerless.cx(), &scope).await.unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Permission, Some("VD0907")), "{error:?}");
 }
 

@@ -21,6 +21,7 @@ mod identity;
 mod in_process;
 mod key;
 mod launch;
+mod listening;
 mod lock;
 mod log;
 mod paths;

@@ -1,4 +1,4 @@
-//! Who listens on which port, as the kernel's own tables say.
+//! Who listens on which port, as the kernel says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::listening::listening;
 
 /// A process that listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub(crate) struct Holder {
 /// Who listens on a port, as far as this user may see.
 pub(crate) fn holder(port: u16) -> Option<Holder> {
     let inodes: BTreeSet<u64> =
-        listening().filter(|(at, _)| at.port() == port).map(|(_, inode)| inode).collect();
+        listening().into_iter().filter(|(at, _)| at.port() == port).map(|(_, inode)| inode).collect();
     if inodes.is_empty() {
         return None;
     }
@@ -52,14 +54,15 @@ pub fn listeners(pid: u32) -> Vec<SocketAddr> {
     pids.insert(pid);
     let mine: BTreeSet<u64> = pids.into_iter().flat_map(open_sockets).collect();
     let found: BTreeSet<SocketAddr> =
-        listening().filter(|(_, inode)| mine.contains(inode)).map(|(at, _)| at).collect();
+        listening().into_iter().filter(|(_, inode)| mine.contains(inode)).map(|(at, _)| at).collect();
     found.into_iter().collect()
 }
 
 /// The loopback address at which a port is reached. Some servers take `localhost` for the
 /// IPv6 one alone.
 pub(crate) fn loopback(port: u16) -> IpAddr {
-    let at: Vec<IpAddr> = listening().filter(|(at, _)| at.port() == port).map(|(at, _)| at.ip()).collect();
+    let at: Vec<IpAddr> =
+        listening().into_iter().filter(|(at, _)| at.port() == port).map(|(at, _)| at.ip()).collect();
     if !at.is_empty() && at.iter().all(|ip| *ip == Ipv6Addr::LOCALHOST) {
         Ipv6Addr::LOCALHOST.into()
     } else {
@@ -75,37 +78,6 @@ fn open_sockets(pid: u32) -> impl Iterator<Item = u64> {
     })
 }
 
-/// All listening TCP sockets with their inodes.
-fn listening() -> impl Iterator<Item = (SocketAddr, u64)> {
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().flat_map(|file| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        text.lines().filter_map(parse).collect::<Vec<_>>()
-    })
-}
-
-/// A line of the kernel's table, if its socket listens.
-fn parse(line: &str) -> Option<(SocketAddr, u64)> {
-    const LISTEN: &str = "0A";
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    if *fields.get(3)? != LISTEN {
-        return None;
-    }
-    let (address, port) = fields.get(1)?.split_once(':')?;
-    // Words of 32 bits, each in the machine's own order.
-    let words: Option<Vec<u8>> = (0..address.len() / 8)
-        .map(|i| u32::from_str_radix(address.get(i * 8..i * 8 + 8)?, 16).ok().map(u32::to_ne_bytes))
-        .collect::<Option<Vec<_>>>()
-        .map(|words| words.concat());
-    let bytes = words?;
-    let address = if let Ok(v4) = <[u8; 4]>::try_from(bytes.as_slice()) {
-        IpAddr::V4(Ipv4Addr::from(v4))
-    } else {
-        IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.as_slice()).ok()?))
-    };
-    let port = u16::from_str_radix(port, 16).ok()?;
-    Some((SocketAddr::new(address, port), fields.get(9)?.parse().ok()?))
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -119,7 +91,7 @@ mod tests {
                 continue;
             };
             let at = listener.local_addr().unwrap();
-            assert!(listening().any(|(a, _)| a == at), "{at}");
+            assert!(listening().iter().any(|(a, _)| *a == at), "{at}");
             assert!(listeners(std::process::id()).contains(&at));
             assert_eq!(holder(at.port()).unwrap().pid, std::process::id());
             assert_eq!(loopback(at.port()), at.ip());

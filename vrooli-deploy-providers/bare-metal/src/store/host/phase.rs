@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::input::{Input, is_digest};
 use super::{CUT, Failure, HELD, Result, at};
 use crate::archive::hash_of;
-use crate::remote::READY;
+use crate::remote::{READY, TAKEN};
 use crate::store::stored_file::hex;
 
 /// How long another delivery is waited for.
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(10);
 /// What is read at a time, in bytes.
 const BLOCK: usize = 256 * 1024;
+/// After so many bytes it is said how many have been taken.
+const TELL: u64 = 128 * 1024;
 
 /// The store, for one delivery.
 pub(super) struct Store<'a> {
@@ -63,7 +65,7 @@ impl<'a> Store<'a> {
     /// From then on pieces are sent.
     pub(super) fn ask_for_pieces(&self) -> Result<()> {
         let mut to = self.to.borrow_mut();
-        writeln!(to, "{READY}")?;
+        writeln!(to, "{TAKEN}0\n{READY}")?;
         Ok(to.flush()?)
     }
 
@@ -120,7 +122,8 @@ impl<'a> Store<'a> {
     pub(super) fn take(&self, from: &mut dyn Read) -> Result<()> {
         let cut = |error: io::Error| Failure::new(CUT, error);
         let arriving = self.own("pieces").join("arriving");
-        let mut archive = tar::Archive::new(from);
+        let mut archive = tar::Archive::new(Telling { from, store: self, taken: 0, told: 0 });
+        let mut block = vec![0; BLOCK];
         for entry in archive.entries().map_err(cut)? {
             let mut entry = entry.map_err(cut)?;
             let name = entry.path().map_err(cut)?.to_string_lossy().into_owned();
@@ -128,7 +131,7 @@ impl<'a> Store<'a> {
                 continue;
             }
             let mut file = File::create(&arriving).map_err(at(&arriving))?;
-            let (mut hash, mut block) = (Sha256::new(), vec![0; BLOCK]);
+            let mut hash = Sha256::new();
             loop {
                 let read = match entry.read(&mut block) {
                     Ok(0) => break,
@@ -180,6 +183,28 @@ impl<'a> Store<'a> {
             remove(&left)?;
         }
         Ok(())
+    }
+}
+
+/// What is read, said to who sends it: they send no more until they hear.
+struct Telling<'a, 'b> {
+    from: &'a mut dyn Read,
+    store: &'a Store<'b>,
+    taken: u64,
+    told: u64,
+}
+
+impl Read for Telling<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(into)?;
+        self.taken += read as u64;
+        if self.taken - self.told >= TELL {
+            self.told = self.taken;
+            let mut to = self.store.to.borrow_mut();
+            // Whoever does not hear any more sends no more: that is seen in what is read.
+            let _ = writeln!(to, "{TAKEN}{}", self.taken).and_then(|()| to.flush());
+        }
+        Ok(read)
     }
 }
 

@@ -115,7 +115,14 @@ fn all_of_it_or_nothing() {
     let failure = rig.run(SEND, cut).unwrap_err();
     assert_eq!(failure.status, CUT, "{failure:?}");
     assert!(!rig.root(1).exists());
-    assert_eq!(rig.run(SEND, rig.sent(1, 0)).unwrap().count("done"), 1);
+    let said = rig.run(SEND, rig.sent(1, 0)).unwrap();
+    assert_eq!(said.count("done"), 1);
+    // Who sends is told from the beginning how much has been taken.
+    let taken: Vec<usize> =
+        said.0.lines().filter_map(|line| line.strip_prefix("taken\t")?.parse().ok()).collect();
+    assert!(taken.first() == Some(&0) && taken.is_sorted(), "{taken:?}");
+    assert!(taken.windows(2).all(|two| two[1] - two[0] < 512 << 10), "{taken:?}");
+    assert!(taken.last().is_some_and(|last| *last > (3 << 20) - (128 << 10)), "{taken:?}");
     assert_eq!(fs::read(rig.root(1).join("app")).unwrap(), noise(3 << 20, 1));
     assert_eq!(fs::metadata(rig.root(1).join("bin/app")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(rig.left(), ["lock", "pieces", "refs"]);
