@@ -116,7 +116,7 @@ fn sorted(samples: &Samples, of: (Work, Who)) -> Option<Vec<f64>> {
 
 fn median(all: &[f64]) -> f64 {
     let middle = all.len() / 2;
-    if all.len() % 2 == 0 { (all[middle - 1] + all[middle]) / 2.0 } else { all[middle] }
+    if all.len().is_multiple_of(2) { (all[middle - 1] + all[middle]) / 2.0 } else { all[middle] }
 }
 
 fn shown(samples: &Samples, of: (Work, Who)) -> String {

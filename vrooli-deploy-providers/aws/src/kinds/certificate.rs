@@ -127,7 +127,7 @@ mod tests {
             ("alternatives", json!([]), Answer::Replace),
             ("zone", json!("Z2"), Answer::Replace),
             ("status", json!("PENDING_VALIDATION"), Answer::Nothing),
-            ("proof", json!(false), Answer::InPlace),
+            ("proof", json!(false), Answer::Update),
         ];
         check_kind(&super::Certificate, &want, &have, &answers).unwrap();
     }
