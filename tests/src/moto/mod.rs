@@ -52,6 +52,7 @@ impl Emulator {
         let server = Command::new(program)
             .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
             .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+            .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/moto"))
             .env("MOTO_ACM_VALIDATION_WAIT", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

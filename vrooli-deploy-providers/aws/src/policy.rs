@@ -81,8 +81,8 @@ mod tests {
         let wanted = permissions(&[
             ("ec2:CreateVpc", "*"),
             ("ec2:DeleteVpc", "*"),
-            ("iam:CreateRole", "arn:aws:iam::*:*/a"),
-            ("iam:CreateRole", "arn:aws:iam::*:*/b"),
+            ("iam:CreateRole", "arn:aws:iam::*:role/a"),
+            ("iam:CreateRole", "arn:aws:iam::*:role/b"),
             ("s3:GetBucketTagging", "*"),
             ("s3:GetBucketTagging", "arn:aws:s3:::x*"),
         ]);
@@ -97,7 +97,7 @@ mod tests {
                 {
                     "Effect": "Allow",
                     "Action": ["iam:CreateRole"],
-                    "Resource": ["arn:aws:iam::*:*/a", "arn:aws:iam::*:*/b"],
+                    "Resource": ["arn:aws:iam::*:role/a", "arn:aws:iam::*:role/b"],
                 },
             ],
         });

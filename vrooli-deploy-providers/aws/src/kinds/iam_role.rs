@@ -101,7 +101,8 @@ impl ResourceKindDef for IamRole {
         Vec::new()
     }
     fn permissions(&self, op: Op, want: &IamRoleSpec<Wanted>) -> Vec<Permission> {
-        Actions {
+        let role = format!("arn:aws:iam::*:role/{}", want.name);
+        let mut all = Actions {
             find: &[
                 "iam:GetAccountAuthorizationDetails",
                 "iam:GetRole",
@@ -114,9 +115,6 @@ impl ResourceKindDef for IamRole {
                 "iam:TagRole",
                 "iam:PutRolePolicy",
                 "iam:AttachRolePolicy",
-                "iam:CreateInstanceProfile",
-                "iam:TagInstanceProfile",
-                "iam:AddRoleToInstanceProfile",
                 "iam:DeleteRolePolicy",
                 "iam:DetachRolePolicy",
             ],
@@ -127,15 +125,26 @@ impl ResourceKindDef for IamRole {
                 "iam:AttachRolePolicy",
                 "iam:DetachRolePolicy",
             ],
-            delete: &[
-                "iam:DeleteRole",
-                "iam:DeleteRolePolicy",
-                "iam:DetachRolePolicy",
-                "iam:RemoveRoleFromInstanceProfile",
-                "iam:DeleteInstanceProfile",
-            ],
+            delete: &["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:DetachRolePolicy"],
         }
-        .of(op, format!("arn:aws:iam::*:*/{}", want.name))
+        .of(op, &role);
+        if want.instance_profile {
+            let profile = Actions {
+                find: &[],
+                create: &[
+                    "iam:CreateInstanceProfile",
+                    "iam:TagInstanceProfile",
+                    "iam:AddRoleToInstanceProfile",
+                ],
+                update: &[],
+                delete: &["iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"],
+            };
+            all.extend(profile.of(op, format!("arn:aws:iam::*:instance-profile/{}", want.name)));
+            // Machines with the profile get the role.
+            let pass = Actions { find: &[], create: &["iam:PassRole"], update: &[], delete: &[] };
+            all.extend(pass.of(op, role));
+        }
+        all
     }
     fn ownership(&self, _: &ResourceKey, want: &IamRoleSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())

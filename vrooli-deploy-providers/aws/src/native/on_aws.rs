@@ -177,7 +177,17 @@ impl<K: Native> ResourceHandler for OnAws<K> {
             return Ok(Page { items: Vec::new(), next: None });
         }
         let on = Calls::new(account, cx).await;
-        Ok(Page { items: self.listed(&on, Look::Stack).await?, next: None })
+        let items = match self.listed(&on, Look::Stack).await {
+            // Who may not look at a kind made none, and where the stack has none need not.
+            Err(error)
+                if error.kind() == ErrorKind::Permission
+                    && account.wanted(&self.0, Look::Stack).next().is_none() =>
+            {
+                Vec::new()
+            }
+            listed => listed?,
+        };
+        Ok(Page { items, next: None })
     }
 
     /// A make finds what it made by its name or token, and completes it: after an answer that was

@@ -25,7 +25,7 @@ use crate::fixture::{AwsFixture, AwsPlace, OWNER, samples, stack};
 /// No run of the engine takes so long.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-fn wanted(samples: &[Sample], changed: bool) -> Stack {
+pub(crate) fn wanted(samples: &[Sample], changed: bool) -> Stack {
     let resources: BTreeMap<_, _> = samples
         .iter()
         .map(|sample| {
@@ -39,7 +39,7 @@ fn wanted(samples: &[Sample], changed: bool) -> Stack {
 
 /// What a command does: takes the lease, resolves what the last one left, looks, plans, applies.
 /// Gives how many steps that took.
-async fn converge(place: &AwsPlace, store: &MemoryStore, wanted: &Stack) -> Result<usize, String> {
+pub(crate) async fn converge(place: &AwsPlace, store: &MemoryStore, wanted: &Stack) -> Result<usize, String> {
     fn said(error: impl std::fmt::Display) -> String {
         error.to_string()
     }

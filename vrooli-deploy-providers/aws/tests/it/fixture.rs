@@ -49,23 +49,32 @@ impl AwsFixture {
     }
 
     pub(crate) async fn place(&self) -> AwsPlace {
+        self.place_as(("AKIDEXAMPLE", "not-a-real-key"), samples()).await
+    }
+
+    /// The same by a user's keys, for a stack of these.
+    pub(crate) async fn place_as(&self, keys: (&str, &str), of: Vec<Sample>) -> AwsPlace {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         forget_snapshots(self.emulator.address());
         let proxy = FaultProxy::start(self.emulator.address()).await.unwrap();
         proxy.set_correction(AS_AWS);
-        let account = Arc::new(account(&proxy.url()));
+        let account = Arc::new(account_as(&proxy.url(), keys, of));
         AwsPlace { provider: provider(&account), account, proxy, _turn: turn }
     }
 }
 
 /// The account behind an endpoint, for a stack of all samples.
 pub(crate) fn account(endpoint: &str) -> Account {
+    account_as(endpoint, ("AKIDEXAMPLE", "not-a-real-key"), samples())
+}
+
+fn account_as(endpoint: &str, (id, secret): (&str, &str), of: Vec<Sample>) -> Account {
     let mut options = AccountOptions::default();
     options.endpoint = Some(endpoint.to_owned());
-    options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
+    options.keys = Some((id.to_owned(), Secret::new(secret.to_owned()), None));
     options.region = Some(REGION.to_owned());
     let mut resources = Vec::new();
-    for sample in samples() {
+    for sample in of {
         let another = ResourceKey::new(format!("{}-another", sample.key)).unwrap();
         resources.extend(sample.another.map(|spec| (another, spec)));
         resources.push((sample.key, sample.spec));

@@ -16,6 +16,7 @@ mod fields;
 mod fixture;
 mod looking;
 mod network;
+mod permissions;
 mod refused;
 mod rig;
 
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "there-and-back-with-lost-answers", applied::there_and_back));
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
+    all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()
