@@ -11,7 +11,7 @@ use super::stack::Stack;
 
 /// Keeps no certificates.
 #[derive(Debug, Default)]
-pub(super) struct Keeper;
+pub(super) struct Keeper(());
 
 /// How a stack is served that has a certificate: none has.
 #[derive(Debug, Clone)]
