@@ -54,6 +54,7 @@ impl Server<'_> {
         let vessel = self.vessel(cx, record, contained).await?;
         let (port, password) = (record.made.port, self.password()?);
         let mut started = false;
+        let mut given_anew = false;
         let mut silent: Option<Instant> = None;
         loop {
             match vessel.container(cx).await? {
@@ -61,8 +62,14 @@ impl Server<'_> {
                     match ask(port, &password).await {
                         Answer::Ready => return Ok(()),
                         Answer::Busy => silent = None,
-                        // With another password: the store was lost. It gets the new one.
-                        Answer::Stranger => vessel.halt(cx).await?,
+                        // With another password: the store was lost. Or with none: a killed predecessor
+                        // came between our settings and its start. It gets ours, and if it does not take
+                        // them it does not start.
+                        Answer::Stranger => {
+                            vessel.halt(cx).await?;
+                            started &= given_anew;
+                            given_anew = true;
+                        }
                         Answer::Nobody | Answer::Silent => {
                             if !started && silent.get_or_insert_with(Instant::now).elapsed() > SILENCE {
                                 vessel.halt(cx).await?;
