@@ -40,6 +40,8 @@ pub(super) struct Subject {
     pub(super) needed: BTreeSet<OutputName>,
     /// What the state knows of the object, when it is changed and not made.
     pub(super) known: Option<ResourceState>,
+    /// What is made may stand on data that were there before.
+    pub(super) holds_data: bool,
     /// An object with the same marks that is another: the one that is being replaced.
     pub(super) other: Option<PhysicalId>,
 }
@@ -344,7 +346,7 @@ impl Calls<'_> {
     }
 
     /// A create of several calls may be refused in the middle: half an object is of no use, and in no
-    /// state that would take it back.
+    /// state that would take it back. What holds data stays, and is told: they may be older than it.
     async fn remove_half_made(&self, subject: &Subject) {
         if subject.token.is_none() {
             return;
@@ -352,13 +354,16 @@ impl Calls<'_> {
         // Not being able to look harms nothing more: the next plan sees it in the inventory.
         let Ok(mine) = self.mine(subject).await else { return };
         for half in mine.into_iter().filter(|found| found.token == subject.token) {
-            if self.delete(subject, &half.id).await.is_err() {
-                let message = format!(
-                    "`{}` was begun, and {} cannot be deleted: the next run takes it over",
-                    subject.key, half.id
-                );
-                self.events.send(&Event::Note { message });
-            }
+            let why = if subject.holds_data {
+                "is left, as it may hold data"
+            } else if self.delete(subject, &half.id).await.is_err() {
+                "cannot be deleted"
+            } else {
+                continue;
+            };
+            let message =
+                format!("`{}` was begun, and {} {why}: the next run takes it over", subject.key, half.id);
+            self.events.send(&Event::Note { message });
         }
     }
 
