@@ -178,6 +178,7 @@ impl ProviderFixture for LocalFixture {
             secrets: Arc::new(secrets),
             configuration: Configuration::default(),
             resources: Vec::new(),
+            ids: Default::default(),
             leaving: Default::default(),
         };
         let factory = LocalFactory::new().with_servers(self.servers.clone());

@@ -215,6 +215,10 @@ impl FakeCloud {
         let fault = fault?;
         let answer = match fault {
             Some(Fault::Refuse(kind, message)) => return Err(ProviderError::new(kind, message)),
+            Some(Fault::RefuseHalfway(kind, message)) => {
+                drop(effect(&mut self.world()));
+                return Err(ProviderError::new(kind, message));
+            }
             Some(Fault::Forwarded(later)) => {
                 self.world().land_at(Instant::now() + later, Box::new(move |world| drop(effect(world))));
                 return self.die().await;

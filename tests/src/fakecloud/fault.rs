@@ -15,6 +15,8 @@ pub enum Fault {
     Forwarded(Duration),
     /// The call is refused and has no effect.
     Refuse(ErrorKind, String),
+    /// The call takes effect, and is refused: of several calls that it stands for, a later one was.
+    RefuseHalfway(ErrorKind, String),
 }
 
 impl Fault {

@@ -109,7 +109,7 @@ impl Session {
         let mut options = EngineOptions::default();
         options.owner = self.store.id();
         options.hooks = self.hooks.clone();
-        options.concurrency = self.concurrency;
+        options.concurrency = Some(self.concurrency);
         Engine::new(self.cloud.provider(), Arc::clone(&self.secrets) as _, options)
     }
 

@@ -100,7 +100,7 @@ impl SimSession {
         let provider = Arc::new(ProviderSet::new(name).with_fleet(Arc::new(self.fleet.clone())));
         let mut options = EngineOptions::default();
         options.owner = self.store.id();
-        options.concurrency = 64;
+        options.concurrency = Some(64);
         options.hooks = EngineHooks::new(Committed(self.fleet.clone()));
         Engine::new(provider, Arc::new(MemorySecrets::default()), options)
     }

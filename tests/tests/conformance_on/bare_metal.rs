@@ -104,6 +104,7 @@ impl ProviderFixture for BareMetalFixture {
             secrets: Arc::new(MemorySecrets::default()),
             configuration: Configuration::default(),
             resources: self.samples().into_iter().map(|sample| (sample.key, sample.spec)).collect(),
+            ids: Default::default(),
             leaving: Default::default(),
         };
         let factory = BareMetalFactory::new().with_ssh(Self::options(&rig));

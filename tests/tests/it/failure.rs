@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use vrooli_deploy_core::engine::{
-    ApplyError, ApplyOptions, EventSink, OutcomeKind, RecoverOptions, ReleaseStatus, codes,
+    ApplyError, ApplyOptions, Event, EventSink, OutcomeKind, RecoverOptions, ReleaseStatus, codes,
 };
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::provider::{Cancellation, ErrorKind};
@@ -351,5 +351,36 @@ fn undone_twice_is_undone() {
         let fence = |text: String| text.split("fence").next().unwrap_or_default().to_owned();
         let twice = format!("{:?}", session.cloud.world().fleets);
         assert_eq!(fence(twice), fence(once));
+    });
+}
+
+/// Deploys where the create of a kind is refused when half of the object is there. Gives what is left
+/// of the kind, what was said of it, and deploys again.
+async fn refused_halfway(kind: &str) -> (usize, Vec<String>) {
+    let session = session();
+    let fault = Fault::RefuseHalfway(ErrorKind::Permission, "it may not be finished".to_owned());
+    session.cloud.fail_next("create", Some(kind), fault);
+    let outcome = session.run(&Wish::full()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::RolledBack, "{outcome:#?}");
+    let left = session.cloud.world().of(&stack_id()).filter(|object| object.kind == kind).count();
+    let notes = session.events().into_iter().filter_map(|event| match event {
+        Event::Note { message } if message.contains("was begun") => Some(message),
+        _ => None,
+    });
+    let notes = notes.collect();
+    let outcome = session.run(&Wish::full()).await.unwrap();
+    verify(&session, &Wish::full(), &outcome).await;
+    (left, notes)
+}
+
+#[test]
+fn half_an_object_is_taken_back_unless_it_may_stand_on_older_data() {
+    on_virtual_time(async {
+        assert_eq!(refused_halfway(kinds::SUBNET).await, (0, Vec::new()));
+        assert_eq!(refused_halfway(kinds::DATABASE).await, (0, Vec::new()), "its data would be its own");
+        let (left, notes) = refused_halfway(kinds::BUCKET).await;
+        assert_eq!(left, 1, "the data of an earlier stack may be in it");
+        let [note] = notes.as_slice() else { panic!("{notes:?}") };
+        assert!(note.contains("bucket/files") && note.contains("may hold data"), "{note}");
     });
 }

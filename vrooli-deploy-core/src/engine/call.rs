@@ -72,7 +72,7 @@ impl<'a> Calls<'a> {
         cancellation: Cancellation,
         events: &'a EventSink,
     ) -> Self {
-        let limit = AtomicUsize::new(engine.options.concurrency.max(1));
+        let limit = AtomicUsize::new(engine.concurrency());
         Self {
             engine,
             stack: plan.stack.clone(),
@@ -210,7 +210,7 @@ impl<'a> Calls<'a> {
         if self.successes.fetch_add(1, Ordering::Relaxed) + 1 >= RECOVERED {
             self.successes.store(0, Ordering::Relaxed);
             let now = self.limit.load(Ordering::Relaxed);
-            self.limit.store((now + 1).min(self.engine.options.concurrency.max(1)), Ordering::Relaxed);
+            self.limit.store((now + 1).min(self.engine.concurrency()), Ordering::Relaxed);
         }
     }
 }

@@ -86,4 +86,9 @@ impl Engine {
         let capabilities = provider.capabilities();
         Self { provider, secrets, capabilities, options }
     }
+
+    /// Steps that run at one time, at most.
+    fn concurrency(&self) -> usize {
+        self.options.concurrency.unwrap_or_else(|| self.provider.at_once()).max(1)
+    }
 }

@@ -18,8 +18,9 @@ pub struct EngineOptions {
     pub hooks: EngineHooks,
     /// Hides secrets in what providers and apps say.
     pub redact: Redact,
-    /// Steps that run at one time, at most; less while the provider says that it is too much.
-    pub concurrency: usize,
+    /// Steps that run at one time, at most; less while the provider says that it is too much. Default:
+    /// as many as it takes ([`Provider::at_once`](crate::provider::Provider::at_once)).
+    pub concurrency: Option<usize>,
     /// How long calls may take.
     pub deadlines: Deadlines,
     /// How often a call that certainly did not happen is made again.
@@ -37,7 +38,7 @@ impl Default for EngineOptions {
             owner: Uuid::nil(),
             hooks: EngineHooks::default(),
             redact: Redact::default(),
-            concurrency: 16,
+            concurrency: None,
             deadlines: Deadlines::default(),
             retry: RetryOptions::default(),
             judge: Arc::new(Sequential::default()),

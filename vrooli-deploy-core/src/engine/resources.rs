@@ -40,8 +40,6 @@ pub(super) struct Subject {
     pub(super) needed: BTreeSet<OutputName>,
     /// What the state knows of the object, when it is changed and not made.
     pub(super) known: Option<ResourceState>,
-    /// What is made may stand on data that were there before.
-    pub(super) holds_data: bool,
     /// An object with the same marks that is another: the one that is being replaced.
     pub(super) other: Option<PhysicalId>,
 }
@@ -346,15 +344,16 @@ impl Calls<'_> {
     }
 
     /// A create of several calls may be refused in the middle: half an object is of no use, and in no
-    /// state that would take it back. What holds data stays, and is told: they may be older than it.
+    /// state that would take it back. What may have begun on older data stays, and is told.
     async fn remove_half_made(&self, subject: &Subject) {
         if subject.token.is_none() {
             return;
         }
         // Not being able to look harms nothing more: the next plan sees it in the inventory.
         let Ok(mine) = self.mine(subject).await else { return };
+        let stays = self.provider().kind(&subject.kind).is_ok_and(|kind| kind.takes_up_data());
         for half in mine.into_iter().filter(|found| found.token == subject.token) {
-            let why = if subject.holds_data {
+            let why = if stays {
                 "is left, as it may hold data"
             } else if self.delete(subject, &half.id).await.is_err() {
                 "cannot be deleted"

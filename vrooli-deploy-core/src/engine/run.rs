@@ -78,7 +78,6 @@ impl Opened {
             spec,
             needed: self.needed.get(key).cloned().unwrap_or_default(),
             known: if making { None } else { before.cloned() },
-            holds_data: matches!(step.action, StepAction::Create { holds_data: true, .. }),
             other: if making { before.map(|r| r.id.clone()) } else { None },
         })
     }

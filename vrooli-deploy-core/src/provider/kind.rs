@@ -247,6 +247,11 @@ pub trait ResourceKindDef: Debug + Send + Sync + 'static {
     fn runs_app(&self) -> bool {
         false
     }
+    /// May a create begin on data that an earlier stack left on purpose, under the same name? Then what a
+    /// refused create began is left and told; else it is deleted, as nobody could use half an object.
+    fn takes_up_data(&self) -> bool {
+        false
+    }
 }
 
 /// A kind that is another one with calls: its pure half is that of the kind that it holds.
@@ -284,6 +289,9 @@ impl<W: WrapsKind> ResourceKindDef for W {
     }
     fn runs_app(&self) -> bool {
         ResourceKindDef::runs_app(self.kind_def())
+    }
+    fn takes_up_data(&self) -> bool {
+        ResourceKindDef::takes_up_data(self.kind_def())
     }
 }
 
@@ -390,6 +398,8 @@ pub trait AnyKind: Debug + Send + Sync {
     fn outputs(&self, id: &PhysicalId, have: &Value) -> Result<Outputs>;
     /// Does it run the app itself, so that it is nothing without a release?
     fn runs_app(&self) -> bool;
+    /// May a create begin on data that an earlier stack left on purpose?
+    fn takes_up_data(&self) -> bool;
 }
 
 impl<K: ResourceKindDef> AnyKind for K {
@@ -434,6 +444,9 @@ impl<K: ResourceKindDef> AnyKind for K {
     }
     fn runs_app(&self) -> bool {
         ResourceKindDef::runs_app(self)
+    }
+    fn takes_up_data(&self) -> bool {
+        ResourceKindDef::takes_up_data(self)
     }
 }
 

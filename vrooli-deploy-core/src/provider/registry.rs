@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::error::Result;
-use super::kind::{AnyKind, Permission};
+use super::kind::{AnyKind, Permission, PhysicalId};
 use super::set::Provider;
 use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
@@ -113,6 +113,9 @@ pub struct OpenContext {
     /// and an open plan say. A provider whose resources stand on machines of the user's learns here
     /// which machines there are to ask. A key may come more than once.
     pub resources: Vec<(ResourceKey, Value)>,
+    /// What the state calls those of them that it has. Hints, so that much can be asked at once: what is
+    /// there is asked, and never taken from here.
+    pub ids: BTreeMap<ResourceKey, PhysicalId>,
     /// Those of them that the manifest does not ask for any more. Empty where no manifest was read:
     /// then all that is there stays.
     pub leaving: BTreeSet<ResourceKey>,

@@ -18,6 +18,8 @@ use crate::names::{ProviderName, ResourceKey, ResourceKind};
 
 /// So many kinds are listed at once.
 const LISTED_AT_ONCE: usize = 32;
+/// As many changes as services on the internet take of one caller, as a rule.
+const AT_ONCE: usize = 16;
 
 /// A provider: the one surface that engine and layers see.
 #[async_trait]
@@ -33,6 +35,10 @@ pub trait Provider: Debug + Send + Sync {
     fn kind(&self, kind: &ResourceKind) -> Result<&dyn AnyKind>;
     /// Carries releases; `None` when it only has resources.
     fn fleet(&self) -> Option<Arc<dyn Fleet>>;
+    /// So many of its changes may be under way at one time, unless it says meanwhile that it is too much.
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
     /// What its places keep of a stack themselves; `None`: a lost state cannot be built again.
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
         None
@@ -87,6 +93,7 @@ pub struct ProviderSet {
     fleet: Option<Arc<dyn Fleet>>,
     ledger: Option<Arc<dyn Ledger>>,
     backups: Option<Arc<dyn Backups>>,
+    at_once: usize,
 }
 
 impl ProviderSet {
@@ -100,6 +107,7 @@ impl ProviderSet {
             fleet: None,
             ledger: None,
             backups: None,
+            at_once: AT_ONCE,
         }
     }
 
@@ -137,6 +145,14 @@ impl ProviderSet {
     #[must_use]
     pub fn with_backups(mut self, backups: Arc<dyn Backups>) -> Self {
         self.backups = Some(backups);
+        self
+    }
+
+    /// Sets how many changes may be under way at one time. A provider that makes those of one place
+    /// together takes all that there are.
+    #[must_use]
+    pub fn with_at_once(mut self, changes: usize) -> Self {
+        self.at_once = changes.max(1);
         self
     }
 
@@ -203,6 +219,10 @@ impl Provider for ProviderSet {
 
     fn fleet(&self) -> Option<Arc<dyn Fleet>> {
         self.fleet.clone()
+    }
+
+    fn at_once(&self) -> usize {
+        self.at_once
     }
 
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {

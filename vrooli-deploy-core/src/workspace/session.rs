@@ -68,6 +68,7 @@ impl Workspace {
             configuration: self.configuration().await?,
             leaving: leaving(wanted, &state),
             resources: resources(wanted, &state),
+            ids: state.resources.iter().map(|(key, there)| (key.clone(), there.id.clone())).collect(),
         })?)
     }
 

@@ -7,6 +7,11 @@ use vrooli_deploy_core::provider::{AnyKind, LowerOptions, OpenContext, Provider,
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::{Resource, Stack};
 
+/// Changes of one server that are under way together are one round trip there, so there is no number of
+/// them that would be too much.
+#[cfg(feature = "native")]
+const CHANGES_AT_ONCE: usize = 4096;
+
 /// Makes the `bare-metal` provider: servers of the user's own.
 #[derive(Clone, Default)]
 pub struct BareMetalFactory {
@@ -103,6 +108,7 @@ impl BareMetalFactory {
                 .with(OnHost(postgres::Postgres), servers)
                 .with(OnHost(redis::Redis), servers)
                 .with(OnHost(backup::Backup), servers)
+                .with_at_once(CHANGES_AT_ONCE)
                 .with_fleet(fleet)
                 .with_ledger(Arc::new(ledger))
                 .with_backups(Arc::new(ServersBackups(Arc::clone(servers)))),

@@ -53,6 +53,9 @@ impl ResourceKindDef for Bucket {
     fn output_names(&self) -> &'static [&'static str] {
         &["name"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &Self::Spec<Wanted>, have: &Self::Observed) -> Change {
         Diff::new()
             .replace("name", want.name != have.name)

@@ -219,6 +219,7 @@ fn opening_says_that_the_native_half_is_missing() {
         stack: StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() },
         configuration: vrooli_deploy_core::configuration::Configuration::default(),
         resources: Vec::new(),
+        ids: Default::default(),
         leaving: Default::default(),
         secrets: Arc::new(NoSecrets),
     };

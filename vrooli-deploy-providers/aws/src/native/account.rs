@@ -12,10 +12,11 @@ use aws_types::region::Region;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpenContext, ProviderError, Result};
+use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpenContext, PhysicalId, ProviderError, Result};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::Look;
+use super::answers::LastLook;
 use super::tagged::TagCache;
 
 /// So long a connection may take to be made.
@@ -137,10 +138,13 @@ pub struct Account {
     regions: Mutex<BTreeMap<String, Arc<Regional>>>,
     /// What the stack has or is to have.
     resources: Vec<(ResourceKey, Value)>,
+    /// What the state calls what it has.
+    ids: BTreeMap<ResourceKey, PhysicalId>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Rises with every change: what was listed before it is old.
     changes: AtomicU64,
     pub(super) tags: TagCache,
+    pub(super) look: LastLook,
 }
 
 impl std::fmt::Debug for Account {
@@ -158,9 +162,11 @@ impl Account {
             base: OnceCell::new(),
             regions: Mutex::default(),
             resources: context.resources.clone(),
+            ids: context.ids.clone(),
             calls: Mutex::default(),
             changes: AtomicU64::default(),
             tags: TagCache::default(),
+            look: LastLook::default(),
         }
     }
 
@@ -272,6 +278,11 @@ impl Account {
             .iter()
             .filter(move |(key, spec)| asked(key) && kind.check(spec).is_ok())
             .map(|(key, spec)| (key, spec))
+    }
+
+    /// What the state calls a resource that it has.
+    pub(super) fn id(&self, key: &ResourceKey) -> Option<&PhysicalId> {
+        self.ids.get(key)
     }
 
     /// What specs of a kind say in the field that names its objects.

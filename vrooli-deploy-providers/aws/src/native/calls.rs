@@ -12,6 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpCtx, ProviderError, Result, Retryability};
 
+use super::answers::Answers;
 use super::error::{Effect, accept, failed, name_taken};
 use super::{Account, Look, Regional, Seen};
 
@@ -48,12 +49,20 @@ pub(crate) struct Calls<'a> {
     pub(crate) cx: &'a OpCtx,
     /// The region's clients.
     pub(crate) region: Arc<Regional>,
+    /// What a look at a whole stack has asked already.
+    pub(super) answers: Option<Arc<Answers>>,
 }
 
 impl<'a> Calls<'a> {
     /// In the region of what belongs to none.
     pub(super) async fn new(account: &'a Account, cx: &'a OpCtx) -> Self {
-        Self { account, cx, region: account.global().await }
+        Self { account, cx, region: account.global().await, answers: None }
+    }
+
+    /// The same for a look at a whole stack.
+    pub(super) async fn looking(account: &'a Account, cx: &'a OpCtx) -> Self {
+        let answers = account.look.answers(cx.deadline, account.changes());
+        Self { answers: Some(answers), ..Self::new(account, cx).await }
     }
 
     /// The same in another region.
@@ -63,7 +72,7 @@ impl<'a> Calls<'a> {
 
     /// The same for what belongs to no region.
     pub(crate) async fn global(&self) -> Self {
-        Self::new(self.account, self.cx).await
+        Self { region: self.account.global().await, ..self.clone() }
     }
 
     /// The same in the region that an id names; what names none belongs to none.

@@ -3,6 +3,7 @@
 //! pure ones, in `kinds/<kind>/native.rs`.
 
 mod account;
+mod answers;
 mod calls;
 pub(crate) mod ec2;
 mod error;

@@ -61,6 +61,13 @@ pub(crate) trait Native: ResourceKindDef {
         look: Look<'_>,
     ) -> impl Future<Output = Result<Vec<Seen<Self::Observed>>>> + Send;
 
+    /// Asks, by [`Calls::once`], what a look at the stack will ask, as far as that follows from what the
+    /// state knows: the ids of objects of the kind. Only where it knows any, beside the look itself.
+    /// Kinds that are listed by one call leave this out.
+    fn ahead(&self, _: &Calls<'_>, _: &[PhysicalId]) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Makes it whole, or completes what was begun with the same token, and gives its id.
     fn make(
         &self,
@@ -127,10 +134,18 @@ impl<K: Native> OnAws<K> {
         let places = if K::GLOBAL { vec![on.clone()] } else { on.everywhere().await };
         let mut all = Vec::new();
         for at in places {
-            let seen = self.0.list(&at, look).await?.into_iter();
+            let (seen, ()) = tokio::join!(self.0.list(&at, look), self.ahead(&at));
+            let seen = seen?.into_iter();
             all.extend(seen.filter(|one| look.wants(on.cx, &one.marks)).map(found));
         }
         Ok(all)
+    }
+
+    async fn ahead(&self, at: &Calls<'_>) {
+        let known = if at.answers.is_some() { at.in_state(&self.0) } else { Vec::new() };
+        if !known.is_empty() {
+            self.0.ahead(at, &known).await;
+        }
     }
 
     async fn seen(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<Option<Found<K::Observed>>> {
@@ -176,7 +191,7 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         if scope.stack != cx.stack {
             return Ok(Page { items: Vec::new(), next: None });
         }
-        let on = Calls::new(account, cx).await;
+        let on = Calls::looking(account, cx).await;
         let items = match self.listed(&on, Look::Stack).await {
             // Who may not look at a kind made none, and where the stack has none need not.
             Err(error)

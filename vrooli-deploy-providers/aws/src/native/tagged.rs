@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use vrooli_deploy_core::provider::{AnyKind, Result};
 
 use super::marks::STACK;
-use super::{Calls, Look, Marks, common_start};
+use super::{Calls, Look, Marks, common_start, together};
 
 /// So long one pass serves all operations, unless something is changed. One operation has one pass
 /// however long it takes.
@@ -59,6 +59,28 @@ impl Asked {
     pub(crate) fn start(&self, service: &str, start: &str) -> Option<String> {
         let tagged = self.tagged.named(service, start).map(str::to_owned);
         common_start(tagged.chain(self.names.iter().cloned()))
+    }
+
+    /// Those of several objects that have marks, with them. `named` gives ARN and name of one.
+    pub(crate) async fn marked<T, F>(
+        &self,
+        all: Vec<T>,
+        named: impl Fn(&T) -> Option<(String, String)> + Send,
+        own: impl Fn(String) -> F + Send + Sync,
+    ) -> Result<Vec<(T, Marks)>>
+    where
+        F: Future<Output = Result<Option<Marks>>> + Send,
+        T: Send,
+    {
+        let own = &own;
+        let asks = all.into_iter().filter_map(|one| {
+            let (arn, name) = named(&one)?;
+            Some(
+                async move { Ok(self.marks(&arn, &name, own(arn.clone())).await?.map(|marks| (one, marks))) },
+            )
+        });
+        let asks: Vec<_> = asks.collect();
+        Ok(together(asks).await?.into_iter().flatten().collect())
     }
 
     /// The marks of an object. `own` asks for its own tags.

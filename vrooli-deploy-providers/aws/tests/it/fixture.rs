@@ -86,6 +86,7 @@ fn account_as(endpoint: &str, (id, secret): (&str, &str), of: Vec<Sample>) -> Ac
         secrets: Arc::new(MemorySecrets::default()),
         configuration: Configuration::default(),
         resources,
+        ids: Default::default(),
         leaving: Default::default(),
     };
     Account::new(options, &context)

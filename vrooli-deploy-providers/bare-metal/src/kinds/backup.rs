@@ -115,6 +115,9 @@ impl ResourceKindDef for Backup {
     fn output_names(&self) -> &'static [&'static str] {
         &["folder"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &BackupSpec, have: &BackupObserved) -> Change {
         let BackupSpec { host, name: _, of: _, database, keep, schedule } = want;
         let same = Diff::new()

@@ -68,6 +68,9 @@ impl ResourceKindDef for Directories {
     fn output_names(&self) -> &'static [&'static str] {
         &["folder"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &DirectoriesSpec, have: &DirectoriesObserved) -> Change {
         let DirectoriesSpec { host, directories } = want;
         let both = || directories.iter().filter_map(|(name, want)| Some((want, have.directories.get(name)?)));

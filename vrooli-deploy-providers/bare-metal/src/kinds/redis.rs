@@ -127,6 +127,9 @@ impl ResourceKindDef for Redis {
     fn output_names(&self) -> &'static [&'static str] {
         &["host", "port", "database", "password", "url"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &RedisSpec, have: &RedisObserved) -> Change {
         let RedisSpec { host, name: _, persistence, alone, address, clients } = want;
         let address = match (address, &have.address) {

@@ -91,6 +91,7 @@ impl Session {
             secrets,
             configuration: Configuration::default(),
             resources: stack.resources.iter().map(|(key, one)| (key.clone(), one.spec.clone())).collect(),
+            ids: Default::default(),
             leaving: Default::default(),
         };
         let factory = BareMetalFactory::new().with_ssh(options(rig));

@@ -36,6 +36,9 @@ impl ResourceKindDef for Volume {
     fn output_names(&self) -> &'static [&'static str] {
         &["path"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, _: &VolumeSpec, _: &VolumeObserved) -> Change {
         Change::None
     }

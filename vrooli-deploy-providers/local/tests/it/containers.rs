@@ -202,6 +202,7 @@ fn in_process() {
         secrets: Arc::clone(&place.machine.secrets),
         configuration: Configuration::default(),
         resources: Vec::new(),
+        ids: Default::default(),
         leaving: Default::default(),
     };
     wait(async {

@@ -5,7 +5,9 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{Alarm, AlarmObserved, AlarmSpec};
-use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, name_taken, unexpected};
+use crate::native::{
+    Asked, Calls, Look, Marks, Native, Regional, Seen, common_start, name_taken, together, unexpected,
+};
 
 /// A figure is looked at once a minute.
 const PERIOD_SECONDS: i32 = 60;
@@ -35,26 +37,32 @@ async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
     Ok(answer.and_then(|answer| Marks::of(answer.tags())))
 }
 
+/// Alarms whose names begin so, whoever's.
+async fn described(at: &Calls<'_>, start: &str) -> Result<Vec<MetricAlarm>> {
+    let ask = || async {
+        let alarms = &at.region.cloudwatch;
+        let ask = |next| alarms.describe_alarms().alarm_name_prefix(start).set_next_token(next).send();
+        let pages = at.pages("cloudwatch:DescribeAlarms", ask, |page| page.next_token.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.metric_alarms.unwrap_or_default()).collect())
+    };
+    at.once("alarms", start, ask).await
+}
+
 /// Alarms whose names begin so, those without marks included.
 async fn alarms(
     at: &Calls<'_>,
     start: &str,
     asked: &Asked,
 ) -> Result<Vec<(String, Option<Seen<AlarmObserved>>)>> {
-    let alarms = &at.region.cloudwatch;
-    let ask = |next| alarms.describe_alarms().alarm_name_prefix(start).set_next_token(next).send();
-    let pages = at.pages("cloudwatch:DescribeAlarms", ask, |page| page.next_token.clone()).await?;
-    let mut all = Vec::new();
-    for alarm in pages.iter().flat_map(|page| page.metric_alarms()) {
-        let (Some(name), Some(arn)) = (alarm.alarm_name(), alarm.alarm_arn()) else { continue };
-        let seen = asked.marks(arn, name, own_marks(at, arn)).await?.map(|marks| Seen {
-            id: PhysicalId(arn.to_owned()),
-            marks,
-            observed: observed(&at.region, alarm),
-        });
-        all.push((name.to_owned(), seen));
-    }
-    Ok(all)
+    let ask = |alarm: MetricAlarm| async move {
+        let (Some(name), Some(arn)) = (alarm.alarm_name(), alarm.alarm_arn()) else { return Ok(None) };
+        let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
+        let id = PhysicalId(arn.to_owned());
+        let seen = marks.map(|marks| Seen { id, marks, observed: observed(&at.region, &alarm) });
+        Ok(Some((name.to_owned(), seen)))
+    };
+    let all = together(described(at, start).await?.into_iter().map(ask)).await?;
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// The alarm of that name, and what is ours of it.
@@ -100,6 +108,11 @@ impl Native for Alarm {
         let asked = at.asked(self, look, "name").await?;
         let Some(start) = asked.start("cloudwatch", "alarm:") else { return Ok(Vec::new()) };
         Ok(alarms(at, &start, &asked).await?.into_iter().filter_map(|(_, seen)| seen).collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, _: &[PhysicalId]) {
+        let start = common_start(at.account.named(self, Look::Stack, "name").into_iter());
+        let _ = described(at, &start.unwrap_or_default()).await;
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &AlarmSpec<Known>) -> Result<PhysicalId> {

@@ -56,6 +56,10 @@ async fn own_marks(at: &Calls<'_>, bucket: &str) -> Result<Option<Marks>> {
 }
 
 async fn observed(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>> {
+    at.once("a bucket", bucket, || settings(at, bucket)).await
+}
+
+async fn settings(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>> {
     let s3 = &at.region.s3;
     let versioning = s3.get_bucket_versioning().bucket(bucket).send();
     let lifecycle = s3.get_bucket_lifecycle_configuration().bucket(bucket).send();
@@ -90,11 +94,23 @@ async fn observed(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>
 
 /// Names of buckets that begin so.
 async fn names(at: &Calls<'_>, start: &str) -> Result<Vec<String>> {
-    let ask = |next| at.region.s3.list_buckets().prefix(start).set_continuation_token(next).send();
-    let pages = at.pages("s3:ListAllMyBuckets", ask, |page| page.continuation_token.clone()).await?;
-    let named = pages.iter().flat_map(|page| page.buckets()).filter_map(|bucket| bucket.name());
-    // An emulator may not know prefixes.
-    Ok(named.filter(|name| name.starts_with(start)).map(str::to_owned).collect())
+    let ask = || async {
+        let ask = |next| at.region.s3.list_buckets().prefix(start).set_continuation_token(next).send();
+        let pages = at.pages("s3:ListAllMyBuckets", ask, |page| page.continuation_token.clone()).await?;
+        let named = pages.iter().flat_map(|page| page.buckets()).filter_map(|bucket| bucket.name());
+        // An emulator may not know prefixes.
+        Ok(named.filter(|name| name.starts_with(start)).map(str::to_owned).collect())
+    };
+    at.once("buckets", start, ask).await
+}
+
+/// Keys and names of those that are looked for in a region: what their names begin with.
+fn wanted<'a>(at: &'a Calls<'_>, look: Look<'a>) -> Vec<(&'a ResourceKey, String)> {
+    let wanted = at.account.wanted(&Bucket, look);
+    wanted
+        .filter(|(_, spec)| spec["region"] == at.region.name.as_str())
+        .filter_map(|(key, spec)| Some((key, spec["name"].as_str()?.to_owned())))
+        .collect()
 }
 
 async fn close(at: &Calls<'_>, bucket: &str) -> Result<()> {
@@ -174,12 +190,7 @@ async fn marked(at: &Calls<'_>, look: Look<'_>) -> Result<Vec<(String, Marks)>> 
         .named("s3", "")
         .filter_map(|name| Some((name.to_owned(), tagged.marks(&format!("arn:aws:s3:::{name}"))?.clone())))
         .collect();
-    let wanted: Vec<(&ResourceKey, String)> = at
-        .account
-        .wanted(&Bucket, look)
-        .filter(|(_, spec)| spec["region"] == at.region.name.as_str())
-        .filter_map(|(key, spec)| Some((key, spec["name"].as_str()?.to_owned())))
-        .collect();
+    let wanted = wanted(at, look);
     let Some(start) = common_start(wanted.iter().map(|(_, name)| name.clone())) else {
         return Ok(marked);
     };
@@ -218,6 +229,12 @@ impl Native for Bucket {
             Ok(observed.map(|observed| Seen { id: PhysicalId(name), marks, observed }))
         };
         Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let start =
+            common_start(wanted(at, Look::Stack).into_iter().map(|(_, name)| name)).unwrap_or_default();
+        let _ = tokio::join!(names(at, &start), together(ids.iter().map(|id| observed(at, &id.0))));
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &BucketSpec) -> Result<PhysicalId> {

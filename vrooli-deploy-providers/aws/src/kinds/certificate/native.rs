@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, Tag, ValidationMethod};
+use aws_sdk_acm::types::{CertificateDetail, CertificateStatus, CertificateSummary, Tag, ValidationMethod};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
@@ -30,6 +30,10 @@ const POLL: Duration = Duration::from_millis(1500);
 async fn detail(at: &Calls<'_>, arn: &str) -> Result<Option<CertificateDetail>> {
     let ask = at.region.acm.describe_certificate().certificate_arn(arn).send();
     Ok(at.find("acm:DescribeCertificate", ask).await?.and_then(|answer| answer.certificate))
+}
+
+async fn detail_once(at: &Calls<'_>, arn: &str) -> Result<Option<CertificateDetail>> {
+    at.once("a certificate", arn, || detail(at, arn)).await
 }
 
 async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
@@ -59,17 +63,30 @@ fn seen(
     })
 }
 
+/// ARN and domain of all of a region, whoever's.
+async fn all(at: &Calls<'_>) -> Result<Vec<(String, String)>> {
+    let ask = || async {
+        let ask = |next| at.region.acm.list_certificates().set_next_token(next).send();
+        let pages = at.pages("acm:ListCertificates", ask, |page| page.next_token.clone()).await?;
+        let all = pages.iter().flat_map(|page| page.certificate_summary_list());
+        let named = |one: &CertificateSummary| {
+            Some((one.certificate_arn()?.to_owned(), one.domain_name()?.to_owned()))
+        };
+        Ok(all.filter_map(named).collect())
+    };
+    at.once("certificates", "", ask).await
+}
+
 /// Certificates of a region that have marks: ARN and marks.
 async fn marked(at: &Calls<'_>, asked: &Asked) -> Result<Vec<(String, Marks)>> {
-    let ask = |next| at.region.acm.list_certificates().set_next_token(next).send();
-    let pages = at.pages("acm:ListCertificates", ask, |page| page.next_token.clone()).await?;
-    let mut all = Vec::new();
-    for one in pages.iter().flat_map(|page| page.certificate_summary_list()) {
-        let (Some(arn), Some(domain)) = (one.certificate_arn(), one.domain_name()) else { continue };
-        let marks = asked.marks(arn, domain, own_marks(at, arn)).await?;
-        all.extend(marks.map(|marks| (arn.to_owned(), marks)));
-    }
-    Ok(all)
+    let marked = asked
+        .marked(
+            all(at).await?,
+            |one| Some(one.clone()),
+            |arn: String| async move { own_marks(at, &arn).await },
+        )
+        .await?;
+    Ok(marked.into_iter().map(|((arn, _), marks)| (arn, marks)).collect())
 }
 
 /// The records that prove the names, once ACM has made them up.
@@ -173,10 +190,14 @@ impl Native for Certificate {
         let asked = at.asked(self, look, "domain").await?;
         let marked = marked(at, &asked).await?.into_iter().filter(|(_, marks)| look.wants(at.cx, marks));
         let ask = |(arn, marks): (String, Marks)| async move {
-            let certificate = detail(at, &arn).await?;
+            let certificate = detail_once(at, &arn).await?;
             Ok(certificate.and_then(|certificate| seen(&at.region, marks, &certificate)))
         };
         Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let _ = tokio::join!(all(at), together(ids.iter().map(|id| detail_once(at, &id.0))));
     }
 
     async fn make(

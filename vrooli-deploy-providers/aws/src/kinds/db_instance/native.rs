@@ -230,6 +230,16 @@ fn url(have: &DbInstanceObserved, password: &Secret<String>) -> Secret<String> {
     Secret::new(format!("{scheme}://{user}:{}@{host}:{port}/{database}?{tls}", password.expose()))
 }
 
+/// All of a region, whoever's.
+async fn all(at: &Calls<'_>) -> Result<Vec<Server>> {
+    let ask = || async {
+        let ask = |next| at.region.rds.describe_db_instances().set_marker(next).send();
+        let pages = at.pages("rds:DescribeDBInstances", ask, |page| page.marker.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.db_instances.unwrap_or_default()).collect())
+    };
+    at.once("database servers", "", ask).await
+}
+
 impl Native for DbInstance {
     const TOKEN: CreateToken = CreateToken::Native;
 
@@ -243,14 +253,16 @@ impl Native for DbInstance {
         if at.asked(self, look, "name").await?.start("rds", "db:").is_none() {
             return Ok(Vec::new());
         }
-        let ask = |next| at.region.rds.describe_db_instances().set_marker(next).send();
-        let pages = at.pages("rds:DescribeDBInstances", ask, |page| page.marker.clone()).await?;
-        let there = pages.iter().flat_map(|page| page.db_instances());
-        let there = there.filter(|server| match look {
+        let all = all(at).await?;
+        let there = all.iter().filter(|server| match look {
             Look::Stack => status(server) != DELETING,
             Look::Key(_) => status(server) != DELETING && server.endpoint().is_some(),
         });
         Ok(there.filter_map(|server| seen(at, server)).collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, _: &[PhysicalId]) {
+        let _ = all(at).await;
     }
 
     async fn make(

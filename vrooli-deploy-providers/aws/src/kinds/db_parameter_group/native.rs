@@ -30,6 +30,20 @@ async fn parameters(at: &Calls<'_>, name: &str) -> Result<Option<BTreeMap<String
     Ok(Some(set.filter_map(pair).collect()))
 }
 
+async fn parameters_once(at: &Calls<'_>, name: &str) -> Result<Option<BTreeMap<String, String>>> {
+    at.once("parameters", name, || parameters(at, name)).await
+}
+
+/// All of a region, whoever's.
+async fn groups(at: &Calls<'_>) -> Result<Vec<Group>> {
+    let ask = || async {
+        let ask = |next| at.region.rds.describe_db_parameter_groups().set_marker(next).send();
+        let pages = at.pages("rds:DescribeDBParameterGroups", ask, |page| page.marker.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.db_parameter_groups.unwrap_or_default()).collect())
+    };
+    at.once("parameter groups", "", ask).await
+}
+
 async fn seen(
     at: &Calls<'_>,
     group: &Group,
@@ -40,7 +54,7 @@ async fn seen(
     else {
         return Ok(None);
     };
-    Ok(parameters(at, name).await?.map(|parameters| Seen {
+    Ok(parameters_once(at, name).await?.map(|parameters| Seen {
         id: PhysicalId(arn.to_owned()),
         marks,
         observed: DbParameterGroupObserved {
@@ -141,9 +155,7 @@ impl Native for DbParameterGroup {
         if asked.start("rds", "pg:").is_none() {
             return Ok(Vec::new());
         }
-        let ask = |next| at.region.rds.describe_db_parameter_groups().set_marker(next).send();
-        let pages = at.pages("rds:DescribeDBParameterGroups", ask, |page| page.marker.clone()).await?;
-        let asked = &asked;
+        let (groups, asked) = (groups(at).await?, &asked);
         let ask = |group: &'_ Group| {
             let group = group.clone();
             async move {
@@ -156,8 +168,12 @@ impl Native for DbParameterGroup {
                 seen(at, &group, marks.filter(|marks| look.wants(at.cx, marks))).await
             }
         };
-        let all = together(pages.iter().flat_map(|page| page.db_parameter_groups()).map(ask)).await?;
+        let all = together(groups.iter().map(ask)).await?;
         Ok(all.into_iter().flatten().collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let _ = tokio::join!(groups(at), together(ids.iter().map(|id| parameters_once(at, name_of(&id.0)))));
     }
 
     async fn make(

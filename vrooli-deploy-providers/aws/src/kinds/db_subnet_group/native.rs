@@ -38,6 +38,16 @@ fn seen(at: &Calls<'_>, group: &Group, marks: Marks) -> Option<Seen<DbSubnetGrou
     })
 }
 
+/// All of a region, whoever's.
+async fn groups(at: &Calls<'_>) -> Result<Vec<Group>> {
+    let ask = || async {
+        let ask = |next| at.region.rds.describe_db_subnet_groups().set_marker(next).send();
+        let pages = at.pages("rds:DescribeDBSubnetGroups", ask, |page| page.marker.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.db_subnet_groups.unwrap_or_default()).collect())
+    };
+    at.once("subnet groups", "", ask).await
+}
+
 /// The group of that name, whoever made it.
 async fn described(at: &Calls<'_>, name: &str) -> Result<Option<Group>> {
     let ask = at.region.rds.describe_db_subnet_groups().db_subnet_group_name(name).send();
@@ -74,20 +84,17 @@ impl Native for DbSubnetGroup {
 
     async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<DbSubnetGroupObserved>>> {
         let asked = at.asked(self, look, "name").await?;
-        let mut all = Vec::new();
         if asked.start("rds", "subgrp:").is_none() {
-            return Ok(all);
+            return Ok(Vec::new());
         }
-        let ask = |next| at.region.rds.describe_db_subnet_groups().set_marker(next).send();
-        let pages = at.pages("rds:DescribeDBSubnetGroups", ask, |page| page.marker.clone()).await?;
-        for group in pages.iter().flat_map(|page| page.db_subnet_groups()) {
-            let (Some(name), Some(arn)) = (group.db_subnet_group_name(), group.db_subnet_group_arn()) else {
-                continue;
-            };
-            let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
-            all.extend(marks.and_then(|marks| seen(at, group, marks)));
-        }
-        Ok(all)
+        let named = |group: &Group| group.db_subnet_group_arn.clone().zip(group.db_subnet_group_name.clone());
+        let own = |arn: String| async move { own_marks(at, &arn).await };
+        let marked = asked.marked(groups(at).await?, named, own).await?;
+        Ok(marked.into_iter().filter_map(|(group, marks)| seen(at, &group, marks)).collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, _: &[PhysicalId]) {
+        let _ = groups(at).await;
     }
 
     async fn make(

@@ -192,24 +192,30 @@ fn seen(one: &DistributionSummary, marks: Marks) -> Seen<DistributionObserved> {
     Seen { id: PhysicalId(one.id().to_owned()), marks, observed }
 }
 
+/// All of the account, whoever's.
+async fn all(on: &Calls<'_>) -> Result<Vec<DistributionSummary>> {
+    let ask = || async {
+        let ask = |next| on.region.cloudfront.list_distributions().set_marker(next).send();
+        let pages = on.pages("cloudfront:ListDistributions", ask, |page| {
+            let list = page.distribution_list()?;
+            list.next_marker().filter(|_| list.is_truncated()).map(str::to_owned)
+        });
+        let lists = pages.await?.into_iter().filter_map(|page| page.distribution_list);
+        Ok(lists.flat_map(|list| list.items.unwrap_or_default()).collect())
+    };
+    on.once("distributions", "", ask).await
+}
+
 async fn marked(on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<DistributionObserved>>> {
     let comments = on.account.wanted(&Distribution, look).map(|(key, _)| comment(on, key)).collect();
     let asked = on.asked_for(comments).await?;
-    let mut all = Vec::new();
     if asked.start("cloudfront", "distribution/").is_none() {
-        return Ok(all);
+        return Ok(Vec::new());
     }
-    let ask = |next| on.region.cloudfront.list_distributions().set_marker(next).send();
-    let pages = on.pages("cloudfront:ListDistributions", ask, |page| {
-        let list = page.distribution_list()?;
-        list.next_marker().filter(|_| list.is_truncated()).map(str::to_owned)
-    });
-    let pages = pages.await?;
-    for one in pages.iter().filter_map(|page| page.distribution_list()).flat_map(|list| list.items()) {
-        let marks = asked.marks(one.arn(), one.comment(), own_marks(on, one.arn())).await?;
-        all.extend(marks.map(|marks| seen(one, marks)));
-    }
-    Ok(all)
+    let named = |one: &DistributionSummary| Some((one.arn().to_owned(), one.comment().to_owned()));
+    let own = |arn: String| async move { own_marks(on, &arn).await };
+    let marked = asked.marked(all(on).await?, named, own).await?;
+    Ok(marked.into_iter().map(|(one, marks)| seen(&one, marks)).collect())
 }
 
 /// Changes the configuration of one; says whether it is there. Made again it finds nothing to change.
@@ -298,6 +304,10 @@ impl Native for Distribution {
 
     async fn list(&self, on: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<DistributionObserved>>> {
         marked(on, look).await
+    }
+
+    async fn ahead(&self, on: &Calls<'_>, _: &[PhysicalId]) {
+        let _ = all(on).await;
     }
 
     async fn make(

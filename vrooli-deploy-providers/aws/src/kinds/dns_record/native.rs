@@ -1,7 +1,7 @@
 //! Records bear no tags: one is ours when its zone is. It is written by `UPSERT`, which is the same
 //! however often it is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
@@ -11,7 +11,7 @@ use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, Pr
 
 use super::{DnsRecord, DnsRecordObserved, DnsRecordSpec};
 use crate::kinds::hosted_zone::native::{marked, plain};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, together, unexpected};
 
 /// `<zone>/<name>/<type>`.
 fn id_of(zone: &str, name: &str, record_type: &str) -> PhysicalId {
@@ -75,16 +75,19 @@ fn wanted_set(want: &DnsRecordSpec<Known>) -> Result<ResourceRecordSet> {
 
 /// All records of a zone; none without the zone.
 async fn sets(on: &Calls<'_>, zone: &str) -> Result<Vec<ResourceRecordSet>> {
-    let ask = |next: Option<(String, RrType)>| {
-        let (name, record_type) = next.unzip();
-        let ask = on.region.route53.list_resource_record_sets().hosted_zone_id(zone);
-        ask.set_start_record_name(name).set_start_record_type(record_type).send()
+    let ask = || async {
+        let ask = |next: Option<(String, RrType)>| {
+            let (name, record_type) = next.unzip();
+            let ask = on.region.route53.list_resource_record_sets().hosted_zone_id(zone);
+            ask.set_start_record_name(name).set_start_record_type(record_type).send()
+        };
+        let pages = on.pages("route53:ListResourceRecordSets", ask, |page| {
+            page.next_record_name.clone().zip(page.next_record_type.clone())
+        });
+        let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
+        Ok(pages.into_iter().flat_map(|page| page.resource_record_sets).collect())
     };
-    let pages = on.pages("route53:ListResourceRecordSets", ask, |page| {
-        page.next_record_name.clone().zip(page.next_record_type.clone())
-    });
-    let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
-    Ok(pages.into_iter().flat_map(|page| page.resource_record_sets).collect())
+    on.once("records", zone, ask).await
 }
 
 /// One record of a zone.
@@ -169,6 +172,11 @@ impl Native for DnsRecord {
             }
         }
         Ok(all)
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let zones: BTreeSet<&str> = ids.iter().filter_map(|id| Some(parts(id)?.0)).collect();
+        let _ = together(zones.into_iter().map(|zone| sets(at, zone))).await;
     }
 
     async fn make(&self, on: &Calls<'_>, _: &ResourceKey, want: &DnsRecordSpec<Known>) -> Result<PhysicalId> {

@@ -6,7 +6,7 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
 
 use super::{EcrRepository, EcrRepositoryObserved, EcrRepositorySpec};
-use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen};
+use crate::native::{Asked, Calls, Look, Marks, Native, Regional, Seen, together};
 
 fn name_of(arn: &str) -> &str {
     arn.split_once(":repository/").map(|(_, name)| name).unwrap_or_default()
@@ -49,20 +49,38 @@ fn observed(region: &Regional, repository: &Repository, keep: u32) -> EcrReposit
 /// Those of some repositories that have marks. What has is asked for its policy, too: AWS lists neither.
 async fn seen(
     at: &Calls<'_>,
-    repositories: &[Repository],
+    repositories: Vec<Repository>,
     asked: &Asked,
 ) -> Result<Vec<Seen<EcrRepositoryObserved>>> {
-    let mut all = Vec::new();
-    for one in repositories {
-        let (Some(name), Some(arn)) = (one.repository_name(), one.repository_arn()) else { continue };
-        let Some(marks) = asked.marks(arn, name, own_marks(at, arn)).await? else { continue };
+    let named = |one: &Repository| one.repository_arn.clone().zip(one.repository_name.clone());
+    let marked =
+        asked.marked(repositories, named, |arn: String| async move { own_marks(at, &arn).await }).await?;
+    let ask = |(one, marks): (Repository, Marks)| async move {
+        let keep = keep(at, one.repository_name().unwrap_or_default()).await?;
+        let id = PhysicalId(one.repository_arn().unwrap_or_default().to_owned());
+        Ok(Seen { id, marks, observed: observed(&at.region, &one, keep) })
+    };
+    together(marked.into_iter().map(ask)).await
+}
+
+/// How many images are kept; for ever where nothing is said.
+async fn keep(at: &Calls<'_>, name: &str) -> Result<u32> {
+    let ask = || async {
         let ask = at.region.ecr.get_lifecycle_policy().repository_name(name).send();
         let policy = at.find("ecr:GetLifecyclePolicy", ask).await?;
-        let keep = policy.and_then(|one| one.lifecycle_policy_text).map_or(0, |text| kept(&text));
-        let observed = observed(&at.region, one, keep);
-        all.push(Seen { id: PhysicalId(arn.to_owned()), marks, observed });
-    }
-    Ok(all)
+        Ok(policy.and_then(|one| one.lifecycle_policy_text).map_or(0, |text| kept(&text)))
+    };
+    at.once("the policy of a repository", name, ask).await
+}
+
+/// All of a region, whoever's.
+async fn all(at: &Calls<'_>) -> Result<Vec<Repository>> {
+    let ask = || async {
+        let ask = |next| at.region.ecr.describe_repositories().set_next_token(next).send();
+        let pages = at.pages("ecr:DescribeRepositories", ask, |page| page.next_token.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.repositories.unwrap_or_default()).collect())
+    };
+    at.once("repositories", "", ask).await
 }
 
 async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
@@ -75,7 +93,7 @@ async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
 async fn named(at: &Calls<'_>, name: &str) -> Result<Option<Seen<EcrRepositoryObserved>>> {
     let ask = at.region.ecr.describe_repositories().repository_names(name).send();
     let Some(found) = at.find("ecr:DescribeRepositories", ask).await? else { return Ok(None) };
-    Ok(seen(at, found.repositories(), &Asked::only(name)).await?.into_iter().next())
+    Ok(seen(at, found.repositories.unwrap_or_default(), &Asked::only(name)).await?.into_iter().next())
 }
 
 async fn settle(at: &Calls<'_>, have: &EcrRepositoryObserved, want: &EcrRepositorySpec) -> Result<()> {
@@ -117,13 +135,11 @@ impl Native for EcrRepository {
         if asked.start("ecr", "repository/").is_none() {
             return Ok(Vec::new());
         }
-        let ask = |next| at.region.ecr.describe_repositories().set_next_token(next).send();
-        let pages = at.pages("ecr:DescribeRepositories", ask, |page| page.next_token.clone()).await?;
-        let mut all = Vec::new();
-        for page in &pages {
-            all.extend(seen(at, page.repositories(), &asked).await?);
-        }
-        Ok(all)
+        seen(at, all(at).await?, &asked).await
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let _ = tokio::join!(all(at), together(ids.iter().map(|id| keep(at, name_of(&id.0)))));
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &EcrRepositorySpec) -> Result<PhysicalId> {

@@ -40,6 +40,10 @@ async fn described(at: &Calls<'_>, clusters: Vec<String>) -> Result<Vec<Cluster>
     Ok(clusters)
 }
 
+async fn described_once(at: &Calls<'_>, arns: &[String]) -> Result<Vec<Cluster>> {
+    at.once("clusters", &arns.join(","), || described(at, arns.to_vec())).await
+}
+
 async fn settle(at: &Calls<'_>, have: &EcsClusterObserved, want: &EcsClusterSpec) -> Result<()> {
     if have.insights == want.insights {
         return Ok(());
@@ -60,13 +64,19 @@ impl Native for EcsCluster {
     async fn list(&self, at: &Calls<'_>, _: Look<'_>) -> Result<Vec<Seen<EcsClusterObserved>>> {
         let ask = |next| at.region.ecs.list_clusters().set_next_token(next).send();
         let pages = at.pages("ecs:ListClusters", ask, |page| page.next_token.clone()).await?;
-        let arns: Vec<String> = pages.iter().flat_map(|page| page.cluster_arns()).cloned().collect();
+        let mut arns: Vec<String> = pages.iter().flat_map(|page| page.cluster_arns()).cloned().collect();
+        arns.sort();
         let mut all = Vec::new();
         for batch in arns.chunks(BATCH) {
-            let clusters = described(at, batch.to_vec()).await?;
+            let clusters = described_once(at, batch).await?;
             all.extend(clusters.iter().filter_map(|cluster| seen(&at.region, cluster)));
         }
         Ok(all)
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let arns: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
+        let _ = described_once(at, &arns).await;
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &EcsClusterSpec) -> Result<PhysicalId> {

@@ -1,12 +1,12 @@
 //! Names of zones are not unique: ours is recognised by its caller reference, which is made from
 //! its token, even before it bears tags.
 
-use aws_sdk_route53::types::{HostedZone as Zone, Tag, TagResourceType};
+use aws_sdk_route53::types::{HostedZone as Zone, ResourceTagSet, Tag, TagResourceType};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, OpToken, PhysicalId, Result};
 
 use super::{HostedZone, HostedZoneObserved, HostedZoneSpec};
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, together, unexpected};
 
 /// What our caller references begin with.
 const REFERENCE: &str = "vrooli-deploy:";
@@ -27,10 +27,32 @@ pub(in crate::kinds) fn plain(name: &str) -> String {
 }
 
 async fn zones(on: &Calls<'_>) -> Result<Vec<Zone>> {
-    let ask = |next| on.region.route53.list_hosted_zones().set_marker(next).send();
-    let pages = on.pages("route53:ListHostedZones", ask, |page| page.next_marker.clone()).await?;
-    let zones = pages.into_iter().flat_map(|page| page.hosted_zones);
-    Ok(zones.filter(|zone| zone.caller_reference().starts_with(REFERENCE)).collect())
+    let ask = || async {
+        let ask = |next| on.region.route53.list_hosted_zones().set_marker(next).send();
+        let pages = on.pages("route53:ListHostedZones", ask, |page| page.next_marker.clone()).await?;
+        let zones = pages.into_iter().flat_map(|page| page.hosted_zones);
+        Ok(zones.filter(|zone| zone.caller_reference().starts_with(REFERENCE)).collect())
+    };
+    on.once("zones", "", ask).await
+}
+
+async fn tags(on: &Calls<'_>, ids: &[String]) -> Result<Vec<ResourceTagSet>> {
+    let ask = || async {
+        let ask = on.region.route53.list_tags_for_resources().resource_type(TagResourceType::Hostedzone);
+        let ask = ask.set_resource_ids(Some(ids.to_vec())).send();
+        Ok(on.read("route53:ListTagsForResources", ask).await?.resource_tag_sets)
+    };
+    on.once("tags of zones", &ids.join(","), ask).await
+}
+
+/// The servers of a zone; `None` without it.
+async fn servers(on: &Calls<'_>, id: &str) -> Result<Option<Vec<String>>> {
+    let ask = || async {
+        let answer =
+            on.find("route53:GetHostedZone", on.region.route53.get_hosted_zone().id(id).send()).await?;
+        Ok(answer.map(|answer| answer.delegation_set.map(|set| set.name_servers).unwrap_or_default()))
+    };
+    on.once("servers of a zone", id, ask).await
 }
 
 /// Zones that may be the stack's: id, domain and marks.
@@ -38,13 +60,12 @@ pub(in crate::kinds) async fn marked(on: &Calls<'_>, look: Look<'_>) -> Result<V
     let zones = zones(on).await?;
     let mut all = Vec::new();
     for batch in zones.chunks(BATCH) {
-        let ids = batch.iter().map(|zone| short(zone.id()).to_owned()).collect();
-        let ask = on.region.route53.list_tags_for_resources().resource_type(TagResourceType::Hostedzone);
-        let ask = ask.set_resource_ids(Some(ids)).send();
-        let answer = on.read("route53:ListTagsForResources", ask).await?;
+        let mut ids: Vec<String> = batch.iter().map(|zone| short(zone.id()).to_owned()).collect();
+        ids.sort();
+        let tags = tags(on, &ids).await?;
         for zone in batch {
             let id = short(zone.id());
-            let tags = answer.resource_tag_sets().iter().find(|set| set.resource_id() == Some(id));
+            let tags = tags.iter().find(|set| set.resource_id() == Some(id));
             let marks = Marks::of(tags.map(|set| set.tags()).unwrap_or_default());
             let by_name = || {
                 on.account.wanted(&HostedZone, look).find_map(|(key, _)| {
@@ -64,11 +85,11 @@ async fn seen(
     on: &Calls<'_>,
     (id, domain, marks): (String, String, Marks),
 ) -> Result<Option<Seen<HostedZoneObserved>>> {
-    let ask = on.region.route53.get_hosted_zone().id(&id).send();
-    let answer = on.find("route53:GetHostedZone", ask).await?;
-    Ok(answer.map(|answer| {
-        let name_servers = answer.delegation_set().map(|set| set.name_servers().to_vec()).unwrap_or_default();
-        Seen { id: PhysicalId(id), marks, observed: HostedZoneObserved { domain, name_servers } }
+    let servers = servers(on, &id).await?;
+    Ok(servers.map(|name_servers| Seen {
+        id: PhysicalId(id),
+        marks,
+        observed: HostedZoneObserved { domain, name_servers },
     }))
 }
 
@@ -101,6 +122,11 @@ impl Native for HostedZone {
             }
         }
         Ok(all)
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let known: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
+        let _ = tokio::join!(zones(at), tags(at, &known), together(known.iter().map(|id| servers(at, id))));
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &HostedZoneSpec) -> Result<PhysicalId> {

@@ -1,7 +1,7 @@
 //! A load balancer has one listener a port: one that is there is looked at first, whoever made it. The
 //! weights of target groups are the fleet's: a change leaves those that stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, Certificate, FixedResponseActionConfig, ForwardActionConfig, Listener as Port,
@@ -107,13 +107,22 @@ fn seen(at: &Calls<'_>, listener: &Port, marks: Marks) -> Option<Seen<ListenerOb
 
 /// The listeners of a load balancer; none without it.
 async fn listeners(at: &Calls<'_>, balancer: &str) -> Result<Vec<Port>> {
-    let ask = |next| {
-        let ask = at.region.balancing.describe_listeners().load_balancer_arn(balancer);
-        ask.set_marker(next).send()
+    let ask = || async {
+        let ask = |next| {
+            let ask = at.region.balancing.describe_listeners().load_balancer_arn(balancer);
+            ask.set_marker(next).send()
+        };
+        let pages = at.pages("elasticloadbalancing:DescribeListeners", ask, |page| page.next_marker.clone());
+        let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
+        Ok(pages.into_iter().flat_map(|page| page.listeners.unwrap_or_default()).collect())
     };
-    let pages = at.pages("elasticloadbalancing:DescribeListeners", ask, |page| page.next_marker.clone());
-    let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
-    Ok(pages.into_iter().flat_map(|page| page.listeners.unwrap_or_default()).collect())
+    at.once("listeners", balancer, ask).await
+}
+
+/// The load balancer that a listener's ARN names: `…:listener/app/<name>/<id>/<listener>`.
+fn balancer_of(arn: &str) -> Option<String> {
+    let (balancer, _) = arn.rsplit_once('/')?;
+    Some(balancer.replacen(":listener/", ":loadbalancer/", 1))
 }
 
 /// Those of a region's load balancers that are the stack's, one call each.
@@ -166,6 +175,12 @@ impl Native for Listener {
         let marks = marks_of(at, arns).await?;
         let marked = |one: &Port| seen(at, one, marks.get(one.listener_arn()?)?.clone());
         Ok(all.iter().filter_map(marked).collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let balancers: BTreeSet<_> = ids.iter().filter_map(|id| balancer_of(&id.0)).collect();
+        let of = balancers.iter().map(|balancer| listeners(at, balancer));
+        let _ = tokio::join!(together(of), marks_of(at, ids.iter().map(|id| id.0.clone()).collect()));
     }
 
     async fn make(

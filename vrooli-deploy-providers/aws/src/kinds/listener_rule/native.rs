@@ -10,6 +10,7 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{ListenerRule, ListenerRuleObserved, ListenerRuleSpec};
+use crate::kinds::listener::Listener;
 use crate::kinds::listener::native::{arns, forward, groups};
 use crate::kinds::load_balancer::native::{marks_of, own_marks};
 use crate::native::{Calls, Look, Marks, Native, Seen, accept, together, unexpected};
@@ -85,11 +86,14 @@ fn seen(at: &Calls<'_>, rule: &Rule, marks: Marks) -> Option<Seen<ListenerRuleOb
 
 /// The rules of a listener, without what it does where none holds; none without it.
 async fn rules(at: &Calls<'_>, listener: &str) -> Result<Vec<Rule>> {
-    let ask = |next| at.region.balancing.describe_rules().listener_arn(listener).set_marker(next).send();
-    let pages = at.pages("elasticloadbalancing:DescribeRules", ask, |page| page.next_marker.clone());
-    let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
-    let rules = pages.into_iter().flat_map(|page| page.rules.unwrap_or_default());
-    Ok(rules.filter(|rule| rule.is_default() != Some(true)).collect())
+    let ask = || async {
+        let ask = |next| at.region.balancing.describe_rules().listener_arn(listener).set_marker(next).send();
+        let pages = at.pages("elasticloadbalancing:DescribeRules", ask, |page| page.next_marker.clone());
+        let pages = accept(pages.await, ErrorKind::NotFound)?.unwrap_or_default();
+        let rules = pages.into_iter().flat_map(|page| page.rules.unwrap_or_default());
+        Ok(rules.filter(|rule| rule.is_default() != Some(true)).collect())
+    };
+    at.once("rules", listener, ask).await
 }
 
 async fn described(at: &Calls<'_>, arn: &str) -> Result<Option<Rule>> {
@@ -141,6 +145,12 @@ impl Native for ListenerRule {
         let marks = marks_of(at, arns).await?;
         let marked = |one: &Rule| seen(at, one, marks.get(one.rule_arn()?)?.clone());
         Ok(all.iter().filter_map(marked).collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let listeners = at.in_state(&Listener);
+        let of = listeners.iter().map(|listener| rules(at, &listener.0));
+        let _ = tokio::join!(together(of), marks_of(at, ids.iter().map(|id| id.0.clone()).collect()));
     }
 
     async fn make(

@@ -25,16 +25,23 @@ pub(in crate::kinds) async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Opt
 }
 
 /// The marks of several of them, by ARN.
-pub(in crate::kinds) async fn marks_of(at: &Calls<'_>, arns: Vec<String>) -> Result<BTreeMap<String, Marks>> {
-    let mut all = BTreeMap::new();
-    for batch in arns.chunks(BATCH) {
-        let ask = at.region.balancing.describe_tags().set_resource_arns(Some(batch.to_vec())).send();
-        let answer = at.find("elasticloadbalancing:DescribeTags", ask).await?;
-        for one in answer.iter().flat_map(|answer| answer.tag_descriptions()) {
-            all.extend(one.resource_arn().map(str::to_owned).zip(Marks::of(one.tags())));
-        }
-    }
-    Ok(all)
+pub(in crate::kinds) async fn marks_of(
+    at: &Calls<'_>,
+    mut arns: Vec<String>,
+) -> Result<BTreeMap<String, Marks>> {
+    arns.sort();
+    let ask = |batch: &[String]| {
+        let (batch, of) = (batch.to_vec(), batch.join(","));
+        async move { at.once("tags", &of, || tags(at, batch)).await }
+    };
+    Ok(together(arns.chunks(BATCH).map(ask)).await?.into_iter().flatten().collect())
+}
+
+async fn tags(at: &Calls<'_>, arns: Vec<String>) -> Result<Vec<(String, Marks)>> {
+    let ask = at.region.balancing.describe_tags().set_resource_arns(Some(arns)).send();
+    let answer = at.find("elasticloadbalancing:DescribeTags", ask).await?;
+    let all = answer.iter().flat_map(|answer| answer.tag_descriptions());
+    Ok(all.filter_map(|one| Some((one.resource_arn()?.to_owned(), Marks::of(one.tags())?))).collect())
 }
 
 /// ARNs of a region's load balancers that are the stack's.
@@ -44,12 +51,19 @@ pub(in crate::kinds) async fn ours(at: &Calls<'_>) -> Result<Vec<String>> {
     Ok(ours.filter_map(|(balancer, _)| balancer.load_balancer_arn).collect())
 }
 
-async fn observed(at: &Calls<'_>, arn: &str, balancer: &Balancer) -> Result<Option<LoadBalancerObserved>> {
-    let ask = at.region.balancing.describe_load_balancer_attributes().load_balancer_arn(arn).send();
-    let Some(answer) = at.find("elasticloadbalancing:DescribeLoadBalancerAttributes", ask).await? else {
-        return Ok(None);
+/// `None` without the load balancer.
+async fn attributes(at: &Calls<'_>, arn: &str) -> Result<Option<Vec<LoadBalancerAttribute>>> {
+    let ask = || async {
+        let ask = at.region.balancing.describe_load_balancer_attributes().load_balancer_arn(arn).send();
+        let answer = at.find("elasticloadbalancing:DescribeLoadBalancerAttributes", ask).await?;
+        Ok(answer.map(|answer| answer.attributes.unwrap_or_default()))
     };
-    let attribute = |key| answer.attributes().iter().find(|one| one.key() == Some(key))?.value();
+    at.once("attributes of a load balancer", arn, ask).await
+}
+
+async fn observed(at: &Calls<'_>, arn: &str, balancer: &Balancer) -> Result<Option<LoadBalancerObserved>> {
+    let Some(attributes) = attributes(at, arn).await? else { return Ok(None) };
+    let attribute = |key| attributes.iter().find(|one| one.key() == Some(key))?.value();
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let subnets = balancer.availability_zones().iter();
     Ok(Some(LoadBalancerObserved {
@@ -64,24 +78,25 @@ async fn observed(at: &Calls<'_>, arn: &str, balancer: &Balancer) -> Result<Opti
     }))
 }
 
+/// All of a region, whoever's.
+async fn all(at: &Calls<'_>) -> Result<Vec<Balancer>> {
+    let ask = || async {
+        let ask = |next| at.region.balancing.describe_load_balancers().set_marker(next).send();
+        let action = "elasticloadbalancing:DescribeLoadBalancers";
+        let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.load_balancers.unwrap_or_default()).collect())
+    };
+    at.once("load balancers", "", ask).await
+}
+
 /// Load balancers of a region that have marks.
 async fn marked(at: &Calls<'_>, look: Look<'_>) -> Result<Vec<(Balancer, Marks)>> {
     let asked = at.asked(&LoadBalancer, look, "name").await?;
-    let mut all = Vec::new();
     if asked.start("elasticloadbalancing", "loadbalancer/").is_none() {
-        return Ok(all);
+        return Ok(Vec::new());
     }
-    let ask = |next| at.region.balancing.describe_load_balancers().set_marker(next).send();
-    let action = "elasticloadbalancing:DescribeLoadBalancers";
-    let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
-    for balancer in pages.into_iter().flat_map(|page| page.load_balancers.unwrap_or_default()) {
-        let (Some(name), Some(arn)) = (balancer.load_balancer_name(), balancer.load_balancer_arn()) else {
-            continue;
-        };
-        let marks = asked.marks(arn, name, own_marks(at, arn)).await?;
-        all.extend(marks.map(|marks| (balancer, marks)));
-    }
-    Ok(all)
+    let named = |one: &Balancer| one.load_balancer_arn.clone().zip(one.load_balancer_name.clone());
+    asked.marked(all(at).await?, named, |arn: String| async move { own_marks(at, &arn).await }).await
 }
 
 async fn seen(
@@ -151,6 +166,10 @@ impl Native for LoadBalancer {
         let marked = marked(at, look).await?.into_iter().filter(|(_, marks)| look.wants(at.cx, marks));
         let ask = |(balancer, marks)| async move { seen(at, &balancer, Some(marks)).await };
         Ok(together(marked.map(ask)).await?.into_iter().flatten().collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let _ = tokio::join!(all(at), together(ids.iter().map(|id| attributes(at, &id.0))));
     }
 
     async fn make(

@@ -1,34 +1,44 @@
 //! A group is made with its tags; how long lines are kept is set after it.
 
+use aws_sdk_cloudwatchlogs::types::LogGroup as Group;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
 
 use super::{LogGroup, LogGroupObserved, LogGroupSpec};
-use crate::native::{Asked, Calls, Look, Marks, Native, Seen};
+use crate::native::{Asked, Calls, Look, Marks, Native, Seen, common_start};
 
 fn name_of(arn: &str) -> &str {
     arn.splitn(7, ':').nth(6).unwrap_or_default()
 }
 
+/// Groups whose names begin so, whoever's.
+async fn described(at: &Calls<'_>, start: &str) -> Result<Vec<Group>> {
+    let ask = || async {
+        let logs = &at.region.logs;
+        let ask = |next| logs.describe_log_groups().log_group_name_prefix(start).set_next_token(next).send();
+        let pages = at.pages("logs:DescribeLogGroups", ask, |page| page.next_token.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.log_groups.unwrap_or_default()).collect())
+    };
+    at.once("log groups", start, ask).await
+}
+
 /// Groups whose names begin so, with marks.
 async fn groups(at: &Calls<'_>, start: &str, asked: &Asked) -> Result<Vec<Seen<LogGroupObserved>>> {
-    let logs = &at.region.logs;
-    let ask = |next| logs.describe_log_groups().log_group_name_prefix(start).set_next_token(next).send();
-    let pages = at.pages("logs:DescribeLogGroups", ask, |page| page.next_token.clone()).await?;
-    let mut all = Vec::new();
-    for group in pages.iter().flat_map(|page| page.log_groups()) {
-        let (Some(name), Some(arn)) = (group.log_group_name(), group.arn()) else { continue };
-        let arn = arn.trim_end_matches(":*");
-        let Some(marks) = asked.marks(arn, name, own_marks(at, arn)).await? else { continue };
+    let arn = |group: &Group| Some(group.arn.as_deref()?.trim_end_matches(":*").to_owned());
+    let named = |group: &Group| arn(group).zip(group.log_group_name.clone());
+    let marked = asked
+        .marked(described(at, start).await?, named, |arn: String| async move { own_marks(at, &arn).await })
+        .await?;
+    let seen = |(group, marks): (Group, Marks)| {
         let observed = LogGroupObserved {
             region: at.region.name.clone(),
-            name: name.to_owned(),
+            name: group.log_group_name.clone()?,
             // Without a limit they are kept for ever.
             days: group.retention_in_days().and_then(|days| days.try_into().ok()).unwrap_or(0),
         };
-        all.push(Seen { id: PhysicalId(arn.to_owned()), marks, observed });
-    }
-    Ok(all)
+        Some(Seen { id: PhysicalId(arn(&group)?), marks, observed })
+    };
+    Ok(marked.into_iter().filter_map(seen).collect())
 }
 
 async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
@@ -63,6 +73,11 @@ impl Native for LogGroup {
             Some(start) => groups(at, &start, &asked).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, _: &[PhysicalId]) {
+        let start = common_start(at.account.named(self, Look::Stack, "name").into_iter());
+        let _ = described(at, &start.unwrap_or_default()).await;
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &LogGroupSpec) -> Result<PhysicalId> {

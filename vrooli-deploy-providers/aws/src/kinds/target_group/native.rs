@@ -24,11 +24,30 @@ fn timeout(interval: u32) -> i32 {
     TIMEOUT_SECONDS.min(seconds(interval) - 1)
 }
 
+/// `None` without the target group.
+async fn attributes(at: &Calls<'_>, arn: &str) -> Result<Option<Vec<TargetGroupAttribute>>> {
+    let ask = || async {
+        let ask = at.region.balancing.describe_target_group_attributes().target_group_arn(arn).send();
+        let answer = at.find("elasticloadbalancing:DescribeTargetGroupAttributes", ask).await?;
+        Ok(answer.map(|answer| answer.attributes.unwrap_or_default()))
+    };
+    at.once("attributes of a target group", arn, ask).await
+}
+
+/// All of a region, whoever's.
+async fn all(at: &Calls<'_>) -> Result<Vec<Group>> {
+    let ask = || async {
+        let ask = |next| at.region.balancing.describe_target_groups().set_marker(next).send();
+        let action = "elasticloadbalancing:DescribeTargetGroups";
+        let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
+        Ok(pages.into_iter().flat_map(|page| page.target_groups.unwrap_or_default()).collect())
+    };
+    at.once("target groups", "", ask).await
+}
+
 async fn observed(at: &Calls<'_>, arn: &str, group: &Group) -> Result<Option<TargetGroupObserved>> {
-    let ask = at.region.balancing.describe_target_group_attributes().target_group_arn(arn).send();
-    let answer = at.find("elasticloadbalancing:DescribeTargetGroupAttributes", ask).await?;
-    let Some(answer) = answer else { return Ok(None) };
-    let drain = answer.attributes().iter().find(|one| one.key() == Some(DRAIN));
+    let Some(attributes) = attributes(at, arn).await? else { return Ok(None) };
+    let drain = attributes.iter().find(|one| one.key() == Some(DRAIN));
     let drain = drain.and_then(|one| one.value()?.parse().ok());
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let interval = group.health_check_interval_seconds();
@@ -118,13 +137,13 @@ impl Native for TargetGroup {
         if asked.start("elasticloadbalancing", "targetgroup/").is_none() {
             return Ok(Vec::new());
         }
-        let ask = |next| at.region.balancing.describe_target_groups().set_marker(next).send();
-        let action = "elasticloadbalancing:DescribeTargetGroups";
-        let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
-        let asked = &asked;
+        let (all, asked) = (all(at).await?, &asked);
         let ask = |group| async move { looked_at(at, asked, group).await };
-        let all = together(pages.iter().flat_map(|page| page.target_groups()).map(ask)).await?;
-        Ok(all.into_iter().flatten().collect())
+        Ok(together(all.iter().map(ask)).await?.into_iter().flatten().collect())
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let _ = tokio::join!(all(at), together(ids.iter().map(|id| attributes(at, &id.0))));
     }
 
     async fn make(

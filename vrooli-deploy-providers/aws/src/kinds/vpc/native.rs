@@ -7,15 +7,23 @@ use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
 
 use super::{Vpc, VpcObserved, VpcSpec};
 use crate::native::ec2::{SETTLE, flag, id_of, marked, marks_for, once, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
+use crate::native::{Calls, Look, Marks, Native, Seen, completed, together, unexpected};
 
 async fn seen(at: &Calls<'_>, network: &Network) -> Result<Option<Seen<VpcObserved>>> {
     let (Some(marks), Some(id)) = (Marks::of(network.tags()), network.vpc_id()) else { return Ok(None) };
-    let ask = at.region.ec2.describe_vpc_attribute().vpc_id(id);
-    let ask = ask.attribute(VpcAttributeName::EnableDnsHostnames).send();
-    let Some(answer) = at.find("ec2:DescribeVpcAttribute", ask).await? else { return Ok(None) };
-    let names = answer.enable_dns_hostnames().and_then(|names| names.value());
-    Ok(Some(Seen { id: id_of(at, id), marks, observed: observed(at, network, names.unwrap_or(false)) }))
+    let names = names(at, id).await?;
+    Ok(names.map(|names| Seen { id: id_of(at, id), marks, observed: observed(at, network, names) }))
+}
+
+/// Do machines get names? `None` without the network.
+async fn names(at: &Calls<'_>, id: &str) -> Result<Option<bool>> {
+    let ask = || async {
+        let ask = at.region.ec2.describe_vpc_attribute().vpc_id(id);
+        let ask = ask.attribute(VpcAttributeName::EnableDnsHostnames).send();
+        let answer = at.find("ec2:DescribeVpcAttribute", ask).await?;
+        Ok(answer.map(|answer| answer.enable_dns_hostnames.and_then(|names| names.value).unwrap_or(false)))
+    };
+    at.once("names in a network", id, ask).await
 }
 
 fn observed(at: &Calls<'_>, network: &Network, dns_names: bool) -> VpcObserved {
@@ -66,6 +74,10 @@ impl Native for Vpc {
             all.extend(seen(at, network).await?);
         }
         Ok(all)
+    }
+
+    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
+        let _ = together(ids.iter().map(|id| names(at, plain(id)))).await;
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &VpcSpec) -> Result<PhysicalId> {

@@ -121,6 +121,9 @@ impl ResourceKindDef for Postgres {
     fn output_names(&self) -> &'static [&'static str] {
         &["host", "port", "user", "database", "sslmode", "password", "url"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &PostgresSpec, have: &PostgresObserved) -> Change {
         let PostgresSpec { host, name: _, database, version, extensions, alone, address, clients } = want;
         let address = match (address, &have.address) {

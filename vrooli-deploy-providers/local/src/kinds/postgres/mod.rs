@@ -162,6 +162,9 @@ impl ResourceKindDef for Postgres {
     fn output_names(&self) -> &'static [&'static str] {
         &["host", "port", "user", "database", "sslmode", "password", "url"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &PostgresSpec, have: &PostgresObserved) -> Change {
         // The version decides only which server is made: another major on the same data is
         // an upgrade of data, which is nobody's side effect.

@@ -70,6 +70,9 @@ impl ResourceKindDef for Redis {
     fn output_names(&self) -> &'static [&'static str] {
         &["host", "port", "database", "password", "url"]
     }
+    fn takes_up_data(&self) -> bool {
+        true
+    }
     fn diff(&self, want: &RedisSpec, have: &RedisObserved) -> Change {
         let RedisSpec { version: _ } = want;
         Diff::new().update("finished", !have.finished).done()
