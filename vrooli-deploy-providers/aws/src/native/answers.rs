@@ -58,13 +58,14 @@ impl Calls<'_> {
         F: Future<Output = Result<T>> + Send,
         T: Clone + Send + Sync + 'static,
     {
-        let Some(answers) = &self.answers else { return ask().await };
+        let Some(answers) = &self.answers else { return Box::pin(ask()).await };
         let slot = answers.slot((self.region.name.clone(), what, of.to_owned()));
         let mut slot = slot.lock().await;
         if let Some(answer) = slot.as_ref().and_then(|answer| answer.downcast_ref::<T>()) {
             return Ok(answer.clone());
         }
-        let answer = ask().await?;
+        // On the heap: many are asked together.
+        let answer = Box::pin(ask()).await?;
         *slot = Some(Arc::new(answer.clone()));
         Ok(answer)
     }

@@ -134,7 +134,8 @@ impl<K: Native> OnAws<K> {
         let places = if K::GLOBAL { vec![on.clone()] } else { on.everywhere().await };
         let mut all = Vec::new();
         for at in places {
-            let (seen, ()) = tokio::join!(self.0.list(&at, look), self.ahead(&at));
+            // On the heap: together they would be too large for the stack of a thread.
+            let (seen, ()) = tokio::join!(Box::pin(self.0.list(&at, look)), Box::pin(self.ahead(&at)));
             let seen = seen?.into_iter();
             all.extend(seen.filter(|one| look.wants(on.cx, &one.marks)).map(found));
         }

@@ -58,17 +58,27 @@ impl AwsFixture {
         forget_snapshots(self.emulator.address());
         let proxy = FaultProxy::start(self.emulator.address()).await.unwrap();
         proxy.set_correction(AS_AWS);
-        let account = Arc::new(account_as(&proxy.url(), keys, of));
+        let account = Arc::new(account_as(&proxy.url(), keys, of, BTreeMap::new()));
         AwsPlace { provider: provider(&account), account, proxy, _turn: turn }
     }
 }
 
 /// The account behind an endpoint, for a stack of all samples.
 pub(crate) fn account(endpoint: &str) -> Account {
-    account_as(endpoint, ("AKIDEXAMPLE", "not-a-real-key"), samples())
+    account_that_knows(endpoint, BTreeMap::new())
 }
 
-fn account_as(endpoint: &str, (id, secret): (&str, &str), of: Vec<Sample>) -> Account {
+/// The same where the state says what its resources are called.
+pub(crate) fn account_that_knows(endpoint: &str, ids: BTreeMap<ResourceKey, PhysicalId>) -> Account {
+    account_as(endpoint, ("AKIDEXAMPLE", "not-a-real-key"), samples(), ids)
+}
+
+fn account_as(
+    endpoint: &str,
+    (id, secret): (&str, &str),
+    of: Vec<Sample>,
+    ids: BTreeMap<ResourceKey, PhysicalId>,
+) -> Account {
     let mut options = AccountOptions::default();
     options.endpoint = Some(endpoint.to_owned());
     options.keys = Some((id.to_owned(), Secret::new(secret.to_owned()), None));
@@ -86,7 +96,7 @@ fn account_as(endpoint: &str, (id, secret): (&str, &str), of: Vec<Sample>) -> Ac
         secrets: Arc::new(MemorySecrets::default()),
         configuration: Configuration::default(),
         resources,
-        ids: Default::default(),
+        ids,
         leaving: Default::default(),
     };
     Account::new(options, &context)

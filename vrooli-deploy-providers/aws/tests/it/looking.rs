@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use vrooli_deploy_core::provider::{Change, Retryability};
+use vrooli_deploy_core::provider::{Change, PhysicalId, Retryability, Scope};
+use vrooli_deploy_provider_aws::native::provider;
 use vrooli_deploy_tests::fault_proxy::Fault;
 use vrooli_deploy_tests::moto::wire::action;
 use vrooli_deploy_tests::moto::{elements, get};
 
-use crate::fixture::{AwsFixture, AwsPlace, samples};
+use crate::fixture::{AwsFixture, AwsPlace, account_that_knows, samples};
 
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[
@@ -51,19 +52,9 @@ pub(crate) async fn one_call_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Fail
             return Err(format!("{} differs: {differs:?}", sample.kind).into());
         }
     }
-    // Records are looked for in the stack's zones, listeners of its load balancers and rules of their
-    // listeners: these are listed once more for them. The emulator does not list tags of repositories, nor
-    // those of groups of databases; AWS does.
-    let shared = BTreeMap::from([
-        ("elasticloadbalancing:DescribeListeners", 2),
-        ("elasticloadbalancing:DescribeLoadBalancers", 3),
-        ("elasticloadbalancing:DescribeTags", 2),
-        ("rds:ListTagsForResource", 2),
-        ("route53:ListHostedZones", 2),
-        ("route53:ListTagsForResources", 2),
-    ]);
     for (call, count) in &calls {
-        let most = shared.get(call).copied().unwrap_or(1);
+        // Listeners and rules are asked whose they are, each kind for itself.
+        let most = if *call == "elasticloadbalancing:DescribeTags" { 2 } else { 1 };
         if *count > most {
             return Err(format!("{count} × {call}: {calls:?}").into());
         }
@@ -71,6 +62,34 @@ pub(crate) async fn one_call_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Fail
     let own: Vec<_> = calls.keys().filter(|call| ONE_AT_A_TIME.contains(call)).collect();
     if own.len() != ONE_AT_A_TIME.len() || calls.get("tag:GetResources") != Some(&1) {
         return Err(format!("{calls:?}").into());
+    }
+    place.empty().await.map_err(Failed::from)
+}
+
+/// What the state calls its resources is asked at once, and believed in nothing: ids that are right save no call
+/// and cost none, and with others all is seen that there is.
+pub(crate) async fn hints(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let said = |error: vrooli_deploy_core::provider::ProviderError| error.to_string();
+    let made = place.make_all().await.map_err(said)?;
+    let counted = |calls: BTreeMap<&str, u64>| calls.values().sum::<u64>();
+    let before = counted(place.account.calls());
+    let plain = place.all().await.map_err(said)?;
+    let plainly = counted(place.account.calls()) - before;
+    let right: BTreeMap<_, _> = made.iter().map(|(one, id, _)| (one.key.clone(), id.clone())).collect();
+    // An object of the same sort that is not there.
+    let gone = |id: &PhysicalId| PhysicalId(format!("{}0", id.0));
+    let wrong = right.iter().map(|(key, id)| (key.clone(), gone(id))).collect();
+    for (ids, most) in [(right, plainly), (wrong, plainly * 2)] {
+        let account = Arc::new(account_that_knows(&place.proxy.url(), ids));
+        let scope = Scope { stack: place.cx().stack, page: None };
+        let all = provider(&account).inventory(&place.cx(), &scope).await.map_err(said)?;
+        if all != plain {
+            return Err(format!("{all:?} is not {plain:?}").into());
+        }
+        if counted(account.calls()) > most {
+            return Err(format!("{} calls instead of {plainly}: {:?}", counted(account.calls()), account.calls()).into());
+        }
     }
     place.empty().await.map_err(Failed::from)
 }

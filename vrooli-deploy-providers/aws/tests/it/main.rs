@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let mut all = trials(&suite);
     all.push(trial(&fixture, "every-field-that-changes-in-place-does", fields::all_change));
     all.push(trial(&fixture, "an-unchanged-stack-is-one-call-a-kind", looking::one_call_a_kind));
+    all.push(trial(&fixture, "ids-of-the-state-are-hints", looking::hints));
     all.push(trial(&fixture, "marks-are-found-before-they-are-set", looking::unmarked));
     all.push(trial(&fixture, "a-certificate-is-proved-by-whoever-goes-on", looking::unproved));
     all.push(trial(&fixture, "a-deleted-secret-is-brought-back", looking::brought_back));
