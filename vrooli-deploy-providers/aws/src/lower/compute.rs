@@ -326,14 +326,12 @@ fn tasks(
         let spec = ServiceScalingSpec {
             region: region.clone(),
             cluster: output(&cluster, "name"),
-            service: Input::Value(object_name(stack, "app", 255)),
+            service: output(&app, "name"),
             min: compute.count,
             max: compute.most,
             target_cpu_percent: site.known.defaults.target_cpu_percent,
         };
-        let key = resource_key("compute/app/scaling");
-        lowering.add(&key, &ServiceScaling, &spec, false);
-        lowering.after(&key, &app);
+        lowering.add(&resource_key("compute/app/scaling"), &ServiceScaling, &spec, false);
     }
     for (name, worker) in &compute.workers {
         let need = Need::of_services([worker]);

@@ -14,6 +14,7 @@ use crate::fixture::{AwsFixture, AwsPlace, samples};
 
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[
+    "application-autoscaling:DescribeScalingPolicies",
     "acm:DescribeCertificate",
     "ec2:DescribeVpcAttribute",
     "ecr:GetLifecyclePolicy",
@@ -52,9 +53,11 @@ pub(crate) async fn one_call_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Fail
         }
     }
     // Records are looked for in the stack's zones, listeners of its load balancers and rules of their
-    // listeners: these are listed once more for them. The emulator does not list tags of repositories, nor
+    // listeners, and what scales is looked for at the stack's services: these are listed once more for
+    // them. The emulator does not list tags of repositories, nor
     // those of groups of databases; AWS does.
     let shared = BTreeMap::from([
+        ("ecs:DescribeServices", 2),
         ("elasticloadbalancing:DescribeListeners", 2),
         ("elasticloadbalancing:DescribeLoadBalancers", 3),
         ("elasticloadbalancing:DescribeTags", 2),
