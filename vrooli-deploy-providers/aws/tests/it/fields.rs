@@ -106,6 +106,10 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "minutes": 1 }),
                 json!({ "subject": "db-2" }),
                 json!({ "dimension": "ClusterName" }),
+                json!({ "dimension": "ServiceName", "cluster": "shop" }),
+                json!({ "cluster": "another" }),
+                json!({ "cluster": null }),
+                json!({ "statistic": "Sum" }),
             ],
         ),
         (
