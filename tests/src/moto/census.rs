@@ -138,7 +138,7 @@ impl Census {
         self.objects.entry(kind).or_default().extend(ids);
     }
 
-    /// A cluster that is deleted stays and is inactive, in AWS as here.
+    /// A cluster or a service that is deleted stays and is inactive, in AWS as here.
     fn clusters(&mut self, address: SocketAddr) -> io::Result<()> {
         let ask = |what: &str, form: Value| -> io::Result<Value> {
             let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
@@ -148,8 +148,28 @@ impl Census {
         let said = ask("DescribeClusters", serde_json::json!({ "clusters": all["clusterArns"] }))?;
         let active =
             said["clusters"].as_array().into_iter().flatten().filter(|one| one["status"] == "ACTIVE");
-        let arns = active.filter_map(|one| one["clusterArn"].as_str().map(str::to_owned)).collect();
+        let arns: Vec<String> =
+            active.filter_map(|one| one["clusterArn"].as_str().map(str::to_owned)).collect();
+        for cluster in &arns {
+            let all = ask("ListServices", serde_json::json!({ "cluster": cluster }))?;
+            let form = serde_json::json!({ "cluster": cluster, "services": all["serviceArns"] });
+            let said = ask("DescribeServices", form)?;
+            let active =
+                said["services"].as_array().into_iter().flatten().filter(|one| one["status"] == "ACTIVE");
+            self.add(
+                "service",
+                active.filter_map(|one| one["serviceArn"].as_str().map(str::to_owned)).collect(),
+            );
+        }
         self.add("cluster", arns);
+        let target = "AnyScaleFrontendService.DescribeScalableTargets";
+        let said = json(address, "application-autoscaling", target, r#"{"ServiceNamespace":"ecs"}"#)?;
+        let said: Value = serde_json::from_str(body(&said)?)?;
+        let targets = said["ScalableTargets"].as_array().into_iter().flatten();
+        self.add(
+            "scaling target",
+            targets.filter_map(|one| one["ScalableTargetARN"].as_str().map(str::to_owned)).collect(),
+        );
         Ok(())
     }
 

@@ -313,6 +313,9 @@ pub struct AlarmDefault {
     pub threshold: String,
     /// For so many minutes.
     pub minutes: u32,
+    /// What is made of the figures of a minute.
+    #[serde(default)]
+    pub statistic: crate::kinds::alarm::AlarmStatistic,
 }
 
 /// Content networks.

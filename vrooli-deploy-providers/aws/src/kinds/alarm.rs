@@ -21,6 +21,16 @@ use crate::bill::{item, running};
 #[derive(Debug, Clone, Copy)]
 pub struct Alarm;
 
+/// What is made of the figures of a minute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AlarmStatistic {
+    /// Their mean, which is what use is measured by.
+    #[default]
+    Average,
+    /// Their sum, which is what events are counted by.
+    Sum,
+}
+
 /// What is wanted of an alarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "", deny_unknown_fields)]
@@ -41,6 +51,12 @@ pub struct AlarmSpec<F: Form = Wanted> {
     pub subject: F::In<String>,
     /// The name of the dimension, `DBInstanceIdentifier`.
     pub dimension: String,
+    /// The cluster of a service, by name: ECS counts by both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<F::In<String>>,
+    /// What is made of the figures of a minute.
+    #[serde(default)]
+    pub statistic: AlarmStatistic,
 }
 
 /// What is seen of an alarm.
@@ -62,6 +78,12 @@ pub struct AlarmObserved {
     pub subject: String,
     /// The name of the dimension, `DBInstanceIdentifier`.
     pub dimension: String,
+    /// The cluster of a service, by name: ECS counts by both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// What is made of the figures of a minute.
+    #[serde(default)]
+    pub statistic: AlarmStatistic,
 }
 
 /// `80.0` is `80`. What is no number is nothing that AWS gives back, and differs.
@@ -80,7 +102,18 @@ impl ResourceKindDef for Alarm {
         &["id"]
     }
     fn diff(&self, want: &AlarmSpec<Wanted>, have: &AlarmObserved) -> Change {
-        let AlarmSpec { region, name, namespace, metric, threshold, minutes, subject, dimension } = want;
+        let AlarmSpec {
+            region,
+            name,
+            namespace,
+            metric,
+            threshold,
+            minutes,
+            subject,
+            dimension,
+            cluster,
+            statistic,
+        } = want;
         Diff::new()
             .replace("region", *region != have.region)
             .replace("name", *name != have.name)
@@ -90,6 +123,8 @@ impl ResourceKindDef for Alarm {
             .update("minutes", *minutes != have.minutes)
             .update("subject", subject.differs(&have.subject))
             .update("dimension", *dimension != have.dimension)
+            .update("cluster", super::id_differs(cluster.as_ref(), have.cluster.as_ref()))
+            .update("statistic", *statistic != have.statistic)
             .done()
     }
     fn bill(&self, want: &AlarmSpec<Wanted>) -> Vec<BillItem> {
@@ -125,8 +160,8 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "name": "app-default", "namespace": "AWS/RDS", "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1", "dimension": "DBInstanceIdentifier"});
-        let have = json!({"region": "us-east-1", "name": "app-default", "namespace": "AWS/RDS", "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1", "dimension": "DBInstanceIdentifier"});
+        let want = json!({"region": "us-east-1", "name": "app-default", "namespace": "AWS/RDS", "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1", "dimension": "DBInstanceIdentifier", "statistic": "Average"});
+        let have = json!({"region": "us-east-1", "name": "app-default", "namespace": "AWS/RDS", "metric": "CPUUtilization", "threshold": "80", "minutes": 5, "subject": "db-1", "dimension": "DBInstanceIdentifier", "statistic": "Average"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
@@ -136,6 +171,8 @@ mod tests {
             ("minutes", json!(10), Answer::Update),
             ("subject", json!("db-2"), Answer::Update),
             ("dimension", json!("ServiceName"), Answer::Update),
+            ("cluster", json!("app-default"), Answer::Update),
+            ("statistic", json!("Sum"), Answer::Update),
         ];
         check_kind(&super::Alarm, &want, &have, &answers).unwrap();
     }

@@ -111,7 +111,7 @@ impl ResourceKindDef for DbInstance {
         super::kind_name("aws.db-instance")
     }
     fn output_names(&self) -> &'static [&'static str] {
-        &["id", "host", "port", "user", "database", "sslmode", "password", "url"]
+        &["id", "name", "host", "port", "user", "database", "sslmode", "password", "url"]
     }
     fn diff(&self, want: &DbInstanceSpec<Wanted>, have: &DbInstanceObserved) -> Change {
         // The password is a secret's matter: nothing seen of a server tells it.
@@ -220,6 +220,7 @@ impl ResourceKindDef for DbInstance {
     fn outputs(&self, id: &PhysicalId, have: &DbInstanceObserved) -> BTreeMap<OutputName, Value> {
         let mut outputs = super::outputs([
             ("id", id.0.clone().into()),
+            ("name", have.name.clone().into()),
             ("user", have.user.clone().into()),
             ("database", have.database.clone().into()),
             ("sslmode", "require".into()),

@@ -1,5 +1,8 @@
 //! `aws.ecs-service`: containers on Fargate that are kept running. What a release changes (task definition, image, running count, target groups and their weights) is the fleet's.
 
+#[cfg(feature = "native")]
+pub(in crate::kinds) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -28,7 +31,7 @@ pub struct EcsServiceSpec<F: Form = Wanted> {
     pub name: String,
     /// Its cluster.
     pub cluster: F::In<String>,
-    /// The subnets that its tasks stand in.
+    /// The subnets that tasks stand in which are started from now on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<F::In<String>>,
     /// Who may reach them.
@@ -53,7 +56,7 @@ pub struct EcsServiceObserved {
     pub name: String,
     /// Its cluster.
     pub cluster: String,
-    /// The subnets that its tasks stand in.
+    /// The subnets that tasks stand in which are started from now on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<String>,
     /// Who may reach them.
@@ -74,7 +77,7 @@ impl ResourceKindDef for EcsService {
         true
     }
     fn output_names(&self) -> &'static [&'static str] {
-        &["id"]
+        &["id", "name"]
     }
     fn diff(&self, want: &EcsServiceSpec<Wanted>, have: &EcsServiceObserved) -> Change {
         // Size and count live in what the fleet makes of them: the task definition and the scaler.
@@ -126,19 +129,25 @@ impl ResourceKindDef for EcsService {
         items.into_iter().map(per_release).collect()
     }
     fn permissions(&self, op: Op, want: &EcsServiceSpec<Wanted>) -> Vec<Permission> {
-        Actions {
-            find: &["ecs:DescribeServices"],
-            create: &["ecs:CreateService", "ecs:TagResource", "iam:PassRole"],
-            update: &["ecs:UpdateService"],
-            delete: &["ecs:UpdateService", "ecs:DeleteService"],
+        let place = |what: &str, name: &str| format!("arn:aws:ecs:{}:*:{what}/*/{name}", want.region);
+        let mut all = Actions {
+            find: &["tag:GetResources", "ecs:DescribeServices"],
+            create: &["ecs:CreateService", "ecs:TagResource"],
+            update: &["ecs:TagResource"],
+            delete: &["ecs:DeleteService"],
         }
-        .of(op, format!("arn:aws:ecs:{}:*:service/*/{}", want.region, want.name))
+        .of(op, place("service", &want.name));
+        if op == Op::Delete {
+            let action = "ecs:DeleteTaskSet".to_owned();
+            all.push(Permission { action, resource: place("task-set", &format!("{}/*", want.name)) });
+        }
+        all
     }
     fn ownership(&self, _: &ResourceKey, want: &EcsServiceSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())
     }
-    fn outputs(&self, id: &PhysicalId, _: &EcsServiceObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &EcsServiceObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", id.0.clone().into()), ("name", have.name.clone().into())])
     }
 }
 

@@ -72,7 +72,7 @@ impl ResourceKindDef for LoadBalancer {
         super::kind_name("aws.load-balancer")
     }
     fn output_names(&self) -> &'static [&'static str] {
-        &["id", "dns_name", "zone_id"]
+        &["id", "dns_name", "zone_id", "metric_name"]
     }
     fn diff(&self, want: &LoadBalancerSpec<Wanted>, have: &LoadBalancerObserved) -> Change {
         let LoadBalancerSpec {
@@ -138,7 +138,10 @@ impl ResourceKindDef for LoadBalancer {
         Ownership::DerivedName(want.name.clone())
     }
     fn outputs(&self, id: &PhysicalId, have: &LoadBalancerObserved) -> BTreeMap<OutputName, Value> {
+        // What CloudWatch calls it: the end of its ARN, `app/<name>/<number>`.
+        let metric_name = id.0.split_once(":loadbalancer/").map_or(&*id.0, |(_, name)| name);
         super::outputs([
+            ("metric_name", metric_name.into()),
             ("id", id.0.clone().into()),
             ("dns_name", have.dns_name.clone().into()),
             ("zone_id", have.zone_id.clone().into()),

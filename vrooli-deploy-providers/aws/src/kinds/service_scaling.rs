@@ -1,5 +1,8 @@
 //! `aws.service-scaling`: how many tasks of a service run, by its load.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -80,23 +83,27 @@ impl ResourceKindDef for ServiceScaling {
         Vec::new()
     }
     fn permissions(&self, op: Op, _: &ServiceScalingSpec<Wanted>) -> Vec<Permission> {
+        // The calls act on the service and make alarms: AWS asks for the rights to that, too.
+        const WRITE: &[&str] = &[
+            "application-autoscaling:RegisterScalableTarget",
+            "application-autoscaling:PutScalingPolicy",
+            "ecs:UpdateService",
+            "cloudwatch:DescribeAlarms",
+            "cloudwatch:PutMetricAlarm",
+        ];
         Actions {
             find: &[
+                "tag:GetResources",
+                "ecs:DescribeServices",
                 "application-autoscaling:DescribeScalableTargets",
                 "application-autoscaling:DescribeScalingPolicies",
             ],
-            create: &[
-                "application-autoscaling:RegisterScalableTarget",
-                "application-autoscaling:PutScalingPolicy",
-                "application-autoscaling:TagResource",
-            ],
-            update: &[
-                "application-autoscaling:RegisterScalableTarget",
-                "application-autoscaling:PutScalingPolicy",
-            ],
+            create: WRITE,
+            update: WRITE,
             delete: &[
                 "application-autoscaling:DeleteScalingPolicy",
                 "application-autoscaling:DeregisterScalableTarget",
+                "cloudwatch:DeleteAlarms",
             ],
         }
         .of(op, "*")

@@ -26,6 +26,9 @@ use crate::kinds::service_scaling::{ServiceScaling, ServiceScalingSpec};
 use crate::kinds::snapshot_policy::{SnapshotPolicy, SnapshotPolicySpec};
 use crate::kinds::volume::{Volume, VolumeSpec};
 
+/// What tasks belong to.
+const CLUSTER: &str = "compute/cluster";
+
 /// What runs the app.
 #[derive(Debug)]
 pub(super) struct Compute {
@@ -301,7 +304,7 @@ fn tasks(
         keep: site.known.defaults.images_kept,
     };
     lowering.add(&repository, &EcrRepository, &spec, false);
-    let cluster = resource_key("compute/cluster");
+    let cluster = resource_key(CLUSTER);
     let spec = EcsClusterSpec { region: region.clone(), name: object_name(stack, "", 255), insights: false };
     lowering.add(&cluster, &EcsCluster, &spec, false);
 
@@ -326,14 +329,12 @@ fn tasks(
         let spec = ServiceScalingSpec {
             region: region.clone(),
             cluster: output(&cluster, "name"),
-            service: Input::Value(object_name(stack, "app", 255)),
+            service: output(&app, "name"),
             min: compute.count,
             max: compute.most,
             target_cpu_percent: site.known.defaults.target_cpu_percent,
         };
-        let key = resource_key("compute/app/scaling");
-        lowering.add(&key, &ServiceScaling, &spec, false);
-        lowering.after(&key, &app);
+        lowering.add(&resource_key("compute/app/scaling"), &ServiceScaling, &spec, false);
     }
     for (name, worker) in &compute.workers {
         let need = Need::of_services([worker]);
@@ -456,10 +457,11 @@ fn alarms(
 ) {
     let stack = lowering.stack();
     for alarm in &site.known.defaults.alarms {
+        // What CloudWatch tells them apart by.
         let subjects: Vec<(&ResourceKey, &'static str)> = match alarm.on.as_str() {
-            "database" => data.databases.iter().map(|key| (key, "id")).collect(),
-            "service" => service.map(|key| (key, "id")).into_iter().collect(),
-            "balancer" => front.balancer.as_ref().map(|key| (key, "id")).into_iter().collect(),
+            "database" => data.databases.iter().map(|key| (key, "name")).collect(),
+            "service" => service.map(|key| (key, "name")).into_iter().collect(),
+            "balancer" => front.balancer.as_ref().map(|key| (key, "metric_name")).into_iter().collect(),
             _ => Vec::new(),
         };
         for (subject, name) in subjects {
@@ -475,6 +477,8 @@ fn alarms(
                 minutes: alarm.minutes,
                 subject: output(subject, name),
                 dimension: alarm.dimension.clone(),
+                cluster: (alarm.on == "service").then(|| output(&resource_key(CLUSTER), "name")),
+                statistic: alarm.statistic,
             };
             lowering.add(&key, &Alarm, &spec, false);
         }

@@ -87,6 +87,7 @@ pub struct Regional {
     pub(crate) rds: aws_sdk_rds::Client,
     pub(crate) route53: aws_sdk_route53::Client,
     pub(crate) s3: aws_sdk_s3::Client,
+    pub(crate) scaling: aws_sdk_applicationautoscaling::Client,
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
     pub(crate) tagging: aws_sdk_resourcegroupstagging::Client,
 }
@@ -116,6 +117,7 @@ impl Regional {
             rds: aws_sdk_rds::Client::new(&config),
             route53: aws_sdk_route53::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            scaling: aws_sdk_applicationautoscaling::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
             tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
         }

@@ -60,6 +60,7 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("InvalidGroup.Duplicate", ErrorKind::AlreadyExists),
     ("InvalidPermission.Duplicate", ErrorKind::AlreadyExists),
     ("Gateway.NotAttached", ErrorKind::NotFound),
+    ("ServiceNotActiveException", ErrorKind::NotFound),
     ("InvalidIPAddress.InUse", ErrorKind::Conflict),
     ("InvalidSubnet.Conflict", ErrorKind::Conflict),
     ("Resource.AlreadyAssociated", ErrorKind::Conflict),
@@ -72,6 +73,7 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("BucketNotEmpty", ErrorKind::Conflict),
     ("ConcurrentModification", ErrorKind::Conflict),
     ("ConcurrentModificationException", ErrorKind::Conflict),
+    ("ConcurrentUpdateException", ErrorKind::Conflict),
     ("DeleteConflict", ErrorKind::Conflict),
     ("DependencyViolation", ErrorKind::Conflict),
     ("DistributionNotDisabled", ErrorKind::Conflict),
@@ -214,7 +216,10 @@ where
                 built = built.with_help(help);
             }
             // Something else is under way with the very object: it did not happen, and may later.
-            if matches!(code, Some("OperationAborted" | "ConcurrentModification")) {
+            if matches!(
+                code,
+                Some("OperationAborted" | "ConcurrentModification" | "ConcurrentUpdateException")
+            ) {
                 built = built.with_retry(Retryability::Safe);
             }
             built

@@ -22,6 +22,7 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
             .with(OnAws(kinds::dns_record::DnsRecord), account)
             .with(OnAws(kinds::ecr_repository::EcrRepository), account)
             .with(OnAws(kinds::ecs_cluster::EcsCluster), account)
+            .with(OnAws(kinds::ecs_service::EcsService), account)
             .with(OnAws(kinds::elastic_ip::ElasticIp), account)
             .with(OnAws(kinds::hosted_zone::HostedZone), account)
             .with(OnAws(kinds::iam_role::IamRole), account)
@@ -34,6 +35,7 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
             .with(OnAws(kinds::route_table::RouteTable), account)
             .with(OnAws(kinds::secret::Secret), account)
             .with(OnAws(kinds::security_group::SecurityGroup), account)
+            .with(OnAws(kinds::service_scaling::ServiceScaling), account)
             .with(OnAws(kinds::subnet::Subnet), account)
             .with(OnAws(kinds::target_group::TargetGroup), account)
             .with(OnAws(kinds::vpc::Vpc), account),

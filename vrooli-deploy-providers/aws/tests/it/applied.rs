@@ -166,9 +166,10 @@ pub(crate) async fn ended_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Faile
 /// object of which only the first call was let through.
 pub(crate) async fn refused_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     /// What takes back must be let through.
-    const BACK: [&str; 9] = [
+    const BACK: [&str; 10] = [
         "DELETE",
         "Delete",
+        "Deregister",
         "Detach",
         "Disassociate",
         "Release",

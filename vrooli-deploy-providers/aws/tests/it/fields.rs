@@ -65,6 +65,20 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
         ),
         ("aws.ecs-cluster", vec![json!({ "insights": true })]),
         (
+            "aws.ecs-service",
+            vec![
+                json!({ "subnets": network.subnets }),
+                json!({ "subnets": network.subnets[1..] }),
+                json!({ "security_groups": network.security_groups }),
+                json!({ "security_groups": [] }),
+                json!({ "public_address": false }),
+            ],
+        ),
+        (
+            "aws.service-scaling",
+            vec![json!({ "min": 2 }), json!({ "max": 8 }), json!({ "target_cpu_percent": 50 })],
+        ),
+        (
             "aws.bucket",
             vec![
                 json!({ "versioning": false }),
@@ -92,6 +106,10 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "minutes": 1 }),
                 json!({ "subject": "db-2" }),
                 json!({ "dimension": "ClusterName" }),
+                json!({ "dimension": "ServiceName", "cluster": "shop" }),
+                json!({ "cluster": "another" }),
+                json!({ "cluster": null }),
+                json!({ "statistic": "Sum" }),
             ],
         ),
         (

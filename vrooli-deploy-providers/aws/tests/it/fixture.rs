@@ -246,6 +246,31 @@ pub(crate) fn samples() -> Vec<Sample> {
             Some(json!({ "name": "conformance-default-more" })),
         ),
         sample(
+            "ecs-service",
+            "compute/app",
+            json!({
+                "region": REGION, "name": "conformance-default-app", "cluster": of("compute/cluster"),
+                "subnets": network.subnets[..2], "security_groups": network.security_groups[..1],
+                "public_address": true, "cpu_units": 256, "memory_mib": 512, "count": 1
+            }),
+            Some(json!({
+                "subnets": network.subnets, "security_groups": network.security_groups,
+                "public_address": false
+            })),
+            Some(json!({ "name": "conformance-default-worker" })),
+        ),
+        sample(
+            "service-scaling",
+            "compute/app/scaling",
+            json!({
+                "region": REGION, "cluster": { "$ref": "compute/cluster", "output": "name" },
+                "service": { "$ref": "compute/app", "output": "name" }, "min": 1, "max": 4,
+                "target_cpu_percent": 70
+            }),
+            Some(json!({ "min": 2, "max": 8, "target_cpu_percent": 50 })),
+            None,
+        ),
+        sample(
             "bucket",
             "storage/files",
             json!({

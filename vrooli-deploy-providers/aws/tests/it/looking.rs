@@ -15,6 +15,7 @@ use crate::fixture::{AwsFixture, AwsPlace, account_that_knows, samples};
 
 /// Calls that AWS has for one object only, of kinds that a stack has one or two of.
 const ONE_AT_A_TIME: &[&str] = &[
+    "application-autoscaling:DescribeScalingPolicies",
     "acm:DescribeCertificate",
     "ec2:DescribeVpcAttribute",
     "ecr:GetLifecyclePolicy",

@@ -24,6 +24,7 @@ const NAMED: &[&str] = &[
     "aws.db-subnet-group",
     "aws.ecr-repository",
     "aws.ecs-cluster",
+    "aws.ecs-service",
     "aws.iam-role",
     "aws.load-balancer",
     "aws.log-group",
@@ -38,6 +39,7 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
     samples().into_iter().filter(|sample| NAMED.contains(&sample.kind.as_str())).map(move |mut sample| {
         match sample.kind.as_str() {
             "aws.secret" => sample.spec["name"] = format!("{trial}/password").into(),
+            "aws.ecs-service" => sample.spec["cluster"] = network().elsewhere.into(),
             "aws.security-group" => sample.spec["vpc"] = network().vpc.as_str().into(),
             _ => {}
         }
@@ -197,7 +199,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "service/web": resource("aws.ecs-service"), "cache/main": resource("aws.cache"),
+            "service/web": resource("aws.instance"), "cache/main": resource("aws.cache"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -214,9 +216,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.cache", "aws.ecs-service"]
-        || source.code() != Some("VD1000")
-        || place.proxy.requests() > 0
+    if kinds != ["aws.cache", "aws.instance"] || source.code() != Some("VD1000") || place.proxy.requests() > 0
     {
         return Err(format!("{kinds:?}: {source}").into());
     }

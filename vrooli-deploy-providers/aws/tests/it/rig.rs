@@ -17,7 +17,7 @@ pub(crate) struct Network {
     /// A target group and certificates that no stack made.
     pub(crate) target_group: String,
     pub(crate) certificates: [String; 2],
-    /// Subnets and settings for databases, both of this name, and a secret, that no stack made.
+    /// Subnets and settings for databases and a cluster, all of this name, and a secret, that no stack made.
     pub(crate) elsewhere: &'static str,
     pub(crate) secret: String,
 }
@@ -74,6 +74,9 @@ impl Network {
             let said = query(address, "rds", &format!("{make}&Version=2014-10-31"));
             assert!(said.contains(elsewhere), "{said}");
         }
+        let make = format!(r#"{{"clusterName":"{elsewhere}"}}"#);
+        let said = json(address, "ecs", "AmazonEC2ContainerServiceV20141113.CreateCluster", &make).unwrap();
+        assert!(said.contains(elsewhere), "{said}");
         let make = r#"{"Name":"elsewhere","SecretString":"a1b2"}"#;
         let said = json(address, "secretsmanager", "secretsmanager.CreateSecret", make).unwrap();
         let secret = said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned();

@@ -4,11 +4,13 @@ use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Stat
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
-use super::{Alarm, AlarmObserved, AlarmSpec};
+use super::{Alarm, AlarmObserved, AlarmSpec, AlarmStatistic};
 use crate::native::{
     Asked, Calls, Look, Marks, Native, Regional, Seen, common_start, name_taken, together, unexpected,
 };
 
+/// The dimension beside that of a service.
+const CLUSTER: &str = "ClusterName";
 /// A figure is looked at once a minute.
 const PERIOD_SECONDS: i32 = 60;
 
@@ -17,7 +19,10 @@ fn name_of(arn: &str) -> &str {
 }
 
 fn observed(region: &Regional, alarm: &MetricAlarm) -> AlarmObserved {
-    let dimension = alarm.dimensions().first();
+    let all = alarm.dimensions();
+    let of_cluster = |one: &&Dimension| all.len() > 1 && one.name() == Some(CLUSTER);
+    let dimension = all.iter().find(|one| !of_cluster(one));
+    let cluster = all.iter().find(of_cluster).and_then(|one| one.value());
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     AlarmObserved {
         region: region.name.clone(),
@@ -28,7 +33,18 @@ fn observed(region: &Regional, alarm: &MetricAlarm) -> AlarmObserved {
         minutes: alarm.evaluation_periods().and_then(|count| count.try_into().ok()).unwrap_or(0),
         subject: text(dimension.and_then(|one| one.value())),
         dimension: text(dimension.and_then(|one| one.name())),
+        cluster: cluster.map(str::to_owned),
+        statistic: match alarm.statistic() {
+            Some(Statistic::Sum) => AlarmStatistic::Sum,
+            _ => AlarmStatistic::Average,
+        },
     }
+}
+
+fn dimensions(want: &AlarmSpec<Known>) -> Vec<Dimension> {
+    let dimension = |name: &str, value: &String| Dimension::builder().name(name).value(value).build();
+    let cluster = want.cluster.iter().map(|cluster| dimension(CLUSTER, cluster));
+    cluster.chain([dimension(&want.dimension, &want.subject)]).collect()
 }
 
 async fn own_marks(at: &Calls<'_>, arn: &str) -> Result<Option<Marks>> {
@@ -84,13 +100,16 @@ async fn put(at: &Calls<'_>, want: &AlarmSpec<Known>, tags: Option<Vec<Tag>>) ->
             .alarm_name(&want.name)
             .namespace(&want.namespace)
             .metric_name(&want.metric)
-            .statistic(Statistic::Average)
+            .statistic(match want.statistic {
+                AlarmStatistic::Average => Statistic::Average,
+                AlarmStatistic::Sum => Statistic::Sum,
+            })
             .comparison_operator(ComparisonOperator::GreaterThanThreshold)
             .period(PERIOD_SECONDS)
             .evaluation_periods(minutes)
             .threshold(threshold)
             .treat_missing_data("notBreaching")
-            .dimensions(Dimension::builder().name(&want.dimension).value(&want.subject).build())
+            .set_dimensions(Some(dimensions(want)))
             .set_tags(tags.clone())
             .send()
     };

@@ -104,8 +104,12 @@ impl Native for EcsCluster {
         settle(at, have, want).await
     }
 
+    /// Tasks of a service that was deleted may run for minutes yet: AWS refuses it until they are gone.
     async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
-        let gone = at.region.ecs.delete_cluster().cluster(&id.0).send();
-        at.remove("ecs:DeleteCluster", gone).await
+        let gone = || {
+            let gone = at.region.ecs.delete_cluster().cluster(&id.0).send();
+            at.remove("ecs:DeleteCluster", gone)
+        };
+        at.freed(gone).await
     }
 }
