@@ -66,7 +66,7 @@ impl ResourceKindDef for EcsCluster {
     }
     fn permissions(&self, op: Op, want: &EcsClusterSpec) -> Vec<Permission> {
         Actions {
-            find: &["ecs:ListClusters", "ecs:DescribeClusters"],
+            find: &["tag:GetResources", "ecs:DescribeClusters"],
             create: &["ecs:CreateCluster", "ecs:UpdateCluster", "ecs:TagResource"],
             update: &["ecs:UpdateCluster"],
             delete: &["ecs:DeleteCluster"],

@@ -89,7 +89,12 @@ pub(crate) async fn hints(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
             return Err(format!("{all:?} is not {plain:?}").into());
         }
         if counted(account.calls()) > most {
-            return Err(format!("{} calls instead of {plainly}: {:?}", counted(account.calls()), account.calls()).into());
+            return Err(format!(
+                "{} calls instead of {plainly}: {:?}",
+                counted(account.calls()),
+                account.calls()
+            )
+            .into());
         }
     }
     place.empty().await.map_err(Failed::from)

@@ -1,5 +1,7 @@
 //! `CreateCluster` gives back a cluster that is there, whoever made it: so it is looked at first.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ecs::types::{Cluster, ClusterField, ClusterSetting, ClusterSettingName};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
@@ -40,8 +42,12 @@ async fn described(at: &Calls<'_>, clusters: Vec<String>) -> Result<Vec<Cluster>
     Ok(clusters)
 }
 
-async fn described_once(at: &Calls<'_>, arns: &[String]) -> Result<Vec<Cluster>> {
-    at.once("clusters", &arns.join(","), || described(at, arns.to_vec())).await
+async fn several(at: &Calls<'_>, names: BTreeSet<String>) -> Result<Vec<Cluster>> {
+    let mut all = Vec::new();
+    for batch in Vec::from_iter(names).chunks(BATCH) {
+        all.extend(at.once("clusters", &batch.join(" "), || described(at, batch.to_vec())).await?);
+    }
+    Ok(all)
 }
 
 async fn settle(at: &Calls<'_>, have: &EcsClusterObserved, want: &EcsClusterSpec) -> Result<()> {
@@ -61,22 +67,16 @@ impl Native for EcsCluster {
         Ok(found.first().and_then(|cluster| seen(&at.region, cluster)))
     }
 
-    async fn list(&self, at: &Calls<'_>, _: Look<'_>) -> Result<Vec<Seen<EcsClusterObserved>>> {
-        let ask = |next| at.region.ecs.list_clusters().set_next_token(next).send();
-        let pages = at.pages("ecs:ListClusters", ask, |page| page.next_token.clone()).await?;
-        let mut arns: Vec<String> = pages.iter().flat_map(|page| page.cluster_arns()).cloned().collect();
-        arns.sort();
-        let mut all = Vec::new();
-        for batch in arns.chunks(BATCH) {
-            let clusters = described_once(at, batch).await?;
-            all.extend(clusters.iter().filter_map(|cluster| seen(&at.region, cluster)));
-        }
-        Ok(all)
+    /// By the names that the stack wants and those that bear its tags: there may be many more.
+    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<EcsClusterObserved>>> {
+        let tagged = at.tagged().await?;
+        let mut names = at.account.named(self, look, "name");
+        names.extend(tagged.named("ecs", "cluster/").map(str::to_owned));
+        Ok(several(at, names).await?.iter().filter_map(|cluster| seen(&at.region, cluster)).collect())
     }
 
-    async fn ahead(&self, at: &Calls<'_>, ids: &[PhysicalId]) {
-        let arns: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
-        let _ = described_once(at, &arns).await;
+    async fn ahead(&self, at: &Calls<'_>, _: &[PhysicalId]) {
+        let _ = several(at, at.account.named(self, Look::Stack, "name")).await;
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &EcsClusterSpec) -> Result<PhysicalId> {
