@@ -3,11 +3,15 @@
 //! pure ones, in `kinds/<kind>/native.rs`.
 
 mod account;
+mod arn;
 mod calls;
+mod census;
 pub(crate) mod ec2;
 mod error;
+mod ledger;
 mod marks;
 mod on_aws;
+mod owner;
 mod provider;
 mod tagged;
 mod tags;
