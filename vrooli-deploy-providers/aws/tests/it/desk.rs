@@ -73,10 +73,11 @@ impl Desk {
         options.key_dir = Some(state.path().join("key"));
         let registry = Registry::new().with(Emulated(endpoint.to_owned()));
         let workspace = Workspace::open(options, registry).await.unwrap();
-        let mut target = TargetOptions::default();
-        target.environment = Some("production".parse().unwrap());
-        target.name = Some(app.parse().unwrap());
-        target.values = vec![root().join("tests/fixtures/aws").join(values)];
+        let target = TargetOptions {
+            environment: Some("production".parse().unwrap()),
+            name: Some(app.parse().unwrap()),
+            values: vec![root().join("tests/fixtures/aws").join(values)],
+        };
         let example = root().join("examples/picker-wheel");
         let target = workspace.resolve(example.to_str().unwrap(), &target).await.unwrap();
         let mut deploy = DeployOptions::default();
