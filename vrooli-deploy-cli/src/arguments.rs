@@ -5,6 +5,7 @@ pub(crate) mod configure;
 mod estimate_cost;
 mod fitness;
 mod hosts;
+mod orphans;
 mod permissions;
 mod preflight;
 mod prices;
@@ -31,6 +32,7 @@ pub(crate) use backups::{Backups, BackupsRestore};
 pub(crate) use estimate_cost::EstimateCost;
 pub(crate) use fitness::{Assumed, Fitness, Swap, Swaps, SwapsList};
 pub(crate) use hosts::{Hosts, HostsAdd, HostsOf, HostsRemove};
+pub(crate) use orphans::Orphans;
 pub(crate) use permissions::Permissions;
 pub(crate) use preflight::Preflight;
 pub(crate) use prices::{Prices, PricesRefresh, PricesShow};
@@ -45,7 +47,7 @@ Exit codes:
   0  done, or nothing to do                     6  stuck: needs a person's decision
   1  refused; nothing was changed               7  a gate said no (budget, fitness, data)
   2  usage                                      8  not decided yet: held or watched
-  3  failed and rolled back                    10  differences found (drift, --detailed-exitcode)
+  3  failed and rolled back                    10  differences found (drift, orphans, --detailed-exitcode)
   4  failed in part; what remains is listed   130  interrupted; the next run resumes
   5  someone else is changing the app
 
@@ -140,6 +142,8 @@ pub(crate) enum Command {
     Destroy(Destroy),
     /// Hold what is there against what was deployed; change nothing
     Drift(App),
+    /// List what bears our marks at a provider and is in no app of this workspace, with its cost
+    Orphans(Box<Orphans>),
     /// Resolve an interrupted run or wait for a watch, and start nothing new
     Resume(App),
     /// List backups of an app's databases and caches, or put one back
@@ -208,6 +212,7 @@ impl Command {
             Self::Abort(_) => "abort",
             Self::Destroy(_) => "destroy",
             Self::Drift(_) => "drift",
+            Self::Orphans(_) => "orphans",
             Self::Resume(_) => "resume",
             Self::Backups(backups) => backups.name(),
             Self::State(state) => state.name(),

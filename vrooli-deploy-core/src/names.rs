@@ -250,6 +250,15 @@ pub struct StackId {
     pub environment: EnvironmentName,
 }
 
+impl StackId {
+    /// A stack as it is written: `<app>/<environment>`. `None` for anything else.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let (app, environment) = text.split_once('/')?;
+        Some(Self { app: app.parse().ok()?, environment: environment.parse().ok()? })
+    }
+}
+
 impl fmt::Display for StackId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.app, self.environment)

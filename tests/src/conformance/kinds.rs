@@ -3,6 +3,7 @@
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 use vrooli_deploy_core::names::{AppName, ResourceKey, ResourceKind, StackId};
 use vrooli_deploy_core::provider::{
     Change, CreateToken, ErrorKind, Op, OpToken, Ownership, Retryability, Scope,
@@ -33,6 +34,7 @@ pub(super) const CHECKS: &[(&str, &str, Check<Sample>)] = &[
     ("P10", "owned", |g, s| Box::pin(owned(g, s))),
     ("P10", "not-seen-by-others", |g, s| Box::pin(not_seen_by_others(g, s))),
     ("P11", "listing", |g, s| Box::pin(listing(g, s))),
+    ("P12", "told", |g, s| Box::pin(told_by_census(g, s))),
 ];
 
 async fn twice(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
@@ -295,6 +297,26 @@ async fn not_seen_by_others(ground: &Ground, sample: &Sample) -> Result<(), Fail
     ensure(all.is_empty(), || format!("another stack sees {all:?}"))?;
     let found = provider.find(&cx, &sample.kind, &sample.key, None).await.map_err(told)?;
     ensure(found.is_empty(), || format!("another stack finds {found:?}"))
+}
+
+async fn told_by_census(ground: &Ground, sample: &Sample) -> Result<(), Failed> {
+    let Some(census) = ground.provider().census() else {
+        return skip("nothing here lists marks of any stack");
+    };
+    let made = ground.make(sample).await?;
+    // Whoever asks: it is not about their own.
+    let app = AppName::new("somebody-else").map_err(|e| Failed::from(e.to_string()))?;
+    let other = StackId { app, environment: ground.stack().environment };
+    let nobody = ground.cx_of(other, 1).with_owner(Uuid::from_u128(2));
+    let all = census.marked(&nobody).await.map_err(told)?;
+    if ground.place.untold(&sample.kind) {
+        return skip("what lists marks here does not tell this kind");
+    }
+    let one = all.iter().find(|one| one.id == made.id).ok_or("it is not told")?;
+    ensure(one.kind.as_ref() == Some(&sample.kind), || format!("told as {:?}", one.kind))?;
+    ensure(one.key.as_ref() == Some(&sample.key), || format!("told under {:?}", one.key))?;
+    ensure(one.stack == Some(ground.stack()), || format!("told to be {:?}'s", one.stack))?;
+    ensure(one.owner == Some(ground.cx().owner), || format!("told to be owned by {:?}", one.owner))
 }
 
 async fn listing(ground: &Ground, sample: &Sample) -> Result<(), Failed> {

@@ -43,6 +43,7 @@ pub const CLAUSES: &[(&str, &str)] = &[
     ("P9", "no perpetual diff"),
     ("P10", "every object has an owner"),
     ("P11", "an inventory costs calls for kinds and pages, never for resources"),
+    ("P12", "a census tells what bears marks, whoever's it is"),
     ("F1", "made twice, a fleet call has the effect of once"),
     ("F2", "an older lease holder is refused"),
     ("F3", "what is not there is stopped and removed already"),
@@ -79,6 +80,10 @@ pub trait Place: Send + Sync {
     fn calls(&self) -> Option<u64>;
     /// Breaks the next call of this sort. False when that cannot be done here: the trial is skipped.
     fn break_next(&self, op: Op, how: Break) -> bool;
+    /// Does what lists marks here not tell those of this kind: it bears none, or an emulator lacks it?
+    fn untold(&self, _: &ResourceKind) -> bool {
+        false
+    }
     /// Takes everything away and says what was left that should not be.
     async fn close(&self) -> Result<(), String>;
 }

@@ -102,6 +102,8 @@ impl FakeCloud {
                 .with(FakeInstance, &client)
                 .with(Bucket, &client)
                 .with(Record, &client)
+                .with_census(Arc::new(self.clone()))
+                .with_ledger(Arc::new(self.clone()))
                 .with_fleet(Arc::new(FakeFleet::new(self.clone()))),
         )
     }

@@ -2,6 +2,7 @@
 //! provider: kinds with every way of being idempotent, eventual consistency, slow states,
 //! quotas, throttles, and calls that part from their client at every point.
 
+mod census;
 mod client;
 mod cloud;
 mod fault;

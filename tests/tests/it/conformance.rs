@@ -11,8 +11,8 @@ use uuid::Uuid;
 use vrooli_deploy_core::names::{ProviderName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::plan::Draft;
 use vrooli_deploy_core::provider::{
-    AnyKind, BuildRequest, Cancellation, Capabilities, Created, ErrorKind, Fleet, Found, Op, OpCtx, OpToken,
-    PhysicalId, Provider, ProviderError, Result, Scope,
+    AnyKind, BuildRequest, Cancellation, Capabilities, Census, Created, ErrorKind, Fleet, Found, Marked, Op,
+    OpCtx, OpToken, PhysicalId, Provider, ProviderError, Result, Scope,
 };
 use vrooli_deploy_tests::conformance::{
     Break, CLAUSES, FakeCloudFixture, Place, ProviderFixture, Running, Sample, trials,
@@ -68,6 +68,10 @@ impl Provider for Sabotaged {
     }
     fn fleet(&self) -> Option<Arc<dyn Fleet>> {
         self.inner.fleet()
+    }
+    fn census(&self) -> Option<Arc<dyn Census>> {
+        let census = self.inner.census()?;
+        Some(if self.breaks("P12") { Arc::new(OwnOnly(census)) } else { census })
     }
     async fn inventory(&self, cx: &OpCtx, scope: &Scope) -> Result<Vec<(ResourceKind, Found<Value>)>> {
         let mut scope = scope.clone();
@@ -153,6 +157,19 @@ impl Provider for Sabotaged {
             return Err(ProviderError::new(ErrorKind::NotFound, "there is none"));
         }
         self.inner.delete(cx, kind, key, id).await
+    }
+}
+
+/// Tells of the stack that asks only.
+#[derive(Debug)]
+struct OwnOnly(Arc<dyn Census>);
+
+#[async_trait]
+impl Census for OwnOnly {
+    async fn marked(&self, cx: &OpCtx) -> Result<Vec<Marked>> {
+        let mut all = self.0.marked(cx).await?;
+        all.retain(|one| one.stack.as_ref() == Some(&cx.stack));
+        Ok(all)
     }
 }
 

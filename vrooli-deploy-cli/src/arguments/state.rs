@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use vrooli_deploy_core::names::ProviderName;
+use vrooli_deploy_core::manifest::SwapConfig;
+use vrooli_deploy_core::names::{DependencyName, ProviderName};
 use vrooli_deploy_core::workspace::RebuildOptions;
 
 use super::App;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum State {
-    /// Build a lost state again from what servers, or the state folder, keep of an app
+    /// Build a lost state again from what servers, a cloud's tags or the state folder keep of an app
     Rebuild(StateRebuild),
 }
 
@@ -42,6 +43,15 @@ pub(crate) struct StateRebuild {
     /// Values file that the app was deployed with; may be given several times
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Vec<PathBuf>,
+    /// Dependency that the app was deployed without; may be given several times
+    #[arg(long, value_name = "DEPENDENCY")]
+    pub(crate) drop: Vec<DependencyName>,
+    /// Resource that the app was deployed with in the place of another; may be given several times
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) swap: Vec<SwapConfig>,
+    /// The app was deployed with optional dependencies
+    #[arg(long)]
+    pub(crate) include_optional: bool,
 }
 
 impl StateRebuild {
@@ -50,6 +60,9 @@ impl StateRebuild {
         options.take_over = take_over;
         options.provider.clone_from(&self.provider);
         options.region.clone_from(&self.region);
+        options.drop.clone_from(&self.drop);
+        options.swaps.clone_from(&self.swap);
+        options.include_optional = self.include_optional;
         options
     }
 }

@@ -21,6 +21,7 @@ mod list;
 mod logs;
 mod man;
 mod manifest;
+mod orphans;
 mod permissions;
 mod plan;
 mod preflight;
@@ -106,7 +107,7 @@ fn operate(console: Console, arguments: Arguments, registry: Registry) -> Result
 }
 
 /// Does the command change anything? Then it gets time to stop by itself.
-const fn changes(command: &Command) -> bool {
+fn changes(command: &Command) -> bool {
     matches!(
         command,
         Command::Up(_)
@@ -120,7 +121,7 @@ const fn changes(command: &Command) -> bool {
             | Command::Resume(_)
             | Command::Backups(Backups::Restore(_))
             | Command::State(_)
-    )
+    ) || matches!(command, Command::Orphans(orphans) if orphans.delete || orphans.adopt)
 }
 
 async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure> {
@@ -139,6 +140,7 @@ async fn dispatch(context: &Context, command: &Command) -> Result<Done, Failure>
         Command::Abort(args) => abort::run(context, args).await,
         Command::Destroy(args) => destroy::run(context, args).await,
         Command::Drift(args) => drift::run(context, args).await,
+        Command::Orphans(args) => orphans::run(context, args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::Backups(args) => backups::run(context, args).await,
         Command::State(args) => state::run(context, args).await,

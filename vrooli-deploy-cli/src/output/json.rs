@@ -9,6 +9,7 @@ mod drift;
 mod estimate;
 mod fitness;
 mod hosts;
+mod orphans;
 mod profile;
 mod render;
 mod secrets;
@@ -30,6 +31,7 @@ pub(crate) use drift::DriftLine;
 pub(crate) use estimate::{BookLine, EstimateLine, PriceLine};
 pub(crate) use fitness::{ConsequenceLine, FitnessLine, SwapAnalysisLine, SwapLine, verdict};
 pub(crate) use hosts::{HostFactsLine, HostLine, PreflightLine};
+pub(crate) use orphans::OrphanLine;
 pub(crate) use profile::{ConfigurationLine, ProfileLine};
 pub(crate) use render::RenderedLine;
 pub(crate) use secrets::{SaidLine, SecretChangeLine, SecretLine, StoredSecretLine};
@@ -149,6 +151,8 @@ pub(crate) enum Line {
     Status(Box<StatusLine>),
     /// Something that is not as it was deployed (`drift`).
     Drift(DriftLine),
+    /// What bears our marks and is in no stack of the workspace.
+    Orphan(Box<OrphanLine>),
     /// A release (`releases`).
     Release(ReleaseLine),
     /// A line that an app wrote (`logs`).

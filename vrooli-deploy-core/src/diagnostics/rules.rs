@@ -381,6 +381,7 @@ rules! {
     NOT_TAKEN_OVER "0974" "not-taken-over" Error;
     NO_LEDGER "0975" "nothing-keeps-records" Error;
     NO_BACKUPS "0976" "nothing-makes-backups" Error;
+    NO_CENSUS "0977" "nothing-lists-marks" Error;
 
     // 10: state and lease; 1000 and 1004-1009: calls to clouds
     NOT_MADE_YET "1000" "kind-not-made-yet" Error;

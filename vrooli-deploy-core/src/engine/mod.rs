@@ -55,6 +55,8 @@ pub use stack_state::{
 };
 
 #[cfg(feature = "engine")]
+pub(crate) use self::observe::patiently;
+#[cfg(feature = "engine")]
 pub use self::{
     error::ApplyError,
     events::EventStream,

@@ -59,7 +59,7 @@ pub async fn observe(
 }
 
 /// Looks again while the provider says that the look failed and may be taken again.
-async fn patiently<T, F>(look: impl Fn() -> F) -> std::result::Result<T, ProviderError>
+pub(crate) async fn patiently<T, F>(look: impl Fn() -> F) -> std::result::Result<T, ProviderError>
 where
     F: Future<Output = Result<T>>,
 {

@@ -37,8 +37,8 @@ pub use inventory::{Inventory, Observed, Seen};
 #[cfg(feature = "engine")]
 pub(crate) use resources::output_json;
 pub use resources::{
-    DestroyInput, DestroyPlan, KeptResource, ResourceInput, ResourceOptions, ResourcePlan, changed_key,
-    destroy, resources,
+    DestroyInput, DestroyPlan, KeptResource, OrphanObject, ResourceInput, ResourceOptions, ResourcePlan,
+    changed_key, destroy, remove_orphans, resources,
 };
 pub use step::{ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 

@@ -18,7 +18,7 @@ use crate::provider::{
 };
 use crate::stack::{Reference, Resource, Stack};
 
-pub use removal::{DestroyInput, DestroyPlan, KeptResource, destroy};
+pub use removal::{DestroyInput, DestroyPlan, KeptResource, OrphanObject, destroy, remove_orphans};
 use removal::{Doomed, Removal};
 
 /// What a resource plan is made from.
@@ -431,6 +431,7 @@ impl<'a> Planner<'a> {
                     id: old.id.clone(),
                     needs,
                     holds_data,
+                    gone: false,
                     reason: "replaced".to_owned(),
                     extra: false,
                 },
@@ -499,6 +500,7 @@ impl<'a> Planner<'a> {
                     id: found.id.clone(),
                     needs: subject.needs.clone(),
                     holds_data: subject.want.holds_data,
+                    gone: false,
                     reason: format!("a second object of `{}`, left by an earlier run", subject.key),
                     extra: true,
                 },

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -82,6 +83,9 @@ pub struct OpCtx {
     /// The stack's incarnation, which its tokens are minted from; nil where there is none yet. What
     /// keeps a record of its own writes it down, so that a lost state can be built again.
     pub incarnation: Uuid,
+    /// Where to look, by the provider's name of a region, beside where the stack's resources are said to
+    /// be.
+    pub regions: BTreeSet<String>,
     /// Lines of output of a long call (a build) go here, for people to watch.
     pub output: OutputSink,
 }
@@ -104,6 +108,7 @@ impl OpCtx {
             fence,
             owner,
             incarnation: Uuid::nil(),
+            regions: BTreeSet::new(),
             output: OutputSink::default(),
         }
     }
@@ -112,6 +117,20 @@ impl OpCtx {
     #[must_use]
     pub fn with_incarnation(mut self, incarnation: Uuid) -> Self {
         self.incarnation = incarnation;
+        self
+    }
+
+    /// The same for objects of another owner. What changes anything is done by their owner only.
+    #[must_use]
+    pub fn with_owner(mut self, owner: Uuid) -> Self {
+        self.owner = owner;
+        self
+    }
+
+    /// The same, looking in these regions, too.
+    #[must_use]
+    pub fn with_regions(mut self, regions: BTreeSet<String>) -> Self {
+        self.regions = regions;
         self
     }
 

@@ -252,6 +252,16 @@ pub trait ResourceKindDef: Debug + Send + Sync + 'static {
     fn takes_up_data(&self) -> bool {
         false
     }
+    /// May it hold data of the app, so that it is deleted only if somebody says so? Asked where no
+    /// manifest tells, so whoever does not know says yes.
+    fn may_hold_data(&self) -> bool {
+        true
+    }
+    /// What would have to be wanted for this to be there, as far as its price depends on it. For kinds
+    /// whose spec has fields that nothing seen tells; of others core knows it by their names.
+    fn wanted_as(&self, _: &Self::Observed) -> Option<Self::Spec<Wanted>> {
+        None
+    }
 }
 
 /// A kind that is another one with calls: its pure half is that of the kind that it holds.
@@ -292,6 +302,12 @@ impl<W: WrapsKind> ResourceKindDef for W {
     }
     fn takes_up_data(&self) -> bool {
         ResourceKindDef::takes_up_data(self.kind_def())
+    }
+    fn may_hold_data(&self) -> bool {
+        ResourceKindDef::may_hold_data(self.kind_def())
+    }
+    fn wanted_as(&self, have: &Self::Observed) -> Option<Self::Spec<Wanted>> {
+        ResourceKindDef::wanted_as(self.kind_def(), have)
     }
 }
 
@@ -400,6 +416,13 @@ pub trait AnyKind: Debug + Send + Sync {
     fn runs_app(&self) -> bool;
     /// May a create begin on data that an earlier stack left on purpose?
     fn takes_up_data(&self) -> bool;
+    /// May it hold data of the app?
+    fn may_hold_data(&self) -> bool;
+    /// What an object costs that nothing is known of but what is seen. `None`: that cannot be said.
+    ///
+    /// # Errors
+    /// When what was seen does not fit.
+    fn bill_of(&self, have: &Value) -> Result<Option<Vec<BillItem>>>;
 }
 
 impl<K: ResourceKindDef> AnyKind for K {
@@ -448,6 +471,25 @@ impl<K: ResourceKindDef> AnyKind for K {
     fn takes_up_data(&self) -> bool {
         ResourceKindDef::takes_up_data(self)
     }
+    fn may_hold_data(&self) -> bool {
+        ResourceKindDef::may_hold_data(self)
+    }
+    fn bill_of(&self, have: &Value) -> Result<Option<Vec<BillItem>>> {
+        let seen: K::Observed = read(&ResourceKindDef::kind(self), "the observation", have)?;
+        let said = || K::Spec::<Wanted>::deserialize(&alike(&AnyKind::schema(self), have)).ok();
+        let want = ResourceKindDef::wanted_as(self, &seen).or_else(said);
+        // What is priced is what is there: a spec that asks for anything else is none of it.
+        let want = want.filter(|want| ResourceKindDef::diff(self, want, &seen) == Change::None);
+        Ok(want.map(|want| ResourceKindDef::bill(self, &want)))
+    }
+}
+
+/// Of what was seen the fields that a spec has, too.
+fn alike(spec: &schemars::Schema, have: &Value) -> Value {
+    let fields = spec.get("properties").and_then(Value::as_object);
+    let is_field = |name: &String| fields.is_some_and(|fields| fields.contains_key(name));
+    let seen = have.as_object().into_iter().flatten();
+    seen.filter(|(name, _)| is_field(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// A handler with its types erased, bound to its client.

@@ -4,6 +4,7 @@
 mod backups;
 mod builder;
 mod capabilities;
+mod census;
 mod certificate;
 pub mod choosing;
 mod context;
@@ -24,6 +25,7 @@ pub mod wire;
 pub use backups::{BackupMade, BackupSet, BackupTried, Backups};
 pub use builder::{ArtefactBuilder, OpenBuilder};
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
+pub use census::{Census, Marked};
 pub use certificate::{CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource};
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
 pub use error::{ErrorKind, ProviderError, Result, Retryability};

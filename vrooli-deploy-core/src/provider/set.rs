@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::backups::Backups;
 use super::capabilities::Capabilities;
+use super::census::Census;
 use super::context::OpCtx;
 use super::error::{ErrorKind, ProviderError, Result};
 use super::fleet::Fleet;
@@ -41,6 +42,10 @@ pub trait Provider: Debug + Send + Sync {
     }
     /// What its places keep of a stack themselves; `None`: a lost state cannot be built again.
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        None
+    }
+    /// Finds what bears marks of any stack; `None`: what is there is known through its stack only.
+    fn census(&self) -> Option<Arc<dyn Census>> {
         None
     }
     /// Backups of databases and caches; `None` when it makes none.
@@ -92,6 +97,7 @@ pub struct ProviderSet {
     planned: BTreeSet<ResourceKind>,
     fleet: Option<Arc<dyn Fleet>>,
     ledger: Option<Arc<dyn Ledger>>,
+    census: Option<Arc<dyn Census>>,
     backups: Option<Arc<dyn Backups>>,
     at_once: usize,
 }
@@ -106,6 +112,7 @@ impl ProviderSet {
             planned: BTreeSet::new(),
             fleet: None,
             ledger: None,
+            census: None,
             backups: None,
             at_once: AT_ONCE,
         }
@@ -138,6 +145,13 @@ impl ProviderSet {
     #[must_use]
     pub fn with_ledger(mut self, ledger: Arc<dyn Ledger>) -> Self {
         self.ledger = Some(ledger);
+        self
+    }
+
+    /// Sets what finds objects of any stack.
+    #[must_use]
+    pub fn with_census(mut self, census: Arc<dyn Census>) -> Self {
+        self.census = Some(census);
         self
     }
 
@@ -227,6 +241,10 @@ impl Provider for ProviderSet {
 
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
         self.ledger.clone()
+    }
+
+    fn census(&self) -> Option<Arc<dyn Census>> {
+        self.census.clone()
     }
 
     fn backups(&self) -> Option<Arc<dyn Backups>> {

@@ -33,6 +33,8 @@ pub(super) struct After {
     pub(super) detach: bool,
     /// The stack goes: with its data, or without.
     pub(super) destroyed: Option<Destroyed>,
+    /// It is about what is in no state.
+    pub(super) orphans: Option<Orphans>,
 }
 
 impl Change {
@@ -70,6 +72,11 @@ impl Change {
         }
         if let Some(PlannedRelease { number, source: ReleaseSource::Build { .. } }) = &self.plan.release {
             workspace.set_made_from(&stack, *number, self.after.profile).await?;
+        }
+        if let Some(orphans) = self.after.orphans.as_ref().filter(|orphans| orphans.take_over)
+            && let Some(ledger) = self.session.provider.ledger()
+        {
+            ledger.take_over(&self.session.context().with_regions(orphans.regions.clone())).await?;
         }
         let digest = self.plan.digest.clone();
         let steps = self.plan.steps.len();
@@ -120,6 +127,9 @@ impl Change {
                 urls.clear();
             }
         }
+        if done && self.after.orphans.as_ref().is_some_and(|orphans| orphans.forget) {
+            self.session.forget().await?;
+        }
         let report = Report {
             app: stack.app.clone(),
             environment: stack.environment.clone(),
@@ -132,6 +142,17 @@ impl Change {
         self.session.end(made_way).await?;
         Ok(report)
     }
+}
+
+/// What goes with a change of orphans.
+#[derive(Debug)]
+pub(super) struct Orphans {
+    /// What another state owns becomes this one's before anything is done.
+    pub(super) take_over: bool,
+    /// Where to look for it, too.
+    pub(super) regions: std::collections::BTreeSet<String>,
+    /// The stack is not this workspace's: nothing of it is remembered.
+    pub(super) forget: bool,
 }
 
 /// What a destroy leaves.

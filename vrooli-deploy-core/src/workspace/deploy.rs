@@ -97,6 +97,7 @@ impl Workspace {
             secrets: std::mem::take(&mut prepared.secrets),
             detach: options.no_wait,
             destroyed: None,
+            orphans: None,
         };
         let mut diagnostics = prepared.diagnostics;
         diagnostics.extend(irreversible_ahead(&plan, &session.state));

@@ -17,6 +17,7 @@ mod fitness;
 mod live;
 mod making_way;
 mod options;
+mod orphans;
 mod permissions;
 mod power;
 mod profiles;
@@ -56,6 +57,7 @@ pub use options::{
     DeployOptions, DestroyOptions, RollbackOptions, Run, StrategyOptions, Target, TargetOptions,
     WorkspaceOptions,
 };
+pub use orphans::{Orphan, OrphanChoices, OrphanOptions, OrphanOwner, OrphanReport};
 pub use permissions::Rights;
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use rebuild::{RebuildOptions, Rebuilt, RebuiltHow, RebuiltThing};

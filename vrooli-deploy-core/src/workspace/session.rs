@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{OperationError, Run, Workspace};
 use crate::diagnostics::rules;
-use crate::engine::{Engine, EngineOptions, Event, RecoverOptions, Redact, StackState};
+use crate::engine::{Engine, EngineOptions, Entry, Event, RecoverOptions, Redact, StackState};
 use crate::names::{ProviderName, ResourceKey, StackId};
 use crate::plan::StepAction;
 use crate::provider::{
@@ -212,6 +212,15 @@ impl Session {
         for message in fleet.secure(&cx, &current.release).await {
             self.run.events.send(&Event::Note { message });
         }
+    }
+
+    /// Forgets a stack that is not this workspace's, once nothing of it is left to be done.
+    pub(super) async fn forget(&mut self) -> Result<(), OperationError> {
+        for record in self.lease.append(self.state.seq, &[Entry::Destroyed]).await? {
+            // The store refuses what cannot follow; folding our own copy cannot fail after that.
+            let _ = self.state.apply(&record);
+        }
+        Ok(self.workspace.0.store.forget(&self.stack).await?)
     }
 
     pub(super) fn context(&self) -> OpCtx {

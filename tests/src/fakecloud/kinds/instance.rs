@@ -74,6 +74,9 @@ impl ResourceKindDef for Instance {
     fn outputs(&self, id: &PhysicalId, _have: &Self::Observed) -> BTreeMap<OutputName, Value> {
         output(&[("address", json!(format!("{id}.internal")))])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 fn observed(want: &InstanceSpec<Known>) -> InstanceObserved {

@@ -64,6 +64,9 @@ impl ResourceKindDef for Network {
     fn outputs(&self, id: &PhysicalId, _have: &Self::Observed) -> BTreeMap<OutputName, Value> {
         output(&[("id", json!(id))])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 fn observed(want: &NetworkSpec) -> NetworkObserved {

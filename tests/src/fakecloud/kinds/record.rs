@@ -67,6 +67,9 @@ impl ResourceKindDef for Record {
     fn outputs(&self, _id: &PhysicalId, have: &Self::Observed) -> BTreeMap<OutputName, Value> {
         output(&[("name", json!(have.name))])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 fn observed(want: &RecordSpec<Known>) -> RecordObserved {

@@ -72,6 +72,9 @@ impl ResourceKindDef for Subnet {
     fn outputs(&self, id: &PhysicalId, _have: &Self::Observed) -> BTreeMap<OutputName, Value> {
         output(&[("id", json!(id))])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 fn observed(want: &SubnetSpec<Known>) -> SubnetObserved {

@@ -15,6 +15,8 @@ pub(super) struct Doomed {
     /// What must outlive it.
     pub(super) needs: BTreeSet<ResourceKey>,
     pub(super) holds_data: bool,
+    /// It is not there any more: what it held is not deleted by forgetting it.
+    pub(super) gone: bool,
     pub(super) reason: String,
     /// Not the object that the state has under this key.
     pub(super) extra: bool,
@@ -29,7 +31,7 @@ pub(super) struct Removal {
 
 impl Removal {
     pub(super) fn add(&mut self, mut doomed: Doomed, options: &ResourceOptions) {
-        if doomed.holds_data && !options.delete_data {
+        if doomed.holds_data && !doomed.gone && !options.delete_data {
             doomed.reason = "it holds data".to_owned();
             self.kept.push(doomed);
         } else if options.needed.contains(&doomed.id) {
@@ -59,7 +61,8 @@ impl Removal {
             kind: kind.clone(),
             id: id.clone(),
             needs: known.needs.clone(),
-            holds_data: known.holds_data && (extra || !gone),
+            holds_data: known.holds_data,
+            gone: gone && !extra,
             reason,
             extra,
         };
@@ -105,6 +108,16 @@ impl Removal {
         (steps, notes)
     }
 
+    /// Deletes, and what stays.
+    fn plan(self) -> DestroyPlan {
+        let (steps, kept) = self.finish();
+        let notes = kept.iter().map(|k| format!("`{}` ({}) is kept: {}", k.key, k.id, k.reason)).collect();
+        let kept = kept.into_iter();
+        let kept =
+            kept.map(|k| KeptResource { key: k.key, id: k.id, holds_data: k.holds_data, reason: k.reason });
+        DestroyPlan { steps, kept: kept.collect(), notes }
+    }
+
     fn finish(mut self) -> (Vec<Step>, Vec<Doomed>) {
         self.close();
         let id = |d: &Doomed| {
@@ -137,6 +150,36 @@ impl Removal {
             .collect();
         (steps, self.kept)
     }
+}
+
+/// An object that bears a stack's marks and is in no state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrphanObject {
+    /// Its key in the stack.
+    pub key: ResourceKey,
+    /// Its kind.
+    pub kind: ResourceKind,
+    /// What the provider calls it.
+    pub id: PhysicalId,
+    /// May it hold data?
+    pub holds_data: bool,
+    /// Keys of what must outlive it.
+    pub needs: BTreeSet<ResourceKey>,
+}
+
+/// Plans the delete of objects that are in no state. What may hold data stays unless asked for, and so
+/// does what it needs. Pure.
+#[must_use]
+pub fn remove_orphans(objects: Vec<OrphanObject>, delete_data: bool) -> DestroyPlan {
+    let options = ResourceOptions { delete_data, ..ResourceOptions::default() };
+    let mut removal = Removal::default();
+    let mut seen = BTreeSet::new();
+    for OrphanObject { key, kind, id, holds_data, needs } in objects {
+        let extra = !seen.insert(key.clone());
+        let reason = "it is in no state".to_owned();
+        removal.add(Doomed { key, kind, id, needs, holds_data, gone: false, reason, extra }, &options);
+    }
+    removal.plan()
 }
 
 /// What the end of a stack is planned from.
@@ -199,6 +242,7 @@ pub fn destroy(input: &DestroyInput<'_>) -> DestroyPlan {
                     id: found.id.clone(),
                     needs: BTreeSet::new(),
                     holds_data: true,
+                    gone: false,
                     reason: format!("it bears the marks of `{}`", input.stack),
                     extra: at > 0,
                 },
@@ -206,10 +250,5 @@ pub fn destroy(input: &DestroyInput<'_>) -> DestroyPlan {
             );
         }
     }
-    let (steps, kept) = removal.finish();
-    let notes = kept.iter().map(|k| format!("`{}` ({}) is kept: {}", k.key, k.id, k.reason)).collect();
-    let kept = kept.into_iter();
-    let kept =
-        kept.map(|k| KeptResource { key: k.key, id: k.id, holds_data: k.holds_data, reason: k.reason });
-    DestroyPlan { steps, kept: kept.collect(), notes }
+    removal.plan()
 }

@@ -42,6 +42,12 @@ pub struct RebuildOptions {
     pub provider: Option<crate::names::ProviderName>,
     /// The region that it was deployed to, where that is not the manifest's.
     pub region: Option<String>,
+    /// Dependencies that it was deployed without.
+    pub drop: Vec<crate::names::DependencyName>,
+    /// Resources that it was deployed with in the place of others.
+    pub swaps: Vec<crate::manifest::SwapConfig>,
+    /// It was deployed with optional dependencies.
+    pub include_optional: bool,
 }
 
 /// What a rebuild came to.
@@ -122,7 +128,8 @@ impl Workspace {
         let records = ledger.records(&looking).await?;
         let owner = self.0.store.id();
         let others: Vec<&PlaceRecord> = records.iter().filter(|record| record.owner != owner).collect();
-        may_take_over(stack, options, &others)?;
+        let places = others.iter().map(|record| (record.place.clone(), record.owner)).collect();
+        may_take_over(stack, options.take_over.as_deref(), places)?;
         let known = self.0.store.load(stack).await?;
         if known.open.is_some() && others.is_empty() {
             return Err(OperationError::Nothing {
@@ -184,10 +191,12 @@ impl Workspace {
         let mut diagnostics = target.diagnostics.clone();
         let mut manifest = loaded.manifest.clone();
         manifest.app.name = target.stack.app.clone();
+        manifest.drop.extend(options.drop.iter().cloned());
+        manifest.swaps.extend(options.swaps.iter().cloned());
         let provider = options.provider.clone().unwrap_or_else(|| manifest.provider.clone());
         let factory = self.registry().get(&provider)?;
         let derive = DeriveOptions {
-            include_optional: target.include_optional(),
+            include_optional: options.include_optional || target.include_optional(),
             // See `prepare` of a deployment.
             tier: (manifest.target == Tier::Local && provider.as_str() != "local").then_some(Tier::Saas),
             ..DeriveOptions::default()
@@ -239,7 +248,7 @@ impl Workspace {
     }
 }
 
-fn no_records(provider: &dyn Provider) -> OperationError {
+pub(super) fn no_records(provider: &dyn Provider) -> OperationError {
     OperationError::Provider(
         ProviderError::new(
             ErrorKind::Unsupported,
@@ -251,24 +260,20 @@ fn no_records(provider: &dyn Provider) -> OperationError {
 }
 
 /// What another state owns is only taken over by name.
-fn may_take_over(
+pub(super) fn may_take_over(
     stack: &StackId,
-    options: &RebuildOptions,
-    others: &[&PlaceRecord],
+    take_over: Option<&str>,
+    others: Vec<(String, Uuid)>,
 ) -> Result<(), OperationError> {
     let whole = named(stack);
-    match &options.take_over {
+    match take_over {
         Some(name) if *name == whole || *name == stack.to_string() => Ok(()),
         Some(name) => Err(OperationError::Gate {
             message: format!("`--take-over={name}` does not name `{whole}`: nothing was taken over"),
             help: format!("to make this state its owner: `--take-over={whole}`"),
         }),
         None if others.is_empty() => Ok(()),
-        None => Err(OperationError::OtherState {
-            stack: stack.clone(),
-            places: others.iter().map(|record| (record.place.clone(), record.owner)).collect(),
-            name: whole,
-        }),
+        None => Err(OperationError::OtherState { stack: stack.clone(), places: others, name: whole }),
     }
 }
 

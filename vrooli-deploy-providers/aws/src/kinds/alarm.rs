@@ -150,6 +150,9 @@ impl ResourceKindDef for Alarm {
     fn outputs(&self, id: &PhysicalId, _: &AlarmObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `aws.bucket`: object storage of S3, closed to the public and encrypted.
 
 #[cfg(feature = "native")]
-mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 

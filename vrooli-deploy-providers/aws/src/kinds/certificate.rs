@@ -109,6 +109,9 @@ impl ResourceKindDef for Certificate {
     fn outputs(&self, id: &PhysicalId, _: &CertificateObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `aws.db-instance`: a managed database server of RDS.
 
 #[cfg(feature = "native")]
-mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 
@@ -230,6 +230,28 @@ impl ResourceKindDef for DbInstance {
             outputs.extend(super::outputs([("host", have.host.clone().into()), ("port", have.port.into())]));
         }
         outputs
+    }
+    /// Its password is seen nowhere and costs nothing.
+    fn wanted_as(&self, have: &DbInstanceObserved) -> Option<DbInstanceSpec<Wanted>> {
+        let have = have.clone();
+        Some(DbInstanceSpec {
+            region: have.region,
+            name: have.name,
+            engine: have.engine,
+            version: have.version,
+            class: have.class,
+            storage_gib: have.storage_gib,
+            multi_az: have.multi_az,
+            backup_days: have.backup_days,
+            deletion_protection: have.deletion_protection,
+            encrypted: have.encrypted,
+            database: have.database,
+            user: have.user,
+            subnet_group: Input::Value(have.subnet_group),
+            parameter_group: Input::Value(have.parameter_group),
+            security_groups: have.security_groups.into_iter().map(Input::Value).collect(),
+            password: Input::Value(String::new()),
+        })
     }
 }
 

@@ -91,6 +91,9 @@ impl ResourceKindDef for DbParameterGroup {
     fn outputs(&self, _: &PhysicalId, have: &DbParameterGroupObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("name", have.name.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -81,6 +81,9 @@ impl ResourceKindDef for DbSubnetGroup {
     fn outputs(&self, _: &PhysicalId, have: &DbSubnetGroupObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("name", have.name.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

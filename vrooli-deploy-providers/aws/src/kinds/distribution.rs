@@ -119,6 +119,9 @@ impl ResourceKindDef for Distribution {
     fn outputs(&self, id: &PhysicalId, have: &DistributionObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into()), ("domain_name", have.domain_name.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

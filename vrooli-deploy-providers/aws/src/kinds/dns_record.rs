@@ -111,6 +111,9 @@ impl ResourceKindDef for DnsRecord {
     fn outputs(&self, id: &PhysicalId, _: &DnsRecordObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -108,6 +108,9 @@ impl ResourceKindDef for EcrRepository {
     fn outputs(&self, id: &PhysicalId, have: &EcrRepositoryObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into()), ("url", have.url.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

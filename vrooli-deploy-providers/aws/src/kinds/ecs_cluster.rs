@@ -79,6 +79,9 @@ impl ResourceKindDef for EcsCluster {
     fn outputs(&self, id: &PhysicalId, have: &EcsClusterObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into()), ("name", have.name.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

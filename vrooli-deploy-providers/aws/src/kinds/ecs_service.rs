@@ -76,6 +76,9 @@ impl ResourceKindDef for EcsService {
     fn runs_app(&self) -> bool {
         true
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
     fn output_names(&self) -> &'static [&'static str] {
         &["id", "name"]
     }

@@ -73,6 +73,9 @@ impl ResourceKindDef for ElasticIp {
             ("address", have.address.clone().into()),
         ])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

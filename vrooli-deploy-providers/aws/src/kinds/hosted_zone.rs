@@ -1,7 +1,7 @@
 //! `aws.hosted-zone`: the names of a domain.
 
 #[cfg(feature = "native")]
-pub(in crate::kinds) mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 
@@ -79,6 +79,9 @@ impl ResourceKindDef for HostedZone {
     }
     fn outputs(&self, id: &PhysicalId, have: &HostedZoneObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into()), ("name_servers", have.name_servers.clone().into())])
+    }
+    fn may_hold_data(&self) -> bool {
+        false
     }
 }
 

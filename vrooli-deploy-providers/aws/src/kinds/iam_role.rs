@@ -152,6 +152,9 @@ impl ResourceKindDef for IamRole {
     fn outputs(&self, id: &PhysicalId, have: &IamRoleObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("arn", id.0.clone().into()), ("name", have.name.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

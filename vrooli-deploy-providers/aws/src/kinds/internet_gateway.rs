@@ -78,6 +78,9 @@ impl ResourceKindDef for InternetGateway {
     fn outputs(&self, id: &PhysicalId, have: &InternetGatewayObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -125,6 +125,9 @@ impl ResourceKindDef for Listener {
     fn outputs(&self, id: &PhysicalId, _: &ListenerObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

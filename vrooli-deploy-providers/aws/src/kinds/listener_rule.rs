@@ -108,6 +108,9 @@ impl ResourceKindDef for ListenerRule {
     fn outputs(&self, id: &PhysicalId, _: &ListenerRuleObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -147,6 +147,9 @@ impl ResourceKindDef for LoadBalancer {
             ("zone_id", have.zone_id.clone().into()),
         ])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

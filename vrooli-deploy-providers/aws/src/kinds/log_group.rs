@@ -91,6 +91,9 @@ impl ResourceKindDef for LogGroup {
     fn outputs(&self, id: &PhysicalId, _: &LogGroupObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
 };
+use vrooli_deploy_core::stack::Input;
 
 use super::Actions;
 use crate::bill::{item, running, share, usage_times};
@@ -87,6 +88,15 @@ impl ResourceKindDef for NatGateway {
     }
     fn outputs(&self, id: &PhysicalId, have: &NatGatewayObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", super::plain_id(id, &have.region).into())])
+    }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
+    /// How many share the traffic matters to what is billed by use only.
+    fn wanted_as(&self, have: &NatGatewayObserved) -> Option<NatGatewaySpec<Wanted>> {
+        let NatGatewayObserved { region, subnet, elastic_ip } = have.clone();
+        let (subnet, elastic_ip) = (Input::Value(subnet), Input::Value(elastic_ip));
+        Some(NatGatewaySpec { region, subnet, elastic_ip, of: 1 })
     }
 }
 

@@ -111,6 +111,9 @@ impl ResourceKindDef for RouteTable {
     fn outputs(&self, id: &PhysicalId, have: &RouteTableObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

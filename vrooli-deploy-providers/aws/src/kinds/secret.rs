@@ -1,7 +1,7 @@
 //! `aws.secret`: a secret of Secrets Manager. Its value is made by the engine and never seen here.
 
 #[cfg(feature = "native")]
-pub(in crate::kinds) mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 
@@ -94,6 +94,9 @@ impl ResourceKindDef for Secret {
     }
     fn outputs(&self, id: &PhysicalId, _: &SecretObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("arn", id.0.clone().into())])
+    }
+    fn may_hold_data(&self) -> bool {
+        false
     }
 }
 

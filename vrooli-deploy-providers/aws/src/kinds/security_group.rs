@@ -120,6 +120,9 @@ impl ResourceKindDef for SecurityGroup {
     fn outputs(&self, id: &PhysicalId, have: &SecurityGroupObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ impl ResourceKindDef for ServiceScaling {
     fn runs_app(&self) -> bool {
         true
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
     fn output_names(&self) -> &'static [&'static str] {
         &["id"]
     }

@@ -89,6 +89,9 @@ impl ResourceKindDef for Subnet {
     fn outputs(&self, id: &PhysicalId, have: &SubnetObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

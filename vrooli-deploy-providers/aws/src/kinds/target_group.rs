@@ -134,6 +134,9 @@ impl ResourceKindDef for TargetGroup {
     fn outputs(&self, id: &PhysicalId, _: &TargetGroupObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", id.0.clone().into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

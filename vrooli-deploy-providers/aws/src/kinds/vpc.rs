@@ -79,6 +79,9 @@ impl ResourceKindDef for Vpc {
     fn outputs(&self, id: &PhysicalId, have: &VpcObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

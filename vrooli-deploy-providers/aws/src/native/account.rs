@@ -247,9 +247,9 @@ impl Account {
         }
     }
 
-    /// The clients of every region that the stack has anything in.
-    pub(super) async fn regions(&self) -> Vec<Arc<Regional>> {
-        let mut names: BTreeSet<String> = self.fields("region").cloned().collect();
+    /// The clients of every region that the stack has anything in, and of those that are asked for.
+    pub(super) async fn regions(&self, asked: &BTreeSet<String>) -> Vec<Arc<Regional>> {
+        let mut names: BTreeSet<String> = self.fields("region").chain(asked).cloned().collect();
         if names.is_empty() {
             names.insert(self.default_region());
         }

@@ -80,9 +80,9 @@ impl<'a> Calls<'a> {
         Self { region: self.account.of_id(id).await, ..self.clone() }
     }
 
-    /// The same in every region that the stack has anything in.
+    /// The same in every region that the stack has anything in, and those that are asked for.
     pub(super) async fn everywhere(&self) -> Vec<Self> {
-        let regions = self.account.regions().await;
+        let regions = self.account.regions(&self.cx.regions).await;
         regions.into_iter().map(|region| Self { region, ..self.clone() }).collect()
     }
 

@@ -9,7 +9,7 @@ use super::tags::SdkTag;
 /// The stack: `<app>/<environment>`.
 pub(crate) const STACK: &str = "vrooli:stack";
 pub(crate) const RESOURCE: &str = "vrooli:resource";
-const OWNER: &str = "vrooli:owner";
+pub(crate) const OWNER: &str = "vrooli:owner";
 const TOKEN: &str = "vrooli:token";
 const INCARNATION: &str = "vrooli:incarnation";
 const OWN: &[&str] = &[STACK, RESOURCE, OWNER, TOKEN, INCARNATION];
@@ -25,6 +25,8 @@ pub(crate) struct Marks {
     pub(crate) owner: Uuid,
     pub(crate) key: ResourceKey,
     pub(crate) token: Option<OpToken>,
+    /// What the token was minted from, where it is written.
+    pub(crate) incarnation: Option<Uuid>,
     /// What AWS itself does not keep of a spec, by tag.
     pub(crate) notes: BTreeMap<String, String>,
 }
@@ -75,6 +77,7 @@ impl Marks {
             owner: tags.get(OWNER)?.parse().ok()?,
             key: ResourceKey::new(*tags.get(RESOURCE)?).ok()?,
             token: tags.get(TOKEN).and_then(|token| token.parse().ok()).map(OpToken),
+            incarnation: tags.get(INCARNATION).and_then(|incarnation| incarnation.parse().ok()),
             notes: tags
                 .iter()
                 .filter(|(name, _)| name.starts_with("vrooli:") && !OWN.contains(name))
@@ -93,7 +96,14 @@ impl Marks {
 
     /// The marks of what can bear none, and belongs to something that does.
     pub(crate) fn new(cx: &OpCtx, key: &ResourceKey, token: Option<OpToken>) -> Self {
-        Self { stack: cx.stack.to_string(), owner: cx.owner, key: key.clone(), token, notes: BTreeMap::new() }
+        Self {
+            stack: cx.stack.to_string(),
+            owner: cx.owner,
+            key: key.clone(),
+            token,
+            incarnation: None,
+            notes: BTreeMap::new(),
+        }
     }
 
     /// Was it made for this stack, by this state?

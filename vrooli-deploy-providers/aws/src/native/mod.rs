@@ -4,11 +4,15 @@
 
 mod account;
 mod answers;
+mod arn;
 mod calls;
+mod census;
 pub(crate) mod ec2;
 mod error;
+mod ledger;
 mod marks;
 mod on_aws;
+mod owner;
 mod provider;
 mod tagged;
 mod tags;

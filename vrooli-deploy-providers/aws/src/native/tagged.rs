@@ -16,9 +16,9 @@ use super::{Calls, Look, Marks, common_start, together};
 /// however long it takes.
 const FRESH: Duration = Duration::from_secs(2);
 /// As many objects as a page may hold.
-const PAGE: i32 = 100;
+pub(super) const PAGE: i32 = 100;
 /// As many tags as a page may hold: each of ours has five and more.
-const PAGE_TAGS: i32 = 500;
+pub(super) const PAGE_TAGS: i32 = 500;
 
 /// Marks by ARN.
 #[derive(Debug, Default)]

@@ -623,6 +623,20 @@ impl Place for AwsPlace {
         true
     }
 
+    /// Records bear no tags. The emulator does not list tags of the others here; AWS does.
+    fn untold(&self, kind: &ResourceKind) -> bool {
+        let untold = [
+            "aws.db-parameter-group",
+            "aws.db-subnet-group",
+            "aws.dns-record",
+            "aws.ecr-repository",
+            "aws.elastic-ip",
+            "aws.listener",
+            "aws.listener-rule",
+        ];
+        untold.contains(&kind.as_str())
+    }
+
     async fn close(&self) -> Result<(), String> {
         self.empty().await
     }

@@ -11,11 +11,14 @@
 mod applied;
 mod content;
 mod databases;
+mod desk;
 mod faults;
 mod fields;
 mod fixture;
 mod looking;
+mod lost;
 mod network;
+mod orphans;
 mod permissions;
 mod refused;
 mod rig;
@@ -39,6 +42,23 @@ where
     Trial::test(name, move || {
         let shared = Arc::clone(&fixture);
         fixture.block_on(Box::pin(run(shared)))
+    })
+}
+
+/// As much as a program's first thread has.
+const STACK: usize = 8 << 20;
+
+/// The same for a whole workspace, on a thread like that which a program works on.
+fn workspace_trial<F, R>(fixture: &Arc<AwsFixture>, name: &str, run: F) -> Trial
+where
+    F: Fn(Arc<AwsFixture>) -> R + Clone + Send + 'static,
+    R: Future<Output = Result<(), Failed>> + Send,
+{
+    let fixture = Arc::clone(fixture);
+    Trial::test(name, move || {
+        let work = move || fixture.block_on(Box::pin(run(Arc::clone(&fixture))));
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(work).unwrap();
+        thread.join().unwrap_or_else(|_| Err("it panicked".into()))
     })
 }
 
@@ -87,6 +107,9 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
     all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
+    all.push(workspace_trial(&fixture, "a-lost-state-is-built-again", lost::whole));
+    all.push(workspace_trial(&fixture, "half-a-stack-is-built-again", lost::half));
+    all.push(workspace_trial(&fixture, "orphans-of-a-lost-state", orphans::of_a_lost_state));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()

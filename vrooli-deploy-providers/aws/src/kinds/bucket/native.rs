@@ -37,7 +37,7 @@ fn is_named(name: &str, start: &str, token: OpToken) -> bool {
 }
 
 /// The calls of the region that a bucket is in; `None` without the bucket.
-async fn at_bucket<'a>(on: &Calls<'a>, bucket: &str) -> Result<Option<Calls<'a>>> {
+pub(crate) async fn at_bucket<'a>(on: &Calls<'a>, bucket: &str) -> Result<Option<Calls<'a>>> {
     let ask = on.region.s3.get_bucket_location().bucket(bucket).send();
     let Some(answer) = on.find("s3:GetBucketLocation", ask).await? else { return Ok(None) };
     let region = answer.location_constraint().map(|region| region.as_str()).filter(|name| !name.is_empty());

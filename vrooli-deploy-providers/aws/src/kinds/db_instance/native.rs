@@ -221,7 +221,7 @@ fn snapshot(server: &Server, name: &str, tries: u32) -> String {
 }
 
 /// Where it is reached, with its password.
-fn url(have: &DbInstanceObserved, password: &Secret<String>) -> Secret<String> {
+pub(crate) fn url(have: &DbInstanceObserved, password: &Secret<String>) -> Secret<String> {
     let (scheme, tls) = match have.engine.as_str() {
         "mysql" => ("mysql", "ssl-mode=REQUIRED"),
         _ => ("postgres", "sslmode=require"),

@@ -55,8 +55,9 @@ async fn servers(on: &Calls<'_>, id: &str) -> Result<Option<Vec<String>>> {
     on.once("servers of a zone", id, ask).await
 }
 
-/// Zones that may be the stack's: id, domain and marks.
-pub(in crate::kinds) async fn marked(on: &Calls<'_>, look: Look<'_>) -> Result<Vec<(String, String, Marks)>> {
+/// Zones that we made, for whatever stack: id, domain, caller reference, and marks unless a run died
+/// before they were set.
+pub(crate) async fn ours(on: &Calls<'_>) -> Result<Vec<(String, String, String, Option<Marks>)>> {
     let zones = zones(on).await?;
     let mut all = Vec::new();
     for batch in zones.chunks(BATCH) {
@@ -67,17 +68,25 @@ pub(in crate::kinds) async fn marked(on: &Calls<'_>, look: Look<'_>) -> Result<V
             let id = short(zone.id());
             let tags = tags.iter().find(|set| set.resource_id() == Some(id));
             let marks = Marks::of(tags.map(|set| set.tags()).unwrap_or_default());
-            let by_name = || {
-                on.account.wanted(&HostedZone, look).find_map(|(key, _)| {
-                    Marks::by_name(on.cx, key, |token| reference(token) == zone.caller_reference())
-                })
-            };
-            // A half-made one is passed over where a create looks for its own: made again it is completed.
-            let marks = if matches!(look, Look::Key(_)) { marks } else { marks.or_else(by_name) };
-            all.extend(marks.map(|marks| (id.to_owned(), plain(zone.name()), marks)));
+            all.push((id.to_owned(), plain(zone.name()), zone.caller_reference().to_owned(), marks));
         }
     }
     Ok(all)
+}
+
+/// Zones that may be the stack's: id, domain and marks.
+pub(in crate::kinds) async fn marked(on: &Calls<'_>, look: Look<'_>) -> Result<Vec<(String, String, Marks)>> {
+    let with_marks = |(id, domain, caller, marks): (String, String, String, Option<Marks>)| {
+        let by_name = || {
+            on.account
+                .wanted(&HostedZone, look)
+                .find_map(|(key, _)| Marks::by_name(on.cx, key, |token| reference(token) == caller))
+        };
+        // A half-made one is passed over where a create looks for its own: made again it is completed.
+        let marks = if matches!(look, Look::Key(_)) { marks } else { marks.or_else(by_name) };
+        marks.map(|marks| (id, domain, marks))
+    };
+    Ok(ours(on).await?.into_iter().filter_map(with_marks).collect())
 }
 
 /// A zone with its own servers.

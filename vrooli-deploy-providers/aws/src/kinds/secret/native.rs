@@ -67,7 +67,7 @@ async fn tag(at: &Calls<'_>, arn: &str, tags: Vec<Tag>) -> Result<()> {
 }
 
 /// The value of the secret of that ARN; `None` where it has none yet, or there is no such secret.
-pub(in crate::kinds) async fn current(at: &Calls<'_>, arn: &str) -> Result<Option<secrets::Secret<String>>> {
+pub(crate) async fn current(at: &Calls<'_>, arn: &str) -> Result<Option<secrets::Secret<String>>> {
     let ask = at.region.secrets.get_secret_value().secret_id(arn).send();
     let Some(found) = at.find("secretsmanager:GetSecretValue", ask).await? else { return Ok(None) };
     match found.secret_string {

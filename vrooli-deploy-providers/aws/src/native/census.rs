@@ -1,0 +1,129 @@
+//! What bears our marks in an account, whoever's stack it is. The listing of tags has everything but
+//! roles, and zones that a killed run left without any.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_iam::types::EntityType;
+use aws_sdk_resourcegroupstagging::types::TagFilter;
+use jiff::Timestamp;
+use vrooli_deploy_core::names::StackId;
+use vrooli_deploy_core::provider::{Census, Marked, OpCtx, PhysicalId, Result};
+
+use super::arn::Arn;
+use super::marks::STACK;
+use super::tagged::{PAGE, PAGE_TAGS};
+use super::{Account, Calls, Marks};
+use crate::kinds::hosted_zone::native::ours;
+
+/// The census of an account.
+#[derive(Debug)]
+pub(super) struct AwsCensus(pub(super) Arc<Account>);
+
+#[async_trait]
+impl Census for AwsCensus {
+    async fn marked(&self, cx: &OpCtx) -> Result<Vec<Marked>> {
+        marked(&Calls::new(&self.0, cx).await, None).await
+    }
+}
+
+/// Everything that bears marks, of one stack or of any.
+pub(super) async fn marked(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> {
+    let mut places = on.everywhere().await;
+    // There what is in no region is told.
+    if places.iter().all(|at| at.region.name != on.region.name) {
+        places.push(on.clone());
+    }
+    let mut all = Vec::new();
+    for at in &places {
+        all.extend(tagged(at, stack).await?);
+    }
+    all.extend(roles(on).await?);
+    all.extend(zones(on).await?);
+    all.retain(|one| stack.is_none_or(|stack| one.stack.as_ref() == Some(stack)));
+    all.sort_by(|a, b| (&a.stack, &a.id).cmp(&(&b.stack, &b.id)));
+    all.dedup_by(|a, b| a.id == b.id);
+    Ok(all)
+}
+
+/// What no kind makes is told where it costs: last snapshots of databases. All else that bears our tags
+/// is a part of something that a kind or a fleet makes (a task, a snapshot by the clock).
+fn with_marks(name: &str, at: &Calls<'_>, marks: &Marks) -> Option<Marked> {
+    let arn = Arn::read(name)?;
+    if arn.kind().is_none() && !arn.is_snapshot() {
+        return None;
+    }
+    let region = match (arn.service, arn.region) {
+        ("s3", _) => Some(at.region.name.clone()),
+        (_, "") => None,
+        (_, region) => Some(region.to_owned()),
+    };
+    Some(Marked {
+        id: arn.id(name),
+        name: name.to_owned(),
+        kind: arn.kind(),
+        stack: StackId::read(&marks.stack),
+        key: Some(marks.key.clone()),
+        owner: Some(marks.owner),
+        incarnation: marks.incarnation,
+        region,
+        since: None,
+    })
+}
+
+async fn tagged(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> {
+    let filter = TagFilter::builder().key(STACK);
+    let filter = filter.set_values(stack.map(|stack| vec![stack.to_string()])).build();
+    let ask = |next| {
+        let ask = at.region.tagging.get_resources().tag_filters(filter.clone());
+        ask.resources_per_page(PAGE).tags_per_page(PAGE_TAGS).set_pagination_token(next).send()
+    };
+    let pages = at.pages("tag:GetResources", ask, |page| {
+        page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned)
+    });
+    let mut all = Vec::new();
+    for found in pages.await?.iter().flat_map(|page| page.resource_tag_mapping_list()) {
+        let tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
+        if let (Some(arn), Some(marks)) = (found.resource_arn(), Marks::read(tags)) {
+            all.extend(with_marks(arn, at, &marks));
+        }
+    }
+    Ok(all)
+}
+
+/// AWS's listing of tags has no roles.
+async fn roles(on: &Calls<'_>) -> Result<Vec<Marked>> {
+    let ask = |next| {
+        let ask = on.region.iam.get_account_authorization_details().filter(EntityType::Role);
+        ask.set_marker(next).send()
+    };
+    let pages = on.pages("iam:GetAccountAuthorizationDetails", ask, |page| page.marker.clone()).await?;
+    let seen = pages.iter().flat_map(|page| page.role_detail_list()).filter_map(|role| {
+        let one = with_marks(role.arn()?, on, &Marks::of(role.tags())?)?;
+        let since = role.create_date().and_then(|date| Timestamp::from_second(date.secs()).ok());
+        Some(Marked { since, ..one })
+    });
+    Ok(seen.collect())
+}
+
+/// Zones, those included of which only their caller reference says that we made them.
+async fn zones(on: &Calls<'_>) -> Result<Vec<Marked>> {
+    let seen = ours(on).await?.into_iter().filter_map(|(id, domain, _, marks)| {
+        let name = format!("arn:aws:route53:::hostedzone/{id}");
+        match marks {
+            Some(marks) => with_marks(&name, on, &marks),
+            None => Some(Marked {
+                id: PhysicalId(id),
+                kind: Arn::read(&name)?.kind(),
+                name: format!("zone {domain}"),
+                stack: None,
+                key: None,
+                owner: None,
+                incarnation: None,
+                region: None,
+                since: None,
+            }),
+        }
+    });
+    Ok(seen.collect())
+}

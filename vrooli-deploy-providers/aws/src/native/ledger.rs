@@ -1,0 +1,165 @@
+//! What AWS itself keeps of a stack: its tags. A lost state is built again from them and the manifest,
+//! and an owner is changed by writing them anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Value;
+use uuid::Uuid;
+use vrooli_deploy_core::names::{OutputName, ReleaseNumber, ResourceKey, ResourceKind};
+use vrooli_deploy_core::provider::{
+    ErrorKind, Found, Ledger, OpCtx, PhysicalId, PlaceRecord, Provider as _, ProviderError, ProviderSet,
+    ResourceKindDef as _, Result, Scope,
+};
+use vrooli_deploy_core::secrets::{Secret, SecretRef};
+use vrooli_deploy_core::stack::Input;
+
+use super::census::marked;
+use super::owner::own;
+use super::{Account, Calls, Look, secret_output};
+use crate::kinds::db_instance::native::url;
+use crate::kinds::db_instance::{DbInstance, DbInstanceObserved, DbInstanceSpec};
+use crate::kinds::secret::native::current;
+
+/// So long new tags may take to show in what is listed. AWS says only that they come with a delay.
+const SHOWN: Duration = Duration::from_secs(40);
+/// So many objects are written at once.
+const AT_ONCE: usize = 8;
+
+/// What an account keeps of a stack.
+#[derive(Debug)]
+pub(super) struct AwsLedger {
+    pub(super) account: Arc<Account>,
+    /// All kinds, to look for what is there.
+    pub(super) kinds: ProviderSet,
+}
+
+type Object = (ResourceKind, Found<Value>);
+
+impl AwsLedger {
+    async fn inventory(&self, cx: &OpCtx) -> Result<Vec<Object>> {
+        self.kinds.inventory(cx, &Scope { stack: cx.stack.clone(), page: None }).await
+    }
+
+    /// Owners of what is the stack's, what their tokens were minted from, and where it is.
+    async fn owners(&self, cx: &OpCtx) -> Result<BTreeMap<Uuid, (BTreeSet<Uuid>, BTreeSet<String>)>> {
+        let on = Calls::new(&self.account, cx).await;
+        let mut owners: BTreeMap<Uuid, (BTreeSet<Uuid>, BTreeSet<String>)> = BTreeMap::new();
+        for one in marked(&on, Some(&cx.stack)).await? {
+            let Some(owner) = one.owner else { continue };
+            let (incarnations, regions) = owners.entry(owner).or_default();
+            incarnations.extend(one.incarnation);
+            regions.extend(one.region);
+        }
+        Ok(owners)
+    }
+
+    /// Objects of other owners, and those that a killed run left without marks: a name made from a token
+    /// tells them, as long as anything else says what it was minted from.
+    async fn not_ours(&self, cx: &OpCtx) -> Result<Vec<Object>> {
+        let mut all: BTreeMap<PhysicalId, Object> = BTreeMap::new();
+        for (owner, (incarnations, _)) in self.owners(cx).await? {
+            let theirs = cx.clone().with_owner(owner).with_incarnation(Uuid::nil());
+            let plain = self.inventory(&theirs).await?;
+            let known: BTreeSet<PhysicalId> = plain.iter().map(|(_, found)| found.id.clone()).collect();
+            if owner != cx.owner {
+                all.extend(plain.into_iter().map(|one| (one.1.id.clone(), one)));
+            }
+            for incarnation in incarnations {
+                let found = self.inventory(&theirs.clone().with_incarnation(incarnation)).await?;
+                let half_made = found.into_iter().filter(|(_, found)| !known.contains(&found.id));
+                all.extend(half_made.map(|one| (one.1.id.clone(), one)));
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// The secret that holds the password of a database, as the manifest has it.
+    async fn password(&self, cx: &OpCtx, key: &ResourceKey) -> Result<Option<Secret<String>>> {
+        let wanted = self.account.wanted(&DbInstance, Look::Key(key)).next();
+        let spec = wanted.and_then(|(_, spec)| serde_json::from_value::<DbInstanceSpec>(spec.clone()).ok());
+        let arn = match spec.map(|spec| spec.password) {
+            Some(Input::Value(arn)) => arn,
+            Some(Input::Ref(of)) => {
+                let kind = crate::kinds::secret::Secret.kind();
+                let found = self.kinds.find(cx, &kind, &of.key, None).await?;
+                let Some(found) = found.into_iter().next() else { return Ok(None) };
+                found.id.0
+            }
+            None => return Ok(None),
+        };
+        let at = Calls::new(&self.account, cx).await.at_id(&arn).await;
+        current(&at, &arn).await
+    }
+}
+
+#[async_trait]
+impl Ledger for AwsLedger {
+    /// One for each owner: AWS keeps no leases.
+    async fn records(&self, cx: &OpCtx) -> Result<Vec<PlaceRecord>> {
+        let record = |(owner, (_, regions)): (Uuid, (_, BTreeSet<String>))| PlaceRecord {
+            place: match regions.is_empty() {
+                true => "AWS".to_owned(),
+                false => format!("AWS {}", regions.into_iter().collect::<Vec<_>>().join(", ")),
+            },
+            owner,
+            fence: 0,
+            taken: None,
+            specs: BTreeMap::new(),
+        };
+        Ok(self.owners(cx).await?.into_iter().map(record).collect())
+    }
+
+    async fn take_over(&self, cx: &OpCtx) -> Result<()> {
+        let all = self.not_ours(cx).await?;
+        let on = &Calls::new(&self.account, cx).await;
+        let write = all.iter().map(|(kind, found)| own(on, kind.as_str(), &found.key, &found.id));
+        let writes: Vec<_> = write.collect();
+        stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+        if all.is_empty() {
+            return Ok(());
+        }
+        // Whoever looks next believes what is listed.
+        let shown = || async {
+            // Answers that were had before are not had again.
+            self.account.changing();
+            let seen: BTreeSet<PhysicalId> =
+                self.inventory(cx).await?.into_iter().map(|(_, found)| found.id).collect();
+            Ok(all.iter().all(|(_, found)| seen.contains(&found.id)).then_some(()))
+        };
+        on.until(SHOWN, shown).await?.ok_or_else(|| {
+            ProviderError::new(ErrorKind::Ambiguous, "AWS does not yet list all that was taken over as ours")
+                .with_help("run it again in a minute: it goes on from there")
+        })
+    }
+
+    /// No values lie beside releases.
+    async fn values(&self, _: &OpCtx, _: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        Ok(Vec::new())
+    }
+
+    /// Passwords of databases are in managed secrets, and are read from there.
+    async fn remember(
+        &self,
+        cx: &OpCtx,
+        (key, kind): (&ResourceKey, &ResourceKind),
+        observed: &Value,
+        _: &BTreeMap<OutputName, Secret<String>>,
+    ) -> Result<Option<BTreeMap<OutputName, Secret<String>>>> {
+        if *kind != DbInstance.kind() {
+            return Ok(None);
+        }
+        let Some(password) = self.password(cx, key).await? else { return Ok(Some(BTreeMap::new())) };
+        let have: DbInstanceObserved = serde_json::from_value(observed.clone()).map_err(|error| {
+            ProviderError::new(
+                ErrorKind::Unexpected,
+                format!("what was seen of `{key}` does not fit: {error}"),
+            )
+        })?;
+        let url = url(&have, &password);
+        Ok(Some(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?])))
+    }
+}
