@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpenContext, ProviderError, Result};
-use vrooli_deploy_core::secrets::Secret;
+use vrooli_deploy_core::secrets::{Secret, SecretStore};
 
 use super::Look;
 use super::tagged::TagCache;
@@ -139,6 +139,7 @@ pub struct Account {
     regions: Mutex<BTreeMap<String, Arc<Regional>>>,
     /// What the stack has or is to have.
     resources: Vec<(ResourceKey, Value)>,
+    pub(super) secrets: Arc<dyn SecretStore>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Rises with every change: what was listed before it is old.
     changes: AtomicU64,
@@ -160,6 +161,7 @@ impl Account {
             base: OnceCell::new(),
             regions: Mutex::default(),
             resources: context.resources.clone(),
+            secrets: Arc::clone(&context.secrets),
             calls: Mutex::default(),
             changes: AtomicU64::default(),
             tags: TagCache::default(),

@@ -6,6 +6,7 @@ mod account;
 mod calls;
 pub(crate) mod ec2;
 mod error;
+mod fleet;
 mod marks;
 mod on_aws;
 mod provider;

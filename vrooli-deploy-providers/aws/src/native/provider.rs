@@ -3,41 +3,44 @@ use std::sync::Arc;
 use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{Provider, ProviderSet};
 
+use super::fleet::FargateFleet;
 use super::{Account, OnAws};
 use crate::kinds;
 
 /// The provider that works with an account.
 #[must_use]
 pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
-    Arc::new(
-        ProviderSet::new(provider_name("aws"))
-            .with_planned(kinds::all())
-            .with(OnAws(kinds::alarm::Alarm), account)
-            .with(OnAws(kinds::bucket::Bucket), account)
-            .with(OnAws(kinds::certificate::Certificate), account)
-            .with(OnAws(kinds::db_instance::DbInstance), account)
-            .with(OnAws(kinds::db_parameter_group::DbParameterGroup), account)
-            .with(OnAws(kinds::db_subnet_group::DbSubnetGroup), account)
-            .with(OnAws(kinds::distribution::Distribution), account)
-            .with(OnAws(kinds::dns_record::DnsRecord), account)
-            .with(OnAws(kinds::ecr_repository::EcrRepository), account)
-            .with(OnAws(kinds::ecs_cluster::EcsCluster), account)
-            .with(OnAws(kinds::ecs_service::EcsService), account)
-            .with(OnAws(kinds::elastic_ip::ElasticIp), account)
-            .with(OnAws(kinds::hosted_zone::HostedZone), account)
-            .with(OnAws(kinds::iam_role::IamRole), account)
-            .with(OnAws(kinds::internet_gateway::InternetGateway), account)
-            .with(OnAws(kinds::listener::Listener), account)
-            .with(OnAws(kinds::listener_rule::ListenerRule), account)
-            .with(OnAws(kinds::load_balancer::LoadBalancer), account)
-            .with(OnAws(kinds::log_group::LogGroup), account)
-            .with(OnAws(kinds::nat_gateway::NatGateway), account)
-            .with(OnAws(kinds::route_table::RouteTable), account)
-            .with(OnAws(kinds::secret::Secret), account)
-            .with(OnAws(kinds::security_group::SecurityGroup), account)
-            .with(OnAws(kinds::service_scaling::ServiceScaling), account)
-            .with(OnAws(kinds::subnet::Subnet), account)
-            .with(OnAws(kinds::target_group::TargetGroup), account)
-            .with(OnAws(kinds::vpc::Vpc), account),
-    )
+    let set = ProviderSet::new(provider_name("aws"))
+        .with_planned(kinds::all())
+        .with(OnAws(kinds::alarm::Alarm), account)
+        .with(OnAws(kinds::bucket::Bucket), account)
+        .with(OnAws(kinds::certificate::Certificate), account)
+        .with(OnAws(kinds::db_instance::DbInstance), account)
+        .with(OnAws(kinds::db_parameter_group::DbParameterGroup), account)
+        .with(OnAws(kinds::db_subnet_group::DbSubnetGroup), account)
+        .with(OnAws(kinds::distribution::Distribution), account)
+        .with(OnAws(kinds::dns_record::DnsRecord), account)
+        .with(OnAws(kinds::ecr_repository::EcrRepository), account)
+        .with(OnAws(kinds::ecs_cluster::EcsCluster), account)
+        .with(OnAws(kinds::ecs_service::EcsService), account)
+        .with(OnAws(kinds::elastic_ip::ElasticIp), account)
+        .with(OnAws(kinds::hosted_zone::HostedZone), account)
+        .with(OnAws(kinds::iam_role::IamRole), account)
+        .with(OnAws(kinds::internet_gateway::InternetGateway), account)
+        .with(OnAws(kinds::listener::Listener), account)
+        .with(OnAws(kinds::listener_rule::ListenerRule), account)
+        .with(OnAws(kinds::load_balancer::LoadBalancer), account)
+        .with(OnAws(kinds::log_group::LogGroup), account)
+        .with(OnAws(kinds::nat_gateway::NatGateway), account)
+        .with(OnAws(kinds::route_table::RouteTable), account)
+        .with(OnAws(kinds::secret::Secret), account)
+        .with(OnAws(kinds::security_group::SecurityGroup), account)
+        .with(OnAws(kinds::service_scaling::ServiceScaling), account)
+        .with(OnAws(kinds::subnet::Subnet), account)
+        .with(OnAws(kinds::target_group::TargetGroup), account)
+        .with(OnAws(kinds::vpc::Vpc), account);
+    match FargateFleet::of(account) {
+        Some(fleet) => Arc::new(set.with_fleet(Arc::new(fleet))),
+        None => Arc::new(set),
+    }
 }

@@ -14,6 +14,7 @@ mod databases;
 mod faults;
 mod fields;
 mod fixture;
+mod fleet;
 mod looking;
 mod network;
 mod permissions;
@@ -39,6 +40,24 @@ where
     Trial::test(name, move || {
         let shared = Arc::clone(&fixture);
         fixture.block_on(Box::pin(run(shared)))
+    })
+}
+
+/// A trial of the whole library, which takes more of a stack than a test's thread has in a build without
+/// optimisation. Has an emulator of its own.
+fn deep_trial<F, R>(name: &str, run: F) -> Trial
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Future<Output = Result<(), Failed>>,
+{
+    Trial::test(name, move || {
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| Failed::from(error.to_string()))?.block_on(run())
+        };
+        let thread = std::thread::Builder::new().stack_size(16 * 1024 * 1024).spawn(run);
+        let ended = thread.map_err(|error| Failed::from(error.to_string()))?.join();
+        ended.unwrap_or_else(|_| Err("it panicked".into()))
     })
 }
 
@@ -86,6 +105,8 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
     all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
+    all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
+    all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()
