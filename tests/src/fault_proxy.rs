@@ -65,11 +65,13 @@ pub struct Correction {
 }
 
 type Rule = Box<dyn FnMut(&Passing) -> Option<Fault> + Send>;
+type Play = Arc<dyn Fn(&Passing, Bytes) -> Bytes + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     rules: Vec<Rule>,
     correction: Option<Correction>,
+    play: Option<Play>,
     latency: Duration,
     passed: u64,
     broken: u64,
@@ -139,6 +141,12 @@ impl FaultProxy {
         locked(&self.state).correction = Some(correction);
     }
 
+    /// Puts a stand-in's words into answers, after what was put right: it says what the service would
+    /// see that the service behind here does not.
+    pub fn set_play(&self, play: impl Fn(&Passing, Bytes) -> Bytes + Send + Sync + 'static) {
+        locked(&self.state).play = Some(Arc::new(play));
+    }
+
     /// Breaks whatever the rule says, until [`mend`](Self::mend). The first rule that says anything
     /// about a request decides.
     pub fn break_when(&self, rule: impl FnMut(&Passing) -> Option<Fault> + Send + 'static) {
@@ -202,11 +210,14 @@ async fn pass(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let mut passing = Passing { method: head.method, path, headers: head.headers, body };
     let (fault, latency) = judge(&state, &passing);
-    let correction = locked(&state).correction;
+    let (correction, play) = {
+        let state = locked(&state);
+        (state.correction, state.play.clone())
+    };
     if let Some(correction) = correction {
         (correction.request)(&mut passing);
     }
-    let forward = |request: Passing, service| forward(request, service, correction);
+    let forward = |request: Passing, service| forward(request, service, correction, play.clone());
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
@@ -230,6 +241,7 @@ async fn forward(
     request: Passing,
     service: SocketAddr,
     correction: Option<Correction>,
+    play: Option<Play>,
 ) -> io::Result<Response<Full<Bytes>>> {
     let asked = request.clone();
     let stream = TcpStream::connect(service).await?;
@@ -251,6 +263,7 @@ async fn forward(
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     driver.abort();
     let body = correction.map_or(body.clone(), |correction| (correction.answer)(&asked, body));
+    let body = play.map_or(body.clone(), |play| play(&asked, body));
     for header in ["transfer-encoding", "connection", "content-length"] {
         head.headers.remove(header);
     }

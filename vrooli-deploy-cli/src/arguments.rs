@@ -24,7 +24,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use vrooli_deploy_core::diagnostics::Code;
 use vrooli_deploy_core::manifest::SwapConfig;
 use vrooli_deploy_core::names::{
-    AppName, DependencyName, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, VariableName,
+    AppName, DependencyName, EnvironmentName, ImageRef, ProviderName, ReleaseNumber, ServiceName,
+    VariableName,
 };
 use vrooli_deploy_core::workspace::{DeployOptions, TargetOptions};
 
@@ -262,6 +263,9 @@ pub(crate) struct Choices {
     /// Make what the app stands on, and stop before what runs it
     #[arg(long)]
     pub(crate) infra_only: bool,
+    /// Image to run, by its digest, where the provider runs images [example: shop@sha256:…]
+    #[arg(long, value_name = "REPOSITORY@DIGEST")]
+    pub(crate) image: Option<ImageRef>,
     /// Public port of the app; kept from then on
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
@@ -302,6 +306,7 @@ impl Choices {
         options.provider.clone_from(&self.provider);
         options.region.clone_from(&self.region);
         options.infra_only = self.infra_only;
+        options.image.clone_from(&self.image);
         self.strategy.apply(&mut options);
         options.port = self.port;
         options.listen = self.listen;

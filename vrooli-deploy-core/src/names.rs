@@ -201,6 +201,32 @@ name!(
     }
 );
 
+name!(
+    /// A container image by its digest: `registry.example.com/shop@sha256:…`. A tag may be another
+    /// image tomorrow; this never is.
+    ImageRef, "image", "^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$",
+    "a repository, `@` and the digest of one image (`sha256:` and 64 hexadecimal digits), without a tag",
+    |v| {
+        let Some((repository, digest)) = v.split_once('@') else { return false };
+        let (host, path) = repository.split_once('/').unwrap_or(("", repository));
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/".contains(&b);
+        repository.len() <= 255
+            && repository.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            && !path.is_empty()
+            && path.bytes().all(plain)
+            && host.bytes().all(|b| plain(b) || b == b':')
+            && Digest::new(digest).is_ok()
+    }
+);
+
+impl ImageRef {
+    /// The digest that it names.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(self.0.rsplit('@').next().unwrap_or_default().to_owned())
+    }
+}
+
 impl Digest {
     /// The digest of some bytes.
     #[must_use]
@@ -356,6 +382,24 @@ impl FromStr for UnitId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_is_named_by_its_digest_alone() {
+        let digest = Digest::of(b"x");
+        for repository in [
+            "shop",
+            "acme/shop",
+            "registry.example.com:5000/acme/shop",
+            "1.dkr.ecr.eu-west-1.amazonaws.com/shop",
+        ] {
+            let image = ImageRef::new(format!("{repository}@{digest}")).unwrap();
+            assert_eq!(image.digest(), digest);
+        }
+        for wrong in ["shop", "shop:latest", "shop@sha256:12", "", "@", "Shop@", "shop:1@", "-x@", "a b@"] {
+            let whole = if wrong.ends_with('@') { format!("{wrong}{digest}") } else { wrong.to_owned() };
+            assert!(ImageRef::new(&whole).is_err(), "{whole}");
+        }
+    }
 
     #[test]
     fn names_refuse_what_a_path_or_a_shell_could_read() {

@@ -209,6 +209,7 @@ impl ProviderFixture for LocalFixture {
             steps: Vec::new(),
             pass_env: Vec::new(),
             env: std::collections::BTreeMap::new(),
+            image: None,
         };
         let StackId { app, environment } = stack("conformance");
         // It need not answer: the suite routes to it and sends no request.

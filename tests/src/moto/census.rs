@@ -152,7 +152,7 @@ impl Census {
             active.filter_map(|one| one["clusterArn"].as_str().map(str::to_owned)).collect();
         for cluster in &arns {
             let all = ask("ListServices", serde_json::json!({ "cluster": cluster }))?;
-            let form = serde_json::json!({ "cluster": cluster, "services": all["serviceArns"] });
+            let form = serde_json::json!({ "cluster": cluster, "services": all["serviceArns"], "include": ["TAGS"] });
             let said = ask("DescribeServices", form)?;
             let active =
                 said["services"].as_array().into_iter().flatten().filter(|one| one["status"] == "ACTIVE");

@@ -2,6 +2,7 @@
 
 pub mod census;
 pub mod corrections;
+pub mod tasks;
 pub mod wire;
 
 use std::io::{self, Read as _, Write as _};

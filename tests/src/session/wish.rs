@@ -309,6 +309,7 @@ impl ReleaseWish {
                 Vec::new()
             },
             pass_env: Vec::new(),
+            image: None,
         };
         ReleaseSource::Build {
             source: Digest::of(self.version.as_bytes()),

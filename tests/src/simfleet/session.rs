@@ -259,6 +259,7 @@ impl Wanted {
             steps: Vec::new(),
             pass_env: Vec::new(),
             env: std::collections::BTreeMap::new(),
+            image: None,
         };
         ReleaseSource::Build { request, source: Digest::of(self.version.as_bytes()), draft: Box::new(draft) }
     }

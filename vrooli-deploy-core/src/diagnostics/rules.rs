@@ -368,6 +368,7 @@ rules! {
     OWN_CERTIFICATE "0954" "own-certificate-not-named" Error;
     NO_TLS "0955" "program-without-tls" Warning;
     NOT_SECURE "0956" "not-served-by-tls" Warning;
+    IMAGES "0957" "image-or-build" Error;
     NOT_RENDERED "0960" "not-rendered" Warning;
     CANNOT_RENDER "0961" "cannot-be-rendered" Error;
 

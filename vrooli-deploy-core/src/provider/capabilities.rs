@@ -57,4 +57,11 @@ pub struct FleetCapabilities {
     pub migrates: bool,
     /// Requests are counted for each release ([`Fleet::samples`](super::Fleet::samples)).
     pub measures: bool,
+    /// It runs images that are given by their digests, and builds none.
+    #[serde(default)]
+    pub images: bool,
+    /// Units of a release that listen start and stop together: none of them can rest while others
+    /// serve (a rolling change needs that).
+    #[serde(default)]
+    pub whole: bool,
 }

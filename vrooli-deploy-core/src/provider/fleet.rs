@@ -13,7 +13,7 @@ use super::context::OpCtx;
 use super::error::Result;
 use super::samples::Reading;
 use crate::manifest::BuildStep;
-use crate::names::{Digest, ReleaseNumber, UnitId, VariableName};
+use crate::names::{Digest, ImageRef, ReleaseNumber, UnitId, VariableName};
 use crate::release::Release;
 
 /// What carries releases. Every call is idempotent: made twice with the same arguments it
@@ -143,6 +143,9 @@ pub struct BuildRequest {
     pub pass_env: Vec<String>,
     /// Variables that the manifest sets for builds; they win over those of the deploying program.
     pub env: BTreeMap<VariableName, String>,
+    /// An image that is there already: nothing is built. Only asked of a fleet that takes `images`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRef>,
 }
 
 /// What a build made.

@@ -6,6 +6,7 @@ mod draft;
 mod front;
 pub mod migration;
 pub mod sequential;
+pub mod smoke;
 pub mod strategy;
 pub mod verdict;
 

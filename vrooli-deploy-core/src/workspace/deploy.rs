@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::change::{After, Change};
 use super::resources_only::{leave_app_out, resources_only};
 use super::secrets::PendingSecret;
-use super::session::{Interrupted, applies_files, fleet};
+use super::session::{Interrupted, applies_files, fleet, takes_image};
 use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, Run, Target, Workspace};
@@ -246,6 +246,7 @@ impl Workspace {
             steps,
             pass_env: pass_env.iter().map(ToString::to_string).collect(),
             env: manifest.env.clone(),
+            image: options.image.clone(),
         };
         let source = Source {
             root: loaded.root.clone(),
@@ -285,6 +286,7 @@ impl Workspace {
             return resources_only(prepared, provider, state, cx).await;
         }
         let fleet = fleet(provider)?;
+        takes_image(provider.name(), &fleet.capabilities(), prepared.request.image.as_ref())?;
         applies_files(provider.name(), &fleet.capabilities(), &prepared.draft.migrations)?;
         let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let source = fleet.source_digest(cx, &prepared.request).await?;

@@ -84,6 +84,8 @@ pub struct DeployOptions {
     pub region: Option<String>,
     /// Make what the app stands on, and stop before what runs it.
     pub infra_only: bool,
+    /// An image to run, for providers that run given images; nothing is built.
+    pub image: Option<crate::names::ImageRef>,
     /// Another strategy than the manifest's, by name.
     pub strategy: Option<String>,
     /// Options of the strategy that win over the manifest's.

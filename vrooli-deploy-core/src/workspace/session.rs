@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{OperationError, Run, Workspace};
 use crate::diagnostics::rules;
 use crate::engine::{Engine, EngineOptions, Entry, Event, RecoverOptions, Redact, StackState};
-use crate::names::{ProviderName, ResourceKey, StackId};
+use crate::names::{ImageRef, ProviderName, ResourceKey, StackId};
 use crate::plan::StepAction;
 use crate::provider::{
     Cancellation, ErrorKind, Fleet, FleetCapabilities, OpCtx, OpenContext, Provider, ProviderError,
@@ -281,6 +281,27 @@ pub(super) fn applies_files(
     ))
 }
 
+/// Refuses an image where apps are built, and the lack of one where they are not, before any call.
+pub(super) fn takes_image(
+    provider: &ProviderName,
+    fleet: &FleetCapabilities,
+    image: Option<&ImageRef>,
+) -> Result<(), OperationError> {
+    let (words, help) = match (fleet.images, image) {
+        (true, None) => (
+            format!("provider `{provider}` runs images and builds none"),
+            "build and push it with a tool of yours, and name it by its digest: `--image REPOSITORY@sha256:…`",
+        ),
+        (false, Some(image)) => (
+            format!("provider `{provider}` builds the app from its source and runs no images: `{image}`"),
+            "leave `--image` out, or choose a provider that runs images (`--provider aws`)",
+        ),
+        _ => return Ok(()),
+    };
+    let error = ProviderError::new(ErrorKind::Unsupported, words);
+    Err(OperationError::Provider(error.with_code(rules::IMAGES.to_string()).with_help(help)))
+}
+
 pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, OperationError> {
     provider.fleet().ok_or_else(|| {
         OperationError::Provider(
@@ -298,6 +319,21 @@ pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, Operation
 mod tests {
     use super::*;
     use crate::names::Digest;
+
+    #[test]
+    fn an_image_is_for_those_who_run_images_and_they_need_one() {
+        let provider = ProviderName::new("acme").unwrap();
+        let image = ImageRef::new(format!("shop@{}", Digest::of(b"x"))).unwrap();
+        let mut fleet = FleetCapabilities::default();
+        assert!(takes_image(&provider, &fleet, None).is_ok());
+        let error = takes_image(&provider, &fleet, Some(&image)).unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), (rules::IMAGES, 1));
+        assert!(error.to_string().contains("`acme`") && error.help().is_some(), "{error}");
+        fleet.images = true;
+        assert!(takes_image(&provider, &fleet, Some(&image)).is_ok());
+        let error = takes_image(&provider, &fleet, None).unwrap_err();
+        assert_eq!((error.code(), error.exit_code()), (rules::IMAGES, 1));
+    }
 
     #[test]
     fn files_that_a_fleet_does_not_apply_are_refused_by_name() {

@@ -62,6 +62,7 @@ mod tests {
             steps: Vec::new(),
             pass_env: Vec::new(),
             env: Default::default(),
+            image: None,
         };
         let source = ReleaseSource::Build { request, source: Digest::of(b"x"), draft: Box::new(draft) };
         PlannedRelease { number: ReleaseNumber(number), source }

@@ -21,6 +21,12 @@ impl Strategy for Rolling {
                 needs: "traffic to be split by weight",
             });
         }
+        if situation.serving().is_some() && situation.fleet.whole {
+            return Err(StrategyError::Unsupported {
+                strategy: self.name(),
+                needs: "instances that start and end one by one",
+            });
+        }
         Ok(StepGraph::new(situation)
             .prepare()
             .exchange(exchange(situation))

@@ -1,7 +1,7 @@
 //! `aws.ecs-service`: containers on Fargate that are kept running. What a release changes (task definition, image, running count, target groups and their weights) is the fleet's.
 
 #[cfg(feature = "native")]
-pub(in crate::kinds) mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,35 @@ use crate::bill::{item, per_release, running};
 /// The kind `aws.ecs-service`.
 #[derive(Debug, Clone, Copy)]
 pub struct EcsService;
+
+/// What a release takes that IAM knows no resources for, or that is listed and described.
+const RELEASES: &[&str] = &[
+    "ecs:DeregisterTaskDefinition",
+    "ecs:DescribeTaskDefinition",
+    "ecs:DescribeTasks",
+    "ecs:ListTaskDefinitions",
+    "ecs:ListTasks",
+    "ecs:RegisterTaskDefinition",
+    "elasticloadbalancing:DescribeListeners",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeRules",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "elasticloadbalancing:ModifyListener",
+    "elasticloadbalancing:ModifyRule",
+    "logs:DescribeLogStreams",
+    "logs:GetLogEvents",
+    "secretsmanager:ListSecrets",
+];
+
+/// What it does with values of secrets, which have names of their own beside those of resources.
+const VALUES: &[&str] = &[
+    "secretsmanager:CreateSecret",
+    "secretsmanager:DeleteSecret",
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:TagResource",
+];
 
 /// What is wanted of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -132,17 +161,32 @@ impl ResourceKindDef for EcsService {
         items.into_iter().map(per_release).collect()
     }
     fn permissions(&self, op: Op, want: &EcsServiceSpec<Wanted>) -> Vec<Permission> {
-        let place = |what: &str, name: &str| format!("arn:aws:ecs:{}:*:{what}/*/{name}", want.region);
+        let place = |what: &str, name: &str| format!("arn:aws:ecs:{}:*:{what}/{name}", want.region);
+        let service = place("service", &format!("*/{}", want.name));
         let mut all = Actions {
             find: &["tag:GetResources", "ecs:DescribeServices"],
             create: &["ecs:CreateService", "ecs:TagResource"],
             update: &["ecs:TagResource"],
             delete: &["ecs:DeleteService"],
         }
-        .of(op, place("service", &want.name));
+        .of(op, service.clone());
+        let mut also = |actions: &[&str], resource: &str| {
+            let right =
+                |action: &&str| Permission { action: (*action).to_owned(), resource: resource.to_owned() };
+            all.extend(actions.iter().map(right));
+        };
+        let sets = place("task-set", &format!("*/{}/*", want.name));
         if op == Op::Delete {
-            let action = "ecs:DeleteTaskSet".to_owned();
-            all.push(Permission { action, resource: place("task-set", &format!("{}/*", want.name)) });
+            also(&["ecs:DeleteTaskSet"], &sets);
+        }
+        // Releases come and go with the service: what carries them has no resource of its own.
+        if op == Op::Create || op == Op::Update {
+            also(RELEASES, "*");
+            also(VALUES, &format!("arn:aws:secretsmanager:{}:*:secret:*/values/*", want.region));
+            also(&["ecs:CreateTaskSet", "ecs:UpdateService", "ecs:UpdateServicePrimaryTaskSet"], &service);
+            also(&["ecs:CreateTaskSet", "ecs:DeleteTaskSet", "ecs:TagResource"], &sets);
+            let definitions = place("task-definition", &format!("{}:*", want.name));
+            also(&["ecs:DeleteTaskDefinitions", "ecs:TagResource"], &definitions);
         }
         all
     }

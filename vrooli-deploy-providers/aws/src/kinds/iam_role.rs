@@ -16,6 +16,9 @@ use vrooli_deploy_core::provider::{
 
 use super::Actions;
 
+/// Who runs tasks.
+const TASKS: &str = "ecs-tasks.amazonaws.com";
+
 /// The kind `aws.iam-role`.
 #[derive(Debug, Clone, Copy)]
 pub struct IamRole;
@@ -140,7 +143,9 @@ impl ResourceKindDef for IamRole {
                 delete: &["iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"],
             };
             all.extend(profile.of(op, format!("arn:aws:iam::*:instance-profile/{}", want.name)));
-            // Machines with the profile get the role.
+        }
+        // Machines with the profile get the role, and tasks of every release.
+        if want.instance_profile || want.service == TASKS {
             let pass = Actions { find: &[], create: &["iam:PassRole"], update: &[], delete: &[] };
             all.extend(pass.of(op, role));
         }

@@ -1,7 +1,7 @@
 //! `aws.listener`: a port of a load balancer. The weights of its target groups are the fleet's.
 
 #[cfg(feature = "native")]
-pub(in crate::kinds) mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 

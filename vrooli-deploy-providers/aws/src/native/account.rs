@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpenContext, PhysicalId, ProviderError, Result};
-use vrooli_deploy_core::secrets::Secret;
+use vrooli_deploy_core::secrets::{Secret, SecretStore};
 
 use super::Look;
 use super::answers::LastLook;
@@ -142,6 +142,7 @@ pub struct Account {
     resources: Vec<(ResourceKey, Value)>,
     /// What the state calls what it has.
     ids: BTreeMap<ResourceKey, PhysicalId>,
+    pub(super) secrets: Arc<dyn SecretStore>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Rises with every change: what was listed before it is old.
     changes: AtomicU64,
@@ -165,6 +166,7 @@ impl Account {
             regions: Mutex::default(),
             resources: context.resources.clone(),
             ids: context.ids.clone(),
+            secrets: Arc::clone(&context.secrets),
             calls: Mutex::default(),
             changes: AtomicU64::default(),
             tags: TagCache::default(),

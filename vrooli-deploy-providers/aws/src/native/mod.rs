@@ -9,6 +9,7 @@ mod calls;
 mod census;
 pub(crate) mod ec2;
 mod error;
+mod fleet;
 mod ledger;
 mod marks;
 mod on_aws;

@@ -4,6 +4,7 @@ use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{Provider, ProviderSet};
 
 use super::census::AwsCensus;
+use super::fleet::FargateFleet;
 use super::ledger::AwsLedger;
 use super::{Account, OnAws};
 use crate::kinds;
@@ -13,7 +14,11 @@ use crate::kinds;
 pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
     let ledger = AwsLedger { account: Arc::clone(account), kinds: kinds_on(account) };
     let census = AwsCensus(Arc::clone(account));
-    Arc::new(kinds_on(account).with_ledger(Arc::new(ledger)).with_census(Arc::new(census)))
+    let set = kinds_on(account).with_ledger(Arc::new(ledger)).with_census(Arc::new(census));
+    match FargateFleet::of(account) {
+        Some(fleet) => Arc::new(set.with_fleet(Arc::new(fleet))),
+        None => Arc::new(set),
+    }
 }
 
 /// All kinds that are made.

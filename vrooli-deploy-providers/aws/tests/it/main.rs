@@ -15,6 +15,7 @@ mod desk;
 mod faults;
 mod fields;
 mod fixture;
+mod fleet;
 mod looking;
 mod lost;
 mod network;
@@ -48,17 +49,35 @@ where
 /// As much as a program's first thread has.
 const STACK: usize = 8 << 20;
 
-/// The same for a whole workspace, on a thread like that which a program works on.
+/// A trial on a thread like that which a program works on: in a build without optimisation a workspace takes
+/// more of a stack than a test's thread has.
+fn deep(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn(run);
+        let ended = thread.map_err(|error| Failed::from(error.to_string()))?.join();
+        ended.unwrap_or_else(|_| Err("it panicked".into()))
+    })
+}
+
+/// One for a whole workspace.
 fn workspace_trial<F, R>(fixture: &Arc<AwsFixture>, name: &str, run: F) -> Trial
 where
-    F: Fn(Arc<AwsFixture>) -> R + Clone + Send + 'static,
+    F: Fn(Arc<AwsFixture>) -> R + Send + 'static,
     R: Future<Output = Result<(), Failed>> + Send,
 {
     let fixture = Arc::clone(fixture);
-    Trial::test(name, move || {
-        let work = move || fixture.block_on(Box::pin(run(Arc::clone(&fixture))));
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn(work).unwrap();
-        thread.join().unwrap_or_else(|_| Err("it panicked".into()))
+    deep(name, move || fixture.block_on(Box::pin(run(Arc::clone(&fixture)))))
+}
+
+/// One that has an emulator of its own.
+fn deep_trial<F, R>(name: &str, run: F) -> Trial
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Future<Output = Result<(), Failed>>,
+{
+    deep(name, move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| Failed::from(error.to_string()))?.block_on(run())
     })
 }
 
@@ -110,6 +129,8 @@ fn main() -> ExitCode {
     all.push(workspace_trial(&fixture, "a-lost-state-is-built-again", lost::whole));
     all.push(workspace_trial(&fixture, "half-a-stack-is-built-again", lost::half));
     all.push(workspace_trial(&fixture, "orphans-of-a-lost-state", orphans::of_a_lost_state));
+    all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
+    all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()

@@ -261,6 +261,7 @@ mod tests {
                 steps: Vec::new(),
                 pass_env: Vec::new(),
                 env: BTreeMap::new(),
+                image: None,
             };
             let none = Cancellation::new();
             let source = super::super::source::read(

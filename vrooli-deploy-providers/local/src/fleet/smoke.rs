@@ -1,10 +1,9 @@
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use vrooli_deploy_core::manifest::{ServiceConfig, SmokeTest};
 use vrooli_deploy_core::names::UnitId;
 use vrooli_deploy_core::provider::{OpCtx, Result, SmokeReport, UnitObserved, UnitState};
-use vrooli_deploy_core::release::{Release, migration};
+use vrooli_deploy_core::release::{Release, migration, smoke};
 
 use super::LocalFleet;
 use super::http::{Answer, Ask, ask};
@@ -103,7 +102,8 @@ async fn passes(
         json: test.body.as_ref(),
         timeout: TIMEOUT,
     };
-    judge(test, &ask_until_ready(&asked, test, patience).await?)
+    let answer = ask_until_ready(&asked, test, patience).await?;
+    smoke::judge(test, answer.status, &answer.content_type, &answer.body)
 }
 
 /// Asks; again while the answer is 503, for so long at most. An app whose health is 200 before
@@ -146,62 +146,4 @@ fn serving<'a>(release: &'a Release, path: &str) -> Option<&'a vrooli_deploy_cor
         .filter_map(|(name, config)| Some((longest(config)?, name)))
         .max_by_key(|(length, _)| *length)
         .map(|(_, name)| name)
-}
-
-fn judge(test: &SmokeTest, answer: &Answer) -> std::result::Result<(), String> {
-    let expect = &test.expect;
-    match expect.status {
-        Some(status) if answer.status != status => {
-            return Err(format!("answered {}, expected {status}", answer.status));
-        }
-        None if !(200..300).contains(&answer.status) => return Err(format!("answered {}", answer.status)),
-        _ => {}
-    }
-    if let Some(wanted) = &expect.content_type
-        && !answer.content_type.starts_with(&wanted.to_ascii_lowercase())
-    {
-        return Err(format!("content type is `{}`, expected `{wanted}`", answer.content_type));
-    }
-    if expect.json.is_empty() {
-        return Ok(());
-    }
-    let body: Value = serde_json::from_str(&answer.body)
-        .map_err(|_| format!("the answer is no JSON (content type `{}`)", answer.content_type))?;
-    for (pointer, wanted) in &expect.json {
-        match body.pointer(pointer) {
-            Some(value) if value == wanted => {}
-            Some(value) => return Err(format!("`{pointer}` is {value}, expected {wanted}")),
-            None => return Err(format!("`{pointer}` is not there, expected {wanted}")),
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn test(expect: Value) -> SmokeTest {
-        serde_json::from_value(serde_json::json!({"service": "api", "path": "/x", "expect": expect})).unwrap()
-    }
-
-    fn answer(status: u16, content_type: &str, body: &str) -> Answer {
-        Answer { status, content_type: content_type.to_owned(), body: body.to_owned() }
-    }
-
-    #[test]
-    fn html_where_json_was_asked_fails() {
-        let test = test(serde_json::json!({"json": {"/status": "healthy"}}));
-        assert!(judge(&test, &answer(200, "text/html", "<html>")).unwrap_err().contains("no JSON"));
-        assert!(judge(&test, &answer(200, "application/json", r#"{"status":"degraded"}"#)).is_err());
-        assert!(judge(&test, &answer(200, "application/json", r#"{"status":"healthy"}"#)).is_ok());
-    }
-
-    #[test]
-    fn status_and_type() {
-        let test = test(serde_json::json!({"status": 201, "content_type": "application/json"}));
-        assert!(judge(&test, &answer(200, "application/json", "")).is_err());
-        assert!(judge(&test, &answer(201, "text/plain", "")).is_err());
-        assert!(judge(&test, &answer(201, "application/json; charset=utf-8", "")).is_ok());
-    }
 }

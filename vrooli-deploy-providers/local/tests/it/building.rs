@@ -60,6 +60,7 @@ fn request(tree: &Path, steps: &[(&str, &str)]) -> BuildRequest {
             .collect(),
         pass_env: Vec::new(),
         env: BTreeMap::new(),
+        image: None,
     }
 }
 

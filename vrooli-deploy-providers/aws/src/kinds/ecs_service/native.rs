@@ -57,7 +57,7 @@ fn parts(arn: &str) -> Option<(&str, &str)> {
 }
 
 /// A service is there as long as it is active: one that drains is on its way out.
-fn seen(at: &Calls<'_>, service: &Service) -> Option<Seen<EcsServiceObserved>> {
+pub(crate) fn seen(at: &Calls<'_>, service: &Service) -> Option<Seen<EcsServiceObserved>> {
     if service.status() != Some(ACTIVE) {
         return None;
     }
@@ -84,7 +84,8 @@ async fn described(at: &Calls<'_>, cluster: &str, names: &[String]) -> Result<Ve
     Ok(services)
 }
 
-async fn one(at: &Calls<'_>, cluster: &str, name: &str) -> Result<Option<Service>> {
+/// An active or draining service of a cluster.
+pub(crate) async fn one(at: &Calls<'_>, cluster: &str, name: &str) -> Result<Option<Service>> {
     Ok(described(at, cluster, &[name.to_owned()]).await?.pop())
 }
 

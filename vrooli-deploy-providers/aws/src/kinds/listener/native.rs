@@ -20,7 +20,7 @@ const POLICY: &str = "ELBSecurityPolicy-TLS13-1-2-2021-06";
 const WHOLE: i32 = 100;
 
 /// Target groups of an action, with their weights.
-pub(in crate::kinds) fn groups(action: &Action) -> Vec<(String, i32)> {
+pub(crate) fn groups(action: &Action) -> Vec<(String, i32)> {
     let tuples = action.forward_config().map(|forward| forward.target_groups()).unwrap_or_default();
     let group =
         |one: &TargetGroupTuple| Some((one.target_group_arn()?.to_owned(), one.weight().unwrap_or(0)));
@@ -32,7 +32,7 @@ pub(in crate::kinds) fn groups(action: &Action) -> Vec<(String, i32)> {
 }
 
 /// Requests go to target groups, with the weights that they had; 404 is the answer where there is none.
-pub(in crate::kinds) fn forward(target_groups: &[String], weights: &BTreeMap<String, i32>) -> Action {
+pub(crate) fn forward(target_groups: &[String], weights: &BTreeMap<String, i32>) -> Action {
     let action = Action::builder();
     if target_groups.is_empty() {
         let none = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").build();

@@ -1,0 +1,258 @@
+//! Carries releases on Fargate. A release is a task set in each service of ECS that runs something of it,
+//! made of a task definition that says all of it. Requests are split by the weights of two target groups.
+
+mod definition;
+mod logs;
+mod routing;
+mod site;
+mod smoke;
+mod tasks;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use vrooli_deploy_core::names::{Digest, ReleaseNumber, ServiceName, UnitId};
+use vrooli_deploy_core::provider::{
+    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
+    MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport, UnitObserved,
+    UnitState,
+};
+use vrooli_deploy_core::release::Release;
+use vrooli_deploy_core::release::strategy::units;
+use vrooli_deploy_core::secrets::SecretRef;
+
+use self::site::Site;
+use super::{Account, Calls};
+
+/// Carries releases on Fargate.
+#[derive(Debug)]
+pub(super) struct FargateFleet {
+    account: Arc<Account>,
+}
+
+impl FargateFleet {
+    /// A fleet of what the stack has, if that runs apps on Fargate. Makes no call.
+    pub(super) fn of(account: &Arc<Account>) -> Option<Self> {
+        Site::of(account).is_ok().then(|| Self { account: Arc::clone(account) })
+    }
+
+    fn site(&self) -> Result<Site> {
+        Site::of(&self.account)
+    }
+
+    async fn at<'a>(&'a self, cx: &'a OpCtx, site: &Site) -> Calls<'a> {
+        Calls::new(&self.account, cx).await.at(&site.region).await
+    }
+
+    /// Releases that are staged in the services of ECS that there are.
+    async fn releases(&self, at: &Calls<'_>, site: &Site) -> Result<BTreeMap<ReleaseNumber, Release>> {
+        let mut all = BTreeMap::new();
+        for place in &site.places {
+            let revisions = definition::revisions(at, place).await?;
+            all.extend(revisions.into_iter().map(|one| (one.release.number, one.release)));
+        }
+        Ok(all)
+    }
+}
+
+fn unsupported(words: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Unsupported, words)
+}
+
+#[async_trait]
+impl Fleet for FargateFleet {
+    fn capabilities(&self) -> FleetCapabilities {
+        let mut capabilities = FleetCapabilities::default();
+        capabilities.keeps_old = true;
+        capabilities.weights = true;
+        capabilities.images = true;
+        capabilities.whole = true;
+        capabilities
+    }
+
+    /// Also says what cannot be run here: nothing has been made yet.
+    async fn source_digest(&self, _: &OpCtx, request: &BuildRequest) -> Result<Digest> {
+        self.site()?.one_is_routed()?;
+        let image = request
+            .image
+            .as_ref()
+            .ok_or_else(|| unsupported("apps are not built for Fargate: give an image"))?;
+        Ok(image.digest())
+    }
+
+    async fn build(&self, _: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
+        let image = request
+            .image
+            .as_ref()
+            .ok_or_else(|| unsupported("apps are not built for Fargate: give an image"))?;
+        let digest = image.digest();
+        Ok(Artefact { source: digest.clone(), digest, location: image.to_string(), root: ".".to_owned() })
+    }
+
+    async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {
+        let site = self.site()?;
+        for service in release.bundle.services.keys() {
+            site.place(&release.bundle, service)?;
+        }
+        let at = self.at(cx, &site).await;
+        for place in &site.places {
+            let names: Vec<ServiceName> =
+                place.services(&release.bundle).map(|(name, _)| name.clone()).collect();
+            if names.is_empty() {
+                continue;
+            }
+            let there = tasks::service(&at, place).await?.ok_or_else(|| {
+                ProviderError::new(
+                    ErrorKind::NotFound,
+                    format!("there is no service `{}` of this stack", place.name),
+                )
+            })?;
+            // `arn:aws:ecs:<region>:<account>:service/…`
+            let arn = there.service_arn().unwrap_or_default();
+            let account = arn.split(':').nth(4).unwrap_or_default();
+            let partition = arn.split(':').nth(1).unwrap_or("aws");
+            let role = format!("arn:{partition}:iam::{account}:role/{}", site.role);
+            let needed: BTreeSet<&SecretRef> = definition::secrets(release, &names).collect();
+            let values = values::put(&at, &*self.account.secrets, &needed).await?;
+            definition::register(&at, &site, place, release, &values, &role).await?;
+        }
+        Ok(())
+    }
+
+    async fn migrate(&self, _: &OpCtx, release: &Release) -> Result<MigrationReport> {
+        match release.bundle.migrations.first() {
+            None => Ok(MigrationReport::default()),
+            Some(file) => Err(unsupported(&format!("files are not applied to databases: `{}`", file.file))),
+        }
+    }
+
+    async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
+        let set = self.start_unit(cx, release, unit).await?;
+        Ok(observed(release.number, unit.clone(), &set))
+    }
+
+    async fn probe(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport> {
+        self.probe_unit(cx, release, unit).await
+    }
+
+    async fn smoke(&self, cx: &OpCtx, release: &Release, through_edge: bool) -> Result<SmokeReport> {
+        // Tasks stand in a network of their own: until requests are routed to them nobody reaches them.
+        if through_edge { self.run_smoke(cx, release).await } else { Ok(SmokeReport::default()) }
+    }
+
+    async fn route(&self, cx: &OpCtx, routing: &Routing) -> Result<Routing> {
+        self.switch(cx, routing).await
+    }
+
+    async fn routing(&self, cx: &OpCtx) -> Result<Routing> {
+        self.routed(cx).await
+    }
+
+    /// AWS finishes what is open itself when tasks leave their target group (`drain_seconds`).
+    async fn drain(
+        &self,
+        _: &OpCtx,
+        _: ReleaseNumber,
+        _: &BTreeSet<UnitId>,
+        _: Duration,
+    ) -> Result<DrainReport> {
+        Ok(DrainReport::default())
+    }
+
+    async fn samples(&self, _: &OpCtx, _: Option<Timestamp>) -> Result<Vec<Reading>> {
+        Ok(Vec::new())
+    }
+
+    async fn keep_watch(&self, _: &OpCtx) -> Result<()> {
+        Err(unsupported("nobody on AWS goes on with a watch").with_help("wait for it"))
+    }
+
+    async fn stop(&self, cx: &OpCtx, release: ReleaseNumber, unit: &UnitId) -> Result<()> {
+        self.stop_unit(cx, release, unit).await
+    }
+
+    async fn remove(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<()> {
+        let site = self.site()?;
+        let at = self.at(cx, &site).await;
+        for place in &site.places {
+            tasks::end(&at, place, release).await?;
+            definition::remove(&at, place, |number| number == release).await?;
+        }
+        let left = self.releases(&at, &site).await?;
+        let names: Vec<Vec<ServiceName>> =
+            left.values().map(|release| release.bundle.services.keys().cloned().collect()).collect();
+        let kept: BTreeSet<&SecretRef> =
+            left.values().zip(&names).flat_map(|(release, of)| definition::secrets(release, of)).collect();
+        values::remove(&at, &kept).await
+    }
+
+    async fn revive(&self, _: &OpCtx) -> Result<()> {
+        Ok(())
+    }
+
+    async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
+        let site = self.site()?;
+        let at = self.at(cx, &site).await;
+        let mut all = Vec::new();
+        for place in &site.places {
+            let Some(there) = tasks::service(&at, place).await? else { continue };
+            let revisions = definition::revisions(&at, place).await?;
+            for set in tasks::live(&there) {
+                let Some(number) = tasks::release_of(set) else { continue };
+                let Some(revision) = revisions.iter().find(|one| one.release.number == number) else {
+                    continue;
+                };
+                for (name, config) in place.services(&revision.release.bundle) {
+                    all.extend(units(name, config).map(|unit| observed(number, unit, set)));
+                }
+            }
+        }
+        all.sort_by(|a, b| (a.release, &a.unit).cmp(&(b.release, &b.unit)));
+        Ok(all)
+    }
+
+    async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>> {
+        let site = self.site()?;
+        let at = self.at(cx, &site).await;
+        Ok(self.releases(&at, &site).await?.into_values().collect())
+    }
+
+    async fn forget(&self, cx: &OpCtx, _: bool) -> Result<()> {
+        let Ok(site) = self.site() else { return Ok(()) };
+        let at = self.at(cx, &site).await;
+        for place in &site.places {
+            definition::remove(&at, place, |_| true).await?;
+        }
+        values::remove(&at, &BTreeSet::new()).await
+    }
+
+    async fn urls(&self, cx: &OpCtx) -> Result<Vec<String>> {
+        let site = self.site()?;
+        let at = self.at(cx, &site).await;
+        Ok(self.url(&at, &site).await?.into_iter().collect())
+    }
+
+    async fn logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage> {
+        self.read_logs(cx, query).await
+    }
+}
+
+/// A unit runs when as many tasks do.
+fn observed(release: ReleaseNumber, unit: UnitId, set: &aws_sdk_ecs::types::TaskSet) -> UnitObserved {
+    let running = u32::try_from(set.running_count()).unwrap_or(0);
+    UnitObserved {
+        release,
+        state: if running > unit.index { UnitState::Running } else { UnitState::Restarting },
+        unit,
+        host: "fargate".to_owned(),
+        pid: None,
+        ports: BTreeMap::new(),
+        restarts: 0,
+        last_exit: None,
+        log: None,
+    }
+}

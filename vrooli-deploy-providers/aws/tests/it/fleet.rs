@@ -1,0 +1,362 @@
+//! Releases on Fargate: the whole library on the emulator, with tasks and traffic played beside it, and
+//! somebody who asks for the app all the time.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use libtest_mimic::Failed;
+use serde_json::Value;
+use tempfile::TempDir;
+use vrooli_deploy_core::diagnostics::Checked;
+use vrooli_deploy_core::engine::{Outcome, OutcomeKind};
+use vrooli_deploy_core::names::{Digest, ImageRef, ProviderName, StackId};
+use vrooli_deploy_core::provider::{
+    AnyKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, Registry,
+};
+use vrooli_deploy_core::requirements::Requirements;
+use vrooli_deploy_core::secrets::Secret;
+use vrooli_deploy_core::stack::Stack;
+use vrooli_deploy_core::workspace::{
+    DeployOptions, DestroyOptions, OperationError, RollbackOptions, Run, TargetOptions, Workspace,
+    WorkspaceOptions,
+};
+use vrooli_deploy_provider_aws::AwsFactory;
+use vrooli_deploy_provider_aws::native::{Account, AccountOptions, provider};
+use vrooli_deploy_tests::fault_proxy::FaultProxy;
+use vrooli_deploy_tests::moto::Emulator;
+use vrooli_deploy_tests::moto::corrections::AS_AWS;
+use vrooli_deploy_tests::moto::tasks::{Image, Tasks};
+
+/// AWS at an endpoint of ours.
+#[derive(Debug)]
+struct Emulated(String);
+
+impl ProviderFactory for Emulated {
+    fn name(&self) -> ProviderName {
+        AwsFactory.name()
+    }
+    fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
+        AwsFactory.lower(stack, requirements, options)
+    }
+    fn kinds(&self) -> Vec<&'static dyn AnyKind> {
+        AwsFactory.kinds()
+    }
+    fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>, ProviderError> {
+        let mut options = AccountOptions::default();
+        options.endpoint = Some(self.0.clone());
+        options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
+        Ok(provider(&Arc::new(Account::new(options, context))))
+    }
+}
+
+const MANIFEST: &str = "schema_version: v0.1
+target: saas
+provider: aws
+app: { name: shop }
+infrastructure: { region: us-east-1, compute: { type: fargate, count: 2 } }
+secrets: { API_KEY: { from: { generate: { length: 20 } } } }
+services:
+  web:
+    run: [/web]
+    ports: { http: { env_var: PORT, port: 8080 } }
+    routes: [{ path: / }]
+    health: { path: /health, startup_grace: 4s }
+  jobs: { run: [/jobs] }
+smoke: [{ service: web, path: / }]
+";
+
+/// An emulator, tasks, and a state folder.
+struct Ground {
+    emulator: Emulator,
+    tasks: Tasks,
+    proxy: FaultProxy,
+    folder: TempDir,
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn image(name: &str) -> ImageRef {
+    ImageRef::new(format!("registry.example.com/shop@{}", Digest::of(name.as_bytes()))).unwrap()
+}
+
+impl Ground {
+    async fn new() -> Result<Self, String> {
+        let emulator = Emulator::start()?;
+        let tasks = Tasks::of(emulator.address()).map_err(said)?;
+        let proxy = FaultProxy::start(emulator.address()).await.map_err(said)?;
+        proxy.set_correction(AS_AWS);
+        proxy.set_play(tasks.play());
+        let folder = tempfile::tempdir().map_err(said)?;
+        std::fs::write(folder.path().join("app.yaml"), MANIFEST).map_err(said)?;
+        Ok(Self { emulator, tasks, proxy, folder })
+    }
+
+    fn does(&self, name: &str, what: Image) -> DeployOptions {
+        let image = image(name);
+        self.tasks.image(image.digest().as_str(), what);
+        let mut options = DeployOptions::default();
+        options.image = Some(image);
+        options
+    }
+
+    fn serves(&self, name: &str) -> DeployOptions {
+        self.does(name, Image::Serves(name.to_owned()))
+    }
+
+    async fn workspace(&self) -> Result<Workspace, OperationError> {
+        let options = WorkspaceOptions::new(self.folder.path().join("state"));
+        Workspace::open(options, Registry::new().with(Emulated(self.proxy.url()))).await
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.folder.path().join("app.yaml")
+    }
+
+    /// What a command does, from opening the state on.
+    async fn deploy(&self, options: &DeployOptions) -> Result<Outcome, String> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = self.manifest().display().to_string();
+        let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
+        let change = workspace.deploy(&app, options, &Run::new()).await.map_err(said)?;
+        Ok(change.apply().await.map_err(said)?.outcome)
+    }
+
+    async fn rollback(&self) -> Result<Outcome, String> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = workspace.resolve("shop", &TargetOptions::default()).await.map_err(said)?;
+        let change = workspace.rollback(&app.stack, &RollbackOptions::default(), &Run::new()).await;
+        Ok(change.map_err(said)?.apply().await.map_err(said)?.outcome)
+    }
+
+    async fn power(&self, on: bool) -> Result<Outcome, String> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = workspace.resolve("shop", &TargetOptions::default()).await.map_err(said)?;
+        let run = Run::new();
+        let change =
+            if on { workspace.start(&app.stack, &run).await } else { workspace.stop(&app.stack, &run).await };
+        Ok(change.map_err(said)?.apply().await.map_err(said)?.outcome)
+    }
+
+    async fn destroy(&self) -> Result<Outcome, String> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = workspace.resolve("shop", &TargetOptions::default()).await.map_err(said)?;
+        let change = workspace.destroy(&app.stack, &DestroyOptions::default(), &Run::new()).await;
+        Ok(change.map_err(said)?.apply().await.map_err(said)?.outcome)
+    }
+
+    /// What the app answers now.
+    fn answer(&self) -> String {
+        ask(self.tasks.front()).unwrap_or_default()
+    }
+
+    /// Asked past everything of ours.
+    fn ecs(&self, what: &str, form: &str) -> Value {
+        let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
+        let said = vrooli_deploy_tests::moto::json(self.emulator.address(), "ecs", &target, form).unwrap();
+        serde_json::from_str(said.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+}
+
+/// The body of an answer of 200.
+fn ask(front: SocketAddr) -> Result<String, String> {
+    let mut stream = TcpStream::connect(front).map_err(said)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(said)?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").map_err(said)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(said)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
+        _ => Err(answer),
+    }
+}
+
+/// Somebody who asks all the time, and is answered every time.
+struct Visitor {
+    stop: Arc<AtomicBool>,
+    asks: std::thread::JoinHandle<(u64, Vec<String>)>,
+}
+
+impl Visitor {
+    fn at(front: SocketAddr) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let told = Arc::clone(&stop);
+        let asks = std::thread::spawn(move || {
+            let (mut count, mut failed) = (0, Vec::new());
+            while !told.load(Ordering::SeqCst) {
+                count += 1;
+                failed.extend(ask(front).err());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (count, failed)
+        });
+        Self { stop, asks }
+    }
+
+    fn leaves(self) -> Result<u64, Failed> {
+        self.stop.store(true, Ordering::SeqCst);
+        let (count, failed) = self.asks.join().unwrap();
+        match failed.first() {
+            None => Ok(count),
+            Some(first) => Err(format!("{} of {count} requests failed: {first}", failed.len()).into()),
+        }
+    }
+}
+
+fn is(outcome: Outcome, kind: OutcomeKind) -> Result<Outcome, Failed> {
+    if outcome.kind == kind { Ok(outcome) } else { Err(format!("not {kind:?}: {outcome:?}").into()) }
+}
+
+fn same(what: &str, have: &str, want: &str) -> Result<(), Failed> {
+    if have == want { Ok(()) } else { Err(format!("{what}: `{have}`, not `{want}`").into()) }
+}
+
+/// Made, replaced in every way, gone back, taken away: nobody who asks hears of it.
+pub(crate) async fn there_and_back() -> Result<(), Failed> {
+    let ground = Ground::new().await?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
+    same("first", &ground.answer(), "one")?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
+
+    let visitor = Visitor::at(ground.tasks.front());
+    is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;
+    same("blue-green", &ground.answer(), "two")?;
+    let mut canary = ground.serves("three");
+    canary.strategy = Some("canary".to_owned());
+    canary.strategy_options.steps = vec![50];
+    canary.strategy_options.watch = Some(Duration::from_secs(1));
+    is(ground.deploy(&canary).await?, OutcomeKind::Applied)?;
+    same("canary", &ground.answer(), "three")?;
+
+    let sick = ground.deploy(&ground.does("sick", Image::Sick(503))).await?;
+    let sick = format!("{:?}", is(sick, OutcomeKind::RolledBack)?.cause);
+    if !sick.contains("Health checks failed with these codes: [503]") {
+        return Err(format!("nobody says why: {sick}").into());
+    }
+    same("sick", &ground.answer(), "three")?;
+    let lines = vec!["starting".to_owned(), "no database there".to_owned()];
+    let ends = ground.deploy(&ground.does("ends", Image::Ends(3, lines))).await?;
+    let ends = format!("{:?}", is(ends, OutcomeKind::RolledBack)?.cause);
+    for word in ["Essential container in task exited", "exit code 3", "no database there"] {
+        if !ends.contains(word) {
+            return Err(format!("nobody says `{word}`: {ends}").into());
+        }
+    }
+    same("ends", &ground.answer(), "three")?;
+    is(ground.rollback().await?, OutcomeKind::Applied)?;
+    same("rollback", &ground.answer(), "two")?;
+    let count = visitor.leaves()?;
+    if count < 100 {
+        return Err(format!("only {count} requests").into());
+    }
+
+    is(ground.power(false).await?, OutcomeKind::Applied)?;
+    if ground.tasks.running() > 0 || !ground.answer().is_empty() {
+        return Err(format!("stopped, and {} tasks run", ground.tasks.running()).into());
+    }
+    is(ground.power(true).await?, OutcomeKind::Applied)?;
+    same("started", &ground.answer(), "two")?;
+
+    // Rolling needs tasks that rest one by one: refused before anything is done.
+    let mut rolling = ground.serves("four");
+    rolling.strategy = Some("rolling".to_owned());
+    match ground.deploy(&rolling).await {
+        Err(why) if why.contains("one by one") => {}
+        other => return Err(format!("rolling: {other:?}").into()),
+    }
+    let value = ground.secret();
+    let definitions = ground.definitions();
+    if value.len() < 20 || definitions.len() < 3 || definitions.iter().any(|one| one.contains(&value)) {
+        return Err(format!("{} task definitions, one holds a secret", definitions.len()).into());
+    }
+
+    is(ground.destroy().await?, OutcomeKind::Applied)?;
+    ground.nothing_left()
+}
+
+impl Ground {
+    /// The value of the app's one secret, as the emulator keeps it.
+    fn secret(&self) -> String {
+        let ask = |what: &str, form: &str| {
+            let target = format!("secretsmanager.{what}");
+            let said =
+                vrooli_deploy_tests::moto::json(self.emulator.address(), "secretsmanager", &target, form);
+            let said = said.unwrap();
+            serde_json::from_str::<Value>(said.split_once("\r\n\r\n").unwrap().1).unwrap()
+        };
+        let all = ask("ListSecrets", "{}");
+        let name =
+            all["SecretList"].as_array().and_then(|all| all.first()?["Name"].as_str()).unwrap_or_default();
+        let form = format!(r#"{{"SecretId":"{name}","VersionStage":"v1"}}"#);
+        ask("GetSecretValue", &form)["SecretString"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Task definitions that are in use, whole.
+    fn definitions(&self) -> Vec<String> {
+        let all = self.ecs("ListTaskDefinitions", "{}");
+        let arns = all["taskDefinitionArns"].as_array().cloned().unwrap_or_default();
+        let whole = |arn: &Value| {
+            let form = serde_json::json!({ "taskDefinition": arn, "include": ["TAGS"] });
+            self.ecs("DescribeTaskDefinition", &form.to_string()).to_string()
+        };
+        arns.iter().map(whole).collect()
+    }
+
+    fn nothing_left(&self) -> Result<(), Failed> {
+        let left = self.definitions().len();
+        let secret = self.secret();
+        match (left, secret.as_str(), self.tasks.running()) {
+            (0, "", 0) => Ok(()),
+            (left, secret, running) => Err(format!(
+                "left: {left} task definitions, {running} tasks, a secret of {} characters",
+                secret.len()
+            )
+            .into()),
+        }
+    }
+}
+
+/// Ended anywhere and run again: one release serves, and nobody who asks hears of it.
+pub(crate) async fn ended_anywhere() -> Result<(), Failed> {
+    let ground = Ground::new().await?;
+    is(ground.deploy(&ground.serves("zero")).await?, OutcomeKind::Applied)?;
+    let visitor = Visitor::at(ground.tasks.front());
+    let mut ended = 0;
+    for round in 1..=3 {
+        let name = format!("round {round}");
+        let options = ground.serves(&name);
+        let mut time = Duration::from_millis(400);
+        loop {
+            match tokio::time::timeout(time, ground.deploy(&options)).await {
+                Ok(done) => {
+                    let outcome = done?;
+                    if !matches!(outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange) {
+                        return Err(format!("{name}: {outcome:?}").into());
+                    }
+                    break;
+                }
+                Err(_) => {
+                    ended += 1;
+                    time = time.mul_f64(1.4);
+                }
+            }
+        }
+        same(&name, &ground.answer(), &name)?;
+        is(ground.deploy(&options).await?, OutcomeKind::NoChange)?;
+        // Two that listen, and a worker.
+        if ground.tasks.running() != 3 {
+            return Err(format!("{name}: {} tasks run", ground.tasks.running()).into());
+        }
+    }
+    visitor.leaves()?;
+    if ended < 6 {
+        return Err(format!("only {ended} runs were ended").into());
+    }
+    is(ground.destroy().await?, OutcomeKind::Applied)?;
+    ground.nothing_left()
+}
