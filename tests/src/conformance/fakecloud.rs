@@ -53,7 +53,7 @@ impl ProviderFixture for FakeCloudFixture {
     fn release(&self) -> Option<(BuildRequest, Draft)> {
         let wish = ReleaseWish { env: Vec::new(), ..ReleaseWish::version("1") };
         match wish.source() {
-            ReleaseSource::Build { request, draft, .. } => Some((request, *draft)),
+            ReleaseSource::Build { request, draft, .. } => Some((*request, *draft)),
             ReleaseSource::Staged { .. } => None,
         }
     }

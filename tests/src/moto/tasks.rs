@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(60);
 /// From being placed to running.
 const PROVISIONED: Duration = Duration::from_millis(150);
 /// So long what was taken out finishes what it does.
-const DRAINED: Duration = Duration::from_millis(800);
+const DRAINED: Duration = Duration::from_secs(2);
 /// An image that ends does so after that time.
 const LIVED: Duration = Duration::from_millis(50);
 

@@ -313,7 +313,7 @@ impl ReleaseWish {
         };
         ReleaseSource::Build {
             source: Digest::of(self.version.as_bytes()),
-            request,
+            request: Box::new(request),
             draft: Box::new(self.draft()),
         }
     }

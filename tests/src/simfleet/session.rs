@@ -261,6 +261,10 @@ impl Wanted {
             env: std::collections::BTreeMap::new(),
             image: None,
         };
-        ReleaseSource::Build { request, source: Digest::of(self.version.as_bytes()), draft: Box::new(draft) }
+        ReleaseSource::Build {
+            request: Box::new(request),
+            source: Digest::of(self.version.as_bytes()),
+            draft: Box::new(draft),
+        }
     }
 }

@@ -94,7 +94,7 @@ pub enum ReleaseSource {
     /// Built by this plan.
     Build {
         /// How.
-        request: BuildRequest,
+        request: Box<BuildRequest>,
         /// Digest of what it is built from.
         source: Digest,
         /// The bundle but for its artefact.

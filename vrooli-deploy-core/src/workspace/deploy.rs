@@ -347,7 +347,7 @@ impl Workspace {
                 let next = PlannedRelease {
                     number: ReleaseNumber(state.last_release + 1),
                     source: ReleaseSource::Build {
-                        request: prepared.request.clone(),
+                        request: Box::new(prepared.request.clone()),
                         source,
                         draft: Box::new(prepared.draft.clone()),
                     },

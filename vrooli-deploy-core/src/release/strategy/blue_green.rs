@@ -64,7 +64,11 @@ mod tests {
             env: Default::default(),
             image: None,
         };
-        let source = ReleaseSource::Build { request, source: Digest::of(b"x"), draft: Box::new(draft) };
+        let source = ReleaseSource::Build {
+            request: Box::new(request),
+            source: Digest::of(b"x"),
+            draft: Box::new(draft),
+        };
         PlannedRelease { number: ReleaseNumber(number), source }
     }
 

@@ -150,9 +150,17 @@ impl Ground {
         Ok(change.map_err(said)?.apply().await.map_err(said)?.outcome)
     }
 
-    /// What the app answers now.
-    fn answer(&self) -> String {
-        ask(self.tasks.front()).unwrap_or_default()
+    /// Is this what the app answers? The load balancer takes a moment to know what was set; `""` is none.
+    async fn answers(&self, what: &str, want: &str) -> Result<(), Failed> {
+        let mut have = String::new();
+        for _ in 0..100 {
+            have = ask(self.tasks.front()).unwrap_or_default();
+            if have == want {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("{what}: `{have}`, not `{want}`").into())
     }
 
     /// Asked past everything of ours.
@@ -212,33 +220,29 @@ fn is(outcome: Outcome, kind: OutcomeKind) -> Result<Outcome, Failed> {
     if outcome.kind == kind { Ok(outcome) } else { Err(format!("not {kind:?}: {outcome:?}").into()) }
 }
 
-fn same(what: &str, have: &str, want: &str) -> Result<(), Failed> {
-    if have == want { Ok(()) } else { Err(format!("{what}: `{have}`, not `{want}`").into()) }
-}
-
 /// Made, replaced in every way, gone back, taken away: nobody who asks hears of it.
 pub(crate) async fn there_and_back() -> Result<(), Failed> {
     let ground = Ground::new().await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
-    same("first", &ground.answer(), "one")?;
+    ground.answers("first", "one").await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
 
     let visitor = Visitor::at(ground.tasks.front());
     is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;
-    same("blue-green", &ground.answer(), "two")?;
+    ground.answers("blue-green", "two").await?;
     let mut canary = ground.serves("three");
     canary.strategy = Some("canary".to_owned());
     canary.strategy_options.steps = vec![50];
     canary.strategy_options.watch = Some(Duration::from_secs(1));
     is(ground.deploy(&canary).await?, OutcomeKind::Applied)?;
-    same("canary", &ground.answer(), "three")?;
+    ground.answers("canary", "three").await?;
 
     let sick = ground.deploy(&ground.does("sick", Image::Sick(503))).await?;
     let sick = format!("{:?}", is(sick, OutcomeKind::RolledBack)?.cause);
     if !sick.contains("Health checks failed with these codes: [503]") {
         return Err(format!("nobody says why: {sick}").into());
     }
-    same("sick", &ground.answer(), "three")?;
+    ground.answers("sick", "three").await?;
     let lines = vec!["starting".to_owned(), "no database there".to_owned()];
     let ends = ground.deploy(&ground.does("ends", Image::Ends(3, lines))).await?;
     let ends = format!("{:?}", is(ends, OutcomeKind::RolledBack)?.cause);
@@ -247,20 +251,21 @@ pub(crate) async fn there_and_back() -> Result<(), Failed> {
             return Err(format!("nobody says `{word}`: {ends}").into());
         }
     }
-    same("ends", &ground.answer(), "three")?;
+    ground.answers("ends", "three").await?;
     is(ground.rollback().await?, OutcomeKind::Applied)?;
-    same("rollback", &ground.answer(), "two")?;
+    ground.answers("rollback", "two").await?;
     let count = visitor.leaves()?;
     if count < 100 {
         return Err(format!("only {count} requests").into());
     }
 
     is(ground.power(false).await?, OutcomeKind::Applied)?;
-    if ground.tasks.running() > 0 || !ground.answer().is_empty() {
+    ground.answers("stopped", "").await?;
+    if ground.tasks.running() > 0 {
         return Err(format!("stopped, and {} tasks run", ground.tasks.running()).into());
     }
     is(ground.power(true).await?, OutcomeKind::Applied)?;
-    same("started", &ground.answer(), "two")?;
+    ground.answers("started", "two").await?;
 
     // Rolling needs tasks that rest one by one: refused before anything is done.
     let mut rolling = ground.serves("four");
@@ -346,7 +351,7 @@ pub(crate) async fn ended_anywhere() -> Result<(), Failed> {
                 }
             }
         }
-        same(&name, &ground.answer(), &name)?;
+        ground.answers(&name, &name).await?;
         is(ground.deploy(&options).await?, OutcomeKind::NoChange)?;
         // Two that listen, and a worker.
         if ground.tasks.running() != 3 {

@@ -32,7 +32,7 @@ pub(crate) fn groups(action: &Action) -> Vec<(String, i32)> {
 }
 
 /// Requests go to target groups, with the weights that they had; 404 is the answer where there is none.
-pub(crate) fn forward(target_groups: &[String], weights: &BTreeMap<String, i32>) -> Action {
+pub(in crate::kinds) fn forward(target_groups: &[String], weights: &BTreeMap<String, i32>) -> Action {
     let action = Action::builder();
     if target_groups.is_empty() {
         let none = FixedResponseActionConfig::builder().status_code("404").content_type("text/plain").build();

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_elasticloadbalancingv2::types::Action;
+use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ForwardActionConfig, TargetGroupTuple};
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Routing};
 
 use super::FargateFleet;
 use super::site::Site;
 use super::tasks::{groups, live, release_of, service};
-use crate::kinds::listener::native::{forward, groups as of_action};
+use crate::kinds::listener::native::groups as of_action;
 use crate::native::Calls;
 
 /// Something that passes requests on: a listener, or a rule of one.
@@ -25,6 +25,16 @@ impl Passes {
             Self::Listener(_, action) | Self::Rule(_, action) => action,
         }
     }
+}
+
+/// Passes on with exactly these weights.
+fn weighted(weights: &BTreeMap<String, i32>) -> Action {
+    let group = |(arn, weight): (&String, &i32)| {
+        TargetGroupTuple::builder().target_group_arn(arn).weight(*weight).build()
+    };
+    let groups = weights.iter().map(group).collect();
+    let forward = ForwardActionConfig::builder().set_target_groups(Some(groups)).build();
+    Action::builder().r#type(ActionTypeEnum::Forward).forward_config(forward).build()
 }
 
 /// What the load balancer is reached at.
@@ -139,13 +149,19 @@ impl FargateFleet {
         let weight = |release: &ReleaseNumber| routing.weights.get(release).copied().unwrap_or(0);
         for pair in &site.pairs {
             let both = groups(&at, pair).await?;
-            let wanted: BTreeMap<String, i32> = both
+            let mut wanted: BTreeMap<String, i32> = both
                 .iter()
                 .map(|group| {
                     let weight = sides.get(group).map_or(0, weight);
                     (group.clone(), i32::try_from(weight).unwrap_or(i32::MAX))
                 })
                 .collect();
+            // What nobody is to get goes to a group that nobody is in.
+            if wanted.values().all(|weight| *weight == 0)
+                && let Some(empty) = both.iter().find(|group| !sides.contains_key(*group))
+            {
+                wanted.insert(empty.clone(), 100);
+            }
             self.weigh(&at, &site, &both, &wanted).await?;
         }
         self.set_primary(&at, &site, routing).await?;
@@ -164,7 +180,7 @@ impl FargateFleet {
             if of_action(one.action()).into_iter().collect::<BTreeMap<_, _>>() == *wanted {
                 continue;
             }
-            let action = forward(both, wanted);
+            let action = weighted(wanted);
             match &one {
                 Passes::Listener(arn, _) => {
                     let put = || {
