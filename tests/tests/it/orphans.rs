@@ -148,6 +148,12 @@ fn what_another_state_owns_is_refused_until_it_is_taken_over_by_name() {
         let other = Desk::at(&cloud).await;
         other.deploy().await;
         let desk = Desk::at(&cloud).await;
+        // To make it again beside what is there would make it twice.
+        let there = cloud.world().objects.len();
+        let refused = desk.workspace.deploy(&desk.target, &desk.deploy, &Run::new()).await.unwrap_err();
+        assert_eq!(refused.exit_code(), 7, "{refused}");
+        assert!(desk.workspace.plan(&desk.target, &desk.deploy).await.is_err());
+        assert_eq!(cloud.world().objects.len(), there);
         let report = desk.orphans().await;
         assert_eq!(report.orphans.len(), Wish::full().resources.len());
         assert!(report.orphans.iter().all(|one| one.whose == OrphanOwner::Another && !one.stack_known));

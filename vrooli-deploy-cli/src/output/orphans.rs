@@ -9,13 +9,16 @@ use super::{instant, table};
 pub(crate) fn orphans(paint: Paint, report: &OrphanReport) -> String {
     let providers: Vec<String> = report.providers.iter().map(ToString::to_string).collect();
     if report.orphans.is_empty() {
-        return match providers.is_empty() {
-            true => "nothing was looked at".to_owned(),
-            false => format!("{} no orphans at {}", paint.green("✓"), providers.join(", ")),
+        return match (providers.is_empty(), report.notes.is_empty()) {
+            (true, _) => "nothing was looked at".to_owned(),
+            (false, true) => format!("{} no orphans at {}", paint.green("✓"), providers.join(", ")),
+            (false, false) => {
+                format!("{} no orphans at {} in what was looked at", paint.yellow("!"), providers.join(", "))
+            }
         };
     }
     let rows: Vec<Vec<String>> = report.orphans.iter().map(row).collect();
-    let text = table(paint, &["STACK", "KIND", "ID", "REGION", "SINCE", "OWNER", "USD/MONTH", "NOTE"], &rows);
+    let text = table(paint, &["STACK", "KIND", "REGION", "SINCE", "OWNER", "USD/MONTH", "ID", "NOTE"], &rows);
     let many = match report.orphans.len() {
         1 => "1 orphan".to_owned(),
         count => format!("{count} orphans"),
@@ -38,7 +41,6 @@ fn row(one: &Orphan) -> Vec<String> {
     vec![
         text(one.stack.as_ref().map(ToString::to_string)),
         text(one.kind.as_ref().map(ToString::to_string)),
-        harmless(&one.id.to_string()),
         text(one.region.clone()),
         text(one.since.map(instant)),
         match (one.whose, one.owner) {
@@ -47,6 +49,7 @@ fn row(one: &Orphan) -> Vec<String> {
             _ => "unknown".to_owned(),
         },
         text(one.monthly.map(|money| money.to_string())),
+        harmless(&one.id.to_string()),
         notes.join("; "),
     ]
 }
@@ -61,7 +64,8 @@ fn what_next(report: &OrphanReport) -> String {
         "default" => String::new(),
         environment => format!(" --env {environment}"),
     };
-    let command = |what: &str| format!("`vrooli-deploy {what} {}{env}", stack.app);
+    let at = &one.provider;
+    let command = |what: &str| format!("`vrooli-deploy {what} {}{env} --provider {at}", stack.app);
     let whose = match one.whose {
         OrphanOwner::Another => {
             "\nwhat another state owns may be in use there: only `--take-over` makes it this one's"

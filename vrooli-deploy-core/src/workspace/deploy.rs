@@ -52,6 +52,7 @@ impl Workspace {
         let prepared = self.prepare(target, options).await?;
         let provider = self.provider(&target.stack, &prepared.provider, Some(&prepared.stack)).await?;
         let state = self.0.store.load(&target.stack).await?;
+        self.is_nobody_elses(&target.stack, &*provider, &state).await?;
         let cx = self.observe_context(&target.stack, 0, Cancellation::new());
         let mut plan = self.assemble(&prepared, &*provider, &state, &cx, options).await?;
         let mut diagnostics = prepared.diagnostics;
@@ -87,6 +88,7 @@ impl Workspace {
         let session = self
             .session_for(&target.stack, &prepared.provider, wanted, run, "deploy", Interrupted::Resolve)
             .await?;
+        self.is_nobody_elses(&target.stack, &*session.provider, &session.state).await?;
         let cx = session.revive().await?;
         let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
         expect(options, &plan)?;

@@ -248,7 +248,7 @@ impl OperationError {
                 if stack.environment.as_str() == "default" { String::new() } else { format!(" --env {}", stack.environment) }
             )),
             Self::OtherState { name, .. } => Some(format!(
-                "if that state is lost or is to be this one from now on: `--take-over={name}`; the other is refused then"
+                "if that state is lost or is to be this one from now on: `state rebuild` with `--take-over={name}`; the other is refused then"
             )),
             Self::State(StateError::Changed { .. }) => Some("look at what changed (`vrooli-deploy profile versions`), and run the command again".to_owned()),
             Self::State(StateError::NameTaken { .. }) => Some("choose another name, or delete or rename the one that has it".to_owned()),

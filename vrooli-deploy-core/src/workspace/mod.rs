@@ -18,6 +18,7 @@ mod live;
 mod making_way;
 mod options;
 mod orphans;
+mod owner;
 mod permissions;
 mod power;
 mod profiles;

@@ -160,6 +160,11 @@ impl ResourceKindDef for Bucket {
             ("port", 443.into()),
         ])
     }
+    /// How many share what is kept matters to what is billed by use only, which all of it is.
+    fn wanted_as(&self, have: &BucketObserved) -> Option<BucketSpec> {
+        let BucketObserved { region, name, versioning, expire_days, .. } = have.clone();
+        Some(BucketSpec { region, name, versioning, expire_days, of: 1 })
+    }
 }
 
 #[cfg(test)]

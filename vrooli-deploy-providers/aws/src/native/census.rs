@@ -8,7 +8,7 @@ use aws_sdk_iam::types::EntityType;
 use aws_sdk_resourcegroupstagging::types::TagFilter;
 use jiff::Timestamp;
 use vrooli_deploy_core::names::StackId;
-use vrooli_deploy_core::provider::{Census, Marked, OpCtx, PhysicalId, Result};
+use vrooli_deploy_core::provider::{Census, ErrorKind, Marked, OpCtx, PhysicalId, Result};
 
 use super::arn::Arn;
 use super::marks::STACK;
@@ -38,12 +38,21 @@ pub(super) async fn marked(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Ve
     for at in &places {
         all.extend(tagged(at, stack).await?);
     }
-    all.extend(roles(on).await?);
-    all.extend(zones(on).await?);
+    all.extend(allowed(roles(on).await, stack)?);
+    all.extend(allowed(zones(on).await, stack)?);
     all.retain(|one| stack.is_none_or(|stack| one.stack.as_ref() == Some(stack)));
     all.sort_by(|a, b| (&a.stack, &a.id).cmp(&(&b.stack, &b.id)));
     all.dedup_by(|a, b| a.id == b.id);
     Ok(all)
+}
+
+/// Whoever may not look at a kind made none of it, so of their own stack that is no failure: where it has
+/// any, looking at it fails by itself. Who asks for everything must not take it for none.
+fn allowed(seen: Result<Vec<Marked>>, stack: Option<&StackId>) -> Result<Vec<Marked>> {
+    match seen {
+        Err(error) if stack.is_some() && error.kind() == ErrorKind::Permission => Ok(Vec::new()),
+        seen => seen,
+    }
 }
 
 /// What no kind makes is told where it costs: last snapshots of databases. All else that bears our tags

@@ -41,6 +41,11 @@ pub(crate) async fn whole(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     }
     let there = census(&fixture)?;
     let desk = Desk::new(&place.proxy.url(), "lost-whole", "reference.yaml").await;
+    // Deployed without its state it would stand there twice.
+    match desk.deploy().await.err() {
+        Some(OperationError::OtherState { .. }) => same(&there, &census(&fixture)?)?,
+        other => return Err(format!("another state's was deployed: {other:?}").into()),
+    }
     let refused = desk.workspace.rebuild(&desk.target, &Desk::rebuild_options(None), &Run::new()).await;
     match refused.err() {
         Some(error @ OperationError::OtherState { .. }) if error.exit_code() == 7 => {}
