@@ -26,7 +26,6 @@ pub struct JournalRecord {
 /// What is written down. An intent log: `Started` is durable before the call leaves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "entry")]
-#[expect(clippy::large_enum_variant, reason = "a plan is opened once, and entries are not kept in numbers")]
 pub enum Entry {
     /// A plan begins. Its steps, undo and tokens are fixed from here on.
     PlanOpened {
