@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use vrooli_deploy_core::manifest::ServiceConfig;
 use vrooli_deploy_core::names::{PortName, ResourceKey, ServiceName};
-use vrooli_deploy_core::provider::{AnyKind, ErrorKind, ProviderError, ResourceKindDef, Result, Wanted};
+use vrooli_deploy_core::provider::{AnyKind, ErrorKind, ProviderError, Result, Wanted};
 use vrooli_deploy_core::release::Bundle;
 
 use crate::kinds::dns_record::DnsRecord;
@@ -102,10 +102,7 @@ pub(super) struct Site {
     pub(super) logs: String,
 }
 
-fn specs<K: ResourceKindDef, S: DeserializeOwned>(account: &Account, kind: &K) -> Vec<(ResourceKey, S)>
-where
-    K: AnyKind,
-{
+fn specs<S: DeserializeOwned>(account: &Account, kind: &dyn AnyKind) -> Vec<(ResourceKey, S)> {
     let read = |(key, spec): (&ResourceKey, &serde_json::Value)| {
         Some((key.clone(), serde_json::from_value(spec.clone()).ok()?))
     };
@@ -116,7 +113,7 @@ where
     all
 }
 
-fn name_of<K: AnyKind>(account: &Account, kind: &K, key: &str) -> Option<String> {
+fn name_of(account: &Account, kind: &dyn AnyKind, key: &str) -> Option<String> {
     let mut all = account.wanted(kind, Look::Stack);
     all.find_map(|(one, spec)| (one.as_str() == key).then(|| spec["name"].as_str().map(str::to_owned))?)
 }
