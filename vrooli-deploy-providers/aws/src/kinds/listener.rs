@@ -109,6 +109,7 @@ impl ResourceKindDef for Listener {
     fn permissions(&self, op: Op, _: &ListenerSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
+                "tag:GetResources",
                 "elasticloadbalancing:DescribeListeners",
                 "elasticloadbalancing:DescribeLoadBalancers",
                 "elasticloadbalancing:DescribeTags",

@@ -91,6 +91,7 @@ impl ResourceKindDef for ListenerRule {
     fn permissions(&self, op: Op, _: &ListenerRuleSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
+                "tag:GetResources",
                 "elasticloadbalancing:DescribeListeners",
                 "elasticloadbalancing:DescribeLoadBalancers",
                 "elasticloadbalancing:DescribeRules",

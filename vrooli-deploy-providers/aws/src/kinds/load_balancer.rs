@@ -113,6 +113,7 @@ impl ResourceKindDef for LoadBalancer {
     fn permissions(&self, op: Op, want: &LoadBalancerSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
+                "tag:GetResources",
                 "elasticloadbalancing:DescribeLoadBalancers",
                 "elasticloadbalancing:DescribeLoadBalancerAttributes",
                 "elasticloadbalancing:DescribeTags",

@@ -111,6 +111,7 @@ impl ResourceKindDef for TargetGroup {
     fn permissions(&self, op: Op, want: &TargetGroupSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
+                "tag:GetResources",
                 "elasticloadbalancing:DescribeTargetGroups",
                 "elasticloadbalancing:DescribeTargetGroupAttributes",
                 "elasticloadbalancing:DescribeTags",
