@@ -17,6 +17,7 @@ use vrooli_deploy_core::state::{Holder, MemoryStore, StateStore as _};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fakecloud::MemorySecrets;
 use vrooli_deploy_tests::fault_proxy::Fault;
+use vrooli_deploy_tests::moto::census::Census;
 use vrooli_deploy_tests::moto::wire::{action, changes, refused};
 
 use crate::faults::{exactly_once, lose_first_answers};
@@ -180,6 +181,9 @@ pub(crate) async fn refused_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Fai
     ];
     let place = fixture.place().await;
     let all = wanted(&samples(), false);
+    // What bears no tags is in no listing of ours.
+    let census = || Census::take(fixture.emulator.address()).map_err(|error| error.to_string());
+    let before = census()?;
     for at in 0.. {
         let mut count = 0;
         let name = Arc::new(Mutex::new(None));
@@ -201,6 +205,10 @@ pub(crate) async fn refused_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Fai
             // There was no such call: all have had their turn.
             ended.map_err(|error| format!("nothing was refused: {error}"))?;
             place.empty().await?;
+            let left = census()?.against(&before).too_many;
+            if !left.is_empty() {
+                return Err(format!("left behind: {left:?}").into());
+            }
             return if at > samples().len() { Ok(()) } else { Err(format!("only {at} calls").into()) };
         };
         let Err(why) = ended else { return Err(format!("{name} was refused, and nobody said so").into()) };

@@ -59,14 +59,16 @@ fn deep(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -
     })
 }
 
-/// One for a whole workspace.
-fn workspace_trial<F, R>(fixture: &Arc<AwsFixture>, name: &str, run: F) -> Trial
+/// One for a whole workspace, with an account of its own: what others left there would be its orphans.
+fn workspace_trial<F, R>(name: &str, run: F) -> Trial
 where
     F: Fn(Arc<AwsFixture>) -> R + Send + 'static,
     R: Future<Output = Result<(), Failed>> + Send,
 {
-    let fixture = Arc::clone(fixture);
-    deep(name, move || fixture.block_on(Box::pin(run(Arc::clone(&fixture)))))
+    deep(name, move || {
+        let fixture = Arc::new(AwsFixture::new(&Arc::new(Emulator::start()?)));
+        fixture.block_on(Box::pin(run(Arc::clone(&fixture))))
+    })
 }
 
 /// One that has an emulator of its own.
@@ -126,9 +128,9 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
     all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
-    all.push(workspace_trial(&fixture, "a-lost-state-is-built-again", lost::whole));
-    all.push(workspace_trial(&fixture, "half-a-stack-is-built-again", lost::half));
-    all.push(workspace_trial(&fixture, "orphans-of-a-lost-state", orphans::of_a_lost_state));
+    all.push(workspace_trial("a-lost-state-is-built-again", lost::whole));
+    all.push(workspace_trial("half-a-stack-is-built-again", lost::half));
+    all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));
     all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
     all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
     let conclusion = libtest_mimic::run(&arguments, all);

@@ -10,7 +10,7 @@ use aws_sdk_s3::types::{
 };
 use uuid::Uuid;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpToken, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpToken, PhysicalId, Result, Retryability};
 
 use super::{Bucket, BucketObserved, BucketSpec};
 use crate::native::{
@@ -252,7 +252,14 @@ impl Native for Bucket {
             }
             answer => accept(answer, ErrorKind::AlreadyExists)?,
         };
-        tag(&at, &name, key).await?;
+        match tag(&at, &name, key).await {
+            // Nobody would find one without tags again. One that holds anything is refused by S3.
+            Err(error) if error.retry() == Retryability::Never => {
+                let left = self.remove(on, &PhysicalId(name.clone())).await.err().map(|_| name);
+                return Err(left.into_iter().fold(error, |error, name| error.with_context("left", name)));
+            }
+            tagged => tagged?,
+        }
         close(&at, &name).await?;
         encrypt(&at, &name).await?;
         if want.versioning {

@@ -3,7 +3,7 @@
 
 use aws_sdk_route53::types::{HostedZone as Zone, ResourceTagSet, Tag, TagResourceType};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, OpToken, PhysicalId, Result};
+use vrooli_deploy_core::provider::{CreateToken, OpToken, PhysicalId, Result, Retryability};
 
 use super::{HostedZone, HostedZoneObserved, HostedZoneSpec};
 use crate::native::{Calls, Look, Marks, Native, Seen, together, unexpected};
@@ -152,8 +152,15 @@ impl Native for HostedZone {
                 short(zone.id()).to_owned()
             }
         };
-        tag(on, &id, key).await?;
-        Ok(PhysicalId(id))
+        let id = PhysicalId(id);
+        match tag(on, &id.0, key).await {
+            // Nobody would find one without tags again. One that holds names is refused by Route 53.
+            Err(error) if error.retry() == Retryability::Never => {
+                let left = self.remove(on, &id).await.err().map(|_| id.0);
+                Err(left.into_iter().fold(error, |error, id| error.with_context("left", id)))
+            }
+            tagged => tagged.map(|()| id),
+        }
     }
 
     /// One with names that somebody else entered is refused by Route 53.
