@@ -263,7 +263,7 @@ pub(crate) struct Choices {
     /// Make what the app stands on, and stop before what runs it
     #[arg(long)]
     pub(crate) infra_only: bool,
-    /// Image to run, by its digest, where the provider runs images [example: shop@sha256:…]
+    /// Image to run, by its digest, where the provider runs images (example: shop@sha256:…)
     #[arg(long, value_name = "REPOSITORY@DIGEST")]
     pub(crate) image: Option<ImageRef>,
     /// Public port of the app; kept from then on
