@@ -354,10 +354,11 @@ fn undone_twice_is_undone() {
     });
 }
 
-/// Deploys where the create of a kind is refused when half of the object is there. Gives what is left
-/// of the kind, what was said of it, and deploys again.
+/// Deploys where the create of a kind is refused when half of the object is there, and shows at once. Gives
+/// what is left of the kind, what was said of it, and deploys again.
 async fn refused_halfway(kind: &str) -> (usize, Vec<String>) {
-    let session = session();
+    let options = FakeCloudOptions { lag: std::time::Duration::ZERO, ..FakeCloudOptions::default() };
+    let session = Session::new(FakeCloud::new(options));
     let fault = Fault::RefuseHalfway(ErrorKind::Permission, "it may not be finished".to_owned());
     session.cloud.fail_next("create", Some(kind), fault);
     let outcome = session.run(&Wish::full()).await.unwrap();
