@@ -370,6 +370,14 @@ pub struct HealthConfig {
     pub critical: bool,
 }
 
+impl HealthConfig {
+    /// How long a start may take of a service that says this, or nothing: 60 s then.
+    #[must_use]
+    pub fn startup_grace_of(health: Option<&Self>) -> Duration {
+        health.and_then(|health| health.startup_grace).unwrap_or(Duration::from_secs(60))
+    }
+}
+
 fn yes() -> bool {
     true
 }

@@ -9,6 +9,22 @@ use crate::engine::{Entry, LeftBehind, Survey, survey};
 use crate::names::{ReleaseNumber, StackId};
 use crate::plan::{self, Inventory, KeptResource, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
 
+/// Are data to be deleted, too? Only by the name of the app that they are of; any other is a gate.
+pub(super) fn is_data_named(
+    stack: &StackId,
+    named: Option<&str>,
+    what: &str,
+) -> Result<bool, OperationError> {
+    match named {
+        None => Ok(false),
+        Some(name) if name == stack.app.as_str() => Ok(true),
+        Some(name) => Err(OperationError::Gate {
+            message: format!("`--data={name}` does not name the app `{}`: its data is kept", stack.app),
+            help: format!("to delete {what} for good: `--data={}`", stack.app),
+        }),
+    }
+}
+
 impl Workspace {
     /// Plans the end of a stack: traffic, units, releases, resources. Databases and volumes
     /// stay unless `options.data` is the app's name.
@@ -22,19 +38,7 @@ impl Workspace {
         options: &DestroyOptions,
         run: &Run,
     ) -> Result<Change, OperationError> {
-        let data = match &options.data {
-            Some(name) if name == stack.app.as_str() => true,
-            Some(name) => {
-                return Err(OperationError::Gate {
-                    message: format!(
-                        "`--data={name}` does not name the app `{}`: its data is kept",
-                        stack.app
-                    ),
-                    help: format!("to delete its databases and volumes for good: `--data={}`", stack.app),
-                });
-            }
-            None => false,
-        };
+        let data = is_data_named(stack, options.data.as_deref(), "its databases and volumes")?;
         let source = self.source(stack).await?.ok_or_else(|| never_deployed(stack))?;
         let session = self.session(stack, &source.provider, run, "destroy", Interrupted::Abandon).await?;
         let cx = session.context();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::super::change::{After, Change, Orphans};
+use super::super::destroy::is_data_named;
 use super::super::rebuild::may_take_over;
 use super::super::session::Interrupted;
 use super::super::{OperationError, Run, Workspace};
@@ -32,19 +33,7 @@ impl Workspace {
         choices: &OrphanChoices,
         run: &Run,
     ) -> Result<Change, OperationError> {
-        let data = match &choices.data {
-            Some(name) if name == stack.app.as_str() => true,
-            Some(name) => {
-                return Err(OperationError::Gate {
-                    message: format!(
-                        "`--data={name}` does not name the app `{}`: its data is kept",
-                        stack.app
-                    ),
-                    help: format!("to delete what may hold data for good: `--data={}`", stack.app),
-                });
-            }
-            None => false,
-        };
+        let data = is_data_named(stack, choices.data.as_deref(), "what may hold data")?;
         let name = self.provider_of(stack, options).await?;
         let session = self.session(stack, &name, run, COMMAND, Interrupted::Resolve).await?;
         let mut notes = Vec::new();

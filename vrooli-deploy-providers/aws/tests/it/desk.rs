@@ -25,7 +25,7 @@ use crate::fixture::REGION;
 
 /// The provider, with the emulator for an endpoint.
 #[derive(Debug)]
-struct Emulated(String);
+pub(crate) struct Emulated(pub(crate) String);
 
 impl ProviderFactory for Emulated {
     fn name(&self) -> ProviderName {

@@ -11,47 +11,19 @@ use std::time::Duration;
 use libtest_mimic::Failed;
 use serde_json::Value;
 use tempfile::TempDir;
-use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::engine::{Outcome, OutcomeKind};
-use vrooli_deploy_core::names::{Digest, ImageRef, ProviderName, StackId};
-use vrooli_deploy_core::provider::{
-    AnyKind, LowerOptions, OpenContext, Provider, ProviderError, ProviderFactory, Registry,
-};
-use vrooli_deploy_core::requirements::Requirements;
-use vrooli_deploy_core::secrets::Secret;
-use vrooli_deploy_core::stack::Stack;
+use vrooli_deploy_core::names::{Digest, ImageRef};
+use vrooli_deploy_core::provider::Registry;
 use vrooli_deploy_core::workspace::{
     DeployOptions, DestroyOptions, OperationError, RollbackOptions, Run, TargetOptions, Workspace,
     WorkspaceOptions,
 };
-use vrooli_deploy_provider_aws::AwsFactory;
-use vrooli_deploy_provider_aws::native::{Account, AccountOptions, provider};
 use vrooli_deploy_tests::fault_proxy::FaultProxy;
 use vrooli_deploy_tests::moto::Emulator;
 use vrooli_deploy_tests::moto::corrections::AS_AWS;
 use vrooli_deploy_tests::moto::tasks::{Image, Tasks};
 
-/// AWS at an endpoint of ours.
-#[derive(Debug)]
-struct Emulated(String);
-
-impl ProviderFactory for Emulated {
-    fn name(&self) -> ProviderName {
-        AwsFactory.name()
-    }
-    fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
-        AwsFactory.lower(stack, requirements, options)
-    }
-    fn kinds(&self) -> Vec<&'static dyn AnyKind> {
-        AwsFactory.kinds()
-    }
-    fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>, ProviderError> {
-        let mut options = AccountOptions::default();
-        options.endpoint = Some(self.0.clone());
-        options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
-        Ok(provider(&Arc::new(Account::new(options, context))))
-    }
-}
+use crate::desk::{Emulated, said};
 
 const MANIFEST: &str = "schema_version: v0.1
 target: saas
@@ -75,10 +47,6 @@ struct Ground {
     tasks: Tasks,
     proxy: FaultProxy,
     folder: TempDir,
-}
-
-fn said(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 fn image(name: &str) -> ImageRef {

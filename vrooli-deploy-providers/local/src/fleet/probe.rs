@@ -14,8 +14,6 @@ use crate::process::listeners;
 
 /// Of one probe, when the manifest does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Of a start, when the manifest does not say.
-const GRACE: Duration = Duration::from_secs(60);
 /// How long an uncritical service is waited for.
 const UNCRITICAL: Duration = Duration::from_secs(10);
 /// How long a service without a port must run to be called well.
@@ -51,7 +49,7 @@ impl LocalFleet {
         })?;
         let health = service.health.as_ref();
         let critical = health.is_none_or(|h| h.critical);
-        let grace = health.and_then(|h| h.startup_grace).unwrap_or(GRACE);
+        let grace = HealthConfig::startup_grace_of(health);
         let grace = if critical { grace } else { grace.min(UNCRITICAL) };
         let begun = Instant::now();
         let mut running_since: Option<(u32, Instant)> = None;

@@ -22,8 +22,6 @@ use crate::native::{Calls, unexpected};
 
 /// So long Fargate may take until a task runs: machine, network and image.
 const PROVISIONED: Duration = Duration::from_secs(300);
-/// Of a start, when the manifest does not say.
-const GRACE: Duration = Duration::from_secs(60);
 /// How long a service without a port must run to be called well.
 const STEADY: Duration = Duration::from_secs(2);
 /// So long a task set may take to end: connections are finished, then each task has its grace.
@@ -190,7 +188,7 @@ impl FargateFleet {
         let scaled = place.scaled && there.desired_count() > 0;
         let wanted = if scaled { there.desired_count() } else { wanted };
         let graces = place.services(&release.bundle).filter(|(_, config)| !config.routes.is_empty());
-        let grace = graces.map(|(_, config)| startup_grace(config.health.as_ref())).max();
+        let grace = graces.map(|(_, config)| HealthConfig::startup_grace_of(config.health.as_ref())).max();
         let grace = grace.map(|grace| i32::try_from(grace.as_secs()).unwrap_or(i32::MAX));
         if there.desired_count() == wanted && there.health_check_grace_period_seconds() == grace {
             return Ok(());
@@ -232,7 +230,7 @@ impl FargateFleet {
         let place = site.place(&release.bundle, &unit.service)?;
         let routed = site.pair(place, &release.bundle).is_some();
         let health = release.bundle.services.get(&unit.service).and_then(|config| config.health.as_ref());
-        let grace = startup_grace(health);
+        let grace = HealthConfig::startup_grace_of(health);
         let begun = Instant::now();
         let mut runs_since: Option<Instant> = None;
         loop {
@@ -305,10 +303,6 @@ impl FargateFleet {
             None => Ok(()),
         }
     }
-}
-
-fn startup_grace(health: Option<&HealthConfig>) -> Duration {
-    health.and_then(|health| health.startup_grace).unwrap_or(GRACE)
 }
 
 /// Ends the task set of a release.
