@@ -215,7 +215,8 @@ fn docker_folder() -> Result<PathBuf> {
     let said =
         Command::new("docker").args(["info", "-f", "{{.DockerRootDir}}"]).stdin(Stdio::null()).output();
     match said {
-        Ok(said) if said.status.success() => {
+        // Docker 23 and later say nothing of an engine that is away, and end well.
+        Ok(said) if said.status.success() && !said.stdout.trim_ascii().is_empty() => {
             Ok(PathBuf::from(String::from_utf8_lossy(&said.stdout).trim().to_owned()))
         }
         Ok(said) => Err(Failure::new(NO_DOCKER, String::from_utf8_lossy(&said.stderr).trim())),
