@@ -29,16 +29,16 @@ pub(crate) struct Emulated(pub(crate) String);
 
 impl ProviderFactory for Emulated {
     fn name(&self) -> ProviderName {
-        AwsFactory.name()
+        AwsFactory::new().name()
     }
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
-        AwsFactory.lower(stack, requirements, options)
+        AwsFactory::new().lower(stack, requirements, options)
     }
     fn kinds(&self) -> Vec<&'static dyn AnyKind> {
-        AwsFactory.kinds()
+        AwsFactory::new().kinds()
     }
     fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
-        AwsFactory.policies(permissions)
+        AwsFactory::new().policies(permissions)
     }
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         let mut options = AccountOptions::default();
@@ -122,7 +122,7 @@ impl Desk {
 
     pub(crate) fn everywhere() -> OrphanOptions {
         let mut options = OrphanOptions::default();
-        options.provider = Some(AwsFactory.name());
+        options.provider = Some(AwsFactory::new().name());
         options
     }
 
