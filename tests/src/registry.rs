@@ -77,8 +77,9 @@ impl ImageRegistry {
         let mut all = BTreeMap::new();
         for name in names {
             let made = format!("vrooli-deploy-test/base/{name}:{tag}");
-            docker(&["image", "inspect", &made])
-                .map_err(|_| format!("the image `{made}` is not here (tests/fixtures/images/bases.sh makes it)"))?;
+            docker(&["image", "inspect", &made]).map_err(|_| {
+                format!("the image `{made}` is not here (tests/fixtures/images/bases.sh makes it)")
+            })?;
             let repository = format!("{}/base/{name}", self.address);
             let here = format!("{repository}:{tag}");
             docker(&["tag", &made, &here])?;
@@ -100,7 +101,6 @@ impl ImageRegistry {
         self.known.push(image.to_string());
         docker(&["pull", "--quiet", image.as_str()]).map(drop)
     }
-
 }
 
 impl Drop for ImageRegistry {

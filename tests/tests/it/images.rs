@@ -114,7 +114,12 @@ impl Ground {
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// A container of an image that runs one service, gone when it is dropped.
@@ -127,12 +132,24 @@ impl Service {
     fn run(image: &ImageRef, root: &str, script: &str, variables: &[(&str, &str)]) -> Self {
         let name = format!("vdt-image-{}-{}", std::process::id(), variables.len());
         let mut words = vec!["run", "--detach", "--name", &name, "--publish", "127.0.0.1::8080"];
-        let variables: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let variables: Vec<String> =
+            variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         for variable in &variables {
             words.extend(["--env", variable.as_str()]);
         }
         // As ECS starts it: the service's command, in the manifest's folder, nothing writable.
-        words.extend(["--read-only", "--cap-drop", "ALL", "--workdir", root, "--entrypoint", "sh", image.as_str(), "-c", script]);
+        words.extend([
+            "--read-only",
+            "--cap-drop",
+            "ALL",
+            "--workdir",
+            root,
+            "--entrypoint",
+            "sh",
+            image.as_str(),
+            "-c",
+            script,
+        ]);
         docker(&words).unwrap();
         let port = docker(&["port", &name, "8080"]).unwrap();
         let port = port.lines().next().unwrap().rsplit(':').next().unwrap().parse().unwrap();
@@ -147,7 +164,10 @@ impl Service {
             if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) {
                 stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
                 let asked = stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-                if asked.is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 ") {
+                if asked.is_ok()
+                    && stream.read_to_string(&mut answer).is_ok()
+                    && answer.starts_with("HTTP/1.1 ")
+                {
                     return answer;
                 }
             }
@@ -193,8 +213,12 @@ fn the_example_is_an_image_that_runs_as_nobody_special() {
     ground.registry.pull(&image).unwrap();
     let run = |script: &str| docker(&["run", "--rm", "--entrypoint", "sh", image.as_str(), "-c", script]);
     // No compiler's folders, no secrets, nothing that the app could change of itself.
-    let files = run("find /app -name target -o -name .env; touch /app/x 2>&1; command -v cargo; id -u").unwrap();
-    assert!(files.ends_with("10001") && files.contains("Permission denied") && files.lines().count() == 2, "{files}");
+    let files =
+        run("find /app -name target -o -name .env; touch /app/x 2>&1; command -v cargo; id -u").unwrap();
+    assert!(
+        files.ends_with("10001") && files.contains("Permission denied") && files.lines().count() == 2,
+        "{files}"
+    );
     let history = docker(&["history", "--no-trunc", image.as_str()]).unwrap();
     assert!(!history.contains(PASSWORD), "{history}");
 
@@ -220,7 +244,9 @@ fn a_scenario_of_go_and_node_is_one_image() {
     let made = match ground.publish() {
         Ok(made) => made,
         Err(error) if error.to_string().contains("go mod download") => {
-            return println!("skipped: images of scenarios: no Go modules can be had in a container here: {error}");
+            return println!(
+                "skipped: images of scenarios: no Go modules can be had in a container here: {error}"
+            );
         }
         Err(error) => panic!("{error}: {:?}\n{}", error.context(), ground.said()),
     };
@@ -245,12 +271,20 @@ fn a_build_that_fails_says_which_step_and_its_last_lines() {
         Ok(ground) => ground,
         Err(why) => return println!("skipped: builds of images that fail: {why}"),
     };
-    fs::write(ground.request.root.join("Dockerfile"), format!(
-        "FROM {}\nRUN echo one && echo the last line && exit 7\n", ground.request.base_images["runtime"]
-    )).unwrap();
+    fs::write(
+        ground.request.root.join("Dockerfile"),
+        format!(
+            "FROM {}\nRUN echo one && echo the last line && exit 7\n",
+            ground.request.base_images["runtime"]
+        ),
+    )
+    .unwrap();
     let error = ground.publish().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::App, "{error}");
-    assert!(error.message().ends_with("failed: exit status 7") && error.message().contains("[2/2] RUN"), "{error}");
+    assert!(
+        error.message().ends_with("failed: exit status 7") && error.message().contains("[2/2] RUN"),
+        "{error}"
+    );
     let log = error.context().iter().find(|(name, _)| *name == "log").map(|(_, text)| text.clone());
     assert_eq!(log.as_deref(), Some("one\nthe last line"));
 
@@ -271,7 +305,8 @@ fn a_build_that_fails_says_which_step_and_its_last_lines() {
     let base = &ground.request.base_images["runtime"];
     fs::write(ground.request.root.join("Dockerfile"), format!("FROM {base}\nUSER 10001\n")).unwrap();
     let repository = ground.repository();
-    let error = wait(ground.images.publish(&ground.cx(), &ground.request, "linux/arm64", &repository)).unwrap_err();
+    let error =
+        wait(ground.images.publish(&ground.cx(), &ground.request, "linux/arm64", &repository)).unwrap_err();
     assert!(error.to_string().contains("arm64"), "{error}");
 
     // A registry that is not there.

@@ -49,9 +49,8 @@ pub fn programs(command: &Command) -> BTreeSet<&str> {
 }
 
 fn program(part: &str) -> Option<&str> {
-    let is_before = |word: &str| {
-        word.is_empty() || word.contains('=') || word.starts_with('-') || BEFORE.contains(&word)
-    };
+    let is_before =
+        |word: &str| word.is_empty() || word.contains('=') || word.starts_with('-') || BEFORE.contains(&word);
     let mut words = part.split_whitespace().map(|word| word.trim_matches(['"', '\'', '`', '$']));
     words.find(|word| !is_before(word))
 }
@@ -62,9 +61,13 @@ mod tests {
 
     #[test]
     fn programs_are_found_where_they_are_started() {
-        let of = |text: &str| programs(&Command::Shell(text.to_owned())).into_iter().collect::<Vec<_>>().join(" ");
+        let of =
+            |text: &str| programs(&Command::Shell(text.to_owned())).into_iter().collect::<Vec<_>>().join(" ");
         assert_eq!(of("cd api && CGO_ENABLED=0 go build -o server ."), "cd go");
-        assert_eq!(of("if [ -f ui/package.json ]; then cd ui && npm install; else echo 'no go'; fi"), "[ cd echo fi npm");
+        assert_eq!(
+            of("if [ -f ui/package.json ]; then cd ui && npm install; else echo 'no go'; fi"),
+            "[ cd echo fi npm"
+        );
         assert_eq!(of("bash -c 'pnpm install' || exit 1"), "exit pnpm");
         let exec = Command::Exec(["sh", "-c", "cd ui && node server.js"].map(str::to_owned).to_vec());
         assert!(programs(&exec).contains("node"));

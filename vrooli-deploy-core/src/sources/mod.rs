@@ -100,8 +100,14 @@ mod tests {
         for file in ["a/b/c", "a-b", "x/node_modules/y/package.json", "x/package.json"] {
             tree.add(file, None);
         }
-        assert!(tree.exists(Path::new("a/b")) && tree.exists(Path::new("a/b/c")) && !tree.has_file(Path::new("a")));
-        assert!(!tree.exists(Path::new("a/b/c/d")) && !tree.exists(Path::new("b")) && tree.exists(Path::new("")));
+        assert!(
+            tree.exists(Path::new("a/b"))
+                && tree.exists(Path::new("a/b/c"))
+                && !tree.has_file(Path::new("a"))
+        );
+        assert!(
+            !tree.exists(Path::new("a/b/c/d")) && !tree.exists(Path::new("b")) && tree.exists(Path::new(""))
+        );
         let folders: Vec<_> = tree.folders_with("package.json", Path::new("")).collect();
         assert_eq!(folders, [Path::new("x")]);
     }

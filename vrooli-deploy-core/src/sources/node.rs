@@ -130,9 +130,10 @@ fn part_fits(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
-            name.char_indices().map(|(at, _)| at).chain([name.len()]).any(|at| {
-                name.get(at..).is_some_and(|left| part_fits(rest, left))
-            })
+            name.char_indices()
+                .map(|(at, _)| at)
+                .chain([name.len()])
+                .any(|at| name.get(at..).is_some_and(|left| part_fits(rest, left)))
         }),
     }
 }
@@ -337,9 +338,8 @@ impl Packages<'_> {
 
     fn in_workspace(&self, folder: &Path, name: &str) -> Option<PathBuf> {
         let (above, workspace) = workspace_above(folder, self.tree)?;
-        let listed = |folder: &&Path| {
-            folder.strip_prefix(above).is_ok_and(|relative| workspace.lists(relative))
-        };
+        let listed =
+            |folder: &&Path| folder.strip_prefix(above).is_ok_and(|relative| workspace.lists(relative));
         let named = |folder: &&Path| {
             let text = self.tree.text(&folder.join(PACKAGE_FILE)).unwrap_or_default();
             serde_json::from_str::<Value>(text)
@@ -397,7 +397,9 @@ mod tests {
         };
         assert!(lists(&["packages/*"], "packages/a") && !lists(&["packages/*"], "packages/a/b"));
         assert!(lists(&["packages/**"], "packages/a/b") && lists(&["./apps/web-*/"], "apps/web-x"));
-        assert!(!lists(&["packages/*", "!packages/old"], "packages/old") && !lists(&[], "a") && lists(&[], ""));
+        assert!(
+            !lists(&["packages/*", "!packages/old"], "packages/old") && !lists(&[], "a") && lists(&[], "")
+        );
     }
 
     #[test]
@@ -430,7 +432,11 @@ mod tests {
 
     #[test]
     fn the_lock_file_says_how_to_install() {
-        let tree = tree(&[(WORKSPACE_FILE, "packages: []"), ("ui/pnpm-lock.yaml", ""), ("web/package-lock.json", "")]);
+        let tree = tree(&[
+            (WORKSPACE_FILE, "packages: []"),
+            ("ui/pnpm-lock.yaml", ""),
+            ("web/package-lock.json", ""),
+        ]);
         let words = |folder: &str, pnpm| {
             let made = installer(&tree, Path::new(folder), |tool| pnpm || tool != "pnpm");
             (made.words.join(" "), made.unpinned)

@@ -209,7 +209,10 @@ impl Writer<'_> {
         for package in &packages {
             let folder = instruction::path(&package.folder)?;
             let install = self.installer(package);
-            let _ = writeln!(self.text, "\n# `{folder}` is used by the app and nobody built it\nWORKDIR {FOLDER}/{folder}");
+            let _ = writeln!(
+                self.text,
+                "\n# `{folder}` is used by the app and nobody built it\nWORKDIR {FOLDER}/{folder}"
+            );
             if package.has_dependencies {
                 let command = Command::Exec(install.words);
                 instruction::run(&mut self.text, &command, &caches(&command));
@@ -235,7 +238,13 @@ impl Writer<'_> {
 
     /// Which bases a command needs: those of the programs that it names; where it starts something of the
     /// app's own while it builds, also those of what the sources are.
-    fn needs(&self, all: &mut Needed, command: &Command, by: &str, builds: bool) -> Result<(), DockerfileError> {
+    fn needs(
+        &self,
+        all: &mut Needed,
+        command: &Command,
+        by: &str,
+        builds: bool,
+    ) -> Result<(), DockerfileError> {
         for program in programs(command) {
             if KNOWN.without_base.iter().any(|known| known == program) {
                 return Err(DockerfileError::NoProgram { program: program.to_owned(), by: by.to_owned() });
@@ -298,8 +307,10 @@ impl Writer<'_> {
             .collect();
         let mut packages = Vec::new();
         for (tool, version) in KNOWN.by_npm.iter().filter(|(tool, _)| named.contains(*tool)) {
-            let own = said.iter().find(|said| said.strip_prefix(tool.as_str()).is_some_and(|v| v.starts_with('@')));
-            let plain = |text: &&String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"@.-".contains(&b));
+            let own =
+                said.iter().find(|said| said.strip_prefix(tool.as_str()).is_some_and(|v| v.starts_with('@')));
+            let plain =
+                |text: &&String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"@.-".contains(&b));
             packages.push(own.filter(plain).cloned().unwrap_or_else(|| format!("{tool}@{version}")));
         }
         if !packages.is_empty() {
@@ -346,19 +357,27 @@ impl Writer<'_> {
     /// images to run in have none.
     fn put_aside(&mut self) {
         let DockerfileInput { tree, root, runs, .. } = *self.input;
-        let _ = writeln!(self.text, "\n# What only the build needed goes; certificates for calls to others stay");
+        let _ =
+            writeln!(self.text, "\n# What only the build needed goes; certificates for calls to others stay");
         let runs_there = runs.iter().any(|run| match run {
             Command::Shell(line) => line.contains("target/"),
             Command::Exec(words) => words.iter().any(|word| word.contains("target/")),
         });
         let mut lines = vec![format!("mkdir -p {ASIDE}/etc/ssl/certs")];
         let certificates = "etc/ssl/certs/ca-certificates.crt";
-        lines.push(format!("if test -e /{certificates}; then cp -L /{certificates} {ASIDE}/{certificates}; fi"));
-        let crates: BTreeSet<PathBuf> =
-            tree.folders_with("Cargo.toml", root).map(|folder| normal(&Path::new(FOLDER).join(folder))).collect();
+        lines.push(format!(
+            "if test -e /{certificates}; then cp -L /{certificates} {ASIDE}/{certificates}; fi"
+        ));
+        let crates: BTreeSet<PathBuf> = tree
+            .folders_with("Cargo.toml", root)
+            .map(|folder| normal(&Path::new(FOLDER).join(folder)))
+            .collect();
         for folder in crates.iter().filter_map(|folder| instruction::path(folder).ok()) {
-            let parts: &[&str] =
-                if runs_there { &["/*/deps", "/*/build", "/*/incremental", "/*/.fingerprint"] } else { &[""] };
+            let parts: &[&str] = if runs_there {
+                &["/*/deps", "/*/build", "/*/incremental", "/*/.fingerprint"]
+            } else {
+                &[""]
+            };
             let all: Vec<String> = parts.iter().map(|part| format!("{folder}/target{part}")).collect();
             lines.push(format!("rm -rf {}", all.join(" ")));
         }

@@ -15,12 +15,18 @@ fn chosen() -> BTreeMap<String, ImageRef> {
     let image = |name: &str, image: &str, digit| {
         (name.to_owned(), ImageRef::new(format!("docker.io/library/{image}@{}", digest(digit))).unwrap())
     };
-    [image("rust", "rust", '1'), image("go", "golang", '2'), image("node", "node", '3'), image("runtime", "debian", '4')]
-        .into()
+    [
+        image("rust", "rust", '1'),
+        image("go", "golang", '2'),
+        image("node", "node", '3'),
+        image("runtime", "debian", '4'),
+    ]
+    .into()
 }
 
 fn fill(tree: &mut SourceTree, context: &Path, folder: &Path) {
-    let mut all: Vec<PathBuf> = fs::read_dir(context.join(folder)).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut all: Vec<PathBuf> =
+        fs::read_dir(context.join(folder)).unwrap().map(|e| e.unwrap().path()).collect();
     all.sort();
     for path in all {
         let relative = path.strip_prefix(context).unwrap().to_path_buf();
@@ -98,7 +104,9 @@ fn a_scenario_is_built_in_its_repository() {
     assert_eq!(made.root, "/app/scenarios/guest-book");
     // The package that nobody built comes before the steps that need it.
     let at = |words: &str| made.text.find(words).unwrap_or_else(|| panic!("{words}: {}", made.text));
-    assert!(at("WORKDIR /app/packages/iframe-bridge") < at("npm install") && !made.text.contains("npm\",\"ci"));
+    assert!(
+        at("WORKDIR /app/packages/iframe-bridge") < at("npm install") && !made.text.contains("npm\",\"ci")
+    );
     let build = &scenario.loaded.manifest.build;
     is_golden("guest-book.dockerignore", &dockerignore(&build.include, &build.exclude, &scenario.root));
 }
@@ -163,4 +171,23 @@ fn steps_whose_work_is_done_are_left_out() {
     }
     let made = example.written(&chosen()).unwrap();
     assert!(!made.text.contains("cargo build") && made.notes.len() == example.steps.len(), "{}", made.text);
+}
+
+/// `VROOLI_DEPLOY_HADOLINT` is the folder that it is in.
+#[test]
+#[expect(clippy::print_stdout, reason = "says what is skipped")]
+fn hadolint_has_nothing_to_say() {
+    let Some(folder) = std::env::var_os("VROOLI_DEPLOY_HADOLINT") else {
+        return println!("skipped: hadolint: VROOLI_DEPLOY_HADOLINT is not set");
+    };
+    for folder_of_app in ["examples/picker-wheel", "tests/fixtures/vrooli/scenarios/guest-book"] {
+        let text = app(folder_of_app).written(&chosen()).unwrap().text;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let said = std::process::Command::new(Path::new(&folder).join("hadolint"))
+            .arg(file.path())
+            .output()
+            .unwrap();
+        assert!(said.status.success() && said.stdout.is_empty(), "{}", String::from_utf8_lossy(&said.stdout));
+    }
 }

@@ -84,10 +84,16 @@ impl Engine {
     ///
     /// # Errors
     /// What the registry says when it does not let us look, or is not there.
-    pub(crate) async fn in_registry(&self, cx: &OpCtx, reference: &str, login: Option<&Login>) -> Result<Option<Digest>> {
+    pub(crate) async fn in_registry(
+        &self,
+        cx: &OpCtx,
+        reference: &str,
+        login: Option<&Login>,
+    ) -> Result<Option<Digest>> {
         let what = format!("looking for `{reference}` in its registry");
         let header = login.map(Login::header);
-        let headers: Vec<(&str, &str)> = header.iter().map(|text| ("x-registry-auth", text.as_str())).collect();
+        let headers: Vec<(&str, &str)> =
+            header.iter().map(|text| ("x-registry-auth", text.as_str())).collect();
         let path = format!("/distribution/{reference}/json");
         within(cx, &what, async {
             let empty = streamed(futures_util::stream::empty());
@@ -100,7 +106,9 @@ impl Engine {
                 return Ok(Some(seen.descriptor.digest));
             }
             let said = reply.message();
-            if status == 404 || ["manifest unknown", "not found", "MANIFEST_UNKNOWN"].iter().any(|w| said.contains(w)) {
+            if status == 404
+                || ["manifest unknown", "not found", "MANIFEST_UNKNOWN"].iter().any(|w| said.contains(w))
+            {
                 return Ok(None);
             }
             Err(refused(&format!("look for `{reference}` in its registry"), &said))
@@ -150,7 +158,10 @@ impl Engine {
         match digest {
             Some(digest) => Ok(digest),
             None => self.in_registry(cx, reference, Some(login)).await?.ok_or_else(|| {
-                ProviderError::new(ErrorKind::Unexpected, format!("`{reference}` was pushed and is not there"))
+                ProviderError::new(
+                    ErrorKind::Unexpected,
+                    format!("`{reference}` was pushed and is not there"),
+                )
             }),
         }
     }

@@ -8,16 +8,13 @@ RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && ln -s ../
 ENV SCENARIO_NAME="guest-book"
 ENV VROOLI_API_SKIP_STALE_CHECK="true"
 ENV VROOLI_LIFECYCLE_MANAGED="true"
-RUN npm install --global --force pnpm@10.4.1
 WORKDIR /app
 COPY . .
 
 # `packages/iframe-bridge` is used by the app and nobody built it
 WORKDIR /app/packages/iframe-bridge
-RUN --mount=type=cache,sharing=locked,target=/go/pkg/mod \
-    --mount=type=cache,sharing=locked,target=/root/.cache/go-build \
-    --mount=type=cache,sharing=locked,target=/root/.npm \
-    ["pnpm","run","build"]
+RUN --mount=type=cache,sharing=locked,target=/root/.npm \
+    ["npm","run","build"]
 
 WORKDIR /app/scenarios/guest-book
 
@@ -25,21 +22,16 @@ WORKDIR /app/scenarios/guest-book
 # hadolint ignore=DL3003,DL4006,SC2086
 RUN --mount=type=cache,sharing=locked,target=/go/pkg/mod \
     --mount=type=cache,sharing=locked,target=/root/.cache/go-build \
-    --mount=type=cache,sharing=locked,target=/root/.npm \
     cd api && go mod download && go build -o guest-book-api .
 
 # install-ui-deps
 # hadolint ignore=DL3003,DL4006,SC2086
-RUN --mount=type=cache,sharing=locked,target=/go/pkg/mod \
-    --mount=type=cache,sharing=locked,target=/root/.cache/go-build \
-    --mount=type=cache,sharing=locked,target=/root/.npm \
+RUN --mount=type=cache,sharing=locked,target=/root/.npm \
     cd ui && npm install
 
 # build-ui
 # hadolint ignore=DL3003,DL4006,SC2086
-RUN --mount=type=cache,sharing=locked,target=/go/pkg/mod \
-    --mount=type=cache,sharing=locked,target=/root/.cache/go-build \
-    --mount=type=cache,sharing=locked,target=/root/.npm \
+RUN --mount=type=cache,sharing=locked,target=/root/.npm \
     cd ui && npm run build
 
 # What only the build needed goes; certificates for calls to others stay

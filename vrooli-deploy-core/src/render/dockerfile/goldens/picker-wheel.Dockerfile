@@ -6,8 +6,6 @@ ENV VROOLI_LIFECYCLE_MANAGED="true"
 WORKDIR /app
 COPY . .
 
-WORKDIR /app
-
 # build-api
 # hadolint ignore=DL3003,DL4006,SC2086
 RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
@@ -15,8 +13,7 @@ RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
 
 # build-ui
 # hadolint ignore=DL3003,DL4006,SC2086
-RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
-    cd ui && rm -rf dist && cp -R src dist
+RUN cd ui && rm -rf dist && cp -R src dist
 
 # What only the build needed goes; certificates for calls to others stay
 RUN mkdir -p /rootfs/etc/ssl/certs \

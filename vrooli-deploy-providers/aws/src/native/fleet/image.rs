@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use vrooli_deploy_core::names::ImageRef;
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx, ProviderError, Result,
+    Artefact, BuildRequest, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx, ProviderError,
+    Result,
 };
 use vrooli_deploy_core::secrets::Secret;
 
@@ -61,7 +62,9 @@ impl FargateFleet {
         let answer = at.read("ecr:GetAuthorizationToken", ecr.get_authorization_token().send()).await?;
         let token = answer.authorization_data().first().and_then(|data| data.authorization_token());
         let wrong = || unexpected("ecr:GetAuthorizationToken", "token");
-        let bytes = base64::engine::general_purpose::STANDARD.decode(token.ok_or_else(wrong)?).map_err(|_| wrong())?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(token.ok_or_else(wrong)?)
+            .map_err(|_| wrong())?;
         let text = Secret::new(String::from_utf8(bytes).map_err(|_| wrong())?);
         let (user, password) = text.expose().split_once(':').ok_or_else(wrong)?;
         Ok(ImageRepository {

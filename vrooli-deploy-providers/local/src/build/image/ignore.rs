@@ -23,7 +23,10 @@ impl Patterns {
             // What stands there is meant from the folder itself, at any depth only where it says so.
             let one = builder.add_line(None, &format!("/{pattern}")).and_then(|builder| builder.build());
             one.map(|one| (leaves_out, one)).map_err(|error| {
-                ProviderError::new(ErrorKind::Config, format!("`.dockerignore` cannot be read: `{line}`: {error}"))
+                ProviderError::new(
+                    ErrorKind::Config,
+                    format!("`.dockerignore` cannot be read: `{line}`: {error}"),
+                )
             })
         };
         lines.map(read).collect::<Result<_>>().map(Self)
@@ -50,7 +53,10 @@ mod tests {
         assert!(kept("src/a.rs") && kept("src/keep.tmp") && kept("src"));
         assert!(!kept("README.md") && !kept("src/x/b.tmp") && !kept("docs/src"));
         let patterns = Patterns::read("node_modules\n**/cache/\n").unwrap();
-        assert!(patterns.leave_out(Path::new("node_modules/x")) && !patterns.leave_out(Path::new("ui/node_modules/x")));
+        assert!(
+            patterns.leave_out(Path::new("node_modules/x"))
+                && !patterns.leave_out(Path::new("ui/node_modules/x"))
+        );
         assert!(patterns.leave_out(Path::new("a/b/cache/x")));
     }
 }

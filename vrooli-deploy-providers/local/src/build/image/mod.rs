@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::Digest;
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx, ProviderError, Result,
+    Artefact, BuildRequest, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx, ProviderError,
+    Result,
 };
 use vrooli_deploy_core::render::dockerfile::{self, DockerfileInput};
 
@@ -32,8 +33,16 @@ const WRITTEN: &str = ".vrooli-deploy.Dockerfile";
 const DOCKERFILE: &str = "Dockerfile";
 /// Proxies that a build is told of, which Docker keeps out of images.
 const PROXIES: &[&str] = &[
-    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "ftp_proxy",
-    "no_proxy", "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "no_proxy",
+    "all_proxy",
 ];
 
 /// Builds images for fleets that run them elsewhere, with the engine that `DOCKER_HOST` says or the first of
@@ -106,7 +115,9 @@ impl ImageBuilder for Images {
                 ErrorKind::Config,
                 format!("the image was built for `{is}`, and it is to run on `{platform}`"),
             )
-            .with_help("name base images of that platform; an engine of another needs QEMU's binaries for it"));
+            .with_help(
+                "name base images of that platform; an engine of another needs QEMU's binaries for it",
+            ));
         }
         if matches!(made.config.user.as_str(), "" | "0" | "root" | "0:0" | "root:root") {
             cx.output.line("warning: the image runs as root: its Dockerfile names no `USER`");
@@ -114,8 +125,11 @@ impl ImageBuilder for Images {
         // What was read first is what the digest is of.
         if self.recipe(cx, request, platform).await?.digest != recipe.digest {
             engine.untag(cx, &tag).await?;
-            return Err(ProviderError::new(ErrorKind::Conflict, "the sources changed while the image was built")
-                .with_help("run the same command again when nobody writes there"));
+            return Err(ProviderError::new(
+                ErrorKind::Conflict,
+                "the sources changed while the image was built",
+            )
+            .with_help("run the same command again when nobody writes there"));
         }
         cx.output.line(&format!("pushing `{tag}`"));
         let pushed = match pushed {
@@ -204,7 +218,8 @@ fn app_recipe(source: source::Source, platform: &str) -> Result<Recipe> {
     let from_context = source.root.to_str().is_some_and(|root| !root.is_empty() && text.contains(root));
     let base = if from_context { PathBuf::new() } else { source.root.clone() };
     let mut entries: Vec<(Entry, Option<Hash>)> = Vec::new();
-    let ignored = std::fs::read_to_string(source.context.join(&base).join(".dockerignore")).unwrap_or_default();
+    let ignored =
+        std::fs::read_to_string(source.context.join(&base).join(".dockerignore")).unwrap_or_default();
     let ignored = ignore::Patterns::read(&ignored)?;
     for (entry, hash) in source.entries {
         let Ok(inside) = entry.path.strip_prefix(&base).map(Path::to_path_buf) else { continue };
@@ -216,7 +231,10 @@ fn app_recipe(source: source::Source, platform: &str) -> Result<Recipe> {
     let name = if from_context { source.root.join(DOCKERFILE) } else { PathBuf::from(DOCKERFILE) };
     let dockerfile = name.to_string_lossy().into_owned();
     let digest = digest(&entries, &[("dockerfile", &dockerfile), ("platform", platform)]);
-    let mut notes = vec!["an image is built by the app's own Dockerfile, if the repository has none of these sources".to_owned()];
+    let mut notes = vec![
+        "an image is built by the app's own Dockerfile, if the repository has none of these sources"
+            .to_owned(),
+    ];
     for line in text.lines().filter_map(|line| line.trim().strip_prefix("FROM ")) {
         let image = line.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
         let is_stage = !image.contains(['/', ':', '.']);
@@ -255,7 +273,10 @@ fn written_recipe(source: source::Source, request: &BuildRequest, platform: &str
         bases.join(" and ")
     )];
     if !request.pass_env.is_empty() {
-        notes.push(format!("builds of images see no variables of this shell: `{}` is not passed", request.pass_env.join("`, `")));
+        notes.push(format!(
+            "builds of images see no variables of this shell: `{}` is not passed",
+            request.pass_env.join("`, `")
+        ));
     }
     notes.extend(made.notes);
     let context = Context {

@@ -60,7 +60,13 @@ impl App {
 }
 
 fn names(recipe: &Recipe) -> Vec<String> {
-    recipe.context.entries.iter().filter(|(e, _)| e.kind != EntryKind::Folder).map(|(e, _)| e.path.display().to_string()).collect()
+    recipe
+        .context
+        .entries
+        .iter()
+        .filter(|(e, _)| e.kind != EntryKind::Folder)
+        .map(|(e, _)| e.path.display().to_string())
+        .collect()
 }
 
 #[test]
@@ -86,7 +92,10 @@ fn the_digest_is_that_of_all_that_is_built_from() {
 #[test]
 fn the_apps_own_dockerfile_is_used_as_it_is() {
     let app = App::new(&[
-        ("scenarios/s/Dockerfile", "FROM docker.io/library/golang:1.25 AS build\nFROM build\nCOPY api /api\n"),
+        (
+            "scenarios/s/Dockerfile",
+            "FROM docker.io/library/golang:1.25 AS build\nFROM build\nCOPY api /api\n",
+        ),
         ("scenarios/s/.dockerignore", "*.md\n"),
         ("scenarios/s/README.md", "x"),
         ("packages/x", "x"),
@@ -108,7 +117,11 @@ fn a_base_without_a_digest_is_asked_for_by_name() {
     app.request.base_images.clear();
     let error = app.recipe().unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Config, Some("VD0958")));
-    assert!(error.help().unwrap().contains("--base-image go=docker.io/library/golang@sha256:"), "{:?}", error.help());
+    assert!(
+        error.help().unwrap().contains("--base-image go=docker.io/library/golang@sha256:"),
+        "{:?}",
+        error.help()
+    );
 }
 
 #[tokio::test]
@@ -117,7 +130,8 @@ async fn the_archive_holds_what_was_chosen_and_nobodys_accounts() {
     let app = App::new(&[("scenarios/s/run.sh", "#!/bin/sh\n")]);
     let private = app.folder.path().join("scenarios/s/api/main.go");
     fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::set_permissions(app.folder.path().join("scenarios/s/run.sh"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(app.folder.path().join("scenarios/s/run.sh"), fs::Permissions::from_mode(0o700))
+        .unwrap();
     std::os::unix::fs::symlink("api/main.go", app.folder.path().join("scenarios/s/link")).unwrap();
     let mut bytes = Vec::new();
     let mut parts = Box::pin(app.recipe().unwrap().context.tar());
