@@ -304,7 +304,7 @@ pub(crate) struct Choices {
     pub(crate) strategy: strategy::Strategy,
 }
 
-fn base_image(text: &str) -> Result<(String, ImageRef), String> {
+pub(crate) fn base_image(text: &str) -> Result<(String, ImageRef), String> {
     let (name, image) =
         text.split_once('=').ok_or("give a name and an image: `rust=docker.io/library/rust@sha256:…`")?;
     Ok((name.to_owned(), ImageRef::new(image).map_err(|error| error.to_string())?))

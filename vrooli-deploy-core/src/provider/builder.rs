@@ -9,6 +9,7 @@ use super::context::OpCtx;
 use super::error::Result;
 use super::fleet::{Artefact, BuildRequest};
 use crate::names::{Digest, StackId};
+use crate::render::FileTree;
 use crate::secrets::Secret;
 
 /// Makes artefacts on this machine, for fleets that carry them elsewhere.
@@ -42,6 +43,12 @@ pub trait ImageBuilder: Debug + Send + Sync {
     /// # Errors
     /// `Config` when the app cannot become an image, or a base image is not named by its digest.
     async fn source(&self, cx: &OpCtx, request: &BuildRequest, platform: &str) -> Result<ImageSource>;
+    /// The Dockerfile that an image would be built by (`Dockerfile`), with what is left out of its context
+    /// (`Dockerfile.dockerignore`), for people and other tools. Reads files only.
+    ///
+    /// # Errors
+    /// As [`source`](Self::source); `AlreadyExists` for an app that has a Dockerfile of its own.
+    fn written(&self, stack: &StackId, request: &BuildRequest) -> Result<FileTree>;
     /// Is there what builds images? Asked before anything is made for one.
     ///
     /// # Errors

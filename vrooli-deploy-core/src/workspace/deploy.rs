@@ -42,13 +42,16 @@ pub(super) struct Prepared {
 impl Prepared {
     /// What is built, with what only builders of images ask about.
     fn request_of(&self, fleet: &FleetCapabilities) -> BuildRequest {
-        let mut request = self.request.clone();
-        if fleet.builds_images && request.image.is_none() {
-            request.runs = self.manifest.services.values().map(|service| service.run.clone()).collect();
-            request.base_images.clone_from(&self.manifest.build.base_images);
-            request.base_images.extend(self.source.base_images.clone());
-        }
-        request
+        let builds = fleet.builds_images && self.request.image.is_none();
+        if builds { self.image_request() } else { self.request.clone() }
+    }
+
+    /// The same for an image.
+    pub(super) fn image_request(&self) -> BuildRequest {
+        let mut base_images = self.manifest.build.base_images.clone();
+        base_images.extend(self.source.base_images.clone());
+        let runs = self.manifest.services.values().map(|service| service.run.clone()).collect();
+        BuildRequest { runs, base_images, ..self.request.clone() }
     }
 }
 

@@ -62,9 +62,14 @@ impl ProviderFactory for AwsFactory {
     }
 
     #[cfg(feature = "native")]
+    fn images(&self, dir: &std::path::Path) -> Option<Arc<dyn vrooli_deploy_core::provider::ImageBuilder>> {
+        self.images.as_ref().map(|open| open(dir))
+    }
+
+    #[cfg(feature = "native")]
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         use crate::native::{Account, AccountOptions, provider};
-        let images = self.images.as_ref().map(|open| open(&context.dir));
+        let images = self.images(&context.dir);
         let account = Account::new(AccountOptions::of(context)?, context).with_images(images);
         Ok(provider(&Arc::new(account)))
     }

@@ -134,7 +134,8 @@ pub fn dockerignore(include: &[String], exclude: &[String], root: &Path) -> Stri
     if !include.is_empty() {
         text.push_str("*\n");
         let root = root.to_str().filter(|root| !root.is_empty()).map(|root| format!("/{root}"));
-        for pattern in include.iter().map(String::as_str).chain(root.as_deref()) {
+        let named = |root: &&str| !include.iter().any(|pattern| pattern.trim_end_matches('/') == *root);
+        for pattern in include.iter().map(String::as_str).chain(root.as_deref().filter(named)) {
             let (back, pattern) = pattern.strip_prefix('!').map_or(("!", pattern), |rest| ("", rest));
             let _ = writeln!(text, "{back}{}", anchored(pattern));
         }

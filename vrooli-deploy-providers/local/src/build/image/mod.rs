@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use vrooli_deploy_core::diagnostics::rules;
-use vrooli_deploy_core::names::Digest;
+use vrooli_deploy_core::names::{Digest, StackId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx, ProviderError,
-    Result,
+    Artefact, BuildRequest, Cancellation, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx,
+    ProviderError, Result,
 };
 use vrooli_deploy_core::render::dockerfile::{self, DockerfileInput};
+use vrooli_deploy_core::render::{FilePath, FileTree};
 
 use self::context::Context;
 use super::blocking;
@@ -76,6 +77,25 @@ impl ImageBuilder for Images {
     async fn source(&self, cx: &OpCtx, request: &BuildRequest, platform: &str) -> Result<ImageSource> {
         let recipe = self.recipe(cx, request, platform).await?;
         Ok(ImageSource { digest: recipe.digest, notes: recipe.notes })
+    }
+
+    fn written(&self, stack: &StackId, request: &BuildRequest) -> Result<FileTree> {
+        let source = source::read(&self.layout, stack, request, &Cancellation::new())?;
+        let root = source.root.clone();
+        let made = recipe(source, request, "")?;
+        let Some((_, text)) = made.context.written else {
+            return Err(ProviderError::new(ErrorKind::AlreadyExists, "the app has a Dockerfile of its own")
+                .with_help("images are built by that one"));
+        };
+        let ignored = dockerfile::dockerignore(&request.include, &request.exclude, &root);
+        let mut files = FileTree::new();
+        for (name, text) in [("Dockerfile", text), ("Dockerfile.dockerignore", ignored)] {
+            let wrong =
+                |error: &dyn std::fmt::Display| ProviderError::new(ErrorKind::Unexpected, error.to_string());
+            let path = FilePath::new(name).map_err(|error| wrong(&error))?;
+            files.add(path, text).map_err(|error| wrong(&error))?;
+        }
+        Ok(files)
     }
 
     async fn is_ready(&self, cx: &OpCtx) -> Result<()> {

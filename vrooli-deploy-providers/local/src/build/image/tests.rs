@@ -159,3 +159,28 @@ async fn a_file_that_is_gone_ends_the_archive_with_its_name() {
     let parts: Vec<_> = Box::pin(recipe.context.tar()).collect().await;
     assert!(parts.last().unwrap().is_err());
 }
+
+#[test]
+fn the_dockerfile_is_written_down_for_people() {
+    let mut app = App::new(&[]);
+    app.request.include = vec!["/packages/".to_owned(), "/scenarios/s/".to_owned()];
+    app.request.exclude = vec!["/scenarios/s/private.key".to_owned()];
+    let images = Images::new(&app.folder.path().join("state"));
+    let stack = StackId { app: "shop".parse().unwrap(), environment: "default".parse().unwrap() };
+    let files = images.written(&stack, &app.request).unwrap();
+    assert_eq!(
+        files.text("Dockerfile"),
+        app.recipe().unwrap().context.written.as_ref().map(|(_, text)| text.as_str())
+    );
+    let ignored = files.text("Dockerfile.dockerignore").unwrap();
+    assert!(ignored.starts_with("*\n!packages\n!scenarios/s\n"), "{ignored}");
+    assert!(ignored.ends_with("\nscenarios/s/private.key\n"), "{ignored}");
+    // What no build sees is in no image that somebody else builds by it either.
+    let known: serde_json::Value = serde_json::from_str(include_str!("../../../data/sources.json")).unwrap();
+    for pattern in known["never_copied"].as_array().unwrap() {
+        let name = pattern["name"].as_str().or(pattern["path"].as_str()).unwrap();
+        assert!(ignored.lines().any(|line| line == format!("**/{name}")), "{name}: {ignored}");
+    }
+    app.write("scenarios/s/Dockerfile", "FROM scratch\n");
+    assert_eq!(images.written(&stack, &app.request).unwrap_err().kind(), ErrorKind::AlreadyExists);
+}
