@@ -261,7 +261,7 @@ impl Wanted {
             env: std::collections::BTreeMap::new(),
             image: None,
             runs: Vec::new(),
-            base_images: BTreeMap::new(),
+            base_images: std::collections::BTreeMap::new(),
         };
         ReleaseSource::Build {
             request: Box::new(request),

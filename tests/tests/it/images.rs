@@ -137,9 +137,8 @@ impl Service {
         for variable in &variables {
             words.extend(["--env", variable.as_str()]);
         }
-        // As ECS starts it: the service's command, in the manifest's folder, nothing writable.
+        // As ECS starts it: the service's command, in the manifest's folder.
         words.extend([
-            "--read-only",
             "--cap-drop",
             "ALL",
             "--workdir",
@@ -213,8 +212,9 @@ fn the_example_is_an_image_that_runs_as_nobody_special() {
     ground.registry.pull(&image).unwrap();
     let run = |script: &str| docker(&["run", "--rm", "--entrypoint", "sh", image.as_str(), "-c", script]);
     // No compiler's folders, no secrets, nothing that the app could change of itself.
-    let files =
-        run("find /app -name target -o -name .env; touch /app/x 2>&1; command -v cargo; id -u").unwrap();
+    let looks =
+        "find /app -name target -o -name .env; touch /app/x 2>&1; touch /app/data/x; command -v cargo; id -u";
+    let files = run(looks).unwrap();
     assert!(
         files.ends_with("10001") && files.contains("Permission denied") && files.lines().count() == 2,
         "{files}"

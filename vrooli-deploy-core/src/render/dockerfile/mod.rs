@@ -24,6 +24,8 @@ pub use bases::names as base_names;
 const FOLDER: &str = "/app";
 /// Where what the runtime gets beside the app is put together.
 const ASIDE: &str = "/rootfs";
+/// Where what the app may write to is put together.
+const DATA: &str = "/writable";
 
 /// What a Dockerfile is made from.
 #[derive(Debug, Clone, Copy)]
@@ -227,13 +229,20 @@ impl Writer<'_> {
         for step in steps {
             self.step(step);
         }
-        self.put_aside();
+        self.put_aside(&root);
 
         self.text.push('\n');
         self.stage(&running, "runtime")?;
         let _ = writeln!(self.text, "COPY --from=build {ASIDE} /\nCOPY --from=build {FOLDER} {FOLDER}");
         let user = KNOWN.user;
-        let _ = writeln!(self.text, "ENV HOME=/tmp\nUSER {user}:{user}\nWORKDIR {root}");
+        let _ = writeln!(
+            self.text,
+            "# What the app writes there is gone with the container\n\
+             COPY --from=build --chown={user}:{user} {DATA} {root}/data\n\
+             # Everybody comes from outside\n\
+             ENV HOME=/tmp HOST=0.0.0.0\n\
+             USER {user}:{user}\nWORKDIR {root}"
+        );
         Ok(root)
     }
 
@@ -356,15 +365,18 @@ impl Writer<'_> {
 
     /// Takes away what only a compiler needs, and puts certificates aside: calls to others need them, and
     /// images to run in have none.
-    fn put_aside(&mut self) {
+    fn put_aside(&mut self, app: &str) {
         let DockerfileInput { tree, root, runs, .. } = *self.input;
-        let _ =
-            writeln!(self.text, "\n# What only the build needed goes; certificates for calls to others stay");
+        let _ = writeln!(
+            self.text,
+            "\n# What only the build needed goes; certificates for calls to others, and what is written to, stay"
+        );
         let runs_there = runs.iter().any(|run| match run {
             Command::Shell(line) => line.contains("target/"),
             Command::Exec(words) => words.iter().any(|word| word.contains("target/")),
         });
-        let mut lines = vec![format!("mkdir -p {ASIDE}/etc/ssl/certs")];
+        let mut lines = vec![format!("mkdir -p {ASIDE}/etc/ssl/certs {DATA}")];
+        lines.push(format!("if test -d {app}/data; then cp -R {app}/data/. {DATA}/; fi"));
         let certificates = "etc/ssl/certs/ca-certificates.crt";
         lines.push(format!(
             "if test -e /{certificates}; then cp -L /{certificates} {ASIDE}/{certificates}; fi"
