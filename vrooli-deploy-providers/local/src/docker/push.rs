@@ -50,6 +50,16 @@ struct Line {
 #[serde(rename_all = "PascalCase")]
 struct Distribution {
     descriptor: Descriptor,
+    #[serde(default)]
+    platforms: Option<Vec<Platform>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Platform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +100,25 @@ impl Engine {
         reference: &str,
         login: Option<&Login>,
     ) -> Result<Option<Digest>> {
+        Ok(self.distribution(cx, reference, login).await?.map(|seen| seen.descriptor.digest))
+    }
+
+    /// What an image in a registry is for: `linux/amd64`. Asked as nobody.
+    pub(crate) async fn platforms(&self, cx: &OpCtx, reference: &str) -> Result<Vec<String>> {
+        let seen = self.distribution(cx, reference, None).await?.and_then(|seen| seen.platforms);
+        let named = |one: Platform| {
+            (!one.os.is_empty() && !one.architecture.is_empty())
+                .then(|| format!("{}/{}", one.os, one.architecture))
+        };
+        Ok(seen.into_iter().flatten().filter_map(named).collect())
+    }
+
+    async fn distribution(
+        &self,
+        cx: &OpCtx,
+        reference: &str,
+        login: Option<&Login>,
+    ) -> Result<Option<Distribution>> {
         let what = format!("looking for `{reference}` in its registry");
         let header = login.map(Login::header);
         let headers: Vec<(&str, &str)> =
@@ -102,8 +131,7 @@ impl Engine {
             let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
             let reply = Reply { status, body: body.unwrap_or_default() };
             if status < 400 {
-                let seen: Distribution = reply.read("an image in a registry")?;
-                return Ok(Some(seen.descriptor.digest));
+                return reply.read("an image in a registry").map(Some);
             }
             let said = reply.message();
             if status == 404

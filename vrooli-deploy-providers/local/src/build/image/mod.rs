@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use vrooli_deploy_core::diagnostics::rules;
-use vrooli_deploy_core::names::{Digest, StackId};
+use vrooli_deploy_core::names::{Digest, ImageRef, StackId};
 use vrooli_deploy_core::provider::{
     Artefact, BuildRequest, Cancellation, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx,
     ProviderError, Result,
@@ -70,6 +70,8 @@ struct Recipe {
     root: Option<String>,
     digest: Digest,
     notes: Vec<String>,
+    /// Base images of a Dockerfile that was written.
+    bases: BTreeMap<String, ImageRef>,
 }
 
 #[async_trait]
@@ -125,6 +127,9 @@ impl ImageBuilder for Images {
         {
             cx.output.line(&format!("the image of these sources is in `{}` already", to.name));
             return Ok(Artefact { location: format!("{}@{digest}", to.name), digest, source, root });
+        }
+        for (name, base) in &recipe.bases {
+            fits(&engine, cx, name, base, platform).await?;
         }
         self.build(cx, &engine, &recipe, platform, &tag).await?;
         let made = engine.made(cx, &tag).await?;
@@ -224,6 +229,22 @@ impl Images {
     }
 }
 
+/// Refuses a base image of another platform: where nothing is run in it the build does not notice. One that
+/// says nothing of it, or that only the build can ask for, is left to the build.
+async fn fits(engine: &Engine, cx: &OpCtx, name: &str, base: &ImageRef, platform: &str) -> Result<()> {
+    let known = engine.platforms(cx, base.as_str()).await.unwrap_or_default();
+    if known.is_empty() || known.iter().any(|one| one == platform) {
+        return Ok(());
+    }
+    let words = format!(
+        "the base image `{name}` is for {}, and the app is to run on {platform}",
+        known.join(" and ")
+    );
+    Err(ProviderError::new(ErrorKind::Config, words).with_context("image", base.to_string()).with_help(format!(
+        "name the digest that is for {platform}, or that of the list of all platforms: `docker buildx imagetools inspect` shows both"
+    )))
+}
+
 fn recipe(source: source::Source, request: &BuildRequest, platform: &str) -> Result<Recipe> {
     let own = source.root.join(DOCKERFILE);
     let is_own = source.entries.iter().any(|(entry, _)| entry.path == own && entry.kind != EntryKind::Folder);
@@ -263,7 +284,7 @@ fn app_recipe(source: source::Source, platform: &str) -> Result<Recipe> {
         }
     }
     let context = Context { folder: source.context.join(&base), entries: Arc::new(entries), written: None };
-    Ok(Recipe { context, dockerfile, root: None, digest, notes })
+    Ok(Recipe { context, dockerfile, root: None, digest, notes, bases: BTreeMap::new() })
 }
 
 /// By a Dockerfile that is written from the app's build steps.
@@ -304,7 +325,14 @@ fn written_recipe(source: source::Source, request: &BuildRequest, platform: &str
         entries: Arc::new(entries),
         written: Some((WRITTEN.to_owned(), made.text)),
     };
-    Ok(Recipe { context, dockerfile: WRITTEN.to_owned(), root: Some(made.root), digest, notes })
+    Ok(Recipe {
+        context,
+        dockerfile: WRITTEN.to_owned(),
+        root: Some(made.root),
+        digest,
+        notes,
+        bases: made.bases,
+    })
 }
 
 /// Of all that the engine is given.
