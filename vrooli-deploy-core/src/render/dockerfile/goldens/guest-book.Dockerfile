@@ -34,13 +34,17 @@ RUN --mount=type=cache,sharing=locked,target=/root/.npm \
 RUN --mount=type=cache,sharing=locked,target=/root/.npm \
     cd ui && npm run build
 
-# What only the build needed goes; certificates for calls to others stay
-RUN mkdir -p /rootfs/etc/ssl/certs \
+# What only the build needed goes; certificates for calls to others, and what is written to, stay
+RUN mkdir -p /rootfs/etc/ssl/certs /writable \
+ && if test -d /app/scenarios/guest-book/data; then cp -R /app/scenarios/guest-book/data/. /writable/; fi \
  && if test -e /etc/ssl/certs/ca-certificates.crt; then cp -L /etc/ssl/certs/ca-certificates.crt /rootfs/etc/ssl/certs/ca-certificates.crt; fi
 
 FROM docker.io/library/node@sha256:3333333333333333333333333333333333333333333333333333333333333333 AS runtime
 COPY --from=build /rootfs /
 COPY --from=build /app /app
-ENV HOME=/tmp
+# What the app writes there is gone with the container
+COPY --from=build --chown=10001:10001 /writable /app/scenarios/guest-book/data
+# Everybody comes from outside
+ENV HOME=/tmp HOST=0.0.0.0
 USER 10001:10001
 WORKDIR /app/scenarios/guest-book

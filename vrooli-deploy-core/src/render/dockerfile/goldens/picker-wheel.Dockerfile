@@ -15,14 +15,18 @@ RUN --mount=type=cache,sharing=locked,target=/usr/local/cargo/registry \
 # hadolint ignore=DL3003,DL4006,SC2086
 RUN cd ui && rm -rf dist && cp -R src dist
 
-# What only the build needed goes; certificates for calls to others stay
-RUN mkdir -p /rootfs/etc/ssl/certs \
+# What only the build needed goes; certificates for calls to others, and what is written to, stay
+RUN mkdir -p /rootfs/etc/ssl/certs /writable \
+ && if test -d /app/data; then cp -R /app/data/. /writable/; fi \
  && if test -e /etc/ssl/certs/ca-certificates.crt; then cp -L /etc/ssl/certs/ca-certificates.crt /rootfs/etc/ssl/certs/ca-certificates.crt; fi \
  && rm -rf /app/api/target
 
 FROM docker.io/library/debian@sha256:4444444444444444444444444444444444444444444444444444444444444444 AS runtime
 COPY --from=build /rootfs /
 COPY --from=build /app /app
-ENV HOME=/tmp
+# What the app writes there is gone with the container
+COPY --from=build --chown=10001:10001 /writable /app/data
+# Everybody comes from outside
+ENV HOME=/tmp HOST=0.0.0.0
 USER 10001:10001
 WORKDIR /app
