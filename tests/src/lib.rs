@@ -7,5 +7,6 @@ pub mod fakecloud;
 pub mod fault_proxy;
 pub mod load;
 pub mod moto;
+pub mod registry;
 pub mod session;
 pub mod simfleet;

@@ -266,6 +266,10 @@ pub(crate) struct Choices {
     /// Image to run, by its digest, where the provider runs images (example: shop@sha256:…)
     #[arg(long, value_name = "REPOSITORY@DIGEST")]
     pub(crate) image: Option<ImageRef>,
+    /// Image to build or run in, by its digest, where the provider runs images and builds them: `rust`, `go`,
+    /// `node` or `runtime` (may be given again); kept from then on
+    #[arg(long, value_name = "NAME=REPOSITORY@DIGEST", value_parser = base_image)]
+    pub(crate) base_image: Vec<(String, ImageRef)>,
     /// Public port of the app; kept from then on
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
@@ -300,6 +304,12 @@ pub(crate) struct Choices {
     pub(crate) strategy: strategy::Strategy,
 }
 
+pub(crate) fn base_image(text: &str) -> Result<(String, ImageRef), String> {
+    let (name, image) =
+        text.split_once('=').ok_or("give a name and an image: `rust=docker.io/library/rust@sha256:…`")?;
+    Ok((name.to_owned(), ImageRef::new(image).map_err(|error| error.to_string())?))
+}
+
 impl Choices {
     pub(crate) fn options(&self) -> DeployOptions {
         let mut options = DeployOptions::default();
@@ -307,6 +317,7 @@ impl Choices {
         options.region.clone_from(&self.region);
         options.infra_only = self.infra_only;
         options.image.clone_from(&self.image);
+        options.base_images.extend(self.base_image.iter().cloned());
         self.strategy.apply(&mut options);
         options.port = self.port;
         options.listen = self.listen;

@@ -21,6 +21,7 @@ pub mod release;
 pub mod render;
 pub mod requirements;
 pub mod secrets;
+pub mod sources;
 pub mod sql;
 pub mod stack;
 pub mod swaps;

@@ -210,6 +210,8 @@ impl ProviderFixture for LocalFixture {
             pass_env: Vec::new(),
             env: std::collections::BTreeMap::new(),
             image: None,
+            runs: Vec::new(),
+            base_images: std::collections::BTreeMap::new(),
         };
         let StackId { app, environment } = stack("conformance");
         // It need not answer: the suite routes to it and sends no request.

@@ -310,6 +310,8 @@ impl ReleaseWish {
             },
             pass_env: Vec::new(),
             image: None,
+            runs: Vec::new(),
+            base_images: BTreeMap::new(),
         };
         ReleaseSource::Build {
             source: Digest::of(self.version.as_bytes()),

@@ -260,6 +260,8 @@ impl Wanted {
             pass_env: Vec::new(),
             env: std::collections::BTreeMap::new(),
             image: None,
+            runs: Vec::new(),
+            base_images: std::collections::BTreeMap::new(),
         };
         ReleaseSource::Build {
             request: Box::new(request),

@@ -15,6 +15,7 @@ mod conformance;
 mod crash;
 mod deploy;
 mod failure;
+mod images;
 mod orphans;
 mod plan;
 mod properties;

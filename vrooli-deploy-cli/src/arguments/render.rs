@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vrooli_deploy_core::names::{DependencyName, ProviderName};
+use vrooli_deploy_core::names::{DependencyName, ImageRef, ProviderName};
 use vrooli_deploy_core::workspace::RenderOptions;
 
 use super::App;
@@ -12,7 +12,7 @@ use super::App;
 pub(crate) struct Render {
     #[command(flatten)]
     pub(crate) app: App,
-    /// As what: ansible, shell, … (a provider's own formats)
+    /// As what: ansible, shell, dockerfile, … (a provider's own formats)
     #[arg(long, value_name = "NAME")]
     pub(crate) format: String,
     /// Folder to write into; it is made
@@ -30,6 +30,9 @@ pub(crate) struct Render {
     /// Values file to lay over the manifest (may be given again)
     #[arg(long, value_name = "FILE")]
     pub(crate) values: Vec<PathBuf>,
+    /// Image to build or run in, by its digest, for a Dockerfile (may be given again)
+    #[arg(long, value_name = "NAME=REPOSITORY@DIGEST", value_parser = super::base_image)]
+    pub(crate) base_image: Vec<(String, ImageRef)>,
     /// Optional dependencies too
     #[arg(long)]
     pub(crate) include_optional: bool,
@@ -41,6 +44,7 @@ impl Render {
         options.provider.clone_from(&self.provider);
         options.include_optional = self.include_optional;
         options.drop.clone_from(&self.drop);
+        options.base_images.extend(self.base_image.iter().cloned());
         options
     }
 }

@@ -8,7 +8,7 @@ use crate::output::json::{Line, RenderedLine};
 
 pub(crate) async fn run(context: &Context, args: &Render) -> Result<Done, Failure> {
     let (workspace, target) = context.target_with(&args.app.app, &args.values).await?;
-    let rendering = workspace.render(&target, &args.format, &args.options())?;
+    let rendering = workspace.render(&target, &args.format, &args.options()).await?;
     let console = &context.console;
     change::input(console, &rendering.diagnostics);
     let written = rendering.write(&args.out, args.overwrite)?;

@@ -369,6 +369,8 @@ rules! {
     NO_TLS "0955" "program-without-tls" Warning;
     NOT_SECURE "0956" "not-served-by-tls" Warning;
     IMAGES "0957" "image-or-build" Error;
+    BASE_IMAGE "0958" "no-dockerfile" Error;
+    NO_BUILDER "0959" "nothing-builds-images" Error;
     NOT_RENDERED "0960" "not-rendered" Warning;
     CANNOT_RENDER "0961" "cannot-be-rendered" Error;
 

@@ -33,7 +33,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{AppName, DependencyName, PortName, ProviderName, ServiceName, VariableName};
+use crate::names::{AppName, DependencyName, ImageRef, PortName, ProviderName, ServiceName, VariableName};
 use crate::secrets::Charset;
 
 /// The version of the manifest schema that this library writes.
@@ -262,6 +262,10 @@ pub struct BuildConfig {
     /// What to run, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<BuildStep>,
+    /// Where images are run and none is given: the images to build and to run in, each by its digest, by
+    /// name: `rust`, `go`, `node`, and `runtime` for what needs nothing else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub base_images: BTreeMap<String, ImageRef>,
 }
 
 /// One command of a build.

@@ -57,9 +57,12 @@ pub struct FleetCapabilities {
     pub migrates: bool,
     /// Requests are counted for each release ([`Fleet::samples`](super::Fleet::samples)).
     pub measures: bool,
-    /// It runs images that are given by their digests, and builds none.
+    /// It runs images: such as are given by their digests.
     #[serde(default)]
     pub images: bool,
+    /// It runs images and can build the app's own, where none is given.
+    #[serde(default)]
+    pub builds_images: bool,
     /// Units of a release that listen start and stop together: none of them can rest while others
     /// serve (a rolling change needs that).
     #[serde(default)]

@@ -12,7 +12,7 @@ use super::certificate::CertificateSeen;
 use super::context::OpCtx;
 use super::error::Result;
 use super::samples::Reading;
-use crate::manifest::BuildStep;
+use crate::manifest::{BuildStep, Command};
 use crate::names::{Digest, ImageRef, ReleaseNumber, UnitId, VariableName};
 use crate::release::Release;
 
@@ -24,6 +24,10 @@ pub trait Fleet: Debug + Send + Sync {
     fn capabilities(&self) -> FleetCapabilities;
     /// The digest of everything a build reads: files, steps, tool versions. Reads only.
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest>;
+    /// What a build would do that people want to know before it is done, a sentence each. Reads only.
+    async fn foresee(&self, _cx: &OpCtx, _request: &BuildRequest) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// Builds in a work copy. The user's tree is never written; lines go to `cx.output`.
     /// A build whose source digest is already built returns what was built.
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact>;
@@ -146,6 +150,13 @@ pub struct BuildRequest {
     /// An image that is there already: nothing is built. Only asked of a fleet that takes `images`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageRef>,
+    /// What the app's services run, where an image is built: it holds what that needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Command>,
+    /// Images to build and to run in, by the names that
+    /// [`render::dockerfile`](crate::render::dockerfile::base_names) knows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub base_images: BTreeMap<String, ImageRef>,
 }
 
 /// What a build made.
@@ -157,7 +168,8 @@ pub struct Artefact {
     pub source: Digest,
     /// Where it lies, in the provider's terms: a folder under the state, an image reference.
     pub location: String,
-    /// The manifest's folder inside the artefact: `scenarios/<s>`, or `.`.
+    /// The manifest's folder inside the artefact: `scenarios/<s>`, or `.`; in an image its absolute path, `.` if
+    /// that is not known.
     pub root: String,
 }
 

@@ -23,7 +23,9 @@ pub mod sizing;
 pub mod wire;
 
 pub use backups::{BackupMade, BackupSet, BackupTried, Backups};
-pub use builder::{ArtefactBuilder, OpenBuilder};
+pub use builder::{
+    ArtefactBuilder, ImageBuilder, ImageRepository, ImageSource, OpenBuilder, OpenImageBuilder,
+};
 pub use capabilities::{Capabilities, CreateToken, FleetCapabilities, KindSupport};
 pub use census::{Census, Marked};
 pub use certificate::{CertificateAuthority, CertificateRequest, CertificateSeen, CertificateSource};

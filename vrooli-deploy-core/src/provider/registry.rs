@@ -46,6 +46,10 @@ pub trait ProviderFactory: Debug + Send + Sync {
     fn renderers(&self) -> Vec<&'static dyn Renderer> {
         Vec::new()
     }
+    /// What builds images on this machine for its fleet, if anything does.
+    fn images(&self, _dir: &std::path::Path) -> Option<Arc<dyn super::ImageBuilder>> {
+        None
+    }
     /// Opens it for one stack. Makes no call that changes anything.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A stack as files for other tools. Pure: what is written comes from the stack alone, so that the
 //! same stack gives the same bytes, and what is written out can be held against what is done.
 
+pub mod dockerfile;
 mod file_tree;
 #[cfg(feature = "engine")]
 mod folder;

@@ -1,6 +1,6 @@
 //! Planning a deployment: manifest → requirements → stack → draft → situation → plan.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -37,6 +37,22 @@ pub(super) struct Prepared {
     secrets: Vec<PendingSecret>,
     source: Source,
     pub(super) diagnostics: Vec<Diagnostic>,
+}
+
+impl Prepared {
+    /// What is built, with what only builders of images ask about.
+    fn request_of(&self, fleet: &FleetCapabilities) -> BuildRequest {
+        let builds = fleet.builds_images && self.request.image.is_none();
+        if builds { self.image_request() } else { self.request.clone() }
+    }
+
+    /// The same for an image.
+    pub(super) fn image_request(&self) -> BuildRequest {
+        let mut base_images = self.manifest.build.base_images.clone();
+        base_images.extend(self.source.base_images.clone());
+        let runs = self.manifest.services.values().map(|service| service.run.clone()).collect();
+        BuildRequest { runs, base_images, ..self.request.clone() }
+    }
 }
 
 impl Workspace {
@@ -236,6 +252,8 @@ impl Workspace {
         } else {
             options.pass_env.clone()
         };
+        let mut base_images = known.as_ref().map(|s| s.base_images.clone()).unwrap_or_default();
+        base_images.extend(options.base_images.clone());
         let mut steps = manifest.build.steps.clone();
         steps.extend(manifest.services.values().flat_map(|s| s.build.iter().cloned()));
         let mut exclude = manifest.build.exclude.clone();
@@ -249,6 +267,8 @@ impl Workspace {
             pass_env: pass_env.iter().map(ToString::to_string).collect(),
             env: manifest.env.clone(),
             image: options.image.clone(),
+            runs: Vec::new(),
+            base_images: BTreeMap::new(),
         };
         let source = Source {
             root: loaded.root.clone(),
@@ -258,6 +278,7 @@ impl Workspace {
             port: lower.port,
             listen: lower.listen,
             pass_env,
+            base_images,
             profile: target.profile.as_ref().map(|version| version.reference()),
             values: target.values.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
             stopped: known.is_some_and(|s| s.stopped),
@@ -291,7 +312,8 @@ impl Workspace {
         takes_image(provider.name(), &fleet.capabilities(), prepared.request.image.as_ref())?;
         applies_files(provider.name(), &fleet.capabilities(), &prepared.draft.migrations)?;
         let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
-        let source = fleet.source_digest(cx, &prepared.request).await?;
+        let request = prepared.request_of(&fleet.capabilities());
+        let source = fleet.source_digest(cx, &request).await?;
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
         let resource_options =
             plan::ResourceOptions { first_release: state.current.is_none(), ..Default::default() };
@@ -349,7 +371,7 @@ impl Workspace {
                 let next = PlannedRelease {
                     number: ReleaseNumber(state.last_release + 1),
                     source: ReleaseSource::Build {
-                        request: Box::new(prepared.request.clone()),
+                        request: Box::new(request.clone()),
                         source,
                         draft: Box::new(prepared.draft.clone()),
                     },
@@ -375,6 +397,9 @@ impl Workspace {
         }
         let mut notes = resources.notes;
         notes.extend(strategy_notes);
+        if release.as_ref().is_some_and(|next| matches!(next.source, ReleaseSource::Build { .. })) {
+            notes.extend(fleet.foresee(cx, &request).await?);
+        }
         if !prepared.draft.migrations.is_empty()
             && release.as_ref().is_some_and(|r| matches!(r.source, ReleaseSource::Build { .. }))
         {

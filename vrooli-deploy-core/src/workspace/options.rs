@@ -86,6 +86,9 @@ pub struct DeployOptions {
     pub infra_only: bool,
     /// An image to run, for providers that run given images; nothing is built.
     pub image: Option<crate::names::ImageRef>,
+    /// Images to build and to run in, for providers that run images and build them, by name; they win over
+    /// the manifest's and are kept from then on.
+    pub base_images: std::collections::BTreeMap<String, crate::names::ImageRef>,
     /// Another strategy than the manifest's, by name.
     pub strategy: Option<String>,
     /// Options of the strategy that win over the manifest's.

@@ -1,13 +1,14 @@
 //! An app's stack as files for other tools. Makes no call, and needs no secret: a stack holds none.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::deploy::keep;
-use super::{OperationError, Target, Workspace};
+use super::{DeployOptions, OperationError, Target, Workspace};
 use crate::diagnostics::{Diagnostic, rules};
 use crate::manifest::Tier;
-use crate::names::{DependencyName, ProviderName};
-use crate::provider::LowerOptions;
+use crate::names::{DependencyName, ImageRef, ProviderName};
+use crate::provider::{ImageBuilder, LowerOptions};
 use crate::render::{FileTree, FolderError, Renderer, WrittenFiles};
 use crate::requirements::{self, DeriveOptions};
 
@@ -21,7 +22,12 @@ pub struct RenderOptions {
     pub include_optional: bool,
     /// Dependencies to leave out.
     pub drop: Vec<DependencyName>,
+    /// Images to build and to run in, by name, for a Dockerfile; they win over the manifest's.
+    pub base_images: BTreeMap<String, ImageRef>,
 }
+
+/// The format of what an app's image is built by: not of a stack, and of any provider that builds images.
+const DOCKERFILE: &str = "dockerfile";
 
 /// A stack, written down.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +59,7 @@ impl Workspace {
     /// # Errors
     /// When the input cannot be used, the provider has no such format, or something of the stack
     /// cannot be written down safely.
-    pub fn render(
+    pub async fn render(
         &self,
         target: &Target,
         format: &str,
@@ -66,9 +72,18 @@ impl Workspace {
         manifest.drop.extend(options.drop.iter().cloned());
         let provider = options.provider.clone().unwrap_or_else(|| manifest.provider.clone());
         let factory = self.registry().get(&provider)?;
+        let images = factory.images(&self.0.dir);
+        if let Some(images) = images.as_ref().filter(|_| format == DOCKERFILE) {
+            return self.render_dockerfile(target, options, provider, &**images).await;
+        }
         let renderers = factory.renderers();
         let Some(renderer) = renderers.iter().find(|renderer| renderer.format() == format) else {
-            return Err(OperationError::Input(vec![unknown(&provider, format, &renderers)]));
+            return Err(OperationError::Input(vec![unknown(
+                &provider,
+                format,
+                &renderers,
+                images.is_some(),
+            )]));
         };
         let derive = DeriveOptions {
             include_optional: options.include_optional || target.include_optional(),
@@ -83,11 +98,33 @@ impl Workspace {
         let files = keep(renderer.render(&stack), &mut diagnostics)?;
         Ok(Rendering { format: renderer.format(), provider, files, diagnostics })
     }
+
+    /// What a deployment would build the app's image by.
+    async fn render_dockerfile(
+        &self,
+        target: &Target,
+        options: &RenderOptions,
+        provider: ProviderName,
+        images: &dyn ImageBuilder,
+    ) -> Result<Rendering, OperationError> {
+        let deploy = DeployOptions {
+            provider: Some(provider.clone()),
+            include_optional: options.include_optional,
+            drop: options.drop.clone(),
+            base_images: options.base_images.clone(),
+            adopt: true,
+            ..DeployOptions::default()
+        };
+        let prepared = self.prepare(target, &deploy).await?;
+        let files = images.written(&target.stack, &prepared.image_request())?;
+        Ok(Rendering { format: DOCKERFILE, provider, files, diagnostics: prepared.diagnostics })
+    }
 }
 
-fn unknown(provider: &ProviderName, format: &str, renderers: &[&dyn Renderer]) -> Diagnostic {
-    let formats: Vec<String> =
-        renderers.iter().map(|renderer| format!("`{}` ({})", renderer.format(), renderer.about())).collect();
+fn unknown(provider: &ProviderName, format: &str, renderers: &[&dyn Renderer], images: bool) -> Diagnostic {
+    let formats = renderers.iter().map(|renderer| format!("`{}` ({})", renderer.format(), renderer.about()));
+    let image = images.then(|| format!("`{DOCKERFILE}` (what the app's image is built by)"));
+    let formats: Vec<String> = formats.chain(image).collect();
     let help = if formats.is_empty() {
         "this provider has no formats; another one may, with `--provider`".to_owned()
     } else {

@@ -288,8 +288,9 @@ pub(super) fn takes_image(
     image: Option<&ImageRef>,
 ) -> Result<(), OperationError> {
     let (words, help) = match (fleet.images, image) {
+        (true, None) if fleet.builds_images => return Ok(()),
         (true, None) => (
-            format!("provider `{provider}` runs images and builds none"),
+            format!("provider `{provider}` runs images and builds none in this program"),
             "build and push it with a tool of yours, and name it by its digest: `--image REPOSITORY@sha256:…`",
         ),
         (false, Some(image)) => (
@@ -333,6 +334,8 @@ mod tests {
         assert!(takes_image(&provider, &fleet, Some(&image)).is_ok());
         let error = takes_image(&provider, &fleet, None).unwrap_err();
         assert_eq!((error.code(), error.exit_code()), (rules::IMAGES, 1));
+        fleet.builds_images = true;
+        assert!(takes_image(&provider, &fleet, None).is_ok());
     }
 
     #[test]

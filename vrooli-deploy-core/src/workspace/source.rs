@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{OperationError, Workspace};
-use crate::names::{ProviderName, ReleaseNumber, StackId, VariableName};
+use crate::names::{ImageRef, ProviderName, ReleaseNumber, StackId, VariableName};
 use crate::profile::ProfileRef;
 
 const SOURCE: &str = "source";
@@ -36,6 +36,9 @@ pub(super) struct Source {
     /// Variables that builds may see.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) pass_env: Vec<VariableName>,
+    /// Images to build and to run in that were chosen beside the manifest's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) base_images: BTreeMap<String, ImageRef>,
     /// The profile that it was last deployed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) profile: Option<ProfileRef>,

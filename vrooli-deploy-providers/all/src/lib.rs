@@ -20,12 +20,21 @@ pub fn registry() -> Registry {
     #[cfg(feature = "local")]
     let registry = registry.with(local::LocalFactory::new());
     #[cfg(feature = "aws")]
-    let registry = registry.with(aws::AwsFactory);
+    let registry = registry.with(aws_factory());
     #[cfg(feature = "digitalocean")]
     let registry = registry.with(digitalocean::DigitalOceanFactory);
     #[cfg(feature = "bare-metal")]
     let registry = registry.with(bare_metal_factory());
     registry
+}
+
+/// AWS, whose images are built on this machine, where this build can.
+#[cfg(feature = "aws")]
+fn aws_factory() -> aws::AwsFactory {
+    let factory = aws::AwsFactory::new();
+    #[cfg(all(feature = "aws-native", feature = "local"))]
+    let factory = factory.with_images(std::sync::Arc::new(local::build::image_builder));
+    factory
 }
 
 /// Servers whose apps are built on this machine, where this build can.

@@ -12,8 +12,32 @@ use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::stack::{Resource, Stack};
 
 /// Makes the `aws` provider.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AwsFactory;
+#[derive(Clone, Default)]
+pub struct AwsFactory {
+    #[cfg(feature = "native")]
+    images: Option<vrooli_deploy_core::provider::OpenImageBuilder>,
+}
+
+impl std::fmt::Debug for AwsFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AwsFactory").finish_non_exhaustive()
+    }
+}
+
+impl AwsFactory {
+    /// Reached as AWS's own tools do it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says who builds images on this machine; without, only images that are given can be run.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn with_images(self, images: vrooli_deploy_core::provider::OpenImageBuilder) -> Self {
+        Self { images: Some(images) }
+    }
+}
 
 impl ProviderFactory for AwsFactory {
     fn name(&self) -> ProviderName {
@@ -38,9 +62,16 @@ impl ProviderFactory for AwsFactory {
     }
 
     #[cfg(feature = "native")]
+    fn images(&self, dir: &std::path::Path) -> Option<Arc<dyn vrooli_deploy_core::provider::ImageBuilder>> {
+        self.images.as_ref().map(|open| open(dir))
+    }
+
+    #[cfg(feature = "native")]
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         use crate::native::{Account, AccountOptions, provider};
-        Ok(provider(&Arc::new(Account::new(AccountOptions::of(context)?, context))))
+        let images = self.images(&context.dir);
+        let account = Account::new(AccountOptions::of(context)?, context).with_images(images);
+        Ok(provider(&Arc::new(account)))
     }
 
     #[cfg(not(feature = "native"))]
@@ -55,6 +86,6 @@ mod tests {
 
     #[test]
     fn its_name_is_valid() {
-        assert_eq!(AwsFactory.name().as_str(), "aws");
+        assert_eq!(AwsFactory::new().name().as_str(), "aws");
     }
 }

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
@@ -19,7 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::timestamp;
+use crate::{environment, timestamp};
 
 /// Any body, whole or streamed.
 pub type Body = BoxBody<Bytes, hyper::Error>;
@@ -87,12 +86,13 @@ where
     S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+    let address = environment::address().map_err(io::Error::other)?;
+    let listener = TcpListener::bind((address, port))
         .await
         .map_err(|problem| {
             io::Error::new(
                 problem.kind(),
-                format!("cannot listen on 127.0.0.1:{port}: {problem}"),
+                format!("cannot listen on {address}:{port}: {problem}"),
             )
         })?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -63,6 +63,8 @@ mod tests {
             pass_env: Vec::new(),
             env: Default::default(),
             image: None,
+            runs: Vec::new(),
+            base_images: std::collections::BTreeMap::new(),
         };
         let source = ReleaseSource::Build {
             request: Box::new(request),

@@ -222,6 +222,7 @@ impl Workspace {
             port: settings.port,
             listen: settings.listen,
             pass_env: Vec::new(),
+            base_images: std::collections::BTreeMap::new(),
             profile: target.profile.as_ref().map(|version| version.reference()),
             values: target.values.iter().map(|file| absolute(file)).collect::<Result<_, _>>()?,
             stopped: false,

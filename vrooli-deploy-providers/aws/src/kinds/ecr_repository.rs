@@ -21,6 +21,17 @@ use crate::bill::{item, usage};
 #[derive(Debug, Clone, Copy)]
 pub struct EcrRepository;
 
+/// What looking for an image and pushing one takes (user guide of ECR, "IAM permissions for pushing an image").
+const PUSH: &[&str] = &[
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:CompleteLayerUpload",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:InitiateLayerUpload",
+    "ecr:PutImage",
+    "ecr:UploadLayerPart",
+];
+
 /// What is wanted of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +90,8 @@ impl ResourceKindDef for EcrRepository {
         vec![item(Line::Registry, "images that are kept", place, usage(Metric::RegistryGb))]
     }
     fn permissions(&self, op: Op, want: &EcrRepositorySpec) -> Vec<Permission> {
-        Actions {
+        let place = format!("arn:aws:ecr:{}:*:repository/{}", want.region, want.name);
+        let mut all = Actions {
             find: &[
                 "tag:GetResources",
                 "ecr:DescribeRepositories",
@@ -100,7 +112,17 @@ impl ResourceKindDef for EcrRepository {
             ],
             delete: &["ecr:DeleteRepository", "ecr:BatchDeleteImage"],
         }
-        .of(op, format!("arn:aws:ecr:{}:*:repository/{}", want.region, want.name))
+        .of(op, place.clone());
+        // Images come with releases: what pushes them has no resource of its own.
+        if op == Op::Create || op == Op::Update {
+            let right = |action: &&str, resource: &str| Permission {
+                action: (*action).to_owned(),
+                resource: resource.to_owned(),
+            };
+            all.push(right(&"ecr:GetAuthorizationToken", "*"));
+            all.extend(PUSH.iter().map(|action| right(action, &place)));
+        }
+        all
     }
     fn ownership(&self, _: &ResourceKey, want: &EcrRepositorySpec) -> Ownership {
         Ownership::DerivedName(want.name.clone())

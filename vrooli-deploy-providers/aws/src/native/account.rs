@@ -12,7 +12,9 @@ use aws_types::region::Region;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpenContext, PhysicalId, ProviderError, Result};
+use vrooli_deploy_core::provider::{
+    AnyKind, ErrorKind, ImageBuilder, OpenContext, PhysicalId, ProviderError, Result,
+};
 use vrooli_deploy_core::secrets::{Secret, SecretStore};
 
 use super::Look;
@@ -35,6 +37,9 @@ pub struct AccountOptions {
     pub profile: Option<String>,
     /// Region of what says none.
     pub region: Option<String>,
+    /// A registry of one's own (an emulator's, as `host:port`) where images are kept instead of AWS's;
+    /// default: `VROOLI_DEPLOY_AWS_REGISTRY`.
+    pub registry: Option<String>,
 }
 
 impl std::fmt::Debug for AccountOptions {
@@ -43,6 +48,7 @@ impl std::fmt::Debug for AccountOptions {
             .field("endpoint", &self.endpoint)
             .field("profile", &self.profile)
             .field("region", &self.region)
+            .field("registry", &self.registry)
             .finish_non_exhaustive()
     }
 }
@@ -67,7 +73,8 @@ impl AccountOptions {
             _ => None,
         };
         let endpoint = std::env::var("AWS_ENDPOINT_URL").ok().filter(|url| !url.is_empty());
-        Ok(Self { endpoint, keys, profile: plain("aws_profile")?, region: plain("aws_region")? })
+        let registry = std::env::var("VROOLI_DEPLOY_AWS_REGISTRY").ok().filter(|host| !host.is_empty());
+        Ok(Self { endpoint, keys, profile: plain("aws_profile")?, region: plain("aws_region")?, registry })
     }
 }
 
@@ -148,6 +155,7 @@ pub struct Account {
     changes: AtomicU64,
     pub(super) tags: TagCache,
     pub(super) look: LastLook,
+    images: Option<Arc<dyn ImageBuilder>>,
 }
 
 impl std::fmt::Debug for Account {
@@ -171,6 +179,26 @@ impl Account {
             changes: AtomicU64::default(),
             tags: TagCache::default(),
             look: LastLook::default(),
+            images: None,
+        }
+    }
+
+    /// The same, with what builds the app's image where none is given.
+    #[must_use]
+    pub fn with_images(self, images: Option<Arc<dyn ImageBuilder>>) -> Self {
+        Self { images, ..self }
+    }
+
+    /// What builds images, if anything does.
+    pub(crate) fn images(&self) -> Option<&dyn ImageBuilder> {
+        self.images.as_deref()
+    }
+
+    /// A repository of ours as it is named to an engine.
+    pub(crate) fn repository(&self, uri: &str) -> String {
+        match (&self.options.registry, uri.split_once('/')) {
+            (Some(registry), Some((_, name))) => format!("{registry}/{name}"),
+            _ => uri.to_owned(),
         }
     }
 

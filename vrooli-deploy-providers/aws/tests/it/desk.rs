@@ -9,7 +9,8 @@ use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::engine::{Event, OutcomeKind};
 use vrooli_deploy_core::names::{DependencyName, ProviderName, StackId};
 use vrooli_deploy_core::provider::{
-    AnyKind, Cancellation, LowerOptions, OpenContext, Permission, Provider, ProviderFactory, Registry, Result,
+    AnyKind, Cancellation, LowerOptions, OpenContext, OpenImageBuilder, Permission, Provider,
+    ProviderFactory, Registry, Result,
 };
 use vrooli_deploy_core::requirements::Requirements;
 use vrooli_deploy_core::secrets::Secret;
@@ -24,28 +25,49 @@ use vrooli_deploy_provider_aws::native::{Account, AccountOptions, provider};
 use crate::fixture::REGION;
 
 /// The provider, with the emulator for an endpoint.
-#[derive(Debug)]
-pub(crate) struct Emulated(pub(crate) String);
+pub(crate) struct Emulated {
+    endpoint: String,
+    /// Who builds images, and where they are kept.
+    images: Option<(OpenImageBuilder, String)>,
+}
+
+impl Emulated {
+    pub(crate) fn new(endpoint: String) -> Self {
+        Self { endpoint, images: None }
+    }
+
+    pub(crate) fn with_images(self, builder: OpenImageBuilder, registry: String) -> Self {
+        Self { images: Some((builder, registry)), ..self }
+    }
+}
+
+impl std::fmt::Debug for Emulated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Emulated").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
 
 impl ProviderFactory for Emulated {
     fn name(&self) -> ProviderName {
-        AwsFactory.name()
+        AwsFactory::new().name()
     }
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
-        AwsFactory.lower(stack, requirements, options)
+        AwsFactory::new().lower(stack, requirements, options)
     }
     fn kinds(&self) -> Vec<&'static dyn AnyKind> {
-        AwsFactory.kinds()
+        AwsFactory::new().kinds()
     }
     fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
-        AwsFactory.policies(permissions)
+        AwsFactory::new().policies(permissions)
     }
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         let mut options = AccountOptions::default();
-        options.endpoint = Some(self.0.clone());
+        options.endpoint = Some(self.endpoint.clone());
+        options.registry = self.images.as_ref().map(|(_, registry)| registry.clone());
+        let images = self.images.as_ref().map(|(open, _)| open(&context.dir));
         options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
         options.region = Some(REGION.to_owned());
-        Ok(provider(&Arc::new(Account::new(options, context))))
+        Ok(provider(&Arc::new(Account::new(options, context).with_images(images))))
     }
 }
 
@@ -71,7 +93,7 @@ impl Desk {
         let state = tempfile::tempdir().unwrap();
         let mut options = WorkspaceOptions::new(state.path().join("state"));
         options.key_dir = Some(state.path().join("key"));
-        let registry = Registry::new().with(Emulated(endpoint.to_owned()));
+        let registry = Registry::new().with(Emulated::new(endpoint.to_owned()));
         let workspace = Workspace::open(options, registry).await.unwrap();
         let target = TargetOptions {
             environment: Some("production".parse().unwrap()),
@@ -122,7 +144,7 @@ impl Desk {
 
     pub(crate) fn everywhere() -> OrphanOptions {
         let mut options = OrphanOptions::default();
-        options.provider = Some(AwsFactory.name());
+        options.provider = Some(AwsFactory::new().name());
         options
     }
 

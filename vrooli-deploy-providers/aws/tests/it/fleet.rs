@@ -79,7 +79,7 @@ impl Ground {
 
     async fn workspace(&self) -> Result<Workspace, OperationError> {
         let options = WorkspaceOptions::new(self.folder.path().join("state"));
-        Workspace::open(options, Registry::new().with(Emulated(self.proxy.url()))).await
+        Workspace::open(options, Registry::new().with(Emulated::new(self.proxy.url()))).await
     }
 
     fn manifest(&self) -> PathBuf {

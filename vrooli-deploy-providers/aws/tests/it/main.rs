@@ -16,6 +16,7 @@ mod faults;
 mod fields;
 mod fixture;
 mod fleet;
+mod images;
 mod looking;
 mod lost;
 mod network;
@@ -133,6 +134,7 @@ fn main() -> ExitCode {
     all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));
     all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
     all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
+    all.push(deep_trial("releases-on-fargate-are-built-here", images::built_and_pushed));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()

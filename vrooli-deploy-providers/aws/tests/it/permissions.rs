@@ -42,7 +42,7 @@ fn as_the_emulator_reads_it(policy: &Value) -> Value {
 
 /// All that these take in their lives.
 fn rights(of: &[Sample]) -> BTreeSet<Permission> {
-    let kinds = AwsFactory.kinds();
+    let kinds = AwsFactory::new().kinds();
     let mut all = BTreeSet::new();
     for sample in of {
         let kind = kinds.iter().find(|kind| kind.kind() == sample.kind).unwrap();
@@ -102,7 +102,7 @@ impl Drop for Enforced {
 pub(crate) async fn enough(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let address = fixture.emulator.address();
     let all = samples();
-    let (id, secret) = user(address, "all", &AwsFactory.policies(&rights(&all)));
+    let (id, secret) = user(address, "all", &AwsFactory::new().policies(&rights(&all)));
     let place = fixture.place_as((&id, &secret), all.clone()).await;
     {
         let _enforced = Enforced::on(address);
@@ -115,7 +115,7 @@ pub(crate) async fn enough(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
 
     // Those of one kind are enough for a stack of that kind: to look at the others is no part of them.
     let logs: Vec<_> = all.into_iter().filter(|sample| sample.kind.as_str() == "aws.log-group").collect();
-    let (id, secret) = user(address, "logs", &AwsFactory.policies(&rights(&logs)));
+    let (id, secret) = user(address, "logs", &AwsFactory::new().policies(&rights(&logs)));
     let place = fixture.place_as((&id, &secret), logs.clone()).await;
     {
         let _enforced = Enforced::on(address);
@@ -129,7 +129,7 @@ pub(crate) async fn enough(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     // One less, and it is refused.
     let without = "logs:CreateLogGroup";
     let fewer: BTreeSet<_> = rights(&logs).into_iter().filter(|right| right.action != without).collect();
-    let (id, secret) = user(address, "fewer", &AwsFactory.policies(&fewer));
+    let (id, secret) = user(address, "fewer", &AwsFactory::new().policies(&fewer));
     let place = fixture.place_as((&id, &secret), logs.clone()).await;
     let _enforced = Enforced::on(address);
     match converge(&place, &MemoryStore::new(OWNER), &wanted(&logs, false)).await {

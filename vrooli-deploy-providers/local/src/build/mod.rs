@@ -4,6 +4,7 @@
 mod artefact;
 mod guard;
 mod hashes;
+mod image;
 mod node;
 mod page;
 mod select;
@@ -13,6 +14,7 @@ mod work;
 
 pub use artefact::prune;
 pub use guard::{Guard, run_build_step};
+pub use image::{Images, image_builder};
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -28,6 +30,7 @@ use vrooli_deploy_core::provider::{
     Artefact, ArtefactBuilder, BuildRequest, ErrorKind, OpCtx, ProviderError, Result,
 };
 use vrooli_deploy_core::release::migration::join_inside;
+use vrooli_deploy_core::sources::node::outside_workspace;
 
 use crate::layout::Layout;
 use crate::{environment, failure, files};
@@ -128,13 +131,14 @@ impl Builder {
             request.env.iter().map(|(name, value)| (OsString::from(name.as_str()), OsString::from(value))),
         );
         let mut stage = Stage { cx, guard: &self.guard, variables, lock, console: self.console(cx)? };
+        let tree = source.tree();
         let steps: Vec<&BuildStep> =
             request.steps.iter().filter(|step| is_due(step, source, &root)).collect();
         if !steps.is_empty() {
-            node::build_local_packages(&mut stage, source, &work).await?;
+            node::build_local_packages(&mut stage, source, &tree, &work).await?;
         }
         for step in &steps {
-            let changed = node::outside_workspace(&step.run, &root, &work);
+            let changed = outside_workspace(&step.run, &source.root, &tree);
             if changed.is_some() {
                 stage.console.line(&format!(
                     "`{}`: the workspace above does not list this folder, so pnpm installs with `--ignore-workspace`",

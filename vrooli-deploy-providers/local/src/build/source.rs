@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use vrooli_deploy_core::manifest::Command;
 use vrooli_deploy_core::names::{Digest, StackId};
 use vrooli_deploy_core::provider::{BuildRequest, Cancellation, ErrorKind, ProviderError, Result};
+use vrooli_deploy_core::sources::SourceTree;
 
 use super::hashes::{Hash, Hashes};
 use super::select::{self, Entry, EntryKind, Rules};
@@ -26,6 +27,20 @@ pub(super) struct Source {
     /// In the order of their paths; files with the hash of their content.
     pub(super) entries: Vec<(Entry, Option<Hash>)>,
     pub(super) digest: Digest,
+}
+
+impl Source {
+    /// The same as a list of files, with the texts that say how they are built. What cannot be read or is
+    /// no text counts as a file without one.
+    pub(super) fn tree(&self) -> SourceTree {
+        let mut tree = SourceTree::new();
+        for (entry, _) in self.entries.iter().filter(|(entry, _)| entry.kind != EntryKind::Folder) {
+            let marker = SourceTree::is_marker(&entry.path);
+            let text = marker.then(|| fs::read_to_string(self.context.join(&entry.path)).ok()).flatten();
+            tree.add(&entry.path, text);
+        }
+        tree
+    }
 }
 
 /// Reads the sources. Nothing of the user's is written; hashes are remembered in the

@@ -262,6 +262,8 @@ mod tests {
                 pass_env: Vec::new(),
                 env: BTreeMap::new(),
                 image: None,
+                runs: Vec::new(),
+                base_images: BTreeMap::new(),
             };
             let none = Cancellation::new();
             let source = super::super::source::read(

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use futures_util::Stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper::{Request, Response, StatusCode};
@@ -75,14 +78,33 @@ impl Reply {
     }
 }
 
+/// What a request carries.
+pub(super) type Payload = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Nothing, or a value as JSON.
+fn json(body: Option<&Value>) -> Payload {
+    let bytes = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn headers(body: Option<&Value>) -> &'static [(&'static str, &'static str)] {
+    if body.is_some() { &[("content-type", "application/json")] } else { &[] }
+}
+
+/// Bytes as they come.
+pub(super) fn streamed(bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Payload {
+    use futures_util::StreamExt as _;
+    StreamBody::new(bytes.map(|part| part.map(Frame::data))).boxed_unsync()
+}
+
 /// Sends a request on a connection of its own. The error is a phrase for people, and says
 /// whether the request may have left.
 async fn send(
     socket: &Path,
     method: &str,
     path: &str,
-    body: Option<&Value>,
-    upgrade: bool,
+    headers: &[(&str, &str)],
+    body: Payload,
 ) -> std::result::Result<Response<Incoming>, Failed> {
     let stream = UnixStream::connect(socket).await.map_err(|error| Failed::Never(reach(&error)))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -95,17 +117,10 @@ async fn send(
         .uri(path)
         .header("host", "docker")
         .header("user-agent", concat!("vrooli-deploy/", env!("CARGO_PKG_VERSION")));
-    if upgrade {
-        request = request.header("connection", "Upgrade").header("upgrade", "tcp");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
-    let bytes = match body {
-        Some(body) => {
-            request = request.header("content-type", "application/json");
-            Bytes::from(body.to_string())
-        }
-        None => Bytes::new(),
-    };
-    let request = request.body(Full::new(bytes)).map_err(|error| Failed::Never(error.to_string()))?;
+    let request = request.body(body).map_err(|error| Failed::Never(error.to_string()))?;
     sender.send_request(request).await.map_err(|error| Failed::Perhaps(error.to_string()))
 }
 
@@ -145,7 +160,7 @@ pub(super) async fn exchange(
     path: &str,
     body: Option<&Value>,
 ) -> std::result::Result<Reply, String> {
-    let response = send(socket, method, path, body, false)
+    let response = send(socket, method, path, headers(body), json(body))
         .await
         .map_err(|(Failed::Never(why) | Failed::Perhaps(why))| why)?;
     let status = response.status().as_u16();
@@ -216,7 +231,21 @@ impl Engine {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response<Incoming>> {
-        send(&self.socket, method, &self.path(path), body, false)
+        send(&self.socket, method, &self.path(path), headers(body), json(body))
+            .await
+            .map_err(|failed| self.failed(what, failed))
+    }
+
+    /// The same with headers and a body of one's own.
+    pub(super) async fn open_with(
+        &self,
+        what: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Payload,
+    ) -> Result<Response<Incoming>> {
+        send(&self.socket, method, &self.path(path), headers, body)
             .await
             .map_err(|failed| self.failed(what, failed))
     }
@@ -229,7 +258,9 @@ impl Engine {
         path: &str,
         body: Option<&Value>,
     ) -> Result<TokioIo<Upgraded>> {
-        let response = send(&self.socket, "POST", &self.path(path), body, true)
+        let upgrade = [("connection", "Upgrade"), ("upgrade", "tcp")];
+        let all: Vec<(&str, &str)> = headers(body).iter().chain(&upgrade).copied().collect();
+        let response = send(&self.socket, "POST", &self.path(path), &all, json(body))
             .await
             .map_err(|failed| self.failed(what, failed))?;
         let status = response.status();

@@ -8,6 +8,7 @@ use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 
 use super::Engine;
 use super::call::{Reply, encoded, within};
+use super::stream::Lines;
 
 /// What an image says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub(crate) fn check_reference(reference: &str) -> std::result::Result<(), String
 }
 
 /// Name and tag (or digest) of a reference.
-fn parts(reference: &str) -> (&str, &str) {
+pub(super) fn parts(reference: &str) -> (&str, &str) {
     if let Some((name, digest)) = reference.split_once('@') {
         return (name, digest);
     }
@@ -141,20 +142,15 @@ impl Engine {
             let reply = Reply { status: status.as_u16(), body: body.unwrap_or_default() };
             return Err(self.not_pulled(reference, &reply.message()));
         }
-        let mut body = response.into_body();
-        let (mut left, mut progress) = (Vec::new(), Progress::default());
+        let (mut lines, mut progress) = (Lines::new(response.into_body()), Progress::default());
         let mut failed = None;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.not_pulled(reference, &error.to_string()))?;
-            left.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            while let Some(end) = left.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = left.drain(..=end).collect();
-                let line: Line = serde_json::from_slice(&line).unwrap_or_default();
-                if let Some(text) = progress.take(&line) {
-                    cx.output.line(&format!("`{reference}`: {text}"));
-                }
-                failed = failed.or(line.error);
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(|why| self.not_pulled(reference, &why))?;
+            let line: Line = serde_json::from_slice(&line).unwrap_or_default();
+            if let Some(text) = progress.take(&line) {
+                cx.output.line(&format!("`{reference}`: {text}"));
             }
+            failed = failed.or(line.error);
         }
         match failed {
             Some(why) => Err(self.not_pulled(reference, &why)),

@@ -4,11 +4,14 @@
 //! The API and not the `docker` program, so that no secret is ever an argument or lies in a
 //! container's settings: what is secret goes to a process's standard input.
 
+mod build;
 mod call;
 mod container;
 mod exec;
 mod find;
 mod image;
+mod progress;
+mod push;
 mod stream;
 mod volume;
 
@@ -18,10 +21,12 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+pub(crate) use build::BuildWish;
 pub(crate) use container::{Container, Phase};
 pub(crate) use exec::Ended;
 pub(crate) use find::{NoEngine, find};
 pub(crate) use image::{Image, check_reference};
+pub(crate) use push::Login;
 
 /// What is known of engines and of the images that servers are run from.
 #[derive(Debug, Default, Deserialize)]

@@ -1,5 +1,8 @@
-//! A process's output as an engine sends it: frames of a stream's number, a length and bytes.
+//! Answers that come bit by bit: lines of JSON, and a process's output, which is frames of a stream's
+//! number, a length and bytes.
 
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// How much of each stream is kept, in bytes. The rest is read and dropped, so that the
@@ -7,6 +10,33 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const KEPT: usize = 1 << 20;
 /// A frame's head: the stream's number, three bytes that mean nothing, the length.
 const HEAD: usize = 8;
+
+/// The lines of an answer.
+pub(super) struct Lines {
+    body: Incoming,
+    left: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self { body, left: Vec::new() }
+    }
+
+    /// The next line; the error is a phrase.
+    pub(super) async fn next(&mut self) -> Option<std::result::Result<Vec<u8>, String>> {
+        loop {
+            if let Some(end) = self.left.iter().position(|byte| *byte == b'\n') {
+                return Some(Ok(self.left.drain(..=end).collect()));
+            }
+            match self.body.frame().await {
+                None if self.left.is_empty() => return None,
+                None => return Some(Ok(std::mem::take(&mut self.left))),
+                Some(Err(error)) => return Some(Err(error.to_string())),
+                Some(Ok(frame)) => self.left.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
+            }
+        }
+    }
+}
 
 /// What a process said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -61,6 +61,8 @@ fn request(tree: &Path, steps: &[(&str, &str)]) -> BuildRequest {
         pass_env: Vec::new(),
         env: BTreeMap::new(),
         image: None,
+        runs: Vec::new(),
+        base_images: BTreeMap::new(),
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn containers(
                 Command::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), text.clone()],
                 Command::Exec(words) => words.clone(),
             }))
-            .set_working_directory(config.dir.clone());
+            .set_working_directory(super::image::folder(&bundle.artefact.root, config.dir.as_deref()));
         for (_, number) in ports.iter().filter(|((service, _), _)| service == name) {
             let port = PortMapping::builder().container_port(i32::from(*number));
             container = container.port_mappings(port.protocol(TransportProtocol::Tcp).build());

@@ -2,6 +2,7 @@
 //! made of a task definition that says all of it. Requests are split by the weights of two target groups.
 
 mod definition;
+mod image;
 mod logs;
 mod routing;
 mod site;
@@ -70,27 +71,36 @@ impl Fleet for FargateFleet {
         capabilities.keeps_old = true;
         capabilities.weights = true;
         capabilities.images = true;
+        capabilities.builds_images = self.account.images().is_some();
         capabilities.whole = true;
         capabilities
     }
 
     /// Also says what cannot be run here: nothing has been made yet.
-    async fn source_digest(&self, _: &OpCtx, request: &BuildRequest) -> Result<Digest> {
-        self.site()?.one_is_routed()?;
-        let image = request
-            .image
-            .as_ref()
-            .ok_or_else(|| unsupported("apps are not built for Fargate: give an image"))?;
-        Ok(image.digest())
+    async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest> {
+        let site = self.site()?;
+        site.one_is_routed()?;
+        match self.image_source(cx, request).await? {
+            image::Source::Given(image) => Ok(image.digest()),
+            image::Source::Built(source) => {
+                self.can_build(cx, &site, &source).await?;
+                Ok(source.digest)
+            }
+        }
     }
 
-    async fn build(&self, _: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
-        let image = request
-            .image
-            .as_ref()
-            .ok_or_else(|| unsupported("apps are not built for Fargate: give an image"))?;
-        let digest = image.digest();
-        Ok(Artefact { source: digest.clone(), digest, location: image.to_string(), root: ".".to_owned() })
+    async fn foresee(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Vec<String>> {
+        Ok(match self.image_source(cx, request).await? {
+            image::Source::Given(_) => Vec::new(),
+            image::Source::Built(source) => source.notes,
+        })
+    }
+
+    async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
+        match &request.image {
+            Some(image) => Ok(image::given(image)),
+            None => self.publish(cx, request).await,
+        }
     }
 
     async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {

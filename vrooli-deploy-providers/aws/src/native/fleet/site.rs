@@ -113,7 +113,7 @@ fn specs<S: DeserializeOwned>(account: &Account, kind: &dyn AnyKind) -> Vec<(Res
     all
 }
 
-fn name_of(account: &Account, kind: &dyn AnyKind, key: &str) -> Option<String> {
+pub(super) fn name_of(account: &Account, kind: &dyn AnyKind, key: &str) -> Option<String> {
     let mut all = account.wanted(kind, Look::Stack);
     all.find_map(|(one, spec)| (one.as_str() == key).then(|| spec["name"].as_str().map(str::to_owned))?)
 }
