@@ -18,5 +18,6 @@ mod failure;
 mod orphans;
 mod plan;
 mod properties;
+mod quotas;
 mod simfleet;
 mod specs;

@@ -637,6 +637,11 @@ impl Place for AwsPlace {
         untold.contains(&kind.as_str())
     }
 
+    /// AWS measures processors that tasks have, and no task runs here.
+    fn counts_later(&self, kind: &ResourceKind) -> bool {
+        kind.as_str() == "aws.ecs-service"
+    }
+
     async fn close(&self) -> Result<(), String> {
         self.empty().await
     }
