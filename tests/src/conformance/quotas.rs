@@ -26,6 +26,9 @@ pub(super) async fn counted(ground: &Ground, sample: &Sample) -> Result<(), Fail
     ensure(nothing.is_empty() && ground.place.calls() == calls, || {
         format!("asked for nothing: {nothing:?}")
     })?;
+    // What it stands on may bring some of the same with it (a network a security group).
+    ground.prepare(sample).await?;
+    let calls = ground.place.calls();
     let before = ask(ground, &*quotas, sample).await?;
     if before.is_empty() {
         return ensure(ground.place.calls() == calls, || "asked, and nothing limits it".to_owned());

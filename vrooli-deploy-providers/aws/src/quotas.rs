@@ -75,18 +75,20 @@ pub fn quotas() -> &'static QuotaCatalogue {
 }
 
 /// What of a plan counts against a limit in one place.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Need {
-    pub(crate) amount: f64,
-    pub(crate) keys: BTreeSet<ResourceKey>,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Need {
+    /// How much, in the limit's unit.
+    pub amount: f64,
+    /// What of the stack that is.
+    pub keys: BTreeSet<ResourceKey>,
 }
 
 /// Where something counts: the region; and the zone, where the limit holds in each by itself and it is known.
-pub(crate) type Where = (String, Option<String>);
+pub type Where = (String, Option<String>);
 
 /// What counts against each limit, by its number in the catalogue and by place. `spec_of` gives the spec of
 /// any resource of the stack, `home` is the region of what belongs to none.
-pub(crate) fn needs<'a>(
+pub fn needs<'a>(
     added: &[Added<'_>],
     spec_of: impl Fn(&ResourceKey) -> Option<&'a Value>,
     home: &str,
