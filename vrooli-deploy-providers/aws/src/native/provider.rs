@@ -30,6 +30,7 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::alarm::Alarm), account)
         .with(OnAws(kinds::bucket::Bucket), account)
         .with(OnAws(kinds::certificate::Certificate), account)
+        .with(OnAws(kinds::dashboard::Dashboard), account)
         .with(OnAws(kinds::db_instance::DbInstance), account)
         .with(OnAws(kinds::db_parameter_group::DbParameterGroup), account)
         .with(OnAws(kinds::db_subnet_group::DbSubnetGroup), account)

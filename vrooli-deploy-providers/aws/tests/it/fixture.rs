@@ -354,6 +354,33 @@ pub(crate) fn samples() -> Vec<Sample> {
             })),
             Some(json!({ "name": "conformance-default-database-memory" })),
         ),
+        // What it shows is told of one at a time.
+        sample(
+            "dashboard",
+            "dashboard/main",
+            json!({
+                "name": "conformance-default", "region": REGION,
+                "graphs": [
+                    { "title": "CPU", "lines": [{
+                        "label": "CPU", "namespace": "AWS/ECS", "metric": "CPUUtilization",
+                        "statistic": "Average", "dimensions": { "ClusterName": "c", "ServiceName": "s" }
+                    }] },
+                    { "title": "Latency", "lines": [{
+                        "label": "95 of 100", "namespace": "AWS/ApplicationELB",
+                        "metric": "TargetResponseTime", "statistic": "p95",
+                        "dimensions": { "LoadBalancer": "app/conformance-default/1" }
+                    }] }
+                ]
+            }),
+            Some(json!({
+                "region": "eu-west-1",
+                "graphs": [{ "title": "Memory", "lines": [{
+                    "label": "memory", "namespace": "AWS/ECS", "metric": "MemoryUtilization",
+                    "statistic": "Maximum", "dimensions": { "ClusterName": "c", "ServiceName": "s" }
+                }] }]
+            })),
+            None,
+        ),
         sample(
             "load-balancer",
             "front/balancer",
