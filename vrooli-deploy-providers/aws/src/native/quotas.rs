@@ -227,11 +227,7 @@ async fn in_use(at: &Calls<'_>, quota: &Quota, metric: Option<&MetricInfo>) -> R
                 groups.filter(|one| counts(one.db_parameter_group_name())).count()
             }))
         }
-        "aws.ecs-cluster" => {
-            let ask = |next| at.region.ecs.list_clusters().set_next_token(next).send();
-            let pages = at.pages("ecs:ListClusters", ask, |page| page.next_token.clone()).await?;
-            Ok(sum(pages, |page| page.cluster_arns().len()))
-        }
+        "aws.ecs-cluster" => clusters(at).await,
         "aws.ecs-service" => told(at, metric).await,
         "aws.bucket" => {
             let ask = |next| at.region.s3.list_buckets().set_continuation_token(next).send();
@@ -269,6 +265,20 @@ async fn in_use(at: &Calls<'_>, quota: &Quota, metric: Option<&MetricInfo>) -> R
 /// Servers of Neptune and DocumentDB are listed with those of RDS, and have limits of their own.
 fn is_of_rds(engine: Option<&str>) -> bool {
     !matches!(engine, Some("docdb" | "neptune"))
+}
+
+/// Clusters that are deleted are listed for a while, as inactive.
+async fn clusters(at: &Calls<'_>) -> Result<Used> {
+    let ask = |next| at.region.ecs.list_clusters().set_next_token(next).send();
+    let pages = at.pages("ecs:ListClusters", ask, |page| page.next_token.clone()).await?;
+    let described = pages.into_iter().filter_map(|page| page.cluster_arns).filter(|arns| !arns.is_empty());
+    let described = described.map(|arns| async {
+        // A page holds as many as may be asked for at once.
+        let ask = at.region.ecs.describe_clusters().set_clusters(Some(arns)).send();
+        at.read("ecs:DescribeClusters", ask).await
+    });
+    let is_there = |one: &&aws_sdk_ecs::types::Cluster| one.status() != Some("INACTIVE");
+    Ok(sum(together(described).await?, |page| page.clusters().iter().filter(is_there).count()))
 }
 
 /// Those that come, are there or go, by the zone of their subnet.

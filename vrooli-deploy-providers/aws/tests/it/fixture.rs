@@ -650,7 +650,7 @@ impl Place for AwsPlace {
         true
     }
 
-    /// Records bear no tags. The emulator does not list tags of the others here; AWS does.
+    /// Records and scaling bear no tags. The emulator does not list tags of the others here; AWS does.
     fn untold(&self, kind: &ResourceKind) -> bool {
         let untold = [
             "aws.db-parameter-group",
@@ -660,6 +660,7 @@ impl Place for AwsPlace {
             "aws.elastic-ip",
             "aws.listener",
             "aws.listener-rule",
+            "aws.service-scaling",
         ];
         untold.contains(&kind.as_str())
     }
