@@ -8,7 +8,7 @@ use vrooli_deploy_core::provider::{BuildRequest, ErrorKind, Op, Provider};
 
 use super::{Break, Place, ProviderFixture, Running, Sample};
 use crate::crash::on_virtual_time;
-use crate::fakecloud::{FakeCloud, Fault};
+use crate::fakecloud::{FakeCloud, Fault, kinds};
 use crate::session::{ReleaseWish, Wish};
 
 /// The fake cloud as a subject of the suite, and the model of a fixture.
@@ -20,7 +20,11 @@ struct FakePlace(FakeCloud);
 #[async_trait]
 impl ProviderFixture for FakeCloudFixture {
     async fn open(&self) -> Box<dyn Place> {
-        Box::new(FakePlace(FakeCloud::default()))
+        let cloud = FakeCloud::default();
+        // Subnets and records have no limit.
+        let limited = [kinds::NETWORK, kinds::DATABASE, kinds::INSTANCE, kinds::BUCKET];
+        cloud.world().quotas.extend(limited.map(|kind| (kind, 50)));
+        Box::new(FakePlace(cloud))
     }
 
     fn samples(&self) -> Vec<Sample> {

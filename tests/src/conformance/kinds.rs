@@ -10,7 +10,7 @@ use vrooli_deploy_core::provider::{
 };
 
 use super::ground::{Ground, told};
-use super::{Break, Check, Sample, ensure, skip};
+use super::{Break, Check, Sample, ensure, quotas, skip};
 
 /// Clause, what is tried, and how.
 pub(super) const CHECKS: &[(&str, &str, Check<Sample>)] = &[
@@ -35,6 +35,8 @@ pub(super) const CHECKS: &[(&str, &str, Check<Sample>)] = &[
     ("P10", "not-seen-by-others", |g, s| Box::pin(not_seen_by_others(g, s))),
     ("P11", "listing", |g, s| Box::pin(listing(g, s))),
     ("P12", "told", |g, s| Box::pin(told_by_census(g, s))),
+    ("P13", "counted", |g, s| Box::pin(quotas::counted(g, s))),
+    ("P13", "not-asked", |g, s| Box::pin(quotas::not_asked(g, s))),
 ];
 
 async fn twice(ground: &Ground, sample: &Sample) -> Result<(), Failed> {

@@ -15,6 +15,7 @@ mod fleet;
 mod ground;
 mod kinds;
 mod local;
+mod quotas;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub const CLAUSES: &[(&str, &str)] = &[
     ("P10", "every object has an owner"),
     ("P11", "an inventory costs calls for kinds and pages, never for resources"),
     ("P12", "a census tells what bears marks, whoever's it is"),
+    ("P13", "quotas tell what there may be and is, and ask nothing for nothing"),
     ("F1", "made twice, a fleet call has the effect of once"),
     ("F2", "an older lease holder is refused"),
     ("F3", "what is not there is stopped and removed already"),
@@ -82,6 +84,10 @@ pub trait Place: Send + Sync {
     fn break_next(&self, op: Op, how: Break) -> bool;
     /// Does what lists marks here not tell those of this kind: it bears none, or an emulator lacks it?
     fn untold(&self, _: &ResourceKind) -> bool {
+        false
+    }
+    /// Is what is in use of this kind's limit measured, so that what is made shows in it only later?
+    fn counts_later(&self, _: &ResourceKind) -> bool {
         false
     }
     /// Takes everything away and says what was left that should not be.

@@ -103,6 +103,7 @@ impl FakeCloud {
                 .with(Bucket, &client)
                 .with(Record, &client)
                 .with_census(Arc::new(self.clone()))
+                .with_quotas(Arc::new(self.clone()))
                 .with_ledger(Arc::new(self.clone()))
                 .with_fleet(Arc::new(FakeFleet::new(self.clone()))),
         )

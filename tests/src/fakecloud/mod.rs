@@ -8,6 +8,7 @@ mod cloud;
 mod fault;
 mod fleet;
 pub mod kinds;
+mod quotas;
 mod secrets;
 mod world;
 

@@ -76,6 +76,7 @@ const FORMS: &[(&str, (&str, &str), &str, &str)] = &[
     ("load balancer", ("elasticloadbalancing", "2015-12-01"), "DescribeLoadBalancers", "LoadBalancerArn"),
     ("target group", ("elasticloadbalancing", "2015-12-01"), "DescribeTargetGroups", "TargetGroupArn"),
     ("role", ("iam", "2010-05-08"), "ListRoles", "Arn"),
+    ("dashboard", ("monitoring", "2010-08-01"), "ListDashboards", "DashboardArn"),
     ("alarm", ("monitoring", "2010-08-01"), "DescribeAlarms", "AlarmArn"),
 ];
 

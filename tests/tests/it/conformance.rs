@@ -11,8 +11,9 @@ use uuid::Uuid;
 use vrooli_deploy_core::names::{ProviderName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::plan::Draft;
 use vrooli_deploy_core::provider::{
-    AnyKind, BuildRequest, Cancellation, Capabilities, Census, Created, ErrorKind, Fleet, Found, Marked, Op,
-    OpCtx, OpToken, PhysicalId, Provider, ProviderError, Result, Scope,
+    Added, AnyKind, BuildRequest, Cancellation, Capabilities, Census, Created, ErrorKind, Fleet, Found,
+    Marked, Op, OpCtx, OpToken, PhysicalId, Provider, ProviderError, QuotaReading, QuotaSeen, Quotas, Result,
+    Scope,
 };
 use vrooli_deploy_tests::conformance::{
     Break, CLAUSES, FakeCloudFixture, Place, ProviderFixture, Running, Sample, trials,
@@ -72,6 +73,10 @@ impl Provider for Sabotaged {
     fn census(&self) -> Option<Arc<dyn Census>> {
         let census = self.inner.census()?;
         Some(if self.breaks("P12") { Arc::new(OwnOnly(census)) } else { census })
+    }
+    fn quotas(&self) -> Option<Arc<dyn Quotas>> {
+        let quotas = self.inner.quotas()?;
+        Some(if self.breaks("P13") { Arc::new(NothingInUse(quotas)) } else { quotas })
     }
     async fn inventory(&self, cx: &OpCtx, scope: &Scope) -> Result<Vec<(ResourceKind, Found<Value>)>> {
         let mut scope = scope.clone();
@@ -169,6 +174,23 @@ impl Census for OwnOnly {
     async fn marked(&self, cx: &OpCtx) -> Result<Vec<Marked>> {
         let mut all = self.0.marked(cx).await?;
         all.retain(|one| one.stack.as_ref() == Some(&cx.stack));
+        Ok(all)
+    }
+}
+
+/// Counts nothing.
+#[derive(Debug)]
+struct NothingInUse(Arc<dyn Quotas>);
+
+#[async_trait]
+impl Quotas for NothingInUse {
+    async fn readings(&self, cx: &OpCtx, added: &[Added<'_>]) -> Result<Vec<QuotaReading>> {
+        let mut all = self.0.readings(cx, added).await?;
+        for reading in &mut all {
+            if let QuotaSeen::Known { in_use, .. } = &mut reading.seen {
+                *in_use = 0.0;
+            }
+        }
         Ok(all)
     }
 }

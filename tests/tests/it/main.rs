@@ -19,5 +19,6 @@ mod images;
 mod orphans;
 mod plan;
 mod properties;
+mod quotas;
 mod simfleet;
 mod specs;

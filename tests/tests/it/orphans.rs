@@ -48,24 +48,24 @@ impl ProviderFactory for Fake {
 }
 
 /// A workspace beside a cloud that others may use.
-struct Desk {
-    workspace: Workspace,
-    target: Target,
-    deploy: DeployOptions,
+pub(crate) struct Desk {
+    pub(crate) workspace: Workspace,
+    pub(crate) target: Target,
+    pub(crate) deploy: DeployOptions,
     _state: tempfile::TempDir,
 }
 
-fn cloud() -> FakeCloud {
+pub(crate) fn cloud() -> FakeCloud {
     let none = Duration::ZERO;
     FakeCloud::new(FakeCloudOptions { latency: none, lag: none, slow: none, ..FakeCloudOptions::default() })
 }
 
-fn on_real_time(test: impl Future<Output = ()>) {
+pub(crate) fn on_real_time(test: impl Future<Output = ()>) {
     Runtime::new().unwrap().block_on(test);
 }
 
 impl Desk {
-    async fn at(cloud: &FakeCloud) -> Self {
+    pub(crate) async fn at(cloud: &FakeCloud) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut options = WorkspaceOptions::new(state.path().join("state"));
         options.key_dir = Some(state.path().join("key"));
@@ -81,7 +81,7 @@ impl Desk {
         Self { workspace, target, deploy, _state: state }
     }
 
-    async fn deploy(&self) -> Report {
+    pub(crate) async fn deploy(&self) -> Report {
         let change = self.workspace.deploy(&self.target, &self.deploy, &Run::new()).await.unwrap();
         change.apply().await.unwrap()
     }

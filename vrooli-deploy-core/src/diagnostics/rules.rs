@@ -190,6 +190,7 @@ rules! {
     RESOURCE_OWNERSHIP "0507" "resource-ownership" Error;
     PLAN_UNSOUND "0508" "plan-unsound" Error;
     PLAN_SECRET "0509" "plan-holds-secret" Error;
+    OVER_QUOTA "0510" "over-quota" Error;
 
     // 053x: gates and saved plans
     DATA_PROTECTED "0530" "data-is-protected" Error;

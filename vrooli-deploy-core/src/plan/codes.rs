@@ -20,6 +20,8 @@ pub const OWNERSHIP: Code = Code(507);
 pub const UNSOUND: Code = Code(508);
 /// A value in the plan looks like a secret.
 pub const SECRET: Code = Code(509);
+/// There would be more of something than the account may have.
+pub const QUOTAS: Code = Code(510);
 
 /// All codes of this stage.
 pub const ALL: &[(Code, &str)] = &[
@@ -32,4 +34,5 @@ pub const ALL: &[(Code, &str)] = &[
     (OWNERSHIP, "nothing would tie the object to its stack"),
     (UNSOUND, "the plan is not one that may be run"),
     (SECRET, "a value in the plan looks like a secret"),
+    (QUOTAS, "the account may not have so much"),
 ];

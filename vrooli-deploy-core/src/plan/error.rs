@@ -1,6 +1,6 @@
 use crate::diagnostics::Code;
 use crate::names::{OutputName, ResourceKey, ResourceKind};
-use crate::provider::ProviderError;
+use crate::provider::{ProviderError, QuotaReading};
 
 use super::codes;
 
@@ -84,6 +84,12 @@ pub enum PlanError {
         /// What is wrong.
         why: String,
     },
+    /// The account may not have so much of what is to be made.
+    #[error("the account may not have so much: {}", .over.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Quotas {
+        /// All limits that leave too little room.
+        over: Vec<QuotaReading>,
+    },
     /// Two steps have the same id, or one waits for a step that is not there.
     #[error("{message}")]
     Unsound {
@@ -107,6 +113,7 @@ impl PlanError {
             Self::Protected { .. } => codes::PROTECTED,
             Self::Downtime { .. } => codes::DOWNTIME,
             Self::Ownership { .. } => codes::OWNERSHIP,
+            Self::Quotas { .. } => codes::QUOTAS,
             Self::Unsound { .. } | Self::Json(_) => codes::UNSOUND,
         }
     }
@@ -123,6 +130,9 @@ impl PlanError {
             ),
             Self::Downtime { .. } => {
                 Some("allow the downtime for this change, or keep these fields as they are".to_owned())
+            }
+            Self::Quotas { over } => {
+                Some(over.iter().map(|quota| quota.raise.as_str()).collect::<Vec<_>>().join("; "))
             }
             Self::Cycle { .. }
             | Self::Missing { .. }

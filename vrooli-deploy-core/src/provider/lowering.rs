@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::kind::{Field, ResourceKindDef, Wanted};
 use super::registry::LowerOptions;
@@ -95,6 +96,13 @@ impl<'a> Lowering<'a> {
                 );
             }
         }
+    }
+
+    /// What was added of a kind so far: keys and specs, in order.
+    pub fn of_kind<K: ResourceKindDef>(&self, kind: &K) -> impl Iterator<Item = (&ResourceKey, &Value)> {
+        let kind = ResourceKindDef::kind(kind);
+        let all = self.resources.iter().filter(move |(_, resource)| resource.kind == kind);
+        all.map(|(key, resource)| (key, &resource.spec))
     }
 
     /// Makes a resource wait for another that its spec does not refer to.

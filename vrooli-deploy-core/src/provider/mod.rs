@@ -15,6 +15,7 @@ mod ledger;
 pub mod lowering;
 pub mod parts;
 pub mod pure;
+mod quota;
 mod registry;
 mod samples;
 mod set;
@@ -40,6 +41,7 @@ pub use kind::{
     Ownership, Page, Permission, PhysicalId, ResourceHandler, ResourceKindDef, Scope, Wanted, WrapsKind,
 };
 pub use ledger::{Ledger, PlaceRecord, TakenOver};
+pub use quota::{Added, QuotaReading, QuotaSeen, Quotas};
 pub use registry::{LowerOptions, OpenContext, ProviderFactory, Registry, UnknownProvider};
 pub use samples::{Counters, LatencyHistogram, Reading};
 pub use set::{Provider, ProviderSet};

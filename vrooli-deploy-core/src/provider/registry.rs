@@ -13,7 +13,7 @@ use crate::configuration::Configuration;
 use crate::diagnostics::Checked;
 use crate::manifest::yaml::SpanIndex;
 use crate::manifest::{DeploymentManifest, InfrastructureConfig, LoadedManifest, NetworkingConfig};
-use crate::names::{ProviderName, ResourceKey, StackId, VariableName};
+use crate::names::{ProviderName, ResourceKey, ResourceKind, StackId, VariableName};
 use crate::render::Renderer;
 use crate::requirements::Requirements;
 use crate::secrets::SecretStore;
@@ -41,6 +41,12 @@ pub trait ProviderFactory: Debug + Send + Sync {
     fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
         let _ = permissions;
         Vec::new()
+    }
+    /// What it takes to hold what a plan makes against the limits of the account, if it makes any of these
+    /// kinds. Whoever has it not is told so with the plan, and nothing else. Pure.
+    fn quota_permissions(&self, kinds: &BTreeSet<ResourceKind>) -> BTreeSet<Permission> {
+        let _ = kinds;
+        BTreeSet::new()
     }
     /// What writes a stack of this provider down for other tools. Pure: no client, no credentials.
     fn renderers(&self) -> Vec<&'static dyn Renderer> {

@@ -14,6 +14,7 @@ use super::error::{ErrorKind, ProviderError, Result};
 use super::fleet::Fleet;
 use super::kind::{AnyHandler, AnyKind, Bound, Created, Found, PhysicalId, ResourceHandler, Scope};
 use super::ledger::Ledger;
+use super::quota::Quotas;
 use crate::diagnostics::rules;
 use crate::names::{ProviderName, ResourceKey, ResourceKind};
 
@@ -50,6 +51,10 @@ pub trait Provider: Debug + Send + Sync {
     }
     /// Backups of databases and caches; `None` when it makes none.
     fn backups(&self) -> Option<Arc<dyn Backups>> {
+        None
+    }
+    /// Limits of the account that it works in; `None`: what is too much shows when it is made.
+    fn quotas(&self) -> Option<Arc<dyn Quotas>> {
         None
     }
     /// Observes a whole stack, in calls proportional to kinds and pages (P11).
@@ -99,6 +104,7 @@ pub struct ProviderSet {
     ledger: Option<Arc<dyn Ledger>>,
     census: Option<Arc<dyn Census>>,
     backups: Option<Arc<dyn Backups>>,
+    quotas: Option<Arc<dyn Quotas>>,
     at_once: usize,
 }
 
@@ -114,6 +120,7 @@ impl ProviderSet {
             ledger: None,
             census: None,
             backups: None,
+            quotas: None,
             at_once: AT_ONCE,
         }
     }
@@ -159,6 +166,13 @@ impl ProviderSet {
     #[must_use]
     pub fn with_backups(mut self, backups: Arc<dyn Backups>) -> Self {
         self.backups = Some(backups);
+        self
+    }
+
+    /// Sets what tells the limits of the account.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Arc<dyn Quotas>) -> Self {
+        self.quotas = Some(quotas);
         self
     }
 
@@ -249,6 +263,10 @@ impl Provider for ProviderSet {
 
     fn backups(&self) -> Option<Arc<dyn Backups>> {
         self.backups.clone()
+    }
+
+    fn quotas(&self) -> Option<Arc<dyn Quotas>> {
+        self.quotas.clone()
     }
 
     /// Kinds are listed together, and stand in the order of their names.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::change::{After, Change};
+use super::quotas::within_quotas;
 use super::resources_only::{leave_app_out, resources_only};
 use super::secrets::PendingSecret;
 use super::session::{Interrupted, applies_files, fleet, takes_image};
@@ -325,6 +326,7 @@ impl Workspace {
             provider,
             options: &resource_options,
         })?;
+        let unasked = within_quotas(provider, cx, &resources.steps).await?;
         let resource_steps = resources.steps;
         let current = state.current.and_then(|n| state.releases.get(&n)).map(|r| &r.release);
         let changed_keys: BTreeSet<_> = resource_steps.iter().filter_map(plan::changed_key).collect();
@@ -396,6 +398,7 @@ impl Workspace {
             }
         }
         let mut notes = resources.notes;
+        notes.extend(unasked);
         notes.extend(strategy_notes);
         if release.as_ref().is_some_and(|next| matches!(next.source, ReleaseSource::Build { .. })) {
             notes.extend(fleet.foresee(cx, &request).await?);

@@ -23,6 +23,7 @@ mod permissions;
 mod power;
 mod profiles;
 mod query;
+mod quotas;
 mod rebuild;
 mod render;
 mod report;

@@ -29,7 +29,7 @@ const OPS: [Op; 5] = [Op::Find, Op::List, Op::Create, Op::Update, Op::Delete];
 
 impl Workspace {
     /// The rights that a deployment of this app takes, its updates and its end included: of what is
-    /// wanted, and of what is there and wanted no more. Makes no call, and needs no credentials.
+    /// wanted, and of what is there and wanted no more; with what it takes to look at quotas. Makes no call, and needs no credentials.
     ///
     /// # Errors
     /// When the input cannot be used, or the state cannot be read.
@@ -44,10 +44,12 @@ impl Workspace {
         let state = self.0.store.load(&stack.id).await?;
         let wanted = stack.resources.values().map(|resource| (&resource.kind, &resource.spec));
         let there = state.resources.values().map(|known| (&known.kind, &known.spec));
-        let mut permissions = BTreeSet::new();
+        let (mut permissions, mut named) = (BTreeSet::new(), BTreeSet::new());
         for (kind, spec) in wanted.chain(there) {
+            named.insert(kind.clone());
             permissions.extend(of(&kinds, kind, spec)?);
         }
+        permissions.extend(factory.quota_permissions(&named));
         let policies = factory.policies(&permissions);
         Ok((Rights { stack: stack.id, provider, permissions, policies }, diagnostics))
     }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::OperationError;
 use super::deploy::Prepared;
+use super::quotas::within_quotas;
 use crate::engine::{StackState, observe};
 use crate::names::{ResourceKey, ResourceKind};
 use crate::plan::reference::references;
@@ -31,6 +32,7 @@ pub(super) async fn resources_only(
         options: &plan::ResourceOptions::default(),
     })?;
     let mut notes = resources.notes;
+    notes.extend(within_quotas(provider, cx, &resources.steps).await?);
     if !prepared.left_out.is_empty() {
         let keys: Vec<&str> = prepared.left_out.iter().map(ResourceKey::as_str).collect();
         notes.push(format!("what runs the app is left out (`--infra-only`): {}", keys.join(", ")));

@@ -260,6 +260,8 @@ pub struct Defaults {
     pub database_user: String,
     /// What is watched in production.
     pub alarms: Vec<AlarmDefault>,
+    /// What is shown of it on one page, in this order.
+    pub dashboard: Vec<GraphDefault>,
     /// The first port that containers listen on.
     pub container_port: u16,
     /// The parameter that names the image of machines.
@@ -316,6 +318,30 @@ pub struct AlarmDefault {
     /// What is made of the figures of a minute.
     #[serde(default)]
     pub statistic: crate::kinds::alarm::AlarmStatistic,
+}
+
+/// A graph of each of some things.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GraphDefault {
+    /// `database`, `service` or `balancer`.
+    pub on: String,
+    /// Its title.
+    pub title: String,
+    /// Whose figures they are.
+    pub namespace: String,
+    /// Its lines.
+    pub lines: Vec<LineDefault>,
+}
+
+/// A line of a graph.
+#[derive(Debug, Clone, Deserialize)]
+pub struct LineDefault {
+    /// What it is called.
+    pub label: String,
+    /// Which figure.
+    pub metric: String,
+    /// What is made of the figures of a minute.
+    pub statistic: String,
 }
 
 /// Content networks.

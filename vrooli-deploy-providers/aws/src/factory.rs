@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use vrooli_deploy_core::diagnostics::Checked;
-use vrooli_deploy_core::names::{ProviderName, StackId};
+use vrooli_deploy_core::names::{ProviderName, ResourceKind, StackId};
 use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{
     AnyKind, LowerOptions, OpenContext, Permission, Provider, ProviderFactory, Result,
@@ -59,6 +59,10 @@ impl ProviderFactory for AwsFactory {
 
     fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
         crate::policy::policies(permissions, crate::catalogue::catalogue().defaults.limits.policy_characters)
+    }
+
+    fn quota_permissions(&self, kinds: &BTreeSet<ResourceKind>) -> BTreeSet<Permission> {
+        crate::quotas::permissions(kinds)
     }
 
     #[cfg(feature = "native")]

@@ -13,5 +13,6 @@ pub mod lower;
 #[cfg(feature = "native")]
 pub mod native;
 mod policy;
+pub mod quotas;
 
 pub use factory::AwsFactory;

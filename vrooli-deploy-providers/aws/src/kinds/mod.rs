@@ -6,6 +6,7 @@ pub mod bucket;
 pub mod cache;
 pub mod cache_subnet_group;
 pub mod certificate;
+pub mod dashboard;
 pub mod db_instance;
 pub mod db_parameter_group;
 pub mod db_subnet_group;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<&'static dyn AnyKind> {
         &cache::Cache,
         &cache_subnet_group::CacheSubnetGroup,
         &certificate::Certificate,
+        &dashboard::Dashboard,
         &db_instance::DbInstance,
         &db_parameter_group::DbParameterGroup,
         &db_subnet_group::DbSubnetGroup,

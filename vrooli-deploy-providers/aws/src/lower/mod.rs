@@ -2,6 +2,7 @@
 
 mod choose;
 mod compute;
+mod dashboard;
 mod data;
 mod front;
 mod network;
@@ -54,6 +55,7 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
         let data = compute::Data { databases: &databases, stores: &stores };
         compute::lower(&mut lowering, site, compute, network, &front, data);
     }
+    dashboard::lower(&mut lowering, site);
     let mut checked = lowering.finish();
     say_what_has_no_price(&mut checked, region);
     checked

@@ -91,6 +91,7 @@ pub struct Regional {
     pub(crate) ecs: aws_sdk_ecs::Client,
     pub(crate) iam: aws_sdk_iam::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
+    pub(crate) quotas: aws_sdk_servicequotas::Client,
     pub(crate) rds: aws_sdk_rds::Client,
     pub(crate) route53: aws_sdk_route53::Client,
     pub(crate) s3: aws_sdk_s3::Client,
@@ -121,6 +122,7 @@ impl Regional {
             ecs: aws_sdk_ecs::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            quotas: aws_sdk_servicequotas::Client::new(&config),
             rds: aws_sdk_rds::Client::new(&config),
             route53: aws_sdk_route53::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
@@ -310,6 +312,12 @@ impl Account {
             .iter()
             .filter(move |(key, spec)| asked(key) && kind.check(spec).is_ok())
             .map(|(key, spec)| (key, spec))
+    }
+
+    /// What a resource is to be, or else is.
+    pub(super) fn spec(&self, key: &ResourceKey) -> Option<&Value> {
+        // What is wanted comes before what is there.
+        self.resources.iter().find(|(one, _)| one == key).map(|(_, spec)| spec)
     }
 
     /// What the state calls a resource that it has.

@@ -9,6 +9,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("autoscaling", "autoScalingGroup:", "aws.auto-scaling-group"),
     ("cloudfront", "distribution/", "aws.distribution"),
     ("cloudwatch", "alarm:", "aws.alarm"),
+    ("cloudwatch", "dashboard/", "aws.dashboard"),
     ("dlm", "policy/", "aws.snapshot-policy"),
     ("ec2", "elastic-ip/", "aws.elastic-ip"),
     ("ec2", "instance/", "aws.instance"),

@@ -1,5 +1,5 @@
 //! What bears our marks in an account, whoever's stack it is. The listing of tags has everything but
-//! roles, and zones that a killed run left without any.
+//! roles, dashboards, which take none, and zones that a killed run left without any.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use super::arn::Arn;
 use super::marks::STACK;
 use super::tagged::{PAGE, PAGE_TAGS};
 use super::{Account, Calls, Marks};
+use crate::kinds::dashboard;
 use crate::kinds::hosted_zone::native::ours;
 
 /// The census of an account.
@@ -40,6 +41,7 @@ pub(super) async fn marked(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Ve
     }
     all.extend(allowed(roles(on).await, stack)?);
     all.extend(allowed(zones(on).await, stack)?);
+    all.extend(allowed(dashboards(on).await, stack)?);
     all.retain(|one| stack.is_none_or(|stack| one.stack.as_ref() == Some(stack)));
     all.sort_by(|a, b| (&a.stack, &a.id).cmp(&(&b.stack, &b.id)));
     all.dedup_by(|a, b| a.id == b.id);
@@ -113,6 +115,12 @@ async fn roles(on: &Calls<'_>) -> Result<Vec<Marked>> {
         Some(Marked { since, ..one })
     });
     Ok(seen.collect())
+}
+
+/// Their marks stand in themselves.
+async fn dashboards(on: &Calls<'_>) -> Result<Vec<Marked>> {
+    let all = dashboard::native::ours(on).await?.into_iter();
+    Ok(all.filter_map(|(arn, marks)| with_marks(&arn, on, &marks)).collect())
 }
 
 /// Zones, those included of which only their caller reference says that we made them.

@@ -15,6 +15,7 @@ mod marks;
 mod on_aws;
 mod owner;
 mod provider;
+mod quotas;
 mod tagged;
 mod tags;
 

@@ -33,6 +33,8 @@ pub(super) async fn own(on: &Calls<'_>, kind: &str, key: &ResourceKey, id: &Phys
     let plain = match kind {
         // Its zone is, and its service.
         "aws.dns-record" | "aws.service-scaling" => return Ok(()),
+        // It takes no tags.
+        "aws.dashboard" => return crate::kinds::dashboard::native::mark(on, &id.0, &whose(on, key)).await,
         "aws.bucket" => Some(Plain::Bucket),
         "aws.hosted-zone" => Some(Plain::Zone),
         "aws.distribution" => Some(Plain::Distribution),

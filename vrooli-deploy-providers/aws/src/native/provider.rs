@@ -6,6 +6,7 @@ use vrooli_deploy_core::provider::{Provider, ProviderSet};
 use super::census::AwsCensus;
 use super::fleet::FargateFleet;
 use super::ledger::AwsLedger;
+use super::quotas::AwsQuotas;
 use super::{Account, OnAws};
 use crate::kinds;
 
@@ -15,6 +16,7 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
     let ledger = AwsLedger { account: Arc::clone(account), kinds: kinds_on(account) };
     let census = AwsCensus(Arc::clone(account));
     let set = kinds_on(account).with_ledger(Arc::new(ledger)).with_census(Arc::new(census));
+    let set = set.with_quotas(Arc::new(AwsQuotas(Arc::clone(account))));
     match FargateFleet::of(account) {
         Some(fleet) => Arc::new(set.with_fleet(Arc::new(fleet))),
         None => Arc::new(set),
@@ -28,6 +30,7 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::alarm::Alarm), account)
         .with(OnAws(kinds::bucket::Bucket), account)
         .with(OnAws(kinds::certificate::Certificate), account)
+        .with(OnAws(kinds::dashboard::Dashboard), account)
         .with(OnAws(kinds::db_instance::DbInstance), account)
         .with(OnAws(kinds::db_parameter_group::DbParameterGroup), account)
         .with(OnAws(kinds::db_subnet_group::DbSubnetGroup), account)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use vrooli_deploy_core::diagnostics::Checked;
 use vrooli_deploy_core::engine::{Event, OutcomeKind};
-use vrooli_deploy_core::names::{DependencyName, ProviderName, StackId};
+use vrooli_deploy_core::names::{DependencyName, ProviderName, ResourceKind, StackId};
 use vrooli_deploy_core::provider::{
     AnyKind, Cancellation, LowerOptions, OpenContext, OpenImageBuilder, Permission, Provider,
     ProviderFactory, Registry, Result,
@@ -59,6 +59,9 @@ impl ProviderFactory for Emulated {
     }
     fn policies(&self, permissions: &BTreeSet<Permission>) -> Vec<Value> {
         AwsFactory::new().policies(permissions)
+    }
+    fn quota_permissions(&self, kinds: &BTreeSet<ResourceKind>) -> BTreeSet<Permission> {
+        AwsFactory.quota_permissions(kinds)
     }
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         let mut options = AccountOptions::default();

@@ -98,6 +98,17 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         (
+            "aws.dashboard",
+            vec![
+                json!({ "region": "eu-west-1" }),
+                json!({ "graphs": [{ "title": "Requests", "lines": [{
+                    "label": "requests", "namespace": "AWS/ApplicationELB", "metric": "RequestCount",
+                    "statistic": "Sum", "dimensions": { "LoadBalancer": "app/b/2" }
+                }] }] }),
+                json!({ "graphs": [] }),
+            ],
+        ),
+        (
             "aws.alarm",
             vec![
                 json!({ "namespace": "AWS/ECS" }),

@@ -354,6 +354,33 @@ pub(crate) fn samples() -> Vec<Sample> {
             })),
             Some(json!({ "name": "conformance-default-database-memory" })),
         ),
+        // What it shows is told of one at a time.
+        sample(
+            "dashboard",
+            "dashboard/main",
+            json!({
+                "name": "conformance-default", "region": REGION,
+                "graphs": [
+                    { "title": "CPU", "lines": [{
+                        "label": "CPU", "namespace": "AWS/ECS", "metric": "CPUUtilization",
+                        "statistic": "Average", "dimensions": { "ClusterName": "c", "ServiceName": "s" }
+                    }] },
+                    { "title": "Latency", "lines": [{
+                        "label": "95 of 100", "namespace": "AWS/ApplicationELB",
+                        "metric": "TargetResponseTime", "statistic": "p95",
+                        "dimensions": { "LoadBalancer": "app/conformance-default/1" }
+                    }] }
+                ]
+            }),
+            Some(json!({
+                "region": "eu-west-1",
+                "graphs": [{ "title": "Memory", "lines": [{
+                    "label": "memory", "namespace": "AWS/ECS", "metric": "MemoryUtilization",
+                    "statistic": "Maximum", "dimensions": { "ClusterName": "c", "ServiceName": "s" }
+                }] }]
+            })),
+            None,
+        ),
         sample(
             "load-balancer",
             "front/balancer",
@@ -623,7 +650,7 @@ impl Place for AwsPlace {
         true
     }
 
-    /// Records bear no tags. The emulator does not list tags of the others here; AWS does.
+    /// Records and scaling bear no tags. The emulator does not list tags of the others here; AWS does.
     fn untold(&self, kind: &ResourceKind) -> bool {
         let untold = [
             "aws.db-parameter-group",
@@ -633,8 +660,14 @@ impl Place for AwsPlace {
             "aws.elastic-ip",
             "aws.listener",
             "aws.listener-rule",
+            "aws.service-scaling",
         ];
         untold.contains(&kind.as_str())
+    }
+
+    /// AWS measures processors that tasks have, and no task runs here.
+    fn counts_later(&self, kind: &ResourceKind) -> bool {
+        kind.as_str() == "aws.ecs-service"
     }
 
     async fn close(&self) -> Result<(), String> {

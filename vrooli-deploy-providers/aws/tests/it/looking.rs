@@ -17,6 +17,7 @@ use crate::fixture::{AwsFixture, AwsPlace, account_that_knows, samples};
 const ONE_AT_A_TIME: &[&str] = &[
     "application-autoscaling:DescribeScalingPolicies",
     "acm:DescribeCertificate",
+    "cloudwatch:GetDashboard",
     "ec2:DescribeVpcAttribute",
     "ecr:GetLifecyclePolicy",
     "elasticloadbalancing:DescribeLoadBalancerAttributes",

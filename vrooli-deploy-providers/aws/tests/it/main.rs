@@ -22,6 +22,7 @@ mod lost;
 mod network;
 mod orphans;
 mod permissions;
+mod quotas;
 mod refused;
 mod rig;
 
@@ -129,6 +130,9 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
     all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
+    all.push(trial(&fixture, "each-quota-is-asked-once", quotas::once_a_kind));
+    all.push(workspace_trial("too-much-for-the-account-is-refused", quotas::too_much));
+    all.push(workspace_trial("quotas-that-may-not-be-asked-are-a-note", quotas::no_right));
     all.push(workspace_trial("a-lost-state-is-built-again", lost::whole));
     all.push(workspace_trial("half-a-stack-is-built-again", lost::half));
     all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));

@@ -16,6 +16,7 @@ use vrooli_deploy_tests::moto::{asked, elements, query};
 
 use crate::applied::{converge, wanted};
 use crate::fixture::{AwsFixture, OWNER, samples};
+use crate::quotas;
 
 /// What the emulator calls services by: their endpoint, where IAM has another name.
 fn as_the_emulator_reads_it(policy: &Value) -> Value {
@@ -52,6 +53,8 @@ fn rights(of: &[Sample]) -> BTreeSet<Permission> {
             }
         }
     }
+    let kinds = of.iter().map(|sample| sample.kind.clone()).collect();
+    all.extend(AwsFactory.quota_permissions(&kinds));
     all
 }
 
@@ -109,6 +112,10 @@ pub(crate) async fn enough(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         let store = MemoryStore::new(OWNER);
         for stack in [wanted(&all, false), wanted(&all, true), wanted(&[], false)] {
             converge(&place, &store, &stack).await?;
+        }
+        let unknown = quotas::unknown(&place, &all).await?;
+        if !unknown.is_empty() {
+            return Err(format!("quotas that may not be asked: {unknown:?}").into());
         }
     }
     drop(place);

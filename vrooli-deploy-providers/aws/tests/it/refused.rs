@@ -19,6 +19,7 @@ use crate::rig::network;
 
 const NAMED: &[&str] = &[
     "aws.alarm",
+    "aws.dashboard",
     "aws.db-instance",
     "aws.db-parameter-group",
     "aws.db-subnet-group",
