@@ -61,7 +61,7 @@ impl ProviderFactory for Emulated {
         AwsFactory::new().policies(permissions)
     }
     fn quota_permissions(&self, kinds: &BTreeSet<ResourceKind>) -> BTreeSet<Permission> {
-        AwsFactory.quota_permissions(kinds)
+        AwsFactory::new().quota_permissions(kinds)
     }
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         let mut options = AccountOptions::default();

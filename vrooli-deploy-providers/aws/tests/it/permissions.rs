@@ -54,7 +54,7 @@ fn rights(of: &[Sample]) -> BTreeSet<Permission> {
         }
     }
     let kinds = of.iter().map(|sample| sample.kind.clone()).collect();
-    all.extend(AwsFactory.quota_permissions(&kinds));
+    all.extend(AwsFactory::new().quota_permissions(&kinds));
     all
 }
 
