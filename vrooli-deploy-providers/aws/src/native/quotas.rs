@@ -25,6 +25,8 @@ const REPEATS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
 /// As many objects on a page as EC2 gives.
 const PAGE: i32 = 1000;
+/// The figures of a minute are one.
+const PERIOD: i32 = 60;
 /// AWS tells use once a minute, some minutes late: what was told last in this time holds.
 const RECENT: Duration = Duration::from_secs(1800);
 
@@ -319,9 +321,10 @@ async fn told(at: &Calls<'_>, metric: Option<&MetricInfo>) -> Result<Used> {
         .set_metric_name(metric.metric_name().map(str::to_owned))
         .set_dimensions(Some(dimensions))
         .statistics(Statistic::Maximum)
-        .period(60)
+        .period(PERIOD)
         .start_time(DateTime::from_secs(since))
-        .end_time(DateTime::from_secs(now));
+        // What was told in this very second, too.
+        .end_time(DateTime::from_secs(now.saturating_add(PERIOD.into())));
     let said = at.read("cloudwatch:GetMetricStatistics", ask.send()).await?;
     let last = said.datapoints().iter().max_by_key(|point| point.timestamp().map(DateTime::secs));
     let used = last.and_then(|point| point.maximum()).unwrap_or_default();
