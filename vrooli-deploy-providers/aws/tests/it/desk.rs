@@ -25,7 +25,22 @@ use crate::fixture::REGION;
 
 /// The provider, with the emulator for an endpoint.
 #[derive(Debug)]
-pub(crate) struct Emulated(pub(crate) String);
+pub(crate) struct Emulated {
+    url: String,
+    keys: (String, String),
+}
+
+impl Emulated {
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, keys: ("AKIDEXAMPLE".to_owned(), "not-a-real-key".to_owned()) }
+    }
+
+    /// As a user of the account.
+    pub(crate) fn with_keys(mut self, keys: Option<(String, String)>) -> Self {
+        self.keys = keys.unwrap_or(self.keys);
+        self
+    }
+}
 
 impl ProviderFactory for Emulated {
     fn name(&self) -> ProviderName {
@@ -42,8 +57,8 @@ impl ProviderFactory for Emulated {
     }
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         let mut options = AccountOptions::default();
-        options.endpoint = Some(self.0.clone());
-        options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
+        options.endpoint = Some(self.url.clone());
+        options.keys = Some((self.keys.0.clone(), Secret::new(self.keys.1.clone()), None));
         options.region = Some(REGION.to_owned());
         Ok(provider(&Arc::new(Account::new(options, context))))
     }
@@ -57,7 +72,7 @@ pub(crate) struct Desk {
     _state: tempfile::TempDir,
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -71,7 +86,7 @@ impl Desk {
         let state = tempfile::tempdir().unwrap();
         let mut options = WorkspaceOptions::new(state.path().join("state"));
         options.key_dir = Some(state.path().join("key"));
-        let registry = Registry::new().with(Emulated(endpoint.to_owned()));
+        let registry = Registry::new().with(Emulated::at(endpoint.to_owned()));
         let workspace = Workspace::open(options, registry).await.unwrap();
         let target = TargetOptions {
             environment: Some("production".parse().unwrap()),
