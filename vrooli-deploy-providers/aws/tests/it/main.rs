@@ -133,6 +133,9 @@ fn main() -> ExitCode {
     all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));
     all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
     all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
+    all.push(deep_trial("releases-on-fargate-under-load", fleet::variants::under_load));
+    all.push(deep_trial("releases-on-fargate-with-the-rights-printed", fleet::variants::with_rights));
+    all.push(deep_trial("releases-on-fargate-of-the-example", fleet::variants::example));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()
