@@ -139,7 +139,7 @@ impl Census {
         self.objects.entry(kind).or_default().extend(ids);
     }
 
-    /// A cluster or a service that is deleted stays and is inactive, in AWS as here.
+    /// A cluster, a service or a task definition that is deleted stays and is inactive, in AWS as here.
     fn clusters(&mut self, address: SocketAddr) -> io::Result<()> {
         let ask = |what: &str, form: Value| -> io::Result<Value> {
             let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
@@ -163,6 +163,9 @@ impl Census {
             );
         }
         self.add("cluster", arns);
+        let all = ask("ListTaskDefinitions", serde_json::json!({}))?;
+        let definitions = all["taskDefinitionArns"].as_array().into_iter().flatten();
+        self.add("task definition", definitions.filter_map(|one| one.as_str().map(str::to_owned)).collect());
         let target = "AnyScaleFrontendService.DescribeScalableTargets";
         let said = json(address, "application-autoscaling", target, r#"{"ServiceNamespace":"ecs"}"#)?;
         let said: Value = serde_json::from_str(body(&said)?)?;

@@ -13,8 +13,7 @@ fn replaced(body: &[u8], from: &str, to: &str) -> Vec<u8> {
     String::from_utf8_lossy(body).replace(from, to).into_bytes()
 }
 
-/// What the emulator does not take as AWS does: `false` may be left out, a task set says its scale, a token may be used
-/// again for a certificate after the first was deleted (the emulator looks for that one and breaks),
+/// What the emulator does not take as AWS does: `false` may be left out, a token may be used again for a certificate after the first was deleted (the emulator looks for that one and breaks),
 /// and each database has a resource id of its own (in the emulator all have the same).
 pub fn as_aws_takes_it(request: &mut Passing) {
     static CERTIFICATES: AtomicU32 = AtomicU32::new(0);
@@ -27,15 +26,6 @@ pub fn as_aws_takes_it(request: &mut Passing) {
             let count = CERTIFICATES.fetch_add(1, Ordering::SeqCst);
             let said = format!(r#""IdempotencyToken":"{count}-"#);
             request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
-        }
-        // It tries to run tasks of what is scaled, and breaks: tasks are played (`moto::tasks`).
-        "CreateTaskSet" => {
-            if let Ok(mut said) = serde_json::from_slice::<serde_json::Value>(&request.body)
-                && let Some(fields) = said.as_object_mut()
-                && fields.remove("scale").is_some()
-            {
-                request.body = said.to_string().into();
-            }
         }
         "DescribeDBInstances" => {
             if let Some(body) = by_name(&request.body) {

@@ -1,6 +1,6 @@
-//! Tasks and traffic, which the emulator has none of: each task of a task set in it is a server on
-//! loopback that does what its image does, and a front spreads requests by the weights in it. What AWS
-//! tells of tasks and targets is told from that.
+//! Tasks and traffic, which the emulator has none of: each container of a task that a service in it is to
+//! have is a server on loopback that does what its image does, and a front passes requests on by the rules
+//! and weights in it. What AWS tells of services, tasks and targets is told from that.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
@@ -28,7 +28,8 @@ const LIVED: Duration = Duration::from_millis(50);
 /// What an image does.
 #[derive(Debug, Clone)]
 pub enum Image {
-    /// Answers every request with 200 and this.
+    /// Answers every request with 200 and this, and says so in its log. Which container did says the
+    /// header `x-container`.
     Serves(String),
     /// Answers every request with this status: its targets are not well.
     Sick(u16),
@@ -49,29 +50,59 @@ struct Task {
     life: Life,
     since: Instant,
     created: f64,
-    address: Option<SocketAddr>,
+    /// Where each of its containers is reached.
+    addresses: BTreeMap<String, SocketAddr>,
     stop: Arc<AtomicBool>,
 }
 
+impl Task {
+    fn end(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for address in self.addresses.values() {
+            // Wakes who waits for a connection.
+            let _ = TcpStream::connect(address);
+        }
+    }
+}
+
+/// What a service was asked for last, or before that: its tasks are of one task definition.
 #[derive(Debug)]
-struct Set {
-    id: String,
+struct Deployment {
     service: String,
-    group: Option<String>,
-    container: String,
-    /// Log group and the start of its streams.
-    lines: (String, String),
+    /// Its target groups, and which container is in each.
+    groups: BTreeMap<String, String>,
+    /// Containers, each with log group and the start of its streams.
+    containers: BTreeMap<String, (String, String)>,
     image: Image,
     tasks: Vec<Task>,
-    /// Since when the emulator has it no more.
+    /// Since when it is to have no task.
     gone: Option<Instant>,
+}
+
+/// Who gets the requests of a listener or rule.
+#[derive(Debug, Default)]
+struct Route {
+    priority: u32,
+    paths: Vec<String>,
+    weights: Vec<(String, u64)>,
+}
+
+impl Route {
+    fn fits(&self, path: &str) -> bool {
+        let fits = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(start) => path.starts_with(start),
+            None => path == pattern,
+        };
+        self.paths.is_empty() || self.paths.iter().any(fits)
+    }
 }
 
 #[derive(Debug, Default)]
 struct World {
     images: BTreeMap<String, Image>,
-    sets: BTreeMap<String, Set>,
-    weights: Vec<(String, u64)>,
+    /// By what they are told as: see [`id`].
+    deployments: BTreeMap<String, Deployment>,
+    routes: Vec<Route>,
     made: u64,
 }
 
@@ -91,7 +122,7 @@ pub struct Tasks(Arc<Inner>);
 impl Drop for Tasks {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::SeqCst);
-        for task in self.0.world().sets.values().flat_map(|set| &set.tasks) {
+        for task in self.0.world().deployments.values().flat_map(|one| &one.tasks) {
             task.stop.store(true, Ordering::SeqCst);
         }
     }
@@ -138,9 +169,16 @@ impl Tasks {
     /// How many tasks run.
     #[must_use]
     pub fn running(&self) -> usize {
+        self.counts().values().sum()
+    }
+
+    /// How many tasks run of each service and task definition.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, usize> {
         let world = self.0.world();
-        let live = world.sets.values().filter(|set| set.gone.is_none());
-        live.flat_map(|set| &set.tasks).filter(|task| task.life == Life::Running).count()
+        let live = world.deployments.iter().filter(|(_, one)| one.gone.is_none());
+        let running = |one: &Deployment| one.tasks.iter().filter(|task| task.life == Life::Running).count();
+        live.map(|(id, one)| (id.clone(), running(one))).collect()
     }
 
     /// What AWS would say of tasks and targets, in the place of what the emulator says.
@@ -190,10 +228,23 @@ fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(all)
 }
 
-fn answer(status: u16, body: &str) -> Vec<u8> {
+fn answer(status: u16, container: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
-        .into_bytes()
+    format!(
+        "HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\nx-container: {container}\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// What the deployment of a service is told as, by what the emulator says of it: that keeps one for all task
+/// definitions unless a new one is asked for.
+fn id(service: &Value) -> String {
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let revision = word(&service["taskDefinition"]);
+    let revision = revision.rsplit('/').next().unwrap_or_default();
+    let name = word(&service["serviceName"]);
+    format!("{}-{name}-{}", word(&service["deployments"][0]["id"]), revision.replace(':', "-"))
 }
 
 fn body(said: &str) -> io::Result<Value> {
@@ -213,8 +264,8 @@ impl Inner {
 
     /// What there is now, and what that means for tasks.
     fn look(&self) -> io::Result<()> {
-        let weights = self.weights()?;
-        let mut there: Vec<(Value, usize, String)> = Vec::new();
+        let routes = self.routes()?;
+        let mut there: BTreeMap<String, Value> = BTreeMap::new();
         let clusters = self.ecs("ListClusters", &json!({}))?;
         for cluster in clusters["clusterArns"].as_array().into_iter().flatten() {
             let all = self.ecs("ListServices", &json!({ "cluster": cluster }))?;
@@ -224,103 +275,108 @@ impl Inner {
             // Without tags the emulator would leave them out of what it tells others at the same time, too.
             let form = json!({ "cluster": cluster, "services": all["serviceArns"], "include": ["TAGS"] });
             let said = self.ecs("DescribeServices", &form)?;
-            for service in said["services"].as_array().into_iter().flatten() {
-                if service["status"] != "ACTIVE" {
-                    continue;
-                }
-                let count = service["desiredCount"].as_u64().unwrap_or(0);
-                let name = service["serviceName"].as_str().unwrap_or_default();
-                for set in service["taskSets"].as_array().into_iter().flatten() {
-                    there.push((set.clone(), usize::try_from(count).unwrap_or(0), name.to_owned()));
-                }
-            }
+            let services = said["services"].as_array().into_iter().flatten();
+            let active = services.filter(|service| service["status"] == "ACTIVE");
+            there.extend(active.map(|service| (id(service), service.clone())));
         }
-        for (set, _, service) in &there {
-            let arn = set["taskSetArn"].as_str().unwrap_or_default();
-            if !self.world().sets.contains_key(arn) {
-                let made = self.made(set, service)?;
-                self.world().sets.insert(arn.to_owned(), made);
+        for (id, service) in &there {
+            let asked = service["desiredCount"].as_u64().unwrap_or(0) > 0;
+            if asked && !self.world().deployments.contains_key(id) {
+                let made = self.made(service)?;
+                self.world().deployments.insert(id.clone(), made);
             }
         }
         let mut world = self.world();
-        world.weights = weights;
-        let World { sets, made, .. } = &mut *world;
-        for (arn, set) in sets.iter_mut() {
-            match there.iter().find(|(one, ..)| one["taskSetArn"] == **arn) {
-                Some((_, count, _)) => self.keep(set, *count, made),
-                None => _ = set.gone.get_or_insert_with(Instant::now),
+        world.routes = routes;
+        let World { deployments, made, .. } = &mut *world;
+        for (id, deployment) in deployments.iter_mut() {
+            let count = there.get(id).and_then(|service| service["desiredCount"].as_u64()).unwrap_or(0);
+            match usize::try_from(count).unwrap_or(0) {
+                0 => _ = deployment.gone.get_or_insert_with(Instant::now),
+                count => {
+                    deployment.gone = None;
+                    self.keep(deployment, count, made);
+                }
             }
         }
-        sets.retain(|_, set| {
-            let over = set.gone.is_some_and(|since| since.elapsed() > DRAINED);
+        deployments.retain(|_, deployment| {
+            let over = deployment.gone.is_some_and(|since| since.elapsed() > DRAINED);
             if over {
-                for task in &set.tasks {
-                    task.stop.store(true, Ordering::SeqCst);
-                    if let Some(address) = task.address {
-                        // Wakes who waits for a connection.
-                        let _ = TcpStream::connect(address);
-                    }
-                }
+                deployment.tasks.iter().for_each(Task::end);
             }
             !over
         });
         Ok(())
     }
 
-    fn made(&self, set: &Value, service: &str) -> io::Result<Set> {
-        let said = self.ecs("DescribeTaskDefinition", &json!({ "taskDefinition": set["taskDefinition"] }))?;
-        let container = &said["taskDefinition"]["containerDefinitions"][0];
-        let digest =
-            container["image"].as_str().and_then(|image| image.split('@').nth(1)).unwrap_or_default();
+    fn made(&self, service: &Value) -> io::Result<Deployment> {
+        let form = json!({ "taskDefinition": service["taskDefinition"] });
+        let said = self.ecs("DescribeTaskDefinition", &form)?;
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let options = &container["logConfiguration"]["options"];
-        let name = word(&container["name"]);
-        let stream = format!("{}/{name}", word(&options["awslogs-stream-prefix"]));
-        let image = self.world().images.get(digest).cloned();
-        Ok(Set {
-            id: word(&set["id"]),
-            service: service.to_owned(),
-            group: set["loadBalancers"][0]["targetGroupArn"].as_str().map(str::to_owned),
-            container: name,
-            lines: (word(&options["awslogs-group"]), stream),
-            image: image.unwrap_or_else(|| Image::Serves(digest.to_owned())),
+        let all = said["taskDefinition"]["containerDefinitions"].as_array().cloned().unwrap_or_default();
+        let image = all.first().and_then(|one| one["image"].as_str()).unwrap_or_default();
+        let digest = image.split('@').nth(1).unwrap_or_default();
+        let container = |one: &Value| {
+            let (name, options) = (word(&one["name"]), &one["logConfiguration"]["options"]);
+            let stream = format!("{}/{name}", word(&options["awslogs-stream-prefix"]));
+            (name, (word(&options["awslogs-group"]), stream))
+        };
+        let balancers = service["loadBalancers"].as_array().into_iter().flatten();
+        let group = |one: &Value| (word(&one["targetGroupArn"]), word(&one["containerName"]));
+        let does = self.world().images.get(digest).cloned();
+        Ok(Deployment {
+            service: word(&service["serviceName"]),
+            groups: balancers.map(group).collect(),
+            containers: all.iter().map(container).collect(),
+            image: does.unwrap_or_else(|| Image::Serves(digest.to_owned())),
             tasks: Vec::new(),
             gone: None,
         })
     }
 
     /// As many tasks as there should be, each a step further.
-    fn keep(&self, set: &mut Set, count: usize, made: &mut u64) {
-        let lives = |set: &Set| set.tasks.iter().filter(|task| !matches!(task.life, Life::Ended(_))).count();
+    fn keep(&self, deployment: &mut Deployment, count: usize, made: &mut u64) {
+        let ended = |task: &Task| matches!(task.life, Life::Ended(_));
+        let lives = |all: &[Task]| all.iter().filter(|task| !ended(task)).count();
         // One that ended is started again, as ECS does it, but not for ever.
-        while lives(set) < count && set.tasks.len() < count + 3 {
+        while lives(&deployment.tasks) < count && deployment.tasks.len() < count + 3 {
             *made += 1;
-            set.tasks.push(Task {
-                arn: format!("arn:aws:ecs:us-east-1:123456789012:task/{}/{made:032x}", set.service),
+            deployment.tasks.push(Task {
+                arn: format!("arn:aws:ecs:us-east-1:123456789012:task/{}/{made:032x}", deployment.service),
                 life: Life::Placed,
                 since: Instant::now(),
                 created: now(),
-                address: None,
+                addresses: BTreeMap::new(),
                 stop: Arc::default(),
             });
         }
-        for task in &mut set.tasks {
-            match (task.life, &set.image) {
+        while lives(&deployment.tasks) > count {
+            let Some(at) = deployment.tasks.iter().rposition(|task| !ended(task)) else { break };
+            deployment.tasks.remove(at).end();
+        }
+        for task in &mut deployment.tasks {
+            match (task.life, &deployment.image) {
                 (Life::Placed, _) if task.since.elapsed() < PROVISIONED => {}
                 (Life::Placed, image) => {
                     task.life = Life::Running;
                     task.since = Instant::now();
-                    let (status, said) = match image {
-                        Image::Serves(said) => (200, said.clone()),
-                        Image::Sick(status) => (*status, "not well".to_owned()),
-                        Image::Ends(_, lines) => {
-                            self.write(&set.lines, &task.arn, lines);
-                            continue;
-                        }
+                    let (status, said, lines) = match image {
+                        Image::Serves(said) => (200, said.clone(), vec![format!("serves {said}")]),
+                        Image::Sick(status) => (*status, "not well".to_owned(), Vec::new()),
+                        Image::Ends(_, lines) => (0, String::new(), lines.clone()),
                     };
-                    if let Ok(listener) = TcpListener::bind("127.0.0.1:0") {
-                        task.address = listener.local_addr().ok();
-                        serve(listener, Arc::clone(&task.stop), move |_| answer(status, &said));
+                    for to in deployment.containers.values() {
+                        self.write(to, &task.arn, &lines);
+                    }
+                    if status == 0 {
+                        continue;
+                    }
+                    for name in deployment.containers.keys() {
+                        let Ok(listener) = TcpListener::bind("127.0.0.1:0") else { continue };
+                        task.addresses
+                            .extend(listener.local_addr().ok().map(|address| (name.clone(), address)));
+                        let (name, said) = (name.clone(), said.clone());
+                        serve(listener, Arc::clone(&task.stop), move |_| answer(status, &name, &said));
                     }
                 }
                 (Life::Running, Image::Ends(code, _)) if task.since.elapsed() >= LIVED => {
@@ -352,39 +408,63 @@ impl Inner {
         let _ = logs("CreateLogStream", &name).and_then(|_| logs("PutLogEvents", &form));
     }
 
-    /// Target groups and weights of what all requests go to.
-    fn weights(&self) -> io::Result<Vec<(String, u64)>> {
+    /// Who gets what: the rules of all listeners, and what they give besides.
+    fn routes(&self) -> io::Result<Vec<Route>> {
         let ask =
             |form: &str| query(self.emulator, "elasticloadbalancing", &format!("{form}&Version=2015-12-01"));
+        let weights = |said: &str| -> Vec<(String, u64)> {
+            let (groups, weights) = (elements(said, "TargetGroupArn"), elements(said, "Weight"));
+            groups.into_iter().zip(weights.iter().map(|weight| weight.parse().unwrap_or(0))).collect()
+        };
         let mut all = Vec::new();
         for balancer in elements(&ask("Action=DescribeLoadBalancers")?, "LoadBalancerArn") {
             let said = ask(&format!("Action=DescribeListeners&LoadBalancerArn={balancer}"))?;
-            for forward in elements(&said, "ForwardConfig") {
-                let (groups, weights) = (elements(&forward, "TargetGroupArn"), elements(&forward, "Weight"));
-                all.extend(groups.into_iter().zip(weights.iter().map(|weight| weight.parse().unwrap_or(0))));
+            for listener in elements(&said, "ListenerArn") {
+                let said = ask(&format!("Action=DescribeRules&ListenerArn={listener}"))?;
+                // Elements of a name stand in each other here: a rule is what stands before the next one's ARN.
+                for rule in said.split("<IsDefault>") {
+                    let Some(forward) = elements(rule, "ForwardConfig").pop() else { continue };
+                    let priority = elements(rule, "Priority").pop().unwrap_or_default();
+                    let conditions = elements(rule, "PathPatternConfig");
+                    all.push(Route {
+                        priority: priority.parse().unwrap_or(u32::MAX),
+                        paths: conditions.iter().flat_map(|one| elements(one, "member")).collect(),
+                        weights: weights(&forward),
+                    });
+                }
             }
         }
+        all.sort_by_key(|route| route.priority);
         Ok(all)
     }
 
     /// Passes a request on to a task, as the load balancer does it.
     fn pass(&self, request: &[u8]) -> Vec<u8> {
+        let head = String::from_utf8_lossy(request);
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let path = path.split('?').next().unwrap_or_default();
         let target = {
             let world = self.world();
-            let total: u64 = world.weights.iter().map(|(_, weight)| weight).sum();
-            let mut place = match total {
-                0 => return answer(503, "no target group gets anything"),
-                total => self.turn.fetch_add(1, Ordering::SeqCst) % total,
+            let Some(route) = world.routes.iter().find(|route| route.fits(path)) else {
+                return answer(404, "", "no rule is for it");
             };
-            let group = world.weights.iter().find(|(_, weight)| {
+            let total: u64 = route.weights.iter().map(|(_, weight)| weight).sum();
+            let turn = self.turn.fetch_add(1, Ordering::SeqCst);
+            let mut place = match total {
+                0 => return answer(503, "", "no target group gets anything"),
+                total => turn % total,
+            };
+            let group = route.weights.iter().find(|(_, weight)| {
                 let here = place < *weight;
                 place = place.saturating_sub(*weight);
                 here
             });
-            let group = group.map(|(group, _)| group.clone());
-            let sets = world.sets.values().filter(|set| set.group == group);
-            let mut tasks = sets.flat_map(|set| &set.tasks).filter(|task| task.life == Life::Running);
-            tasks.find_map(|task| task.address)
+            let group = group.map(|(group, _)| group.as_str()).unwrap_or_default();
+            let live = world.deployments.values().filter(|one| one.gone.is_none());
+            let targets: Vec<SocketAddr> =
+                live.flat_map(|one| one.targets(group)).map(|(_, at)| at).collect();
+            let one = usize::try_from(turn).unwrap_or(0).checked_rem(targets.len());
+            one.and_then(|at| targets.get(at)).copied()
         };
         let passed = target.map(|address| -> io::Result<Vec<u8>> {
             let mut stream = TcpStream::connect(address)?;
@@ -396,8 +476,8 @@ impl Inner {
         });
         match passed {
             Some(Ok(said)) => said,
-            Some(Err(error)) => answer(502, &error.to_string()),
-            None => answer(503, "no target"),
+            Some(Err(error)) => answer(502, "", &error.to_string()),
+            None => answer(503, "", "no target"),
         }
     }
 
@@ -420,8 +500,9 @@ impl Inner {
         let service = form["serviceName"].as_str().unwrap_or_default();
         let ended = form["desiredStatus"] == "STOPPED";
         let world = self.world();
-        let sets = world.sets.values().filter(|set| set.service == service && (set.gone.is_none() || ended));
-        let tasks = sets.flat_map(|set| &set.tasks);
+        let deployments =
+            world.deployments.values().filter(|one| one.service == service && (one.gone.is_none() || ended));
+        let tasks = deployments.flat_map(|one| &one.tasks);
         let arns: Vec<&String> =
             tasks.filter(|task| matches!(task.life, Life::Ended(_)) == ended).map(|task| &task.arn).collect();
         json!({ "taskArns": arns })
@@ -432,11 +513,12 @@ impl Inner {
             form["tasks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let world = self.world();
         let mut all = Vec::new();
-        for set in world.sets.values() {
-            for task in set.tasks.iter().filter(|task| asked.contains(&task.arn.as_str())) {
+        for (id, deployment) in &world.deployments {
+            for task in deployment.tasks.iter().filter(|task| asked.contains(&task.arn.as_str())) {
+                let containers: Vec<Value> =
+                    deployment.containers.keys().map(|name| json!({ "name": name })).collect();
                 let mut said = json!({
-                    "taskArn": task.arn, "startedBy": set.id, "createdAt": task.created,
-                    "containers": [{ "name": set.container }],
+                    "taskArn": task.arn, "startedBy": id, "createdAt": task.created, "containers": containers,
                 });
                 let (last, desired) = match task.life {
                     Life::Placed => ("PROVISIONING", "RUNNING"),
@@ -456,18 +538,30 @@ impl Inner {
         json!({ "tasks": all, "failures": [] })
     }
 
+    /// A service's last deployment, and how many tasks run, those that still end included.
     fn counted(&self, mut said: Value) -> Value {
         let world = self.world();
         for service in said["services"].as_array_mut().into_iter().flatten() {
-            let desired = service["desiredCount"].clone();
-            for set in service["taskSets"].as_array_mut().into_iter().flatten() {
-                let arn = set["taskSetArn"].as_str().unwrap_or_default();
-                let tasks = world.sets.get(arn).map(|set| set.tasks.as_slice()).unwrap_or_default();
-                let count = |life: Life| tasks.iter().filter(|task| task.life == life).count();
-                set["runningCount"] = count(Life::Running).into();
-                set["pendingCount"] = count(Life::Placed).into();
-                set["computedDesiredCount"] = desired.clone();
+            let last = id(service);
+            let count = |deployment: &Deployment, life: Life| {
+                deployment.tasks.iter().filter(|task| task.life == life).count()
+            };
+            let of_service = world.deployments.values().filter(|one| service["serviceName"] == *one.service);
+            let (mut running, mut pending) = (0, 0);
+            for deployment in of_service {
+                running += count(deployment, Life::Running);
+                pending += if deployment.gone.is_none() { count(deployment, Life::Placed) } else { 0 };
             }
+            let ours = world.deployments.get(&last);
+            let primary = &mut service["deployments"][0];
+            primary["id"] = last.into();
+            primary["runningCount"] = ours.map_or(0, |one| count(one, Life::Running)).into();
+            primary["pendingCount"] = ours.map_or(0, |one| count(one, Life::Placed)).into();
+            let (revision, desired) = (service["taskDefinition"].clone(), service["desiredCount"].clone());
+            service["deployments"][0]["taskDefinition"] = revision;
+            service["deployments"][0]["desiredCount"] = desired;
+            service["runningCount"] = running.into();
+            service["pendingCount"] = pending.into();
         }
         said
     }
@@ -478,20 +572,23 @@ impl Inner {
         let group = percent_encoding::percent_decode_str(group).decode_utf8_lossy().into_owned();
         let world = self.world();
         let mut members = String::new();
-        for set in world.sets.values().filter(|set| set.group.as_ref() == Some(&group)) {
-            for task in set.tasks.iter().filter(|task| task.life == Life::Running) {
-                let health = match (&set.image, set.gone) {
+        for deployment in world.deployments.values() {
+            for (task, address) in deployment.targets(&group) {
+                let health = match (&deployment.image, deployment.gone) {
                     (_, Some(_)) => "<State>draining</State>".to_owned(),
                     (Image::Sick(status), _) => format!(
                         "<State>unhealthy</State><Reason>Target.ResponseCodeMismatch</Reason>\
                          <Description>Health checks failed with these codes: [{status}]</Description>"
                     ),
-                    (Image::Ends(..), _) => {
+                    // A load balancer asks some times before it believes that one is well.
+                    (Image::Serves(_), _) if task.since.elapsed() >= LIVED => {
+                        "<State>healthy</State>".to_owned()
+                    }
+                    (Image::Serves(_) | Image::Ends(..), _) => {
                         "<State>initial</State><Reason>Elb.InitialHealthChecking</Reason>".to_owned()
                     }
-                    (Image::Serves(_), _) => "<State>healthy</State>".to_owned(),
                 };
-                let port = task.address.map_or(0, |address| address.port());
+                let port = address.port();
                 members.push_str(&format!(
                     "<member><Target><Id>127.0.0.1</Id><Port>{port}</Port></Target>\
                      <TargetHealth>{health}</TargetHealth></member>"
@@ -503,5 +600,14 @@ impl Inner {
              <DescribeTargetHealthResult><TargetHealthDescriptions>{members}</TargetHealthDescriptions>\
              </DescribeTargetHealthResult></DescribeTargetHealthResponse>"
         )
+    }
+}
+
+impl Deployment {
+    /// Its tasks that are in a target group, and where.
+    fn targets<'a>(&'a self, group: &'a str) -> impl Iterator<Item = (&'a Task, SocketAddr)> {
+        let container = self.groups.get(group);
+        let running = self.tasks.iter().filter(|task| task.life == Life::Running);
+        running.filter_map(move |task| Some((task, *task.addresses.get(container?)?)))
     }
 }

@@ -200,8 +200,8 @@ fn production_is_built_larger() {
     assert_eq!(spec(&small, "database/postgres")["multi_az"], false);
     assert_eq!(spec(&production, "database/postgres")["multi_az"], true);
     assert_eq!(spec(&production, "database/postgres")["deletion_protection"], true);
-    assert_eq!(spec(&small, "compute/app")["public_address"], true);
-    assert_eq!(spec(&production, "compute/app")["public_address"], false);
+    assert_eq!(spec(&small, "compute/app/blue")["public_address"], true);
+    assert_eq!(spec(&production, "compute/app/blue")["public_address"], false);
     let nats = |stack: &vrooli_deploy_core::stack::Stack| {
         stack.resources.values().filter(|one| one.kind.as_str() == "aws.nat-gateway").count()
     };

@@ -1,4 +1,5 @@
-//! `aws.ecs-service`: containers on Fargate that are kept running. What a release changes (task definition, image, running count, target groups and their weights) is the fleet's.
+//! `aws.ecs-service`: one of the two slots of a place where a release runs on Fargate. What a release changes
+//! (task definition, running count, target groups and their weights) is the fleet's.
 
 #[cfg(feature = "native")]
 pub(crate) mod native;
@@ -50,6 +51,15 @@ const VALUES: &[&str] = &[
     "secretsmanager:TagResource",
 ];
 
+/// What the names of the two slots of a place end with; keys, too, and the names of their target groups.
+pub(crate) const COLOURS: [&str; 2] = ["blue", "green"];
+
+/// The family of the definitions of releases that a slot runs: its name without its colour.
+pub(crate) fn family(name: &str) -> &str {
+    let without = |colour: &&str| name.strip_suffix(*colour)?.strip_suffix('-');
+    COLOURS.iter().find_map(without).unwrap_or(name)
+}
+
 /// What is wanted of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "", deny_unknown_fields)]
@@ -60,7 +70,9 @@ pub struct EcsServiceSpec<F: Form = Wanted> {
     pub name: String,
     /// Its cluster.
     pub cluster: F::In<String>,
-    /// The subnets that tasks stand in which are started from now on.
+    /// The family of the task definition that it is made with. From the first release on it is the fleet's.
+    pub idle: F::In<String>,
+    /// The subnets that its tasks stand in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<F::In<String>>,
     /// Who may reach them.
@@ -72,7 +84,8 @@ pub struct EcsServiceSpec<F: Form = Wanted> {
     pub cpu_units: u32,
     /// Memory of a task, in MiB. As above.
     pub memory_mib: u32,
-    /// How many tasks run at first, and are billed. Later the count is the scaler's.
+    /// How many tasks run, and are billed, where no scaler has the word. One slot of a pair says it, the
+    /// other says 0: only one of them runs.
     pub count: u32,
 }
 
@@ -85,7 +98,7 @@ pub struct EcsServiceObserved {
     pub name: String,
     /// Its cluster.
     pub cluster: String,
-    /// The subnets that tasks stand in which are started from now on.
+    /// The subnets that its tasks stand in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subnets: Vec<String>,
     /// Who may reach them.
@@ -112,11 +125,12 @@ impl ResourceKindDef for EcsService {
         &["id", "name"]
     }
     fn diff(&self, want: &EcsServiceSpec<Wanted>, have: &EcsServiceObserved) -> Change {
-        // Size and count live in what the fleet makes of them: the task definition and the scaler.
+        // What it is made with is not what runs; size and count live in what the fleet makes of them.
         let EcsServiceSpec {
             region,
             name,
             cluster,
+            idle: _,
             subnets,
             security_groups,
             public_address,
@@ -134,6 +148,9 @@ impl ResourceKindDef for EcsService {
             .done()
     }
     fn bill(&self, want: &EcsServiceSpec<Wanted>) -> Vec<BillItem> {
+        if want.count == 0 {
+            return Vec::new();
+        }
         let count = Decimal::from(want.count);
         let processors = Decimal::from(want.cpu_units) / Decimal::from(1024);
         let memory = Decimal::from(want.memory_mib) / Decimal::from(1024);
@@ -166,7 +183,7 @@ impl ResourceKindDef for EcsService {
         let mut all = Actions {
             find: &["tag:GetResources", "ecs:DescribeServices"],
             create: &["ecs:CreateService", "ecs:TagResource"],
-            update: &["ecs:TagResource"],
+            update: &["ecs:UpdateService"],
             delete: &["ecs:DeleteService"],
         }
         .of(op, service.clone());
@@ -175,17 +192,12 @@ impl ResourceKindDef for EcsService {
                 |action: &&str| Permission { action: (*action).to_owned(), resource: resource.to_owned() };
             all.extend(actions.iter().map(right));
         };
-        let sets = place("task-set", &format!("*/{}/*", want.name));
-        if op == Op::Delete {
-            also(&["ecs:DeleteTaskSet"], &sets);
-        }
         // Releases come and go with the service: what carries them has no resource of its own.
         if op == Op::Create || op == Op::Update {
             also(RELEASES, "*");
             also(VALUES, &format!("arn:aws:secretsmanager:{}:*:secret:*/values/*", want.region));
-            also(&["ecs:CreateTaskSet", "ecs:UpdateService", "ecs:UpdateServicePrimaryTaskSet"], &service);
-            also(&["ecs:CreateTaskSet", "ecs:DeleteTaskSet", "ecs:TagResource"], &sets);
-            let definitions = place("task-definition", &format!("{}:*", want.name));
+            also(&["ecs:UpdateService"], &service);
+            let definitions = place("task-definition", &format!("{}:*", family(&want.name)));
             also(&["ecs:DeleteTaskDefinitions", "ecs:TagResource"], &definitions);
         }
         all
@@ -202,11 +214,12 @@ impl ResourceKindDef for EcsService {
 mod tests {
     use serde_json::json;
 
+    use vrooli_deploy_core::provider::ResourceKindDef as _;
     use vrooli_deploy_core::provider::pure::{Answer, check_kind};
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "name": "app-default", "cluster": "id-1", "subnets": ["id-1", "id-2"], "security_groups": ["id-1", "id-2"], "public_address": true, "cpu_units": 512, "memory_mib": 1024, "count": 2});
+        let want = json!({"region": "us-east-1", "name": "app-default", "cluster": "id-1", "idle": "app-idle", "subnets": ["id-1", "id-2"], "security_groups": ["id-1", "id-2"], "public_address": true, "cpu_units": 512, "memory_mib": 1024, "count": 2});
         let have = json!({"region": "us-east-1", "name": "app-default", "cluster": "id-1", "subnets": ["id-1", "id-2"], "security_groups": ["id-1", "id-2"], "public_address": true});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
@@ -217,5 +230,23 @@ mod tests {
             ("public_address", json!(false), Answer::Update),
         ];
         check_kind(&super::EcsService, &want, &have, &answers).unwrap();
+    }
+
+    #[test]
+    fn slots_of_a_place_share_a_family_and_one_of_them_is_billed() {
+        assert_eq!(
+            (super::family("shop-app-blue"), super::family("shop-app-green")),
+            ("shop-app", "shop-app")
+        );
+        assert_eq!(super::family("evergreen"), "evergreen");
+        let spec = |count: u32| {
+            serde_json::from_value::<super::EcsServiceSpec>(json!({
+                "region": "us-east-1", "name": "a", "cluster": "c", "idle": "i", "public_address": false,
+                "cpu_units": 256, "memory_mib": 512, "count": count
+            }))
+            .unwrap()
+        };
+        let items = |count| super::EcsService.bill(&spec(count)).len();
+        assert_eq!((items(2), items(0)), (2, 0));
     }
 }

@@ -33,6 +33,7 @@ pub mod service_scaling;
 pub mod snapshot_policy;
 pub mod subnet;
 pub mod target_group;
+pub mod task_definition;
 pub mod volume;
 pub mod vpc;
 
@@ -87,6 +88,7 @@ pub fn all() -> Vec<&'static dyn AnyKind> {
         &snapshot_policy::SnapshotPolicy,
         &subnet::Subnet,
         &target_group::TargetGroup,
+        &task_definition::TaskDefinition,
         &volume::Volume,
         &vpc::Vpc,
     ]

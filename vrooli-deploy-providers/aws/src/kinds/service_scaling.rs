@@ -1,7 +1,7 @@
 //! `aws.service-scaling`: how many tasks of a service run, by its load.
 
 #[cfg(feature = "native")]
-mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 

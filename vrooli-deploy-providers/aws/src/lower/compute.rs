@@ -16,7 +16,7 @@ use crate::kinds::alarm::{Alarm, AlarmSpec};
 use crate::kinds::auto_scaling_group::{AutoScalingGroup, AutoScalingGroupSpec};
 use crate::kinds::ecr_repository::{EcrRepository, EcrRepositorySpec};
 use crate::kinds::ecs_cluster::{EcsCluster, EcsClusterSpec};
-use crate::kinds::ecs_service::{EcsService, EcsServiceSpec};
+use crate::kinds::ecs_service::{COLOURS, EcsService, EcsServiceSpec};
 use crate::kinds::elastic_ip::{ElasticIp, ElasticIpSpec};
 use crate::kinds::iam_role::{IamRole, IamRoleSpec, Statement};
 use crate::kinds::instance::{Instance, InstanceSpec};
@@ -24,6 +24,7 @@ use crate::kinds::launch_template::{LaunchTemplate, LaunchTemplateSpec};
 use crate::kinds::log_group::{LogGroup, LogGroupSpec};
 use crate::kinds::service_scaling::{ServiceScaling, ServiceScalingSpec};
 use crate::kinds::snapshot_policy::{SnapshotPolicy, SnapshotPolicySpec};
+use crate::kinds::task_definition::{TaskDefinition, TaskDefinitionSpec};
 use crate::kinds::volume::{Volume, VolumeSpec};
 
 /// What tasks belong to.
@@ -229,17 +230,17 @@ pub(super) fn lower(
     };
     lowering.add(&logs, &LogGroup, &spec, false);
     let role = app_role(lowering, site, compute, data);
-    let service = match &compute.size {
+    let services = match &compute.size {
         Size::Task { cpu_units, memory_mib } => {
-            Some(tasks(lowering, site, compute, network, (*cpu_units, *memory_mib)))
+            tasks(lowering, site, compute, network, (*cpu_units, *memory_mib))
         }
         Size::Machine(machine) => {
             machines(lowering, site, compute, network, front, (machine, &role));
-            None
+            Vec::new()
         }
     };
     if site.scale.alarms {
-        alarms(lowering, site, service.as_ref(), front, data);
+        alarms(lowering, site, &services, front, data);
     }
     if compute.fargate && site.requirements.data_volume {
         lowering.say(
@@ -285,14 +286,15 @@ fn app_role(lowering: &mut Lowering<'_>, site: Site<'_>, compute: &Compute, data
 }
 
 /// The app as tasks: everything that listens in one task, because a scenario's page asks its
-/// API at `localhost`; each worker in a service of its own. Gives the key of the first.
+/// API at `localhost`; each worker in another. Each such place is two services, of which one runs the
+/// release that serves and the other the next one. Gives the keys of what listens.
 fn tasks(
     lowering: &mut Lowering<'_>,
     site: Site<'_>,
     compute: &Compute,
     network: &Network,
     (cpu_units, memory_mib): (u32, u32),
-) -> ResourceKey {
+) -> Vec<ResourceKey> {
     let region = &site.region.name;
     let stack = lowering.stack();
     let repository = resource_key("images/app");
@@ -308,12 +310,25 @@ fn tasks(
     let spec = EcsClusterSpec { region: region.clone(), name: object_name(stack, "", 255), insights: false };
     lowering.add(&cluster, &EcsCluster, &spec, false);
 
-    let add = |lowering: &mut Lowering<'_>, name: &str, count: u32, (cpu_units, memory_mib): (u32, u32)| {
-        let key = resource_key(&format!("compute/{name}"));
+    let idle = resource_key("compute/idle");
+    if let Some(least) = site.known.fargate.sizes.first() {
+        let spec = TaskDefinitionSpec {
+            region: region.clone(),
+            name: object_name(stack, "idle", 255),
+            cpu_units: least.cpu_units,
+            memory_mib: least.memory_mib.first().copied().unwrap_or_default(),
+        };
+        lowering.add(&idle, &TaskDefinition, &spec, false);
+    }
+
+    let add = |lowering: &mut Lowering<'_>, name: &str, count: u32, size: (u32, u32), colour: &str| {
+        let key = resource_key(&format!("compute/{name}/{colour}"));
+        let (cpu_units, memory_mib) = size;
         let spec = EcsServiceSpec {
             region: region.clone(),
-            name: object_name(stack, name, 255),
+            name: object_name(stack, &format!("{name}-{colour}"), 255),
             cluster: output(&cluster, "id"),
+            idle: output(&idle, "name"),
             subnets: ids(&network.app),
             security_groups: vec![output(&network.app_group, "id")],
             public_address: network.public_addresses,
@@ -324,23 +339,30 @@ fn tasks(
         lowering.add(&key, &EcsService, &spec, false);
         key
     };
-    let app = add(lowering, "app", compute.count, (cpu_units, memory_mib));
-    if compute.most > compute.count {
+    let pair = |lowering: &mut Lowering<'_>, name: &str, count: u32, size: (u32, u32)| {
+        let [blue, green] = COLOURS;
+        vec![add(lowering, name, count, size, blue), add(lowering, name, 0, size, green)]
+    };
+    let app = match compute.reached {
+        Some(_) => pair(lowering, "app", compute.count, (cpu_units, memory_mib)),
+        None => Vec::new(),
+    };
+    for slot in app.iter().filter(|_| compute.most > compute.count) {
         let spec = ServiceScalingSpec {
             region: region.clone(),
             cluster: output(&cluster, "name"),
-            service: output(&app, "name"),
+            service: output(slot, "name"),
             min: compute.count,
             max: compute.most,
             target_cpu_percent: site.known.defaults.target_cpu_percent,
         };
-        lowering.add(&resource_key("compute/app/scaling"), &ServiceScaling, &spec, false);
+        lowering.add(&resource_key(&format!("{slot}/scaling")), &ServiceScaling, &spec, false);
     }
     for (name, worker) in &compute.workers {
         let need = Need::of_services([worker]);
         let size = task_size(lowering, site, &format!("worker `{name}`"), None, need);
         if let Some(Size::Task { cpu_units, memory_mib }) = size {
-            add(lowering, &format!("worker-{name}"), worker.scaling.min, (cpu_units, memory_mib));
+            pair(lowering, &format!("worker-{name}"), worker.scaling.min, (cpu_units, memory_mib));
         }
     }
     app
@@ -451,7 +473,7 @@ pub(super) fn address(lowering: &mut Lowering<'_>, site: Site<'_>) -> ResourceKe
 fn alarms(
     lowering: &mut Lowering<'_>,
     site: Site<'_>,
-    service: Option<&ResourceKey>,
+    services: &[ResourceKey],
     front: &Front,
     data: Data<'_>,
 ) {
@@ -460,7 +482,7 @@ fn alarms(
         // What CloudWatch tells them apart by.
         let subjects: Vec<(&ResourceKey, &'static str)> = match alarm.on.as_str() {
             "database" => data.databases.iter().map(|key| (key, "name")).collect(),
-            "service" => service.map(|key| (key, "name")).into_iter().collect(),
+            "service" => services.iter().map(|key| (key, "name")).collect(),
             "balancer" => front.balancer.as_ref().map(|key| (key, "metric_name")).into_iter().collect(),
             _ => Vec::new(),
         };

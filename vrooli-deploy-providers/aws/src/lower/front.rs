@@ -11,6 +11,7 @@ use super::network::{Network, ids};
 use crate::kinds::certificate::{Certificate, CertificateSpec};
 use crate::kinds::distribution::{Distribution, DistributionSpec};
 use crate::kinds::dns_record::{DnsRecord, DnsRecordSpec};
+use crate::kinds::ecs_service::COLOURS;
 use crate::kinds::hosted_zone::{HostedZone, HostedZoneSpec};
 use crate::kinds::listener::{Listener, ListenerSpec, Protocol};
 use crate::kinds::listener_rule::{ListenerRule, ListenerRuleSpec};
@@ -313,5 +314,5 @@ fn pair(
         lowering.add(&key, &TargetGroup, &spec, false);
         key
     };
-    ["blue", "green"].map(&mut one)
+    COLOURS.map(&mut one)
 }

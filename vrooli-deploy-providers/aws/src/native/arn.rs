@@ -3,6 +3,8 @@
 use vrooli_deploy_core::names::ResourceKind;
 use vrooli_deploy_core::provider::PhysicalId;
 
+use crate::kinds::task_definition::native::family_arn;
+
 /// Service, what the resource part begins with, and the kind, by AWS's Service Authorization Reference.
 const KINDS: &[(&str, &str, &str)] = &[
     ("acm", "certificate/", "aws.certificate"),
@@ -24,6 +26,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("ecr", "repository/", "aws.ecr-repository"),
     ("ecs", "cluster/", "aws.ecs-cluster"),
     ("ecs", "service/", "aws.ecs-service"),
+    ("ecs", "task-definition/", "aws.task-definition"),
     ("elasticache", "cluster:", "aws.cache"),
     ("elasticache", "replicationgroup:", "aws.cache"),
     ("elasticache", "subnetgroup:", "aws.cache-subnet-group"),
@@ -80,6 +83,7 @@ impl<'a> Arn<'a> {
             "ec2" => format!("{}/{last}", self.region),
             "s3" => self.resource.to_owned(),
             "route53" | "cloudfront" => last.to_owned(),
+            "ecs" if self.resource.starts_with("task-definition/") => family_arn(whole).to_owned(),
             _ => whole.trim_end_matches(":*").to_owned(),
         })
     }
@@ -107,6 +111,8 @@ mod tests {
         assert!(Arn::read(snapshot).is_some_and(Arn::is_snapshot));
         let by_the_clock = snapshot.replace("shop-final", "rds:shop");
         assert!(!Arn::read(&by_the_clock).is_some_and(Arn::is_snapshot));
+        let idle = "arn:aws:ecs:us-east-1:1:task-definition/shop-idle";
+        assert_eq!(said(&format!("{idle}:7")), (kind("aws.task-definition"), idle.to_owned()));
         let rule = "arn:aws:elasticloadbalancing:us-east-1:1:listener-rule/app/a/b/c/d";
         assert_eq!(said(rule).0, kind("aws.listener-rule"));
         assert_eq!(Arn::read("shop-files"), None);

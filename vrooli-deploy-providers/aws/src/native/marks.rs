@@ -12,7 +12,8 @@ pub(crate) const RESOURCE: &str = "vrooli:resource";
 pub(crate) const OWNER: &str = "vrooli:owner";
 const TOKEN: &str = "vrooli:token";
 const INCARNATION: &str = "vrooli:incarnation";
-const OWN: &[&str] = &[STACK, RESOURCE, OWNER, TOKEN, INCARNATION];
+/// All of them.
+pub(crate) const MARKS: &[&str] = &[STACK, RESOURCE, OWNER, TOKEN, INCARNATION];
 /// So many generations of a resource are recognised by a name that was made from a token.
 const GENERATIONS: u32 = 32;
 
@@ -80,7 +81,7 @@ impl Marks {
             incarnation: tags.get(INCARNATION).and_then(|incarnation| incarnation.parse().ok()),
             notes: tags
                 .iter()
-                .filter(|(name, _)| name.starts_with("vrooli:") && !OWN.contains(name))
+                .filter(|(name, _)| name.starts_with("vrooli:") && !MARKS.contains(name))
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
         })

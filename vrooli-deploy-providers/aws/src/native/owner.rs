@@ -9,6 +9,7 @@ use vrooli_deploy_core::provider::{ErrorKind, PhysicalId, ProviderError, Result}
 use super::arn::Arn;
 use super::marks::{OWNER, RESOURCE, STACK};
 use super::{Calls, SdkTag, ec2, unexpected};
+use crate::kinds::task_definition::native::tagged;
 
 /// What kind of object it is that has no ARN for an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,13 @@ pub(super) async fn own(on: &Calls<'_>, kind: &str, key: &ResourceKey, id: &Phys
         "aws.dns-record" | "aws.service-scaling" => return Ok(()),
         // It takes no tags.
         "aws.dashboard" => return crate::kinds::dashboard::native::mark(on, &id.0, &whose(on, key)).await,
+        "aws.task-definition" => {
+            let at = on.at_id(&id.0).await;
+            return match tagged(&at, id).await? {
+                Some(arn) => by_arn(&at, key, "ecs", &arn).await,
+                None => Ok(()),
+            };
+        }
         "aws.bucket" => Some(Plain::Bucket),
         "aws.hosted-zone" => Some(Plain::Zone),
         "aws.distribution" => Some(Plain::Distribution),

@@ -54,5 +54,6 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::service_scaling::ServiceScaling), account)
         .with(OnAws(kinds::subnet::Subnet), account)
         .with(OnAws(kinds::target_group::TargetGroup), account)
+        .with(OnAws(kinds::task_definition::TaskDefinition), account)
         .with(OnAws(kinds::vpc::Vpc), account)
 }

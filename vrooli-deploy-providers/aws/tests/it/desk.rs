@@ -27,13 +27,21 @@ use crate::fixture::REGION;
 /// The provider, with the emulator for an endpoint.
 pub(crate) struct Emulated {
     endpoint: String,
+    keys: (String, String),
     /// Who builds images, and where they are kept.
     images: Option<(OpenImageBuilder, String)>,
 }
 
 impl Emulated {
     pub(crate) fn new(endpoint: String) -> Self {
-        Self { endpoint, images: None }
+        let keys = ("AKIDEXAMPLE".to_owned(), "not-a-real-key".to_owned());
+        Self { endpoint, keys, images: None }
+    }
+
+    /// As a user of the account.
+    pub(crate) fn with_keys(mut self, keys: Option<(String, String)>) -> Self {
+        self.keys = keys.unwrap_or(self.keys);
+        self
     }
 
     pub(crate) fn with_images(self, builder: OpenImageBuilder, registry: String) -> Self {
@@ -68,7 +76,7 @@ impl ProviderFactory for Emulated {
         options.endpoint = Some(self.endpoint.clone());
         options.registry = self.images.as_ref().map(|(_, registry)| registry.clone());
         let images = self.images.as_ref().map(|(open, _)| open(&context.dir));
-        options.keys = Some(("AKIDEXAMPLE".to_owned(), Secret::new("not-a-real-key".to_owned()), None));
+        options.keys = Some((self.keys.0.clone(), Secret::new(self.keys.1.clone()), None));
         options.region = Some(REGION.to_owned());
         Ok(provider(&Arc::new(Account::new(options, context).with_images(images))))
     }
@@ -82,7 +90,7 @@ pub(crate) struct Desk {
     _state: tempfile::TempDir,
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

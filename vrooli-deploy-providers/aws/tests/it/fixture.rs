@@ -246,10 +246,21 @@ pub(crate) fn samples() -> Vec<Sample> {
             Some(json!({ "name": "conformance-default-more" })),
         ),
         sample(
-            "ecs-service",
-            "compute/app",
+            "task-definition",
+            "compute/idle",
             json!({
-                "region": REGION, "name": "conformance-default-app", "cluster": of("compute/cluster"),
+                "region": REGION, "name": "conformance-default-idle", "cpu_units": 256, "memory_mib": 512
+            }),
+            None,
+            // A definition costs a call each.
+            None,
+        ),
+        sample(
+            "ecs-service",
+            "compute/app/blue",
+            json!({
+                "region": REGION, "name": "conformance-default-app-blue", "cluster": of("compute/cluster"),
+                "idle": { "$ref": "compute/idle", "output": "name" },
                 "subnets": network.subnets[..2], "security_groups": network.security_groups[..1],
                 "public_address": true, "cpu_units": 256, "memory_mib": 512, "count": 1
             }),
@@ -257,14 +268,14 @@ pub(crate) fn samples() -> Vec<Sample> {
                 "subnets": network.subnets, "security_groups": network.security_groups,
                 "public_address": false
             })),
-            Some(json!({ "name": "conformance-default-worker" })),
+            Some(json!({ "name": "conformance-default-app-green", "count": 0 })),
         ),
         sample(
             "service-scaling",
-            "compute/app/scaling",
+            "compute/app/blue/scaling",
             json!({
                 "region": REGION, "cluster": { "$ref": "compute/cluster", "output": "name" },
-                "service": { "$ref": "compute/app", "output": "name" }, "min": 1, "max": 4,
+                "service": { "$ref": "compute/app/blue", "output": "name" }, "min": 1, "max": 4,
                 "target_cpu_percent": 70
             }),
             Some(json!({ "min": 2, "max": 8, "target_cpu_percent": 50 })),
@@ -650,7 +661,7 @@ impl Place for AwsPlace {
         true
     }
 
-    /// Records and scaling bear no tags. The emulator does not list tags of the others here; AWS does.
+    /// Records, and what scales a service, bear no tags. The emulator does not list tags of the others here; AWS does.
     fn untold(&self, kind: &ResourceKind) -> bool {
         let untold = [
             "aws.db-parameter-group",

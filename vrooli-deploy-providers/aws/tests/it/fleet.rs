@@ -1,6 +1,8 @@
 //! Releases on Fargate: the whole library on the emulator, with tasks and traffic played beside it, and
 //! somebody who asks for the app all the time.
 
+pub(crate) mod variants;
+
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -13,13 +15,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vrooli_deploy_core::engine::{Outcome, OutcomeKind};
 use vrooli_deploy_core::names::{Digest, ImageRef};
-use vrooli_deploy_core::provider::Registry;
+use vrooli_deploy_core::provider::{LogQuery, Registry};
 use vrooli_deploy_core::workspace::{
-    DeployOptions, DestroyOptions, OperationError, RollbackOptions, Run, TargetOptions, Workspace,
+    DeployOptions, DestroyOptions, Health, OperationError, RollbackOptions, Run, TargetOptions, Workspace,
     WorkspaceOptions,
 };
 use vrooli_deploy_tests::fault_proxy::FaultProxy;
 use vrooli_deploy_tests::moto::Emulator;
+use vrooli_deploy_tests::moto::census::Census;
 use vrooli_deploy_tests::moto::corrections::AS_AWS;
 use vrooli_deploy_tests::moto::tasks::{Image, Tasks};
 
@@ -32,14 +35,22 @@ app: { name: shop }
 infrastructure: { region: us-east-1, compute: { type: fargate, count: 2 } }
 secrets: { API_KEY: { from: { generate: { length: 20 } } } }
 services:
+  api:
+    run: [/api]
+    ports: { http: { env_var: API_PORT } }
+    routes: [{ path: /api }, { path: /auth }]
+    health: { path: /health, startup_grace: 4s }
   web:
     run: [/web]
-    ports: { http: { env_var: PORT, port: 8080 } }
+    ports: { http: { env_var: PORT, port: 3000 } }
     routes: [{ path: / }]
     health: { path: /health, startup_grace: 4s }
+    needs: [api]
   jobs: { run: [/jobs] }
-smoke: [{ service: web, path: / }]
+smoke: [{ service: web, path: / }, { service: api, path: /api/wheels }]
 ";
+/// Two that listen, each with an API and a page, and a worker.
+const TASKS: usize = 3;
 
 /// An emulator, tasks, and a state folder.
 struct Ground {
@@ -47,6 +58,10 @@ struct Ground {
     tasks: Tasks,
     proxy: FaultProxy,
     folder: TempDir,
+    /// What there was before anything was made.
+    before: Census,
+    /// Whose calls are made, if not those of somebody who may do everything.
+    keys: Option<(String, String)>,
 }
 
 fn image(name: &str) -> ImageRef {
@@ -55,14 +70,19 @@ fn image(name: &str) -> ImageRef {
 
 impl Ground {
     async fn new() -> Result<Self, String> {
+        Self::of(MANIFEST).await
+    }
+
+    async fn of(manifest: &str) -> Result<Self, String> {
         let emulator = Emulator::start()?;
         let tasks = Tasks::of(emulator.address()).map_err(said)?;
         let proxy = FaultProxy::start(emulator.address()).await.map_err(said)?;
         proxy.set_correction(AS_AWS);
         proxy.set_play(tasks.play());
         let folder = tempfile::tempdir().map_err(said)?;
-        std::fs::write(folder.path().join("app.yaml"), MANIFEST).map_err(said)?;
-        Ok(Self { emulator, tasks, proxy, folder })
+        std::fs::write(folder.path().join("app.yaml"), manifest).map_err(said)?;
+        let before = Census::take(emulator.address()).map_err(said)?;
+        Ok(Self { emulator, tasks, proxy, folder, before, keys: None })
     }
 
     fn does(&self, name: &str, what: Image) -> DeployOptions {
@@ -79,7 +99,8 @@ impl Ground {
 
     async fn workspace(&self) -> Result<Workspace, OperationError> {
         let options = WorkspaceOptions::new(self.folder.path().join("state"));
-        Workspace::open(options, Registry::new().with(Emulated::new(self.proxy.url()))).await
+        let registry = Registry::new().with(Emulated::new(self.proxy.url()).with_keys(self.keys.clone()));
+        Workspace::open(options, registry).await
     }
 
     fn manifest(&self) -> PathBuf {
@@ -120,15 +141,31 @@ impl Ground {
 
     /// Is this what the app answers? The load balancer takes a moment to know what was set; `""` is none.
     async fn answers(&self, what: &str, want: &str) -> Result<(), Failed> {
+        let all = [("/", "web"), ("/page", "web"), ("/api/wheels", "api"), ("/auth", "api")];
+        self.all_answer(what, &all, want).await
+    }
+
+    /// The same of paths, each with the container that is to answer.
+    async fn all_answer(&self, what: &str, paths: &[(&str, &str)], want: &str) -> Result<(), Failed> {
         let mut have = String::new();
         for _ in 0..100 {
-            have = ask(self.tasks.front()).unwrap_or_default();
-            if have == want {
+            let all: Vec<String> = paths.iter().map(|(path, by)| self.asked(path, by)).collect();
+            if all.iter().all(|body| body == want) {
                 return Ok(());
             }
+            have = all.join(", ");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Err(format!("{what}: `{have}`, not `{want}`").into())
+    }
+
+    /// What the app answers at a path, if that container does; `""` if nobody does.
+    fn asked(&self, path: &str, by: &str) -> String {
+        match ask(self.tasks.front(), path) {
+            Ok((container, body)) if container == by => body,
+            Ok((container, _)) => format!("{path} by {container}"),
+            Err(_) => String::new(),
+        }
     }
 
     /// Asked past everything of ours.
@@ -139,16 +176,20 @@ impl Ground {
     }
 }
 
-/// The body of an answer of 200.
-fn ask(front: SocketAddr) -> Result<String, String> {
+/// The container that answered with 200, and the body.
+fn ask(front: SocketAddr, path: &str) -> Result<(String, String), String> {
     let mut stream = TcpStream::connect(front).map_err(said)?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(said)?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n").map_err(said)?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(said)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(said)?;
     match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
-        _ => Err(answer),
+        Some((head, body)) if head.contains(" 200 ") => {
+            let container = head.lines().find_map(|line| line.strip_prefix("x-container: "));
+            Ok((container.unwrap_or_default().to_owned(), body.to_owned()))
+        }
+        _ => Err(format!("{path}: {answer}")),
     }
 }
 
@@ -166,7 +207,11 @@ impl Visitor {
             let (mut count, mut failed) = (0, Vec::new());
             while !told.load(Ordering::SeqCst) {
                 count += 1;
-                failed.extend(ask(front).err());
+                let (path, by) = if count % 2 == 0 { ("/", "web") } else { ("/api/wheels", "api") };
+                match ask(front, path) {
+                    Ok((container, _)) if container == by => {}
+                    other => failed.push(format!("{path}: {other:?}")),
+                }
                 std::thread::sleep(Duration::from_millis(5));
             }
             (count, failed)
@@ -194,6 +239,7 @@ pub(crate) async fn there_and_back() -> Result<(), Failed> {
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
     ground.answers("first", "one").await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
+    ground.as_it_says("one").await?;
 
     let visitor = Visitor::at(ground.tasks.front());
     is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;
@@ -234,6 +280,7 @@ pub(crate) async fn there_and_back() -> Result<(), Failed> {
     }
     is(ground.power(true).await?, OutcomeKind::Applied)?;
     ground.answers("started", "two").await?;
+    ground.as_it_says("two").await?;
 
     // Rolling needs tasks that rest one by one: refused before anything is done.
     let mut rolling = ground.serves("four");
@@ -248,11 +295,38 @@ pub(crate) async fn there_and_back() -> Result<(), Failed> {
         return Err(format!("{} task definitions, one holds a secret", definitions.len()).into());
     }
 
-    is(ground.destroy().await?, OutcomeKind::Applied)?;
-    ground.nothing_left()
+    ground.leave().await
 }
 
 impl Ground {
+    /// What is said of the app is what there is of it, and nothing differs from what was applied.
+    async fn as_it_says(&self, body: &str) -> Result<(), Failed> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = workspace.resolve("shop", &TargetOptions::default()).await.map_err(said)?;
+        let status = workspace.status(&app.stack).await.map_err(said)?;
+        let release = status.summary.release.ok_or("no release serves")?;
+        let units: Vec<String> = status.units.iter().map(|unit| unit.unit.to_string()).collect();
+        // An API and a page are in each of the two tasks that listen.
+        if status.summary.health != Health::Running || units != ["api.0", "jobs.0", "web.0"] {
+            return Err(format!("{:?}: {units:?}", status.summary.health).into());
+        }
+        if status.routing.map(|routing| routing.weights) != Some([(release, 100)].into()) {
+            return Err("requests do not all go to the release that serves".into());
+        }
+        let url = format!("http://{}/", self.tasks.front());
+        if workspace.list().await.map_err(said)?.iter().map(|one| one.urls.clone()).ne([vec![url]]) {
+            return Err("another address is listed".into());
+        }
+        let mut query = LogQuery { lines: 5, ..LogQuery::default() };
+        query.service = Some("api".parse().unwrap());
+        let page = workspace.logs(&app.stack, &query).await.map_err(said)?;
+        if page.lines.iter().all(|line| line.release != release || line.line != format!("serves {body}")) {
+            return Err(format!("not what the API wrote: {:?}", page.lines).into());
+        }
+        let drift = workspace.drift(&app.stack).await.map_err(said)?;
+        if drift.differences.is_empty() { Ok(()) } else { Err(format!("{:?}", drift.differences).into()) }
+    }
+
     /// The value of the app's one secret, as the emulator keeps it.
     fn secret(&self) -> String {
         let ask = |what: &str, form: &str| {
@@ -280,7 +354,16 @@ impl Ground {
         arns.iter().map(whole).collect()
     }
 
-    fn nothing_left(&self) -> Result<(), Failed> {
+    /// Takes everything away, and sees to it that nothing is left.
+    async fn leave(&self) -> Result<(), Failed> {
+        let outcome = is(self.destroy().await?, OutcomeKind::Applied)?;
+        if !outcome.left_behind.is_empty() {
+            return Err(format!("{:?}", outcome.left_behind).into());
+        }
+        let too_many = Census::take(self.emulator.address())?.against(&self.before).too_many;
+        if !too_many.is_empty() {
+            return Err(format!("left: {too_many:?}").into());
+        }
         let left = self.definitions().len();
         let secret = self.secret();
         match (left, secret.as_str(), self.tasks.running()) {
@@ -321,8 +404,7 @@ pub(crate) async fn ended_anywhere() -> Result<(), Failed> {
         }
         ground.answers(&name, &name).await?;
         is(ground.deploy(&options).await?, OutcomeKind::NoChange)?;
-        // Two that listen, and a worker.
-        if ground.tasks.running() != 3 {
+        if ground.tasks.running() != TASKS {
             return Err(format!("{name}: {} tasks run", ground.tasks.running()).into());
         }
     }
@@ -330,6 +412,5 @@ pub(crate) async fn ended_anywhere() -> Result<(), Failed> {
     if ended < 6 {
         return Err(format!("only {ended} runs were ended").into());
     }
-    is(ground.destroy().await?, OutcomeKind::Applied)?;
-    ground.nothing_left()
+    ground.leave().await
 }

@@ -19,6 +19,7 @@ const ONE_AT_A_TIME: &[&str] = &[
     "acm:DescribeCertificate",
     "cloudwatch:GetDashboard",
     "ec2:DescribeVpcAttribute",
+    "ecs:DescribeTaskDefinition",
     "ecr:GetLifecyclePolicy",
     "elasticloadbalancing:DescribeLoadBalancerAttributes",
     "elasticloadbalancing:DescribeTargetGroupAttributes",

@@ -59,7 +59,7 @@ fn rights(of: &[Sample]) -> BTreeSet<Permission> {
 }
 
 /// A user who may do what the policies say, and nothing else; its keys.
-fn user(address: SocketAddr, name: &str, policies: &[Value]) -> (String, String) {
+pub(crate) fn user(address: SocketAddr, name: &str, policies: &[Value]) -> (String, String) {
     let iam = |form: &str| query(address, "iam", &format!("{form}&Version=2010-05-08")).unwrap();
     iam(&format!("Action=CreateUser&UserName={name}"));
     for (number, policy) in policies.iter().enumerate() {
@@ -83,10 +83,10 @@ fn user(address: SocketAddr, name: &str, policies: &[Value]) -> (String, String)
 }
 
 /// While this is there every call needs a right.
-struct Enforced(SocketAddr);
+pub(crate) struct Enforced(SocketAddr);
 
 impl Enforced {
-    fn on(address: SocketAddr) -> Self {
+    pub(crate) fn on(address: SocketAddr) -> Self {
         Self::after(address, "0");
         Self(address)
     }

@@ -32,6 +32,7 @@ const NAMED: &[&str] = &[
     "aws.secret",
     "aws.security-group",
     "aws.target-group",
+    "aws.task-definition",
 ];
 
 /// Samples of kinds with names of their own. AWS keeps the names of deleted secrets: each trial has
@@ -40,7 +41,10 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
     samples().into_iter().filter(|sample| NAMED.contains(&sample.kind.as_str())).map(move |mut sample| {
         match sample.kind.as_str() {
             "aws.secret" => sample.spec["name"] = format!("{trial}/password").into(),
-            "aws.ecs-service" => sample.spec["cluster"] = network().elsewhere.into(),
+            "aws.ecs-service" => {
+                sample.spec["cluster"] = network().elsewhere.into();
+                sample.spec["idle"] = network().elsewhere.into();
+            }
             "aws.security-group" => sample.spec["vpc"] = network().vpc.as_str().into(),
             _ => {}
         }

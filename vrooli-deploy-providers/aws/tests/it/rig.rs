@@ -17,7 +17,7 @@ pub(crate) struct Network {
     /// A target group and certificates that no stack made.
     pub(crate) target_group: String,
     pub(crate) certificates: [String; 2],
-    /// Subnets and settings for databases and a cluster, all of this name, and a secret, that no stack made.
+    /// Subnets and settings for databases, a cluster and a task definition, all of this name, and a secret, that no stack made.
     pub(crate) elsewhere: &'static str,
     pub(crate) secret: String,
 }
@@ -76,6 +76,12 @@ impl Network {
         }
         let make = format!(r#"{{"clusterName":"{elsewhere}"}}"#);
         let said = json(address, "ecs", "AmazonEC2ContainerServiceV20141113.CreateCluster", &make).unwrap();
+        assert!(said.contains(elsewhere), "{said}");
+        let make = format!(
+            r#"{{"family":"{elsewhere}","containerDefinitions":[{{"name":"x","image":"x","memory":64}}]}}"#
+        );
+        let register = "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition";
+        let said = json(address, "ecs", register, &make).unwrap();
         assert!(said.contains(elsewhere), "{said}");
         let make = r#"{"Name":"elsewhere","SecretString":"a1b2"}"#;
         let said = json(address, "secretsmanager", "secretsmanager.CreateSecret", make).unwrap();

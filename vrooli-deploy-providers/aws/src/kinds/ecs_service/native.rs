@@ -1,11 +1,14 @@
-//! A service whose deployments are ours (`EXTERNAL`) outlives releases: each is a task set in it, with
-//! a network of its own. So AWS keeps the network that is wanted nowhere in the service: it stands in
-//! the service's tags, and the next task set gets it.
+//! A service is made at rest: with a definition of which nothing runs, and no task. Releases come and go in
+//! it by `UpdateService`, which is the fleet's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use aws_sdk_ecs::types::{DeploymentController, DeploymentControllerType, Service, ServiceField, Tag};
+use aws_sdk_ecs::types::{
+    AssignPublicIp, AwsVpcConfiguration, DeploymentCircuitBreaker, DeploymentConfiguration,
+    DeploymentController, DeploymentControllerType, LaunchType, NetworkConfiguration, Service, ServiceField,
+    Tag,
+};
 use serde_json::Value;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
@@ -16,35 +19,36 @@ use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
 
 /// As many as one call describes.
 const BATCH: usize = 10;
-/// So long a tag's value may be, in characters (API reference of ECS, `Tag`).
-const TAG_VALUE: usize = 256;
 /// So long is waited for tasks that end: they may take two minutes for it (`stopTimeout`).
 const ENDED: Duration = Duration::from_secs(180);
-
-const SUBNETS: &str = "vrooli:subnets";
-const GROUPS: &str = "vrooli:security-groups";
-const PUBLIC: &str = "vrooli:public-address";
+/// Tasks that are replaced in a service (another network) end when their successors are well.
+const HEALTHY_PERCENT: i32 = 100;
+/// So many may run meanwhile.
+const MAXIMUM_PERCENT: i32 = 200;
 
 const ACTIVE: &str = "ACTIVE";
 const DRAINING: &str = "DRAINING";
 
-/// The network that is wanted, as tags.
-fn network(want: &EcsServiceSpec<Known>) -> Result<Vec<Tag>> {
-    let joined = |what: &str, ids: &[String]| {
-        let joined = ids.join(" ");
-        if joined.len() <= TAG_VALUE {
-            return Ok(joined);
-        }
-        let words = format!("service `{}`: {} {what} are more than a tag holds", want.name, ids.len());
-        Err(ProviderError::new(ErrorKind::Unsupported, words)
-            .with_help(format!("their ids may be {TAG_VALUE} characters long together: take fewer")))
-    };
-    let tag = |name, value| Tag::builder().key(name).value(value).build();
-    Ok(vec![
-        tag(SUBNETS, joined("subnets", &want.subnets)?),
-        tag(GROUPS, joined("security groups", &want.security_groups)?),
-        tag(PUBLIC, want.public_address.to_string()),
-    ])
+/// The network that is wanted.
+fn network(want: &EcsServiceSpec<Known>) -> Result<NetworkConfiguration> {
+    let public = if want.public_address { AssignPublicIp::Enabled } else { AssignPublicIp::Disabled };
+    let network = AwsVpcConfiguration::builder()
+        .set_subnets(Some(want.subnets.clone()))
+        .set_security_groups(Some(want.security_groups.clone()))
+        .assign_public_ip(public)
+        .build()
+        .map_err(|_| unexpected("ecs:CreateService", "network"))?;
+    Ok(NetworkConfiguration::builder().awsvpc_configuration(network).build())
+}
+
+/// How tasks are replaced. That a release is not well is for us to say, not for AWS.
+fn deployment() -> DeploymentConfiguration {
+    let breaker = DeploymentCircuitBreaker::builder().enable(false).rollback(false).build();
+    DeploymentConfiguration::builder()
+        .deployment_circuit_breaker(breaker)
+        .minimum_healthy_percent(HEALTHY_PERCENT)
+        .maximum_percent(MAXIMUM_PERCENT)
+        .build()
 }
 
 fn last(arn: &str) -> &str {
@@ -62,21 +66,21 @@ pub(crate) fn seen(at: &Calls<'_>, service: &Service) -> Option<Seen<EcsServiceO
         return None;
     }
     let marks = Marks::of(service.tags())?;
-    let note = |name| marks.notes.get(name).map(String::as_str).unwrap_or_default();
-    let ids = |name| note(name).split_whitespace().map(str::to_owned).collect();
+    let network = service.network_configuration().and_then(|network| network.awsvpc_configuration());
+    let ids = |ids: fn(&AwsVpcConfiguration) -> &[String]| network.map(ids).unwrap_or_default().to_vec();
     let observed = EcsServiceObserved {
         region: at.region.name.clone(),
         name: service.service_name()?.to_owned(),
         cluster: service.cluster_arn()?.to_owned(),
-        subnets: ids(SUBNETS),
-        security_groups: ids(GROUPS),
-        public_address: note(PUBLIC) == "true",
+        subnets: ids(AwsVpcConfiguration::subnets),
+        security_groups: ids(AwsVpcConfiguration::security_groups),
+        public_address: network.and_then(|one| one.assign_public_ip()) == Some(&AssignPublicIp::Enabled),
     };
     Some(Seen { id: PhysicalId(service.service_arn()?.to_owned()), marks, observed })
 }
 
-/// Services of a cluster by name; none without the cluster.
-async fn described(at: &Calls<'_>, cluster: &str, names: &[String]) -> Result<Vec<Service>> {
+/// Active and draining services of a cluster by name; none without the cluster.
+pub(crate) async fn described(at: &Calls<'_>, cluster: &str, names: &[String]) -> Result<Vec<Service>> {
     let ask = at.region.ecs.describe_services().cluster(cluster).set_services(Some(names.to_vec()));
     let answer = at.find("ecs:DescribeServices", ask.include(ServiceField::Tags).send()).await?;
     let mut services = answer.and_then(|answer| answer.services).unwrap_or_default();
@@ -167,9 +171,12 @@ async fn settle(
     if have == (&want.subnets, &want.security_groups, want.public_address) {
         return Ok(());
     }
-    let tags = network(want)?;
-    let put = || at.region.ecs.tag_resource().resource_arn(arn).set_tags(Some(tags.clone())).send();
-    at.put("ecs:TagResource", put).await.map(drop)
+    let network = network(want)?;
+    let put = || {
+        let put = at.region.ecs.update_service().cluster(&want.cluster).service(arn);
+        put.network_configuration(network.clone()).send()
+    };
+    at.put("ecs:UpdateService", put).await.map(drop)
 }
 
 impl Native for EcsService {
@@ -195,23 +202,26 @@ impl Native for EcsService {
         want: &EcsServiceSpec<Known>,
     ) -> Result<PhysicalId> {
         let at = on.at(&want.region).await;
-        let mut tags: Vec<Tag> = Marks::as_tags(at.cx, key)?;
-        tags.extend(network(want)?);
+        let tags: Vec<Tag> = Marks::as_tags(at.cx, key)?;
         if let Some(there) = settled(&at, want).await? {
             let there = at.own(seen(&at, &there), key, ("service", &want.name))?;
             settle(&at, &there.id.0, &there.observed, want).await?;
             return Ok(there.id);
         }
-        let external = DeploymentController::builder().r#type(DeploymentControllerType::External).build();
-        let external = external.map_err(|_| unexpected("ecs:CreateService", "controller"))?;
+        let ours = DeploymentController::builder().r#type(DeploymentControllerType::Ecs).build();
+        let ours = ours.map_err(|_| unexpected("ecs:CreateService", "controller"))?;
         let make = at
             .region
             .ecs
             .create_service()
             .cluster(&want.cluster)
             .service_name(&want.name)
-            .deployment_controller(external)
-            .desired_count(i32::try_from(want.count).unwrap_or(i32::MAX))
+            .deployment_controller(ours)
+            .deployment_configuration(deployment())
+            .task_definition(&want.idle)
+            .desired_count(0)
+            .launch_type(LaunchType::Fargate)
+            .network_configuration(network(want)?)
             .set_client_token(at.cx.token.map(|token| token.0.to_string()))
             .set_tags(Some(tags))
             .send();
@@ -230,23 +240,10 @@ impl Native for EcsService {
         settle(at, &id.0, have, want).await
     }
 
-    /// Task sets that a killed run left go with it, and are waited for.
+    /// Tasks that a killed run left end with it: AWS keeps its name until they have.
     async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
         let Some((cluster, name)) = parts(&id.0) else { return Ok(()) };
-        let ecs = &at.region.ecs;
-        let Some(there) = one(at, cluster, name).await? else { return Ok(()) };
-        for set in there.task_sets() {
-            let arn = set.task_set_arn().unwrap_or_default();
-            let take =
-                || ecs.delete_task_set().cluster(cluster).service(name).task_set(arn).force(true).send();
-            at.take("ecs:DeleteTaskSet", take).await?;
-        }
-        let look = || async {
-            let sets = one(at, cluster, name).await?.and_then(|service| service.task_sets);
-            Ok(sets.is_none_or(|sets| sets.is_empty()).then_some(()))
-        };
-        at.until(ENDED, look).await?;
-        let gone = ecs.delete_service().cluster(cluster).service(name).force(true).send();
+        let gone = at.region.ecs.delete_service().cluster(cluster).service(name).force(true).send();
         at.remove("ecs:DeleteService", gone).await
     }
 }
@@ -254,29 +251,6 @@ impl Native for EcsService {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn want(subnets: usize) -> EcsServiceSpec<Known> {
-        EcsServiceSpec {
-            region: "us-east-1".to_owned(),
-            name: "shop-default-app".to_owned(),
-            cluster: "arn:aws:ecs:us-east-1:1:cluster/shop-default".to_owned(),
-            subnets: (0..subnets).map(|number| format!("subnet-{number:017}")).collect(),
-            security_groups: vec!["sg-1".to_owned()],
-            public_address: true,
-            cpu_units: 256,
-            memory_mib: 512,
-            count: 1,
-        }
-    }
-
-    #[test]
-    fn a_network_that_no_tag_holds_is_refused() {
-        let tags = network(&want(10)).unwrap();
-        assert!(tags.iter().all(|tag| tag.value().unwrap().len() <= TAG_VALUE));
-        let error = network(&want(11)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.message().contains("11 subnets"), "{error}");
-    }
 
     #[test]
     fn an_arn_says_cluster_and_name() {

@@ -3,8 +3,9 @@
 
 use aws_sdk_applicationautoscaling::types::{
     MetricType, PolicyType, PredefinedMetricSpecification, ScalableDimension, ScalableTarget, ScalingPolicy,
-    ServiceNamespace, TargetTrackingScalingPolicyConfiguration,
+    ServiceNamespace, SuspendedState, TargetTrackingScalingPolicyConfiguration,
 };
+use aws_sdk_ecs::types::Service;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
@@ -17,11 +18,11 @@ const BATCH: usize = 50;
 /// What the name of a policy of ours begins with; the key comes after it.
 const POLICY: &str = "vrooli:";
 
-const ECS: ServiceNamespace = ServiceNamespace::Ecs;
-const COUNT: ScalableDimension = ScalableDimension::EcsServiceDesiredCount;
+pub(crate) const ECS: ServiceNamespace = ServiceNamespace::Ecs;
+pub(crate) const COUNT: ScalableDimension = ScalableDimension::EcsServiceDesiredCount;
 
 /// What AWS calls a service here: `service/<cluster>/<name>`.
-fn resource(cluster: &str, service: &str) -> String {
+pub(crate) fn resource(cluster: &str, service: &str) -> String {
     format!("service/{cluster}/{service}")
 }
 
@@ -40,7 +41,7 @@ fn plain(id: &PhysicalId) -> &str {
 }
 
 /// Targets of these services.
-async fn targets(at: &Calls<'_>, resources: &[String]) -> Result<Vec<ScalableTarget>> {
+pub(crate) async fn targets(at: &Calls<'_>, resources: &[String]) -> Result<Vec<ScalableTarget>> {
     let mut all = Vec::new();
     for batch in resources.chunks(BATCH) {
         let ask = || async {
@@ -122,12 +123,24 @@ fn not_known(error: ProviderError) -> ProviderError {
     error
 }
 
-async fn write(at: &Calls<'_>, key: &ResourceKey, want: &ServiceScalingSpec<Known>) -> Result<()> {
+/// A service that is empty stays so until a release comes: that one's fleet lets its scaler go on.
+fn suspended() -> SuspendedState {
+    let all = SuspendedState::builder().dynamic_scaling_in_suspended(true);
+    all.dynamic_scaling_out_suspended(true).scheduled_scaling_suspended(true).build()
+}
+
+async fn write(
+    at: &Calls<'_>,
+    key: &ResourceKey,
+    want: &ServiceScalingSpec<Known>,
+    suspended: Option<SuspendedState>,
+) -> Result<()> {
     let resource = resource(&want.cluster, &want.service);
     let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let put = || {
         let put = at.region.scaling.register_scalable_target().service_namespace(ECS);
         let put = put.resource_id(&resource).scalable_dimension(COUNT);
+        let put = put.set_suspended_state(suspended.clone());
         put.min_capacity(count(want.min)).max_capacity(count(want.max)).send()
     };
     let register =
@@ -188,13 +201,18 @@ impl Native for ServiceScaling {
         want: &ServiceScalingSpec<Known>,
     ) -> Result<PhysicalId> {
         let at = on.at(&want.region).await;
-        if !services::ours(&at, &want.cluster, &want.service).await? {
+        let there = services::one(&at, &want.cluster, &want.service).await?;
+        let ours = |one: &Service| services::seen(&at, one).is_some_and(|seen| seen.marks.are_of(at.cx));
+        let Some(service) = there.filter(ours) else {
             let words =
                 format!("service `{}` of cluster `{}` is not this stack's", want.service, want.cluster);
             return Err(ProviderError::new(ErrorKind::Unsupported, words));
-        }
-        write(&at, key, want).await?;
-        Ok(id_of(&at, &resource(&want.cluster, &want.service)))
+        };
+        let resource = resource(&want.cluster, &want.service);
+        let empty =
+            service.desired_count() == 0 && targets(&at, std::slice::from_ref(&resource)).await?.is_empty();
+        write(&at, key, want, empty.then(suspended)).await?;
+        Ok(id_of(&at, &resource))
     }
 
     async fn change(
@@ -207,7 +225,7 @@ impl Native for ServiceScaling {
         let Some(there) = self.see(at, id).await? else {
             return Err(unexpected("application-autoscaling:DescribeScalableTargets", "target"));
         };
-        write(at, &there.marks.key, want).await
+        write(at, &there.marks.key, want, None).await
     }
 
     /// What is gone already is not asked for, however often this is made.

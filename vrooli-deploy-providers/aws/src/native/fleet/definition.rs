@@ -1,7 +1,7 @@
-//! Task definitions: a release is one revision for each service of ECS, found again by what it says of
-//! the release. No value of a secret is in one: it names secrets by ARN and version.
+//! Task definitions: a release is one revision for each place, found again by what it says of the release. No value of a secret is in one: it names secrets by ARN and version.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use aws_sdk_ecs::types::{
     Compatibility, ContainerCondition, ContainerDefinition, ContainerDependency, KeyValuePair,
@@ -13,8 +13,10 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::{EnvValue, Release};
 use vrooli_deploy_core::secrets::SecretRef;
 
+use super::FargateFleet;
 use super::site::{Place, Site, ports};
-use crate::native::{Calls, unexpected};
+use crate::kinds::task_definition::native::described;
+use crate::native::{Calls, together, unexpected};
 
 /// The label that the whole record of a release stands in, without a secret.
 const RECORD: &str = "vrooli.release";
@@ -41,7 +43,7 @@ fn wrong(what: &str) -> ProviderError {
     unexpected("ecs:RegisterTaskDefinition", what)
 }
 
-/// The containers of a release in one service of ECS. `values` are ARNs with versions.
+/// The containers of a release in one place. `values` are ARNs with versions.
 pub(super) fn containers(
     site: &Site,
     place: &Place,
@@ -131,48 +133,95 @@ fn read(definition: &TaskDefinition) -> Option<Revision> {
     Some(Revision { arn: definition.task_definition_arn()?.to_owned(), release })
 }
 
-/// The active revisions of a place, that are this stack's by this state.
-pub(super) async fn revisions(at: &Calls<'_>, place: &Place) -> Result<Vec<Revision>> {
-    let ask =
-        |next| at.region.ecs.list_task_definitions().family_prefix(&place.name).set_next_token(next).send();
-    let pages = at.pages("ecs:ListTaskDefinitions", ask, |page| page.next_token.clone()).await?;
-    let arns = pages.iter().flat_map(|page| page.task_definition_arns()).cloned();
-    let ask = |arn: String| async move {
-        let ask = at.region.ecs.describe_task_definition().task_definition(&arn);
-        let ask = ask.include(aws_sdk_ecs::types::TaskDefinitionField::Tags).send();
-        let answer = at.find("ecs:DescribeTaskDefinition", ask).await?;
-        Ok(answer.and_then(|answer| {
-            let tag = |name| answer.tags().iter().find(|tag| tag.key() == Some(name))?.value();
-            let ours =
-                tag(FLEET) == Some(&at.cx.stack.to_string()) && tag(OWNER) == Some(&at.cx.owner.to_string());
-            answer.task_definition().filter(|one| ours && one.family() == Some(&place.name)).and_then(read)
-        }))
-    };
-    let all = crate::native::together(arns.map(ask)).await?;
-    Ok(all.into_iter().flatten().collect())
+/// Revisions that were read: what one says never changes.
+pub(super) type Read = Mutex<BTreeMap<String, Revision>>;
+
+impl FargateFleet {
+    /// A revision of a place by ARN, used or not; `None` of one that is not this stack's by this state.
+    pub(super) async fn revision(
+        &self,
+        at: &Calls<'_>,
+        place: &Place,
+        arn: &str,
+    ) -> Result<Option<Revision>> {
+        let family = arn.rsplit('/').next().and_then(|last| last.split(':').next());
+        if family != Some(place.family.as_str()) {
+            return Ok(None);
+        }
+        let read_before = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(revision) = read_before().get(arn).cloned() {
+            return Ok(Some(revision));
+        }
+        let Some((definition, tags)) = described(at, arn).await? else { return Ok(None) };
+        let tag = |name| tags.iter().find(|tag| tag.key() == Some(name))?.value();
+        let ours =
+            tag(FLEET) == Some(&at.cx.stack.to_string()) && tag(OWNER) == Some(&at.cx.owner.to_string());
+        let revision = Some(definition).filter(|_| ours).as_ref().and_then(read);
+        if let Some(revision) = &revision {
+            read_before().insert(arn.to_owned(), revision.clone());
+        }
+        Ok(revision)
+    }
+
+    /// The revisions of a place that are in use.
+    pub(super) async fn revisions(&self, at: &Calls<'_>, place: &Place) -> Result<Vec<Revision>> {
+        let ask = |next| {
+            at.region.ecs.list_task_definitions().family_prefix(&place.family).set_next_token(next).send()
+        };
+        let pages = at.pages("ecs:ListTaskDefinitions", ask, |page| page.next_token.clone()).await?;
+        let arns = pages.iter().flat_map(|page| page.task_definition_arns());
+        let all = together(arns.map(|arn| self.revision(at, place, arn))).await?;
+        Ok(all.into_iter().flatten().collect())
+    }
+
+    /// The revision of a release, registered if there is none that is the same.
+    pub(super) async fn register(
+        &self,
+        at: &Calls<'_>,
+        site: &Site,
+        place: &Place,
+        release: &Release,
+        (values, role): (&BTreeMap<SecretRef, String>, &str),
+    ) -> Result<()> {
+        let containers = containers(site, place, release, values)?;
+        if containers.is_empty() || self.revisions(at, place).await?.iter().any(|one| one.release == *release)
+        {
+            return Ok(());
+        }
+        register(at, place, release, containers, role).await
+    }
+
+    /// Takes revisions out of use.
+    pub(super) async fn deregister(
+        &self,
+        at: &Calls<'_>,
+        place: &Place,
+        gone: impl Fn(ReleaseNumber) -> bool,
+    ) -> Result<()> {
+        for revision in self.revisions(at, place).await?.iter().filter(|one| gone(one.release.number)) {
+            let ecs = &at.region.ecs;
+            let take = || ecs.deregister_task_definition().task_definition(&revision.arn).send();
+            at.take("ecs:DeregisterTaskDefinition", take).await?;
+            let take = || ecs.delete_task_definitions().task_definitions(&revision.arn).send();
+            at.take("ecs:DeleteTaskDefinitions", take).await?;
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).remove(&revision.arn);
+        }
+        Ok(())
+    }
 }
 
-/// The revision of a release, registered if there is none that is the same.
-pub(super) async fn register(
+async fn register(
     at: &Calls<'_>,
-    site: &Site,
     place: &Place,
     release: &Release,
-    values: &BTreeMap<SecretRef, String>,
+    containers: Vec<ContainerDefinition>,
     role: &str,
 ) -> Result<()> {
-    let containers = containers(site, place, release, values)?;
-    if containers.is_empty() {
-        return Ok(());
-    }
-    if revisions(at, place).await?.iter().any(|one| one.release == *release) {
-        return Ok(());
-    }
     let make = at
         .region
         .ecs
         .register_task_definition()
-        .family(&place.name)
+        .family(&place.family)
         .network_mode(NetworkMode::Awsvpc)
         .requires_compatibilities(Compatibility::Fargate)
         .cpu(place.cpu_units.to_string())
@@ -182,22 +231,6 @@ pub(super) async fn register(
         .set_container_definitions(Some(containers))
         .set_tags(Some(tags(at, release)));
     at.change("ecs:RegisterTaskDefinition", make.send()).await.map(drop)
-}
-
-/// Takes a release's revisions out of use.
-pub(super) async fn remove(
-    at: &Calls<'_>,
-    place: &Place,
-    gone: impl Fn(ReleaseNumber) -> bool,
-) -> Result<()> {
-    for revision in revisions(at, place).await?.iter().filter(|one| gone(one.release.number)) {
-        let ecs = &at.region.ecs;
-        let take = || ecs.deregister_task_definition().task_definition(&revision.arn).send();
-        at.take("ecs:DeregisterTaskDefinition", take).await?;
-        let take = || ecs.delete_task_definitions().task_definitions(&revision.arn).send();
-        at.take("ecs:DeleteTaskDefinitions", take).await?;
-    }
-    Ok(())
 }
 
 /// Values that services of a place need.

@@ -6,7 +6,7 @@ use vrooli_deploy_core::names::{ReleaseNumber, ServiceName, UnitId};
 use vrooli_deploy_core::provider::{LogLine, LogPage, LogQuery, OpCtx, Result};
 
 use super::FargateFleet;
-use super::tasks::{live, release_of, service};
+use super::slots::Slot;
 use crate::native::Calls;
 
 /// A stream, and whose it is.
@@ -53,8 +53,7 @@ impl FargateFleet {
             Some(release) => releases.push(release),
             None => {
                 for place in &site.places {
-                    let there = service(&at, place).await?;
-                    releases.extend(there.iter().flat_map(live).filter_map(release_of));
+                    releases.extend(self.slots(&at, place).await?.iter().filter_map(Slot::runs));
                 }
                 releases.sort();
                 releases.dedup();

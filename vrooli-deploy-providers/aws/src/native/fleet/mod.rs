@@ -1,11 +1,13 @@
-//! Carries releases on Fargate. A release is a task set in each service of ECS that runs something of it,
-//! made of a task definition that says all of it. Requests are split by the weights of two target groups.
+//! Carries releases on Fargate. A release is a task definition that says all of it, run by one of the two
+//! services of ECS of each place that runs something of it. Requests are split by the weights of target groups.
 
 mod definition;
 mod image;
 mod logs;
 mod routing;
+mod scaling;
 mod site;
+mod slots;
 mod smoke;
 mod tasks;
 mod values;
@@ -33,12 +35,19 @@ use super::{Account, Calls};
 #[derive(Debug)]
 pub(super) struct FargateFleet {
     account: Arc<Account>,
+    read: definition::Read,
+    /// Held while a slot is chosen.
+    starting: tokio::sync::Mutex<()>,
 }
 
 impl FargateFleet {
     /// A fleet of what the stack has, if that runs apps on Fargate. Makes no call.
     pub(super) fn of(account: &Arc<Account>) -> Option<Self> {
-        Site::of(account).is_ok().then(|| Self { account: Arc::clone(account) })
+        Site::of(account).is_ok().then(|| Self {
+            account: Arc::clone(account),
+            read: definition::Read::default(),
+            starting: tokio::sync::Mutex::default(),
+        })
     }
 
     fn site(&self) -> Result<Site> {
@@ -49,11 +58,11 @@ impl FargateFleet {
         Calls::new(&self.account, cx).await.at(&site.region).await
     }
 
-    /// Releases that are staged in the services of ECS that there are.
+    /// Releases that are staged.
     async fn releases(&self, at: &Calls<'_>, site: &Site) -> Result<BTreeMap<ReleaseNumber, Release>> {
         let mut all = BTreeMap::new();
         for place in &site.places {
-            let revisions = definition::revisions(at, place).await?;
+            let revisions = self.revisions(at, place).await?;
             all.extend(revisions.into_iter().map(|one| (one.release.number, one.release)));
         }
         Ok(all)
@@ -79,7 +88,6 @@ impl Fleet for FargateFleet {
     /// Also says what cannot be run here: nothing has been made yet.
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest> {
         let site = self.site()?;
-        site.one_is_routed()?;
         match self.image_source(cx, request).await? {
             image::Source::Given(image) => Ok(image.digest()),
             image::Source::Built(source) => {
@@ -115,20 +123,16 @@ impl Fleet for FargateFleet {
             if names.is_empty() {
                 continue;
             }
-            let there = tasks::service(&at, place).await?.ok_or_else(|| {
-                ProviderError::new(
-                    ErrorKind::NotFound,
-                    format!("there is no service `{}` of this stack", place.name),
-                )
-            })?;
+            let slots = self.slots(&at, place).await?;
+            let slot = slots.first().ok_or_else(|| slots::no_service(place))?;
             // `arn:aws:ecs:<region>:<account>:service/…`
-            let arn = there.service_arn().unwrap_or_default();
+            let arn = slot.service.service_arn().unwrap_or_default();
             let account = arn.split(':').nth(4).unwrap_or_default();
             let partition = arn.split(':').nth(1).unwrap_or("aws");
             let role = format!("arn:{partition}:iam::{account}:role/{}", site.role);
             let needed: BTreeSet<&SecretRef> = definition::secrets(release, &names).collect();
             let values = values::put(&at, &*self.account.secrets, &needed).await?;
-            definition::register(&at, &site, place, release, &values, &role).await?;
+            self.register(&at, &site, place, release, (&values, &role)).await?;
         }
         Ok(())
     }
@@ -141,8 +145,8 @@ impl Fleet for FargateFleet {
     }
 
     async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
-        let set = self.start_unit(cx, release, unit).await?;
-        Ok(observed(release.number, unit.clone(), &set))
+        let slot = self.start_unit(cx, release, unit).await?;
+        Ok(observed(release.number, unit.clone(), &slot))
     }
 
     async fn probe(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport> {
@@ -189,8 +193,9 @@ impl Fleet for FargateFleet {
         let site = self.site()?;
         let at = self.at(cx, &site).await;
         for place in &site.places {
-            tasks::end(&at, place, release).await?;
-            definition::remove(&at, place, |number| number == release).await?;
+            self.end(&at, place, release).await?;
+            self.rest(&at, &site, place, release).await?;
+            self.deregister(&at, place, |number| number == release).await?;
         }
         let left = self.releases(&at, &site).await?;
         let names: Vec<Vec<ServiceName>> =
@@ -209,15 +214,12 @@ impl Fleet for FargateFleet {
         let at = self.at(cx, &site).await;
         let mut all = Vec::new();
         for place in &site.places {
-            let Some(there) = tasks::service(&at, place).await? else { continue };
-            let revisions = definition::revisions(&at, place).await?;
-            for set in tasks::live(&there) {
-                let Some(number) = tasks::release_of(set) else { continue };
-                let Some(revision) = revisions.iter().find(|one| one.release.number == number) else {
-                    continue;
-                };
+            for slot in self.slots(&at, place).await? {
+                let Some(release) = slot.runs() else { continue };
+                let arn = slot.service.task_definition().unwrap_or_default();
+                let Some(revision) = self.revision(&at, place, arn).await? else { continue };
                 for (name, config) in place.services(&revision.release.bundle) {
-                    all.extend(units(name, config).map(|unit| observed(number, unit, set)));
+                    all.extend(units(name, config).map(|unit| observed(release, unit, &slot)));
                 }
             }
         }
@@ -235,7 +237,7 @@ impl Fleet for FargateFleet {
         let Ok(site) = self.site() else { return Ok(()) };
         let at = self.at(cx, &site).await;
         for place in &site.places {
-            definition::remove(&at, place, |_| true).await?;
+            self.deregister(&at, place, |_| true).await?;
         }
         values::remove(&at, &BTreeSet::new()).await
     }
@@ -252,8 +254,9 @@ impl Fleet for FargateFleet {
 }
 
 /// A unit runs when as many tasks do.
-fn observed(release: ReleaseNumber, unit: UnitId, set: &aws_sdk_ecs::types::TaskSet) -> UnitObserved {
-    let running = u32::try_from(set.running_count()).unwrap_or(0);
+fn observed(release: ReleaseNumber, unit: UnitId, slot: &slots::Slot) -> UnitObserved {
+    let running = slot.deployment().map_or(0, |deployment| deployment.running_count());
+    let running = u32::try_from(running).unwrap_or(0);
     UnitObserved {
         release,
         state: if running > unit.index { UnitState::Running } else { UnitState::Restarting },

@@ -1,4 +1,5 @@
-//! Which release gets requests: weights of two target groups, in every listener and rule that names them.
+//! Which release gets requests: weights of the two target groups of each service that is routed to, in every
+//! listener and rule that names them.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,8 @@ use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Routing};
 
 use super::FargateFleet;
-use super::site::Site;
-use super::tasks::{groups, live, release_of, service};
+use super::site::{Pair, Site};
+use super::slots::{Slot, groups};
 use crate::kinds::listener::native::groups as of_action;
 use crate::native::Calls;
 
@@ -92,46 +93,41 @@ impl FargateFleet {
         Ok(self.passing(at, site, &[]).await?.1)
     }
 
-    /// Weights of groups, as the first that passes requests on to them says.
-    pub(super) async fn weights(&self, at: &Calls<'_>, of: &[String]) -> Result<BTreeMap<String, i32>> {
-        let site = self.site()?;
-        let (passing, _) = self.passing(at, &site, of).await?;
-        Ok(passing.first().map(|one| of_action(one.action()).into_iter().collect()).unwrap_or_default())
+    /// What the two groups of a pair get, as the first that passes requests on to them says.
+    pub(super) async fn pair_weights(&self, at: &Calls<'_>, site: &Site, pair: &Pair) -> Result<[i32; 2]> {
+        let both = groups(at, &[pair]).await?.concat();
+        let (passing, _) = self.passing(at, site, &both).await?;
+        let of = |arn: &String| passing.first().and_then(|one| weight(one.action(), arn)).unwrap_or(0);
+        Ok([of(&both[0]), of(&both[1])])
     }
 
-    /// The release in each of the two groups, and what they get.
-    async fn sides(&self, at: &Calls<'_>, site: &Site) -> Result<BTreeMap<String, ReleaseNumber>> {
-        let mut all = BTreeMap::new();
-        for place in &site.places {
-            for set in service(at, place).await?.iter().flat_map(live) {
-                let Some(release) = release_of(set) else { continue };
-                let groups = set.load_balancers().iter().filter_map(|one| one.target_group_arn());
-                all.extend(groups.map(|group| (group.to_owned(), release)));
+    /// The release in each slot of what listens, blue first.
+    async fn sides(&self, at: &Calls<'_>, site: &Site) -> Result<[Option<ReleaseNumber>; 2]> {
+        let mut sides = [None, None];
+        if let Some(place) = site.places.iter().find(|place| place.is_front()) {
+            for slot in self.slots(at, place).await? {
+                sides[slot.colour.min(1)] = slot.runs();
             }
         }
-        Ok(all)
+        Ok(sides)
     }
 
     pub(super) async fn routed(&self, cx: &OpCtx) -> Result<Routing> {
         let site = self.site()?;
         let at = self.at(cx, &site).await;
-        let sides = self.sides(&at, &site).await?;
-        let arns: Vec<String> = sides.keys().cloned().collect();
         let mut routing = Routing::default();
-        if arns.is_empty() {
-            // Nothing is routed to: what serves is what AWS calls primary.
+        let sides = self.sides(&at, &site).await?;
+        if site.pairs.is_empty() || sides == [None, None] {
+            // Nothing is routed to: what runs serves.
             for place in &site.places {
-                let there = service(&at, place).await?;
-                let primary = there.iter().flat_map(live).find(|set| set.status() == Some("PRIMARY"));
-                routing.weights.extend(primary.and_then(release_of).map(|release| (release, 100)));
+                let slots = self.slots(&at, place).await?;
+                routing.weights.extend(slots.iter().filter_map(Slot::runs).map(|release| (release, 100)));
             }
             return Ok(routing);
         }
-        for (group, weight) in self.weights(&at, &arns).await? {
-            if let (Some(release), Ok(weight @ 1..)) = (sides.get(&group), u32::try_from(weight)) {
-                routing.weights.insert(*release, weight);
-            }
-        }
+        let pairs = groups(&at, &site.pairs.iter().collect::<Vec<_>>()).await?;
+        let (passing, _) = self.passing(&at, &site, pairs.as_flattened()).await?;
+        routing.weights = shares(&sides, &splits(&pairs, &passing));
         Ok(routing)
     }
 
@@ -145,42 +141,34 @@ impl FargateFleet {
         let before = self.routed(cx).await?;
         let site = self.site()?;
         let at = self.at(cx, &site).await;
-        let sides = self.sides(&at, &site).await?;
-        let weight = |release: &ReleaseNumber| routing.weights.get(release).copied().unwrap_or(0);
-        for pair in &site.pairs {
-            let both = groups(&at, pair).await?;
-            let mut wanted: BTreeMap<String, i32> = both
-                .iter()
-                .map(|group| {
-                    let weight = sides.get(group).map_or(0, weight);
-                    (group.clone(), i32::try_from(weight).unwrap_or(i32::MAX))
-                })
-                .collect();
-            // What nobody is to get goes to a group that nobody is in.
-            if wanted.values().all(|weight| *weight == 0)
-                && let Some(empty) = both.iter().find(|group| !sides.contains_key(*group))
-            {
-                wanted.insert(empty.clone(), 100);
+        let scaled = || site.places.iter().filter(|place| place.scaled);
+        if let Some(alone) = alone(routing) {
+            for place in scaled() {
+                self.carry_over(&at, place, alone).await?;
             }
-            self.weigh(&at, &site, &both, &wanted).await?;
         }
-        self.set_primary(&at, &site, routing).await?;
+        if !site.pairs.is_empty() {
+            let wanted = split(routing, self.sides(&at, &site).await?);
+            self.weigh(&at, &site, wanted).await?;
+        }
+        for place in scaled() {
+            self.scalers(&at, place, alone(routing)).await?;
+        }
         Ok(before)
     }
 
-    async fn weigh(
-        &self,
-        at: &Calls<'_>,
-        site: &Site,
-        both: &[String; 2],
-        wanted: &BTreeMap<String, i32>,
-    ) -> Result<()> {
+    /// Every listener and rule gives its pair of groups so much, blue first.
+    async fn weigh(&self, at: &Calls<'_>, site: &Site, wanted: [i32; 2]) -> Result<()> {
         let balancing = &at.region.balancing;
-        for one in self.passing(at, site, both).await?.0 {
-            if of_action(one.action()).into_iter().collect::<BTreeMap<_, _>>() == *wanted {
+        let pairs = groups(at, &site.pairs.iter().collect::<Vec<_>>()).await?;
+        for one in self.passing(at, site, pairs.as_flattened()).await?.0 {
+            let has = |pair: &&[String; 2]| pair.iter().any(|arn| weight(one.action(), arn).is_some());
+            let Some(pair) = pairs.iter().find(has) else { continue };
+            let wanted: BTreeMap<String, i32> = pair.iter().cloned().zip(wanted).collect();
+            if of_action(one.action()).into_iter().collect::<BTreeMap<_, _>>() == wanted {
                 continue;
             }
-            let action = weighted(wanted);
+            let action = weighted(&wanted);
             match &one {
                 Passes::Listener(arn, _) => {
                     let put = || {
@@ -196,22 +184,87 @@ impl FargateFleet {
         }
         Ok(())
     }
+}
 
-    /// AWS shows of a service what its primary task set is: the one release that serves.
-    async fn set_primary(&self, at: &Calls<'_>, site: &Site, routing: &Routing) -> Result<()> {
-        let mut serving = routing.weights.iter().filter(|(_, weight)| **weight > 0);
-        let (Some((release, _)), None) = (serving.next(), serving.next()) else { return Ok(()) };
-        for place in &site.places {
-            let Some(there) = service(at, place).await? else { continue };
-            let set = live(&there).find(|set| release_of(set) == Some(*release));
-            let Some(set) = set.filter(|set| set.status() != Some("PRIMARY")) else { continue };
-            let arn = set.task_set_arn().unwrap_or_default();
-            let put = || {
-                let put = at.region.ecs.update_service_primary_task_set().cluster(&place.cluster);
-                put.service(&place.name).primary_task_set(arn).send()
-            };
-            at.put("ecs:UpdateServicePrimaryTaskSet", put).await?;
+/// What an action gives a group, if it names it.
+fn weight(action: &Action, arn: &str) -> Option<i32> {
+    of_action(action).into_iter().find(|(group, _)| group == arn).map(|(_, weight)| weight)
+}
+
+/// The one release that gets everything.
+fn alone(routing: &Routing) -> Option<ReleaseNumber> {
+    let mut serving = routing.weights.iter().filter(|(_, weight)| **weight > 0).map(|(release, _)| *release);
+    serving.next().filter(|_| serving.next().is_none())
+}
+
+/// What each of the two groups of a pair is to get, by what is in its slot.
+fn split(routing: &Routing, sides: [Option<ReleaseNumber>; 2]) -> [i32; 2] {
+    let weight = |release: &ReleaseNumber| routing.weights.get(release).copied().unwrap_or(0);
+    let mut wanted = sides.map(|side| {
+        let weight = side.as_ref().map_or(0, weight);
+        i32::try_from(weight).unwrap_or(i32::MAX)
+    });
+    // What nobody is to get goes to a group that nobody is in.
+    if wanted == [0, 0]
+        && let Some(empty) = sides.iter().position(Option::is_none)
+    {
+        wanted[empty] = 100;
+    }
+    wanted
+}
+
+/// What each listener and rule gives to the groups of its pair, blue first.
+fn splits(pairs: &[[String; 2]], passing: &[Passes]) -> Vec<[i32; 2]> {
+    let of = |one: &Passes| {
+        let [blue, green] = pairs
+            .iter()
+            .map(|pair| [0, 1].map(|at: usize| weight(one.action(), &pair[at])))
+            .find(|pair| pair.iter().any(Option::is_some))?;
+        Some([blue.unwrap_or(0), green.unwrap_or(0)])
+    };
+    passing.iter().filter_map(of).collect()
+}
+
+/// What each release gets. Where a run ended among several listeners and rules they do not say the same:
+/// then it is their mean, which is no release's alone.
+fn shares(sides: &[Option<ReleaseNumber>; 2], splits: &[[i32; 2]]) -> BTreeMap<ReleaseNumber, u32> {
+    let same = splits.windows(2).all(|two| two[0] == two[1]);
+    let count = if same { 1 } else { u32::try_from(splits.len()).unwrap_or(u32::MAX) };
+    let splits = &splits[..splits.len().min(count as usize)];
+    let mut all = BTreeMap::new();
+    for (at, side) in sides.iter().enumerate() {
+        let sum: u32 = splits.iter().map(|split| u32::try_from(split[at]).unwrap_or(0)).sum();
+        if let (Some(release), 1..) = (side, sum) {
+            all.insert(*release, sum.div_ceil(count));
         }
-        Ok(())
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIDES: [Option<ReleaseNumber>; 2] = [Some(ReleaseNumber(3)), Some(ReleaseNumber(4))];
+
+    #[test]
+    fn a_pair_gets_what_the_releases_in_its_slots_are_to_get() {
+        let routing = Routing {
+            weights: [(ReleaseNumber(3), 90), (ReleaseNumber(4), 10)].into(),
+            ..Routing::default()
+        };
+        assert_eq!(split(&routing, SIDES), [90, 10]);
+        assert_eq!(split(&Routing::all_to(ReleaseNumber(4)), SIDES), [0, 100]);
+        assert_eq!(split(&Routing::default(), [SIDES[0], None]), [0, 100], "nobody is there");
+        assert_eq!((alone(&routing), alone(&Routing::all_to(ReleaseNumber(4)))), (None, SIDES[1]));
+    }
+
+    #[test]
+    fn rules_that_do_not_say_the_same_give_all_to_none() {
+        let said = |splits: &[[i32; 2]]| shares(&SIDES, splits);
+        assert_eq!(said(&[[0, 100], [0, 100], [0, 100]]), Routing::all_to(ReleaseNumber(4)).weights);
+        let between = said(&[[0, 100], [100, 0], [0, 100]]);
+        assert_eq!(between, [(ReleaseNumber(3), 34), (ReleaseNumber(4), 67)].into());
+        assert!(said(&[]).is_empty());
     }
 }

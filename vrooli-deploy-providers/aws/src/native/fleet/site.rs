@@ -10,12 +10,13 @@ use vrooli_deploy_core::release::Bundle;
 
 use crate::kinds::dns_record::DnsRecord;
 use crate::kinds::ecs_cluster::EcsCluster;
-use crate::kinds::ecs_service::{EcsService, EcsServiceSpec};
+use crate::kinds::ecs_service::{COLOURS, EcsService, EcsServiceSpec, family};
 use crate::kinds::iam_role::IamRole;
 use crate::kinds::load_balancer::LoadBalancer;
 use crate::kinds::log_group::LogGroup;
 use crate::kinds::service_scaling::ServiceScaling;
-use crate::kinds::target_group::{TargetGroup, TargetGroupSpec};
+use crate::kinds::target_group::TargetGroup;
+use crate::kinds::task_definition::TaskDefinition;
 use crate::native::{Account, Look};
 
 /// The ports that an app's services listen on as containers: the first of each is the one that lowering
@@ -42,12 +43,20 @@ pub(super) fn ports(bundle: &Bundle) -> BTreeMap<(ServiceName, PortName), u16> {
     all
 }
 
-/// A service of ECS that runs services of the app.
+/// The place of all that listens.
+const FRONT: &str = "compute/app";
+
+/// Where services of the app run that are one task: two services of ECS, of which one has the release that
+/// serves and the other the next one.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) key: ResourceKey,
+    /// What the keys of both begin with.
+    pub(super) key: String,
     pub(super) region: String,
-    pub(super) name: String,
+    /// The names of both, blue first.
+    pub(super) slots: [String; 2],
+    /// The family of the task definitions of releases.
+    pub(super) family: String,
     /// The cluster, by name.
     pub(super) cluster: String,
     pub(super) cpu_units: u32,
@@ -61,12 +70,12 @@ pub(super) struct Place {
 impl Place {
     /// Does it run that service of an app?
     pub(super) fn runs(&self, service: &ServiceName, config: &ServiceConfig) -> bool {
-        let key = self.key.as_str();
-        if config.ports.is_empty() {
-            key == format!("compute/worker-{service}")
-        } else {
-            key == "compute/app"
-        }
+        if config.ports.is_empty() { self.key == worker(service) } else { self.is_front() }
+    }
+
+    /// Does what listens run here?
+    pub(super) fn is_front(&self) -> bool {
+        self.key == FRONT
     }
 
     /// The services of a release that it runs.
@@ -78,12 +87,16 @@ impl Place {
     }
 }
 
-/// The two target groups of a service that requests are routed to, by name.
+fn worker(service: &ServiceName) -> String {
+    format!("compute/worker-{service}")
+}
+
+/// The two target groups of a service that requests are routed to, by name, blue first: each slot of what
+/// listens is in the group of its colour.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) service: String,
-    pub(super) blue: String,
-    pub(super) green: String,
+    pub(super) groups: [String; 2],
 }
 
 /// All of it.
@@ -96,6 +109,8 @@ pub(super) struct Site {
     pub(super) balancer: Option<String>,
     /// The name that the app has, if it has one.
     pub(super) domain: Option<String>,
+    /// What a service of ECS has when no release is in it, by family.
+    pub(super) idle: String,
     /// What tasks may do, by the role's name.
     pub(super) role: String,
     /// Where their lines go, by the group's name.
@@ -129,38 +144,46 @@ impl Site {
                 .with_help("apps run on Fargate: `infrastructure.compute.type: fargate`")
         };
         let cluster = name_of(account, &EcsCluster, "compute/cluster").ok_or_else(|| lacks("cluster"))?;
-        let scaled: Vec<String> = account
-            .wanted(&ServiceScaling, Look::Stack)
-            .filter_map(|(key, _)| key.as_str().strip_suffix("/scaling").map(str::to_owned))
-            .collect();
-        let place = |(key, spec): (ResourceKey, EcsServiceSpec<Wanted>)| Place {
-            scaled: scaled.iter().any(|one| *one == *key.as_str()),
-            key,
-            region: spec.region,
-            name: spec.name,
-            cluster: cluster.clone(),
-            cpu_units: spec.cpu_units,
-            memory_mib: spec.memory_mib,
-            count: spec.count,
-        };
-        let places: Vec<Place> = specs(account, &EcsService).into_iter().map(place).collect();
+        let scaled: Vec<&ResourceKey> =
+            account.wanted(&ServiceScaling, Look::Stack).map(|(key, _)| key).collect();
+        let services: BTreeMap<String, EcsServiceSpec<Wanted>> =
+            specs(account, &EcsService).into_iter().map(|(key, spec)| (key.to_string(), spec)).collect();
+        let places = services.iter().filter_map(|(key, blue)| {
+            let of = |key: &str, colour: &str| key.strip_suffix(colour)?.strip_suffix('/').map(str::to_owned);
+            let key = of(key, COLOURS[0])?;
+            let green = services.get(&format!("{key}/{}", COLOURS[1]))?;
+            Some(Place {
+                scaled: scaled.iter().any(|one| one.as_str().starts_with(&format!("{key}/"))),
+                key,
+                region: blue.region.clone(),
+                family: family(&blue.name).to_owned(),
+                slots: [blue.name.clone(), green.name.clone()],
+                cluster: cluster.clone(),
+                cpu_units: blue.cpu_units,
+                memory_mib: blue.memory_mib,
+                count: blue.count.max(green.count),
+            })
+        });
+        let places: Vec<Place> = places.collect();
         let region = places.first().ok_or_else(|| lacks("service"))?.region.clone();
-        let groups: BTreeMap<ResourceKey, TargetGroupSpec<Wanted>> =
-            specs(account, &TargetGroup).into_iter().collect();
-        let group = |service: &str, colour: &str| {
-            let key = ResourceKey::new(format!("front/{service}-{colour}")).ok()?;
-            Some(groups.get(&key)?.name.clone())
-        };
+        let groups: BTreeMap<String, &str> = account
+            .wanted(&TargetGroup, Look::Stack)
+            .filter_map(|(key, spec)| Some((key.to_string(), spec["name"].as_str()?)))
+            .collect();
         let pairs = groups.keys().filter_map(|key| {
-            let service = key.as_str().strip_prefix("front/")?.strip_suffix("-blue")?;
-            let (blue, green) = (group(service, "blue")?, group(service, "green")?);
-            Some(Pair { service: service.to_owned(), blue, green })
+            let service = key.strip_prefix("front/")?.strip_suffix(COLOURS[0])?.strip_suffix('-')?;
+            let group =
+                |colour| groups.get(&format!("front/{service}-{colour}")).map(|name| (*name).to_owned());
+            let [blue, green] = COLOURS.map(group);
+            Some(Pair { service: service.to_owned(), groups: [blue?, green?] })
         });
         Ok(Self {
             region,
             pairs: pairs.collect(),
             balancer: name_of(account, &LoadBalancer, "front/balancer"),
             domain: name_of(account, &DnsRecord, "dns/app"),
+            idle: name_of(account, &TaskDefinition, "compute/idle")
+                .ok_or_else(|| lacks("task definition"))?,
             role: name_of(account, &IamRole, "compute/role").ok_or_else(|| lacks("role"))?,
             logs: name_of(account, &LogGroup, "logs/app").ok_or_else(|| lacks("log group"))?,
             places,
@@ -180,23 +203,17 @@ impl Site {
         })
     }
 
-    /// Refuses an app of which several services are routed to: AWS puts a task set into one target group
-    /// only, and all that listens is one task.
-    pub(super) fn one_is_routed(&self) -> Result<()> {
-        let [first, second, ..] = self.pairs.as_slice() else { return Ok(()) };
-        let words = format!(
-            "requests are routed to `{}` and to `{}`, and AWS lets a task set be in one target group only",
-            first.service, second.service
-        );
-        Err(ProviderError::new(ErrorKind::Unsupported, words).with_help(
-            "give routes to one service, and let it pass on what is for the others: they are at `localhost`",
-        ))
+    /// The place where a unit of any release runs, by its service's name alone.
+    pub(super) fn place_of(&self, service: &ServiceName) -> Option<&Place> {
+        let worker = worker(service);
+        let place = self.places.iter().find(|place| place.key == worker);
+        place.or_else(|| self.places.iter().find(|place| place.is_front()))
     }
 
-    /// The target groups of the service of a place that requests are routed to.
-    pub(super) fn pair(&self, place: &Place, bundle: &Bundle) -> Option<&Pair> {
-        let mut names = place.services(bundle).map(|(name, _)| name.as_str());
-        names.find_map(|name| self.pairs.iter().find(|pair| pair.service == name))
+    /// Target groups of the services of a release that requests are routed to, in one place.
+    pub(super) fn pairs(&self, place: &Place, bundle: &Bundle) -> Vec<&Pair> {
+        let here = |pair: &&Pair| place.services(bundle).any(|(name, _)| name.as_str() == pair.service);
+        self.pairs.iter().filter(here).collect()
     }
 }
 
@@ -223,9 +240,10 @@ mod tests {
 
     fn place(key: &str) -> Place {
         Place {
-            key: key.parse().unwrap(),
+            key: key.to_owned(),
             region: "us-east-1".to_owned(),
-            name: "shop".to_owned(),
+            slots: ["shop-blue".to_owned(), "shop-green".to_owned()],
+            family: "shop".to_owned(),
             cluster: "shop".to_owned(),
             cpu_units: 256,
             memory_mib: 512,
@@ -256,25 +274,30 @@ mod tests {
     }
 
     #[test]
-    fn two_services_that_are_routed_to_are_refused_by_name() {
+    fn each_routed_service_of_a_release_has_a_pair_of_groups() {
         let pair = |service: &str| Pair {
             service: service.to_owned(),
-            blue: "blue".to_owned(),
-            green: "green".to_owned(),
+            groups: [format!("{service}-blue"), format!("{service}-green")],
         };
-        let mut site = Site {
+        let site = Site {
             region: "us-east-1".to_owned(),
-            places: vec![place("compute/app")],
-            pairs: vec![pair("web")],
+            places: vec![place("compute/app"), place("compute/worker-jobs")],
+            pairs: vec![pair("api"), pair("gone"), pair("web")],
             balancer: None,
             domain: None,
+            idle: "shop-idle".to_owned(),
             role: "app".to_owned(),
             logs: "/shop".to_owned(),
         };
-        assert!(site.one_is_routed().is_ok());
-        assert_eq!(site.pair(&site.places[0], &bundle()).unwrap().service, "web");
-        site.pairs.push(pair("api"));
-        let error = site.one_is_routed().unwrap_err();
-        assert!(error.message().contains("`web` and to `api`"), "{error}");
+        let of = |place: &Place| -> Vec<String> {
+            site.pairs(place, &bundle()).into_iter().map(|pair| pair.service.clone()).collect()
+        };
+        assert_eq!(of(&site.places[0]), ["api", "web"]);
+        assert!(of(&site.places[1]).is_empty());
+        let place_of = |service: &str| site.place_of(&service.parse().unwrap()).unwrap().key.clone();
+        assert_eq!(
+            (place_of("jobs"), place_of("web")),
+            (site.places[1].key.clone(), site.places[0].key.clone())
+        );
     }
 }
