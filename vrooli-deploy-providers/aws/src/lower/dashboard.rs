@@ -78,7 +78,9 @@ fn subjects(lowering: &Lowering<'_>, on: &str) -> Vec<(String, Dimensions)> {
             let named = |(key, name): (ResourceKey, Option<String>)| {
                 let mut of = one("ServiceName", Input::Value(name?));
                 of.insert("ClusterName".to_owned(), Input::Value(cluster.clone()?));
-                Some((called(&key), of))
+                // Of a pair: which service, and which of the two.
+                let (_, place) = key.as_str().split_once('/').unwrap_or(("", key.as_str()));
+                Some((place.replace('/', " "), of))
             };
             keys(lowering, &EcsService).into_iter().filter_map(named).collect()
         }
