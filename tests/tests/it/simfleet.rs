@@ -280,6 +280,27 @@ fn what_was_promoted_is_never_on_hold_again() {
     });
 }
 
+/// Killed after the commit, with units of the old release left over: the next run repairs, and
+/// a host is lost on the way. What ran before the repair runs after it.
+#[test]
+fn a_repair_that_fails_ends_nothing_that_serves() {
+    on_virtual_time(async {
+        let mut failed = 0;
+        for kill in 1850..2000 {
+            let promise = promise(0, 3, 0, 0, 0);
+            let session = serving(3, 3, &promise).await;
+            vanish(&session, &[Absence { host: 0, from: 2950, long: 17 }]);
+            let next = wanted("2", 3, &promise.strategy);
+            let _ = tokio::time::timeout(Duration::from_millis(kill), session.run(&next)).await;
+            let outcome = session.run(&next).await;
+            let repairs = session.state().await.unwrap().current == Some(ReleaseNumber(2));
+            failed += usize::from(repairs && outcome.is_ok_and(|o| o.kind == OutcomeKind::RolledBack));
+            converge(&session, &next).await;
+        }
+        assert!(failed > 0, "no repair failed: nothing was tried");
+    });
+}
+
 fn promises() -> impl Strategy<Value = (usize, usize, Promise)> {
     (0_u32..5, 2_usize..12, 1_usize..5, 0_usize..4, 0_usize..4, 1_usize..12).prop_map(
         |(kind, count, batch, surge, missing, hosts)| {

@@ -152,6 +152,7 @@ mod tests {
     use super::*;
     use crate::engine::ReleaseRecord;
     use crate::names::{Digest, UnitId};
+    use crate::plan::ReleaseSource;
 
     fn seen(release: u32, unit: &str, state: UnitState) -> UnitObserved {
         UnitObserved {
@@ -177,6 +178,30 @@ mod tests {
         let steps = stop_steps(&all(UnitState::Running), &Routing::default(), Some(two));
         assert_eq!(steps.iter().map(|step| step.id.0.as_str()).collect::<Vec<_>>(), ["stop:r2/web.0"]);
         assert_eq!(stop_steps(&all(UnitState::Stopped), &Routing::default(), Some(two)).len(), 1);
+    }
+
+    #[test]
+    fn a_repair_that_is_taken_back_ends_only_what_it_started() {
+        let mut release = history(&[1, 2]).releases[&ReleaseNumber(2)].release.clone();
+        let services = serde_json::json!({"web": {"run": "./web", "ports": {"http": {}}, "scaling": {"min": 3, "max": 3}}});
+        release.bundle.services = serde_json::from_value(services).unwrap();
+        let source = ReleaseSource::Staged { release: Box::new(release) };
+        let next = PlannedRelease { number: ReleaseNumber(2), source };
+        let on =
+            |host: &str, unit: &str, state| UnitObserved { host: host.to_owned(), ..seen(2, unit, state) };
+        // The first runs, the second on one of two hosts, the third nowhere.
+        let units = [
+            on("a", "web.0", UnitState::Running),
+            on("b", "web.0", UnitState::Running),
+            on("a", "web.1", UnitState::Running),
+            on("b", "web.1", UnitState::Stopped),
+        ];
+        let routing = Routing::all_to(ReleaseNumber(2));
+        let steps = start_steps(&next, &units, &routing, &FleetCapabilities::default(), &[]);
+        let undo = |id: &str| &steps.iter().find(|step| step.id.0 == id).unwrap().undo;
+        assert!(matches!(undo("start:r2/web.0"), Undo::Keep { .. }));
+        assert!(matches!(undo("start:r2/web.1"), Undo::Keep { .. }), "it would end on the host where it serves");
+        assert_eq!(*undo("start:r2/web.2"), Undo::Stop);
     }
 
     #[test]

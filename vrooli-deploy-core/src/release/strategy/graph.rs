@@ -7,7 +7,7 @@ use super::{Situation, overlap, units};
 use crate::manifest::Overlap;
 use crate::names::{ReleaseNumber, ServiceName, UnitId};
 use crate::plan::{ReleaseAction, ReleaseSource, Stage, Step, StepAction, StepId, Undo};
-use crate::provider::{Routing, UnitObserved};
+use crate::provider::{Routing, UnitObserved, UnitState};
 
 pub(super) use waves::Exchange;
 
@@ -126,6 +126,10 @@ impl<'a> StepGraph<'a> {
         let number = self.number();
         let situation = self.situation;
         let base = self.frontier.clone();
+        let ran = |unit: &UnitId| {
+            let runs = |seen: &&UnitObserved| seen.release == number && seen.state == UnitState::Running;
+            situation.units.iter().filter(runs).any(|seen| seen.unit == *unit)
+        };
         let mut probes: BTreeMap<ServiceName, BTreeSet<StepId>> = BTreeMap::new();
         let mut ends = BTreeSet::new();
         for service in in_order_of_needs(situation) {
@@ -138,7 +142,13 @@ impl<'a> StepGraph<'a> {
                 let started = self.add(
                     &format!("start:{number}/{unit}"),
                     ReleaseAction::Start { unit: unit.clone() },
-                    Undo::Stop,
+                    if ran(unit) {
+                        // It may be what serves, on this host or on others: a repair that
+                        // fails must not end it.
+                        Undo::Keep { reason: "it ran before".to_owned() }
+                    } else {
+                        Undo::Stop
+                    },
                     after.clone(),
                     String::new(),
                 );
