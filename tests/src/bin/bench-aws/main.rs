@@ -5,7 +5,8 @@
 //! bench-aws speed PROGRAM [ROUNDS]          5 rounds; beside terraform, if it is on the PATH
 //! bench-aws crash PROGRAM [KILLS [SEED]]    200 SIGKILLs at random moments, then the same command again
 //! bench-aws lost PROGRAM                    the answer to every create is lost once
-//! bench-aws serve [MILLISECONDS]            an emulator to try things on by hand, until Ctrl-C
+//! bench-aws serve [MILLISECONDS]            an emulator to try things on by hand, until Ctrl-C;
+//!                                           says each call
 //! ```
 //! PROGRAM is `vrooli-deploy` with the feature `aws-native`. `VROOLI_DEPLOY_MOTO` is the folder that
 //! `moto_server` is in. terraform takes its AWS provider from wherever its own settings say.
@@ -21,9 +22,10 @@ mod terraform;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
+use vrooli_deploy_tests::moto::wire::action;
 
 use self::stand::Stand;
 
@@ -94,6 +96,11 @@ async fn run(mode: Mode) -> io::Result<bool> {
 async fn serve(latency: Duration) -> io::Result<bool> {
     let stand = Stand::up().await?;
     stand.proxy.set_latency(latency);
+    let from = Instant::now();
+    stand.proxy.break_when(move |request| {
+        eprintln!("{:8.3} {}", from.elapsed().as_secs_f64(), action(request));
+        None
+    });
     println!("export AWS_ENDPOINT_URL={} AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x", stand.proxy.url());
     std::future::pending().await
 }

@@ -2,8 +2,12 @@
 //! have is a server on loopback that does what its image does, and a front passes requests on by the rules
 //! and weights in it. What AWS tells of services, tasks and targets is told from that.
 
+mod front;
+mod server;
+mod told;
+
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::wire::action;
-use super::{elements, query};
+use self::front::Route;
+use self::server::{answer, serve};
 use crate::fault_proxy::Passing;
 
 /// So often the emulator is asked what there is.
@@ -77,24 +81,6 @@ struct Deployment {
     tasks: Vec<Task>,
     /// Since when it is to have no task.
     gone: Option<Instant>,
-}
-
-/// Who gets the requests of a listener or rule.
-#[derive(Debug, Default)]
-struct Route {
-    priority: u32,
-    paths: Vec<String>,
-    weights: Vec<(String, u64)>,
-}
-
-impl Route {
-    fn fits(&self, path: &str) -> bool {
-        let fits = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(start) => path.starts_with(start),
-            None => path == pattern,
-        };
-        self.paths.is_empty() || self.paths.iter().any(fits)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -190,51 +176,6 @@ impl Tasks {
 
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-/// Serves one request a connection until it is stopped.
-fn serve(
-    listener: TcpListener,
-    stop: Arc<AtomicBool>,
-    answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
-) {
-    let answer = Arc::new(answer);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            if stop.load(Ordering::SeqCst) {
-                return;
-            }
-            let Ok(mut stream) = stream else { continue };
-            let answer = Arc::clone(&answer);
-            std::thread::spawn(move || {
-                if let Ok(request) = head(&mut stream) {
-                    // Who asks may be gone.
-                    let _ = stream.write_all(&answer(&request));
-                }
-            });
-        }
-    });
-}
-
-fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let (mut all, mut some) = (Vec::new(), [0; 4096]);
-    while !all.windows(4).any(|end| end == b"\r\n\r\n") {
-        match stream.read(&mut some)? {
-            0 => break,
-            count => all.extend_from_slice(&some[..count]),
-        }
-    }
-    Ok(all)
-}
-
-fn answer(status: u16, container: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\nx-container: {container}\r\n\
-         content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    )
-    .into_bytes()
 }
 
 /// What the deployment of a service is told as, by what the emulator says of it: that keeps one for all task
@@ -406,200 +347,6 @@ impl Inner {
             .collect();
         // Lines that cannot be written are lost, as there.
         let _ = logs("CreateLogStream", &name).and_then(|_| logs("PutLogEvents", &form));
-    }
-
-    /// Who gets what: the rules of all listeners, and what they give besides.
-    fn routes(&self) -> io::Result<Vec<Route>> {
-        let ask =
-            |form: &str| query(self.emulator, "elasticloadbalancing", &format!("{form}&Version=2015-12-01"));
-        let weights = |said: &str| -> Vec<(String, u64)> {
-            let (groups, weights) = (elements(said, "TargetGroupArn"), elements(said, "Weight"));
-            groups.into_iter().zip(weights.iter().map(|weight| weight.parse().unwrap_or(0))).collect()
-        };
-        let mut all = Vec::new();
-        for balancer in elements(&ask("Action=DescribeLoadBalancers")?, "LoadBalancerArn") {
-            let said = ask(&format!("Action=DescribeListeners&LoadBalancerArn={balancer}"))?;
-            for listener in elements(&said, "ListenerArn") {
-                let said = ask(&format!("Action=DescribeRules&ListenerArn={listener}"))?;
-                // Elements of a name stand in each other here: a rule is what stands before the next one's ARN.
-                for rule in said.split("<IsDefault>") {
-                    let Some(forward) = elements(rule, "ForwardConfig").pop() else { continue };
-                    let priority = elements(rule, "Priority").pop().unwrap_or_default();
-                    let conditions = elements(rule, "PathPatternConfig");
-                    all.push(Route {
-                        priority: priority.parse().unwrap_or(u32::MAX),
-                        paths: conditions.iter().flat_map(|one| elements(one, "member")).collect(),
-                        weights: weights(&forward),
-                    });
-                }
-            }
-        }
-        all.sort_by_key(|route| route.priority);
-        Ok(all)
-    }
-
-    /// Passes a request on to a task, as the load balancer does it.
-    fn pass(&self, request: &[u8]) -> Vec<u8> {
-        let head = String::from_utf8_lossy(request);
-        let path = head.split(' ').nth(1).unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
-        let target = {
-            let world = self.world();
-            let Some(route) = world.routes.iter().find(|route| route.fits(path)) else {
-                return answer(404, "", "no rule is for it");
-            };
-            let total: u64 = route.weights.iter().map(|(_, weight)| weight).sum();
-            let turn = self.turn.fetch_add(1, Ordering::SeqCst);
-            let mut place = match total {
-                0 => return answer(503, "", "no target group gets anything"),
-                total => turn % total,
-            };
-            let group = route.weights.iter().find(|(_, weight)| {
-                let here = place < *weight;
-                place = place.saturating_sub(*weight);
-                here
-            });
-            let group = group.map(|(group, _)| group.as_str()).unwrap_or_default();
-            let live = world.deployments.values().filter(|one| one.gone.is_none());
-            let targets: Vec<SocketAddr> =
-                live.flat_map(|one| one.targets(group)).map(|(_, at)| at).collect();
-            let one = usize::try_from(turn).unwrap_or(0).checked_rem(targets.len());
-            one.and_then(|at| targets.get(at)).copied()
-        };
-        let passed = target.map(|address| -> io::Result<Vec<u8>> {
-            let mut stream = TcpStream::connect(address)?;
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            stream.write_all(request)?;
-            let mut said = Vec::new();
-            stream.read_to_end(&mut said)?;
-            Ok(said)
-        });
-        match passed {
-            Some(Ok(said)) => said,
-            Some(Err(error)) => answer(502, "", &error.to_string()),
-            None => answer(503, "", "no target"),
-        }
-    }
-
-    fn said(&self, request: &Passing, body: &Bytes) -> Option<String> {
-        match action(request).as_str() {
-            "ListTasks" => Some(self.list(&serde_json::from_slice(&request.body).ok()?).to_string()),
-            "DescribeTasks" => Some(self.tasks(&serde_json::from_slice(&request.body).ok()?).to_string()),
-            "DescribeServices" => Some(self.counted(serde_json::from_slice(body).ok()?).to_string()),
-            "DescribeTargetHealth" => Some(self.targets(&String::from_utf8_lossy(&request.body))),
-            "DescribeLoadBalancers" => {
-                let said = String::from_utf8_lossy(body).into_owned();
-                let names = elements(&said, "DNSName");
-                Some(names.iter().fold(said, |said, name| said.replace(name, &self.front.to_string())))
-            }
-            _ => None,
-        }
-    }
-
-    fn list(&self, form: &Value) -> Value {
-        let service = form["serviceName"].as_str().unwrap_or_default();
-        let ended = form["desiredStatus"] == "STOPPED";
-        let world = self.world();
-        let deployments =
-            world.deployments.values().filter(|one| one.service == service && (one.gone.is_none() || ended));
-        let tasks = deployments.flat_map(|one| &one.tasks);
-        let arns: Vec<&String> =
-            tasks.filter(|task| matches!(task.life, Life::Ended(_)) == ended).map(|task| &task.arn).collect();
-        json!({ "taskArns": arns })
-    }
-
-    fn tasks(&self, form: &Value) -> Value {
-        let asked: Vec<&str> =
-            form["tasks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let world = self.world();
-        let mut all = Vec::new();
-        for (id, deployment) in &world.deployments {
-            for task in deployment.tasks.iter().filter(|task| asked.contains(&task.arn.as_str())) {
-                let containers: Vec<Value> =
-                    deployment.containers.keys().map(|name| json!({ "name": name })).collect();
-                let mut said = json!({
-                    "taskArn": task.arn, "startedBy": id, "createdAt": task.created, "containers": containers,
-                });
-                let (last, desired) = match task.life {
-                    Life::Placed => ("PROVISIONING", "RUNNING"),
-                    Life::Running => ("RUNNING", "RUNNING"),
-                    Life::Ended(code) => {
-                        said["stopCode"] = "EssentialContainerExited".into();
-                        said["stoppedReason"] = "Essential container in task exited".into();
-                        said["containers"][0]["exitCode"] = code.into();
-                        ("STOPPED", "STOPPED")
-                    }
-                };
-                said["lastStatus"] = last.into();
-                said["desiredStatus"] = desired.into();
-                all.push(said);
-            }
-        }
-        json!({ "tasks": all, "failures": [] })
-    }
-
-    /// A service's last deployment, and how many tasks run, those that still end included.
-    fn counted(&self, mut said: Value) -> Value {
-        let world = self.world();
-        for service in said["services"].as_array_mut().into_iter().flatten() {
-            let last = id(service);
-            let count = |deployment: &Deployment, life: Life| {
-                deployment.tasks.iter().filter(|task| task.life == life).count()
-            };
-            let of_service = world.deployments.values().filter(|one| service["serviceName"] == *one.service);
-            let (mut running, mut pending) = (0, 0);
-            for deployment in of_service {
-                running += count(deployment, Life::Running);
-                pending += if deployment.gone.is_none() { count(deployment, Life::Placed) } else { 0 };
-            }
-            let ours = world.deployments.get(&last);
-            let primary = &mut service["deployments"][0];
-            primary["id"] = last.into();
-            primary["runningCount"] = ours.map_or(0, |one| count(one, Life::Running)).into();
-            primary["pendingCount"] = ours.map_or(0, |one| count(one, Life::Placed)).into();
-            let (revision, desired) = (service["taskDefinition"].clone(), service["desiredCount"].clone());
-            service["deployments"][0]["taskDefinition"] = revision;
-            service["deployments"][0]["desiredCount"] = desired;
-            service["runningCount"] = running.into();
-            service["pendingCount"] = pending.into();
-        }
-        said
-    }
-
-    fn targets(&self, form: &str) -> String {
-        let group =
-            form.split('&').find_map(|field| field.strip_prefix("TargetGroupArn=")).unwrap_or_default();
-        let group = percent_encoding::percent_decode_str(group).decode_utf8_lossy().into_owned();
-        let world = self.world();
-        let mut members = String::new();
-        for deployment in world.deployments.values() {
-            for (task, address) in deployment.targets(&group) {
-                let health = match (&deployment.image, deployment.gone) {
-                    (_, Some(_)) => "<State>draining</State>".to_owned(),
-                    (Image::Sick(status), _) => format!(
-                        "<State>unhealthy</State><Reason>Target.ResponseCodeMismatch</Reason>\
-                         <Description>Health checks failed with these codes: [{status}]</Description>"
-                    ),
-                    // A load balancer asks some times before it believes that one is well.
-                    (Image::Serves(_), _) if task.since.elapsed() >= LIVED => {
-                        "<State>healthy</State>".to_owned()
-                    }
-                    (Image::Serves(_) | Image::Ends(..), _) => {
-                        "<State>initial</State><Reason>Elb.InitialHealthChecking</Reason>".to_owned()
-                    }
-                };
-                let port = address.port();
-                members.push_str(&format!(
-                    "<member><Target><Id>127.0.0.1</Id><Port>{port}</Port></Target>\
-                     <TargetHealth>{health}</TargetHealth></member>"
-                ));
-            }
-        }
-        format!(
-            "<DescribeTargetHealthResponse xmlns=\"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/\">\
-             <DescribeTargetHealthResult><TargetHealthDescriptions>{members}</TargetHealthDescriptions>\
-             </DescribeTargetHealthResult></DescribeTargetHealthResponse>"
-        )
     }
 }
 
