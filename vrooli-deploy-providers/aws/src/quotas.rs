@@ -43,6 +43,14 @@ pub struct Quota {
     pub counted_by: Vec<String>,
 }
 
+impl Quota {
+    /// Does AWS measure its use itself, as a metric that the limit names?
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.counted_by.iter().any(|action| action == "cloudwatch:GetMetricStatistics")
+    }
+}
+
 /// Where a limit holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -13,7 +13,7 @@ use vrooli_deploy_core::provider::{Census, ErrorKind, Marked, OpCtx, PhysicalId,
 use super::arn::Arn;
 use super::marks::STACK;
 use super::tagged::{PAGE, PAGE_TAGS};
-use super::{Account, Calls, Marks};
+use super::{Account, Calls, Marks, together};
 use crate::kinds::dashboard;
 use crate::kinds::hosted_zone::native::ours;
 
@@ -35,13 +35,17 @@ pub(super) async fn marked(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Ve
     if places.iter().all(|at| at.region.name != on.region.name) {
         places.push(on.clone());
     }
-    let mut all = Vec::new();
-    for at in &places {
-        all.extend(tagged(at, stack).await?);
+    // All at once, and on the heap: together they would be too large for the stack of a thread.
+    let (tags, roles, zones, dashboards) = tokio::join!(
+        Box::pin(together(places.iter().map(|at| tagged(at, stack)))),
+        Box::pin(roles(on)),
+        Box::pin(zones(on)),
+        Box::pin(dashboards(on)),
+    );
+    let mut all = tags?.concat();
+    for seen in [roles, zones, dashboards] {
+        all.extend(allowed(seen, stack)?);
     }
-    all.extend(allowed(roles(on).await, stack)?);
-    all.extend(allowed(zones(on).await, stack)?);
-    all.extend(allowed(dashboards(on).await, stack)?);
     all.retain(|one| stack.is_none_or(|stack| one.stack.as_ref() == Some(stack)));
     all.sort_by(|a, b| (&a.stack, &a.id).cmp(&(&b.stack, &b.id)));
     all.dedup_by(|a, b| a.id == b.id);

@@ -67,13 +67,23 @@ impl Quotas for AwsQuotas {
 /// A limit in one region. What cannot be asked is said.
 async fn read(at: &Calls<'_>, quota: &Quota, zones: Zones) -> Result<Vec<QuotaReading>> {
     let known = async {
-        let limit = limit(at, quota).await?;
+        // What AWS measures itself is named with the limit; all else is counted meanwhile.
+        let (limit, counted) = if quota.is_measured() {
+            (limit(at, quota).await?, None)
+        } else {
+            let (limit, used) =
+                tokio::join!(Box::pin(limit(at, quota)), Box::pin(patient(at, || in_use(at, quota, None))));
+            (limit?, Some(used))
+        };
         let value = limit.value.ok_or_else(|| {
             let why = limit.error_reason().and_then(|reason| reason.error_message());
             let message = format!("servicequotas:GetServiceQuota: {}", why.unwrap_or("it has no value"));
             ProviderError::new(ErrorKind::Unavailable, message)
         })?;
-        let used = patient(at, || in_use(at, quota, limit.usage_metric())).await?;
+        let used = match counted {
+            Some(used) => used?,
+            None => patient(at, || in_use(at, quota, limit.usage_metric())).await?,
+        };
         Ok::<_, ProviderError>((value, limit.adjustable, used))
     };
     let known = match known.await {
