@@ -128,6 +128,10 @@ pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
         "RebootDBInstance" => WAITS.store(false, Ordering::SeqCst),
         _ => {}
     }
+    // Debian's images call the disk that they start from so; the emulator knows none of them.
+    if action == "DescribeInstances" {
+        return replaced(&body, "<rootDeviceName>/dev/sda1<", "<rootDeviceName>/dev/xvda<").into();
+    }
     if request.method == "GET" && request.path.contains("?versioning") {
         return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
     }
