@@ -200,7 +200,10 @@ mod tests {
         let steps = start_steps(&next, &units, &routing, &FleetCapabilities::default(), &[]);
         let undo = |id: &str| &steps.iter().find(|step| step.id.0 == id).unwrap().undo;
         assert!(matches!(undo("start:r2/web.0"), Undo::Keep { .. }));
-        assert!(matches!(undo("start:r2/web.1"), Undo::Keep { .. }), "it would end on the host where it serves");
+        assert!(
+            matches!(undo("start:r2/web.1"), Undo::Keep { .. }),
+            "it would end on the host where it serves"
+        );
         assert_eq!(*undo("start:r2/web.2"), Undo::Stop);
     }
 

@@ -132,8 +132,7 @@ impl ResourceKindDef for AutoScalingGroup {
         );
         if op == Op::Create || op == Op::Update {
             // Whoever has a group make machines must be allowed to make them.
-            let right =
-                |action: &&str| Permission { action: (*action).to_owned(), resource: "*".to_owned() };
+            let right = |action: &&str| Permission { action: (*action).to_owned(), resource: "*".to_owned() };
             all.extend(["ec2:RunInstances", "iam:PassRole", "ssm:GetParameters"].iter().map(right));
         }
         all

@@ -14,8 +14,8 @@ use super::arn::Arn;
 use super::marks::STACK;
 use super::tagged::{PAGE, PAGE_TAGS};
 use super::{Account, Calls, Marks};
-use crate::kinds::{auto_scaling_group, dashboard};
 use crate::kinds::hosted_zone::native::ours;
+use crate::kinds::{auto_scaling_group, dashboard};
 
 /// The census of an account.
 #[derive(Debug)]

@@ -344,7 +344,8 @@ mod tests {
         assert_eq!(read("VcpuLimitExceeded", 400), ErrorKind::Quota);
         let full = kind_of(Some("InsufficientInstanceCapacity"), 500, Effect::Change);
         assert_eq!(full, ErrorKind::Unavailable, "AWS says it, so nothing was made");
-        let unknown = "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name";
+        let unknown =
+            "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name";
         assert!(profile_unknown(Some(unknown)) && !profile_unknown(Some("Invalid id: \"ami-1\"")));
     }
 

@@ -17,6 +17,11 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
     let census = AwsCensus(Arc::clone(account));
     let set = kinds_on(account).with_ledger(Arc::new(ledger)).with_census(Arc::new(census));
     let set = set.with_quotas(Arc::new(AwsQuotas(Arc::clone(account))));
+    if account.runs_on_machines() {
+        return Arc::new(set.without_fleet(
+            "it is to run on machines of EC2, and apps run on Fargate only (`infrastructure.compute.type: fargate`)",
+        ));
+    }
     match FargateFleet::of(account) {
         Some(fleet) => Arc::new(set.with_fleet(Arc::new(fleet))),
         None => Arc::new(set),

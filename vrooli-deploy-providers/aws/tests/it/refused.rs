@@ -224,7 +224,9 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.cache", "aws.snapshot-policy"] || source.code() != Some("VD1000") || place.proxy.requests() > 0
+    if kinds != ["aws.cache", "aws.snapshot-policy"]
+        || source.code() != Some("VD1000")
+        || place.proxy.requests() > 0
     {
         return Err(format!("{kinds:?}: {source}").into());
     }

@@ -76,8 +76,7 @@ impl Network {
         let template = ids(&ec2(make), "launchTemplateId").pop().unwrap();
         let profiles = ["elsewhere-one", "elsewhere-another"];
         for name in profiles {
-            let make =
-                format!("Action=CreateInstanceProfile&InstanceProfileName={name}&Version=2010-05-08");
+            let make = format!("Action=CreateInstanceProfile&InstanceProfileName={name}&Version=2010-05-08");
             let said = query(address, "iam", &make);
             assert!(said.contains(name), "{said}");
         }

@@ -15,9 +15,7 @@ use super::{Instance, InstanceObserved, InstanceSpec};
 use crate::catalogue::catalogue;
 use crate::kinds::elastic_ip::native as addresses;
 use crate::kinds::volume::native::{Attached, attached, grow};
-use crate::native::ec2::{
-    BY_PARAMETER, filter, id_of, marked, noted_marks_for, part_of_stack, plain, text,
-};
+use crate::native::ec2::{BY_PARAMETER, filter, id_of, marked, noted_marks_for, part_of_stack, plain, text};
 use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
 
 /// The tag that says which parameter named the image.
@@ -160,9 +158,9 @@ async fn begin(at: &Calls<'_>, key: &ResourceKey, want: &InstanceSpec<Known>) ->
 /// Waits until it is in a state that lasts.
 async fn at_rest(at: &Calls<'_>, id: &str) -> Result<Machine> {
     let look = || async move {
-        let machine = described(at, id).await?.ok_or_else(|| {
-            ProviderError::new(ErrorKind::NotFound, format!("machine {id}: AWS has none"))
-        })?;
+        let machine = described(at, id)
+            .await?
+            .ok_or_else(|| ProviderError::new(ErrorKind::NotFound, format!("machine {id}: AWS has none")))?;
         let moves = matches!(state(&machine), Some(State::Pending | State::Stopping));
         Ok((!moves).then_some(machine))
     };
@@ -174,11 +172,14 @@ async fn at_rest(at: &Calls<'_>, id: &str) -> Result<Machine> {
 
 fn failed(machine: &Machine) -> ProviderError {
     let reason = machine.state_reason();
-    let said = reason.and_then(|reason| reason.message()).unwrap_or("AWS does not say why");
+    let said = reason.and_then(|reason| reason.message()).filter(|said| !said.is_empty());
+    let said = said.unwrap_or("AWS does not say why");
     let id = machine.instance_id().unwrap_or_default();
-    let error =
-        ProviderError::new(ErrorKind::Unexpected, format!("ec2:RunInstances: {id} was made, and ended: {said}"));
-    match reason.and_then(|reason| reason.code()) {
+    let error = ProviderError::new(
+        ErrorKind::Unexpected,
+        format!("ec2:RunInstances: {id} was made, and ended: {said}"),
+    );
+    match reason.and_then(|reason| reason.code()).filter(|code| !code.is_empty()) {
         Some(code) => error.with_code(code),
         None => error,
     }
@@ -299,7 +300,12 @@ impl Native for Instance {
         Ok(machines.iter().filter_map(|machine| seen(at, machine, &beside)).collect())
     }
 
-    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &InstanceSpec<Known>) -> Result<PhysicalId> {
+    async fn make(
+        &self,
+        on: &Calls<'_>,
+        key: &ResourceKey,
+        want: &InstanceSpec<Known>,
+    ) -> Result<PhysicalId> {
         let at = on.at(&want.region).await;
         let id = begin(&at, key, want).await?;
         let machine = completed(at.known(|| at_rest(&at, &id)).await)?;

@@ -40,9 +40,10 @@ fn observed(at: &Calls<'_>, name: &str, data: &ResponseLaunchTemplateData) -> La
 /// What is wanted as AWS takes it. Machines tell about themselves only to who asks with a token (IMDSv2),
 /// and their disks are encrypted.
 fn data(want: &LaunchTemplateSpec<Known>) -> RequestLaunchTemplateData {
-    let profile = want.profile.as_ref().map(|name| {
-        LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(name).build()
-    });
+    let profile = want
+        .profile
+        .as_ref()
+        .map(|name| LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(name).build());
     let disk = LaunchTemplateEbsBlockDeviceRequest::builder()
         .volume_size(want.disk_gib.try_into().unwrap_or(i32::MAX))
         .volume_type(VolumeType::Gp3)

@@ -26,9 +26,8 @@ fn is_gone(disk: &Disk) -> bool {
 
 /// The machine that has it, as long as it is not being let go.
 fn holder(disk: &Disk) -> Option<&VolumeAttachment> {
-    let held = |one: &&VolumeAttachment| {
-        !matches!(one.state(), Some(Attachment::Detached | Attachment::Detaching))
-    };
+    let held =
+        |one: &&VolumeAttachment| !matches!(one.state(), Some(Attachment::Detached | Attachment::Detaching));
     disk.attachments().iter().find(held)
 }
 
