@@ -142,6 +142,19 @@ fn is_one(request: &Passing, by: &str) -> bool {
     String::from_utf8_lossy(&request.body).contains(&format!("{by}.1="))
 }
 
+/// Writes down the tokens that machines are made with, until the proxy is mended.
+fn keep_tokens(place: &AwsPlace, tokens: &Arc<Mutex<Vec<String>>>) {
+    let tokens = Arc::clone(tokens);
+    place.proxy.break_when(move |request| {
+        if action(request) == "RunInstances" {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            let token = body.split('&').find_map(|field| field.strip_prefix("ClientToken="))?;
+            tokens.lock().unwrap().push(token.to_owned());
+        }
+        None
+    });
+}
+
 /// One that ended by itself is none: AWS's reason is told. It is seen for an hour and has used its token,
 /// so the next try has another.
 pub(crate) async fn ended(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
@@ -149,15 +162,7 @@ pub(crate) async fn ended(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let mut sample = of_kind("aws.instance");
     sample.spec["elastic_ip"] = Value::Null;
     let tokens = Arc::<Mutex<Vec<String>>>::default();
-    let given = Arc::clone(&tokens);
-    place.proxy.break_when(move |request| {
-        if action(request) == "RunInstances" {
-            let body = String::from_utf8_lossy(&request.body).into_owned();
-            let token = body.split('&').find_map(|field| field.strip_prefix("ClientToken="))?;
-            given.lock().unwrap().push(token.to_owned());
-        }
-        None
-    });
+    keep_tokens(&place, &tokens);
     place.proxy.set_play(|request, body| {
         if action(request) != "DescribeInstances" {
             return body;
@@ -180,6 +185,7 @@ pub(crate) async fn ended(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     place.proxy.set_play(|_, body| body);
     // The emulator's runs in truth.
     place.empty().await?;
+    keep_tokens(&place, &tokens);
     place.provider.create(&cx, &sample.kind, &sample.key, &sample.spec).await.map_err(said)?;
     let tokens = tokens.lock().unwrap().clone();
     if tokens != [format!("{}-0", own.0), format!("{}-1", own.0)] {
