@@ -64,7 +64,12 @@ const EC2: &[(&str, &str, &str)] = &[
     ),
     ("route table", "DescribeRouteTables", "routeTableId"),
     ("security group", "DescribeSecurityGroups", "groupId"),
-    ("instance", "DescribeInstances", "instanceId"),
+    ("launch template", "DescribeLaunchTemplates", "launchTemplateId"),
+    (
+        "instance",
+        "DescribeInstances&Filter.1.Name=instance-state-name&Filter.1.Value.1=running&Filter.1.Value.2=stopped",
+        "instanceId",
+    ),
     ("volume", "DescribeVolumes", "volumeId"),
 ];
 
@@ -75,6 +80,7 @@ const FORMS: &[(&str, (&str, &str), &str, &str)] = &[
     ("group of parameters", ("rds", "2014-10-31"), "DescribeDBParameterGroups", "DBParameterGroupArn"),
     ("load balancer", ("elasticloadbalancing", "2015-12-01"), "DescribeLoadBalancers", "LoadBalancerArn"),
     ("target group", ("elasticloadbalancing", "2015-12-01"), "DescribeTargetGroups", "TargetGroupArn"),
+    ("Auto Scaling group", ("autoscaling", "2011-01-01"), "DescribeAutoScalingGroups", "AutoScalingGroupARN"),
     ("role", ("iam", "2010-05-08"), "ListRoles", "Arn"),
     ("dashboard", ("monitoring", "2010-08-01"), "ListDashboards", "DashboardArn"),
     ("alarm", ("monitoring", "2010-08-01"), "DescribeAlarms", "AlarmArn"),

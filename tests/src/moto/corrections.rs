@@ -1,10 +1,13 @@
 //! Where the emulator differs from AWS it is put right on the way.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::wire::action;
 use crate::fault_proxy::{Correction, Passing};
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 
 /// What is put right on the way to the emulator and back.
 pub const AS_AWS: Correction = Correction { request: as_aws_takes_it, answer: as_aws_gives_it };
@@ -27,6 +30,7 @@ pub fn as_aws_takes_it(request: &mut Passing) {
             let said = format!(r#""IdempotencyToken":"{count}-"#);
             request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
         }
+        "CreateTags" => tagged(&request.body),
         "DescribeDBInstances" => {
             if let Some(body) = by_name(&request.body) {
                 request.body = body.into();
@@ -34,6 +38,52 @@ pub fn as_aws_takes_it(request: &mut Passing) {
         }
         _ => {}
     }
+}
+
+/// Tags that launch templates were given after they were made: name and value by id. The emulator goes on
+/// telling those that they were made with.
+static TEMPLATES: Mutex<BTreeMap<String, BTreeMap<String, String>>> = Mutex::new(BTreeMap::new());
+
+fn templates() -> MutexGuard<'static, BTreeMap<String, BTreeMap<String, String>>> {
+    TEMPLATES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps the tags that a launch template is given.
+fn tagged(body: &[u8]) {
+    let said = String::from_utf8_lossy(body);
+    let fields: BTreeMap<&str, String> = said
+        .split('&')
+        .filter_map(|field| field.split_once('='))
+        .map(|(name, value)| (name, percent_decode_str(value).decode_utf8_lossy().into_owned()))
+        .collect();
+    let Some(id) = fields.get("ResourceId.1").filter(|id| id.starts_with("lt-")) else { return };
+    let tags = (1..).map_while(|at| {
+        let word = |what| fields.get(&*format!("Tag.{at}.{what}")).cloned();
+        Some((word("Key")?, word("Value")?))
+    });
+    templates().entry(id.clone()).or_default().extend(tags);
+}
+
+/// Launch templates with the tags that they were given last.
+fn with_last_tags(body: &[u8]) -> String {
+    let said = String::from_utf8_lossy(body);
+    let (start, given) = ("<launchTemplateId>", templates());
+    let mut parts = said.split(start);
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut part = part.to_owned();
+        let id = part.split('<').next().unwrap_or_default().to_owned();
+        for (name, value) in given.get(&id).into_iter().flatten() {
+            let key = format!("<key>{name}</key><value>");
+            if let Some((before, rest)) = part.split_once(&key)
+                && let Some((_, after)) = rest.split_once('<')
+            {
+                part = format!("{before}{key}{value}<{after}");
+            }
+        }
+        whole = whole + start + &part;
+    }
+    whole
 }
 
 /// The resource id that all databases of the emulator have.
@@ -128,6 +178,13 @@ pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
         "RebootDBInstance" => WAITS.store(false, Ordering::SeqCst),
         _ => {}
     }
+    if action == "DescribeLaunchTemplates" {
+        return with_last_tags(&body).into();
+    }
+    // Debian's images call the disk that they start from so; the emulator knows none of them.
+    if action == "DescribeInstances" {
+        return replaced(&body, "<rootDeviceName>/dev/sda1<", "<rootDeviceName>/dev/xvda<").into();
+    }
     if request.method == "GET" && request.path.contains("?versioning") {
         return replaced(&body, "GetBucketVersioningResponse", "VersioningConfiguration").into();
     }
@@ -137,6 +194,20 @@ pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_has_the_tags_that_it_was_given_last() {
+        tagged(b"Action=CreateTags&ResourceId.1=lt-1&Tag.1.Key=vrooli%3Aowner&Tag.1.Value=b");
+        tagged(b"Action=CreateTags&ResourceId.1=vpc-1&Tag.1.Key=vrooli%3Aowner&Tag.1.Value=b");
+        let item = |id: &str, owner: &str| {
+            format!(
+                "<item><launchTemplateId>{id}</launchTemplateId><tagSet><item><key>a</key><value>b</value></item>\
+                 <item><key>vrooli:owner</key><value>{owner}</value></item></tagSet></item>"
+            )
+        };
+        let said = with_last_tags((item("lt-0", "a") + &item("lt-1", "a")).as_bytes());
+        assert_eq!(said, item("lt-0", "a") + &item("lt-1", "b"));
+    }
 
     #[test]
     fn each_database_has_an_id_of_its_own_and_is_found_by_it() {

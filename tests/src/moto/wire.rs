@@ -23,7 +23,7 @@ pub fn action(request: &Passing) -> String {
 pub fn creates(request: &Passing) -> bool {
     let action = action(request);
     let bucket = |path: &str| !path.trim_matches('/').contains(['/', '?']);
-    ["Create", "Allocate", "RequestCertificate", "PutMetricAlarm", "PutDashboard", "Register"]
+    ["Create", "Allocate", "RunInstances", "RequestCertificate", "PutMetricAlarm", "PutDashboard", "Register"]
         .iter()
         .any(|start| action.starts_with(start))
         || action.starts_with("POST /2013-04-01/hostedzone")

@@ -37,6 +37,10 @@ pub trait Provider: Debug + Send + Sync {
     fn kind(&self, kind: &ResourceKind) -> Result<&dyn AnyKind>;
     /// Carries releases; `None` when it only has resources.
     fn fleet(&self) -> Option<Arc<dyn Fleet>>;
+    /// Why it carries none, where it could carry those of another stack: what does, and how to get there.
+    fn no_fleet(&self) -> Option<&str> {
+        None
+    }
     /// So many of its changes may be under way at one time, unless it says meanwhile that it is too much.
     fn at_once(&self) -> usize {
         AT_ONCE
@@ -101,6 +105,7 @@ pub struct ProviderSet {
     handlers: BTreeMap<ResourceKind, Arc<dyn AnyHandler>>,
     planned: BTreeSet<ResourceKind>,
     fleet: Option<Arc<dyn Fleet>>,
+    no_fleet: Option<String>,
     ledger: Option<Arc<dyn Ledger>>,
     census: Option<Arc<dyn Census>>,
     backups: Option<Arc<dyn Backups>>,
@@ -117,6 +122,7 @@ impl ProviderSet {
             handlers: BTreeMap::new(),
             planned: BTreeSet::new(),
             fleet: None,
+            no_fleet: None,
             ledger: None,
             census: None,
             backups: None,
@@ -145,6 +151,13 @@ impl ProviderSet {
     #[must_use]
     pub fn with_fleet(mut self, fleet: Arc<dyn Fleet>) -> Self {
         self.fleet = Some(fleet);
+        self
+    }
+
+    /// Says why it carries no releases of this stack, though it could of another.
+    #[must_use]
+    pub fn without_fleet(mut self, why: impl Into<String>) -> Self {
+        self.no_fleet = Some(why.into());
         self
     }
 
@@ -247,6 +260,10 @@ impl Provider for ProviderSet {
 
     fn fleet(&self) -> Option<Arc<dyn Fleet>> {
         self.fleet.clone()
+    }
+
+    fn no_fleet(&self) -> Option<&str> {
+        self.no_fleet.as_deref()
     }
 
     fn at_once(&self) -> usize {

@@ -305,10 +305,14 @@ pub(super) fn takes_image(
 
 pub(super) fn fleet(provider: &dyn Provider) -> Result<Arc<dyn Fleet>, OperationError> {
     provider.fleet().ok_or_else(|| {
+        let words = match provider.no_fleet() {
+            Some(why) => format!("provider `{}` carries no releases of this stack: {why}", provider.name()),
+            None => format!("provider `{}` carries no releases in this build", provider.name()),
+        };
         OperationError::Provider(
             ProviderError::new(
                 ErrorKind::Unsupported,
-                format!("provider `{}` carries no releases in this build", provider.name()),
+                words,
             )
             .with_code(rules::NO_RELEASES.to_string())
             .with_help("`--infra-only` plans and makes all that the app stands on there; apps run with `--provider local` or `bare-metal`"),

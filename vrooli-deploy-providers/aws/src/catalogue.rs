@@ -266,6 +266,8 @@ pub struct Defaults {
     pub container_port: u16,
     /// The parameter that names the image of machines.
     pub image: String,
+    /// The device of its system disk, as the image names it.
+    pub root_device: String,
     /// System disk of a machine, in GiB.
     pub disk_gib: u32,
     /// Disk for an app's files, in GiB.

@@ -1,5 +1,8 @@
 //! `aws.auto-scaling-group`: machines that are kept in number. How many run, and which version of the template, is the fleet's.
 
+#[cfg(feature = "native")]
+pub(crate) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -114,7 +117,7 @@ impl ResourceKindDef for AutoScalingGroup {
         items
     }
     fn permissions(&self, op: Op, want: &AutoScalingGroupSpec<Wanted>) -> Vec<Permission> {
-        Actions {
+        let mut all = Actions {
             find: &["autoscaling:DescribeAutoScalingGroups"],
             create: &["autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags"],
             update: &["autoscaling:UpdateAutoScalingGroup"],
@@ -126,7 +129,16 @@ impl ResourceKindDef for AutoScalingGroup {
                 "arn:aws:autoscaling:{}:*:autoScalingGroup:*:autoScalingGroupName/{}",
                 want.region, want.name
             ),
-        )
+        );
+        if op == Op::Create || op == Op::Update {
+            // Whoever has a group make machines must be allowed to make them.
+            let right = |action: &&str| Permission { action: (*action).to_owned(), resource: "*".to_owned() };
+            all.extend(["ec2:RunInstances", "iam:PassRole", "ssm:GetParameters"].iter().map(right));
+        }
+        all
+    }
+    fn may_hold_data(&self) -> bool {
+        false
     }
     fn ownership(&self, _: &ResourceKey, want: &AutoScalingGroupSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())

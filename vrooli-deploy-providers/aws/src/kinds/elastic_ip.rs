@@ -1,7 +1,7 @@
 //! `aws.elastic-ip`: a public address that stays.
 
 #[cfg(feature = "native")]
-mod native;
+pub(in crate::kinds) mod native;
 
 use std::collections::BTreeMap;
 

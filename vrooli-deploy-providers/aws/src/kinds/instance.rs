@@ -1,5 +1,8 @@
 //! `aws.instance`: one machine that stays.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -67,6 +70,9 @@ pub struct InstanceObserved {
     pub elastic_ip: Option<String>,
     /// Its address in the network.
     pub private_address: String,
+    /// Is it switched off? Another size is set while it is: a run that ended then left it so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 impl ResourceKindDef for Instance {
@@ -99,6 +105,7 @@ impl ResourceKindDef for Instance {
             .update("profile", super::id_differs(profile.as_ref(), have.profile.as_ref()))
             .update("disk_gib", *disk_gib > have.disk_gib)
             .replace("disk_gib", *disk_gib < have.disk_gib)
+            .update("stopped", have.stopped)
             .update("elastic_ip", super::id_differs(elastic_ip.as_ref(), have.elastic_ip.as_ref()))
             .done()
     }
@@ -117,8 +124,14 @@ impl ResourceKindDef for Instance {
     }
     fn permissions(&self, op: Op, _: &InstanceSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["ec2:DescribeInstances", "ssm:GetParameter"],
-            create: &["ec2:RunInstances", "ec2:CreateTags", "ec2:AssociateAddress", "iam:PassRole"],
+            find: &["ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeAddresses"],
+            create: &[
+                "ec2:RunInstances",
+                "ec2:CreateTags",
+                "ec2:AssociateAddress",
+                "iam:PassRole",
+                "ssm:GetParameters",
+            ],
             update: &[
                 "ec2:StopInstances",
                 "ec2:StartInstances",
@@ -126,6 +139,7 @@ impl ResourceKindDef for Instance {
                 "ec2:ModifyVolume",
                 "ec2:AssociateAddress",
                 "ec2:DisassociateAddress",
+                "ec2:DescribeIamInstanceProfileAssociations",
                 "ec2:AssociateIamInstanceProfile",
                 "ec2:DisassociateIamInstanceProfile",
                 "iam:PassRole",
@@ -139,7 +153,7 @@ impl ResourceKindDef for Instance {
     }
     fn outputs(&self, id: &PhysicalId, have: &InstanceObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([
-            ("id", id.0.clone().into()),
+            ("id", super::plain_id(id, &have.region).into()),
             ("private_address", have.private_address.clone().into()),
         ])
     }
@@ -165,6 +179,7 @@ mod tests {
             ("disk_gib", json!(10), Answer::Update),
             ("disk_gib", json!(40), Answer::Replace),
             ("elastic_ip", json!("eipalloc-1"), Answer::Update),
+            ("stopped", json!(true), Answer::Update),
             ("private_address", json!("10.0.0.8"), Answer::Nothing),
         ];
         check_kind(&super::Instance, &want, &have, &answers).unwrap();

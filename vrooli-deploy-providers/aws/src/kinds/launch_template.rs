@@ -1,5 +1,8 @@
 //! `aws.launch-template`: what machines of a group are made of. The fleet adds a version for each release.
 
+#[cfg(feature = "native")]
+mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -101,18 +104,27 @@ impl ResourceKindDef for LaunchTemplate {
     }
     fn permissions(&self, op: Op, _: &LaunchTemplateSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "ssm:GetParameter"],
-            create: &["ec2:CreateLaunchTemplate", "ec2:CreateTags", "iam:PassRole"],
-            update: &["ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate", "iam:PassRole"],
+            find: &["ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"],
+            // A create that finds what an earlier one began brings it up to date.
+            create: &[
+                "ec2:CreateLaunchTemplate",
+                "ec2:CreateLaunchTemplateVersion",
+                "ec2:CreateTags",
+                "ec2:ModifyLaunchTemplate",
+            ],
+            update: &["ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate"],
             delete: &["ec2:DeleteLaunchTemplate"],
         }
         .of(op, "*")
     }
+    fn may_hold_data(&self) -> bool {
+        false
+    }
     fn ownership(&self, _: &ResourceKey, want: &LaunchTemplateSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())
     }
-    fn outputs(&self, id: &PhysicalId, _: &LaunchTemplateObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &LaunchTemplateObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

@@ -1,5 +1,8 @@
 //! `aws.volume`: a disk that outlives machines.
 
+#[cfg(feature = "native")]
+pub(in crate::kinds) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -93,8 +96,8 @@ impl ResourceKindDef for Volume {
     fn ownership(&self, _: &ResourceKey, _: &VolumeSpec<Wanted>) -> Ownership {
         Ownership::Tags
     }
-    fn outputs(&self, id: &PhysicalId, _: &VolumeObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([("id", id.0.clone().into())])
+    fn outputs(&self, id: &PhysicalId, have: &VolumeObserved) -> BTreeMap<OutputName, Value> {
+        super::outputs([("id", super::plain_id(id, &have.region).into())])
     }
 }
 

@@ -20,6 +20,9 @@ use vrooli_deploy_core::secrets::{Secret, SecretStore};
 use super::Look;
 use super::answers::LastLook;
 use super::tagged::TagCache;
+use crate::kinds::ecs_cluster::EcsCluster;
+use crate::kinds::instance::Instance;
+use crate::kinds::launch_template::LaunchTemplate;
 
 /// So long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -89,6 +92,7 @@ pub struct Regional {
     pub(crate) ec2: aws_sdk_ec2::Client,
     pub(crate) ecr: aws_sdk_ecr::Client,
     pub(crate) ecs: aws_sdk_ecs::Client,
+    pub(crate) groups: aws_sdk_autoscaling::Client,
     pub(crate) iam: aws_sdk_iam::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
     pub(crate) quotas: aws_sdk_servicequotas::Client,
@@ -120,6 +124,7 @@ impl Regional {
             ec2: aws_sdk_ec2::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
+            groups: aws_sdk_autoscaling::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             quotas: aws_sdk_servicequotas::Client::new(&config),
@@ -151,6 +156,8 @@ pub struct Account {
     resources: Vec<(ResourceKey, Value)>,
     /// What the state calls what it has.
     ids: BTreeMap<ResourceKey, PhysicalId>,
+    /// What of it is to go.
+    leaving: BTreeSet<ResourceKey>,
     pub(super) secrets: Arc<dyn SecretStore>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Rises with every change: what was listed before it is old.
@@ -176,6 +183,7 @@ impl Account {
             regions: Mutex::default(),
             resources: context.resources.clone(),
             ids: context.ids.clone(),
+            leaving: context.leaving.clone(),
             secrets: Arc::clone(&context.secrets),
             calls: Mutex::default(),
             changes: AtomicU64::default(),
@@ -312,6 +320,14 @@ impl Account {
             .iter()
             .filter(move |(key, spec)| asked(key) && kind.check(spec).is_ok())
             .map(|(key, spec)| (key, spec))
+    }
+
+    /// Are there to be machines, and no cluster that stays beside them? Where nothing is to be made, as when
+    /// a stack is destroyed, what there is counts.
+    pub(super) fn runs_on_machines(&self) -> bool {
+        let stays =
+            |kind: &dyn AnyKind| self.wanted(kind, Look::Stack).any(|(key, _)| !self.leaving.contains(key));
+        (stays(&Instance) || stays(&LaunchTemplate)) && !stays(&EcsCluster)
     }
 
     /// What a resource is to be, or else is.

@@ -1,5 +1,5 @@
 //! What bears our marks in an account, whoever's stack it is. The listing of tags has everything but
-//! roles, dashboards, which take none, and zones that a killed run left without any.
+//! roles, groups of machines, dashboards, which take none, and zones that a killed run left without any.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::arn::Arn;
 use super::marks::STACK;
 use super::tagged::{PAGE, PAGE_TAGS};
 use super::{Account, Calls, Marks, together};
-use crate::kinds::dashboard;
 use crate::kinds::hosted_zone::native::ours;
+use crate::kinds::{auto_scaling_group, dashboard};
 
 /// The census of an account.
 #[derive(Debug)]
@@ -36,13 +36,14 @@ pub(super) async fn marked(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Ve
         places.push(on.clone());
     }
     // All at once, and on the heap: together they would be too large for the stack of a thread.
-    let (tags, roles, zones, dashboards) = tokio::join!(
+    let (tags, groups, roles, zones, dashboards) = tokio::join!(
         Box::pin(together(places.iter().map(|at| tagged(at, stack)))),
+        Box::pin(together(places.iter().map(|at| async { allowed(groups(at, stack).await, stack) }))),
         Box::pin(roles(on)),
         Box::pin(zones(on)),
         Box::pin(dashboards(on)),
     );
-    let mut all = tags?.concat();
+    let mut all = [tags?.concat(), groups?.concat()].concat();
     for seen in [roles, zones, dashboards] {
         all.extend(allowed(seen, stack)?);
     }
@@ -116,6 +117,18 @@ async fn roles(on: &Calls<'_>) -> Result<Vec<Marked>> {
     let seen = pages.iter().flat_map(|page| page.role_detail_list()).filter_map(|role| {
         let one = with_marks(role.arn()?, on, &Marks::of(role.tags())?)?;
         let since = role.create_date().and_then(|date| Timestamp::from_second(date.secs()).ok());
+        Some(Marked { since, ..one })
+    });
+    Ok(seen.collect())
+}
+
+/// AWS's listing of tags has no groups of machines.
+async fn groups(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> {
+    let all = auto_scaling_group::native::marked(at, stack).await?;
+    let seen = all.iter().filter_map(|group| {
+        let tags = auto_scaling_group::native::pairs(group);
+        let one = with_marks(group.auto_scaling_group_arn()?, at, &Marks::read(tags)?)?;
+        let since = group.created_time().and_then(|date| Timestamp::from_second(date.secs()).ok());
         Some(Marked { since, ..one })
     });
     Ok(seen.collect())

@@ -14,6 +14,9 @@ use super::{Calls, Look, Marks, Native, Seen};
 /// rule, minutes at worst.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
 
+/// What an image begins with that a parameter names: AWS looks it up when a machine is made.
+pub(crate) const BY_PARAMETER: &str = "resolve:ssm:";
+
 /// The id of an object, with the region before it.
 pub(crate) fn id_of(at: &Calls<'_>, plain: &str) -> PhysicalId {
     PhysicalId(format!("{}/{plain}", at.region.name))
@@ -42,6 +45,23 @@ pub(crate) fn marked(at: &Calls<'_>, look: Look<'_>) -> Vec<Filter> {
 pub(crate) fn marks_for(at: &Calls<'_>, key: &ResourceKey, kind: ResourceType) -> Result<TagSpecification> {
     let tags: Vec<Tag> = Marks::as_tags(at.cx, key)?;
     Ok(TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build())
+}
+
+/// The same, with what EC2 itself does not keep of a spec.
+pub(crate) fn noted_marks_for(
+    at: &Calls<'_>,
+    key: &ResourceKey,
+    kind: ResourceType,
+    note: (&'static str, String),
+) -> Result<TagSpecification> {
+    let tags: Vec<Tag> = Marks::with_note(at.cx, key, Some(note))?;
+    Ok(TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build())
+}
+
+/// The tag of what is made beside an object and goes with it: it is the stack's, and no resource.
+pub(crate) fn part_of_stack(at: &Calls<'_>, kind: ResourceType) -> TagSpecification {
+    let tag = Tag::builder().key(STACK).value(at.cx.stack.to_string()).build();
+    TagSpecification::builder().resource_type(kind).tags(tag).build()
 }
 
 /// Yes or no as attributes are set.

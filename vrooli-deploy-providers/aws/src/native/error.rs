@@ -57,12 +57,19 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("TooManyLoadBalancers", ErrorKind::Quota),
     ("TooManyRules", ErrorKind::Quota),
     ("TooManyTargetGroups", ErrorKind::Quota),
+    ("InsufficientInstanceCapacity", ErrorKind::Unavailable),
     ("InvalidGroup.Duplicate", ErrorKind::AlreadyExists),
     ("InvalidPermission.Duplicate", ErrorKind::AlreadyExists),
     ("Gateway.NotAttached", ErrorKind::NotFound),
     ("ServiceNotActiveException", ErrorKind::NotFound),
     ("InvalidIPAddress.InUse", ErrorKind::Conflict),
     ("InvalidSubnet.Conflict", ErrorKind::Conflict),
+    ("IncorrectInstanceState", ErrorKind::Conflict),
+    ("IncorrectModificationState", ErrorKind::Conflict),
+    ("IncorrectState", ErrorKind::Conflict),
+    ("ScalingActivityInProgress", ErrorKind::Conflict),
+    ("VolumeInUse", ErrorKind::Conflict),
+    ("VolumeModificationRateExceeded", ErrorKind::Conflict),
     ("Resource.AlreadyAssociated", ErrorKind::Conflict),
     ("DuplicateListener", ErrorKind::AlreadyExists),
     ("DuplicateLoadBalancerName", ErrorKind::AlreadyExists),
@@ -123,6 +130,11 @@ fn kind_of(code: Option<&str>, status: u16, effect: Effect) -> ErrorKind {
         (500.., Effect::None) => ErrorKind::Unavailable,
         _ => ErrorKind::Unexpected,
     }
+}
+
+/// EC2 and Auto Scaling learn of a new instance profile some seconds after IAM, and call it wrong until then.
+fn profile_unknown(message: Option<&str>) -> bool {
+    message.is_some_and(|said| said.contains("Invalid IAM Instance Profile"))
 }
 
 fn help_for(kind: ErrorKind, code: Option<&str>) -> Option<&'static str> {
@@ -205,7 +217,11 @@ where
     let built = match &error {
         SdkError::ServiceError(answer) => {
             let (code, status) = (answer.err().code(), answer.raw().status().as_u16());
-            let kind = kind_of(code, status, effect);
+            let kind = if profile_unknown(answer.err().message()) {
+                ErrorKind::NotFound
+            } else {
+                kind_of(code, status, effect)
+            };
             let said = answer.err().message().map(words).filter(|said| !said.is_empty());
             let said = said.map_or_else(|| format!("HTTP status {status}"), str::to_owned);
             let mut built = ProviderError::new(kind, format!("{action}: {said}"));
@@ -325,6 +341,12 @@ mod tests {
         assert_eq!(read("InvalidSubnet.Conflict", 400), ErrorKind::Conflict, "not an invalid request");
         assert_eq!(read("NoSuchHostedZone", 404), ErrorKind::NotFound);
         assert_eq!(read("InvalidParameterException", 400), ErrorKind::Config);
+        assert_eq!(read("VcpuLimitExceeded", 400), ErrorKind::Quota);
+        let full = kind_of(Some("InsufficientInstanceCapacity"), 500, Effect::Change);
+        assert_eq!(full, ErrorKind::Unavailable, "AWS says it, so nothing was made");
+        let unknown =
+            "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name";
+        assert!(profile_unknown(Some(unknown)) && !profile_unknown(Some("Invalid id: \"ami-1\"")));
     }
 
     #[test]

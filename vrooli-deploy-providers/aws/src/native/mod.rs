@@ -22,7 +22,7 @@ mod tags;
 pub use account::{Account, AccountOptions, Regional};
 pub(crate) use calls::{Calls, together};
 pub(crate) use error::{accept, completed, name_taken, unexpected};
-pub(crate) use marks::{MARKS, Marks, STACK};
+pub(crate) use marks::{MARKS, Marks, RESOURCE, STACK};
 pub(crate) use on_aws::{Look, Native, OnAws, Seen, secret_output};
 pub use provider::provider;
 pub(crate) use tagged::Asked;

@@ -74,6 +74,12 @@ async fn by_arn(at: &Calls<'_>, key: &ResourceKey, service: &str, arn: &str) -> 
             };
             at.put("acm:AddTagsToCertificate", put).await.map(drop)
         }
+        "autoscaling" => {
+            let name = arn.rsplit('/').next().unwrap_or_default();
+            let tags = crate::kinds::auto_scaling_group::native::tags(name, whose(at, key));
+            let put = || region.groups.create_or_update_tags().set_tags(Some(tags.clone())).send();
+            at.put("autoscaling:CreateOrUpdateTags", put).await.map(drop)
+        }
         "cloudwatch" => {
             let tags = tags(at, key)?;
             let put =

@@ -17,6 +17,11 @@ pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
     let census = AwsCensus(Arc::clone(account));
     let set = kinds_on(account).with_ledger(Arc::new(ledger)).with_census(Arc::new(census));
     let set = set.with_quotas(Arc::new(AwsQuotas(Arc::clone(account))));
+    if account.runs_on_machines() {
+        return Arc::new(set.without_fleet(
+            "it is to run on machines of EC2, and apps run on Fargate only (`infrastructure.compute.type: fargate`)",
+        ));
+    }
     match FargateFleet::of(account) {
         Some(fleet) => Arc::new(set.with_fleet(Arc::new(fleet))),
         None => Arc::new(set),
@@ -28,6 +33,7 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
     ProviderSet::new(provider_name("aws"))
         .with_planned(kinds::all())
         .with(OnAws(kinds::alarm::Alarm), account)
+        .with(OnAws(kinds::auto_scaling_group::AutoScalingGroup), account)
         .with(OnAws(kinds::bucket::Bucket), account)
         .with(OnAws(kinds::certificate::Certificate), account)
         .with(OnAws(kinds::dashboard::Dashboard), account)
@@ -42,7 +48,9 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::elastic_ip::ElasticIp), account)
         .with(OnAws(kinds::hosted_zone::HostedZone), account)
         .with(OnAws(kinds::iam_role::IamRole), account)
+        .with(OnAws(kinds::instance::Instance), account)
         .with(OnAws(kinds::internet_gateway::InternetGateway), account)
+        .with(OnAws(kinds::launch_template::LaunchTemplate), account)
         .with(OnAws(kinds::listener::Listener), account)
         .with(OnAws(kinds::listener_rule::ListenerRule), account)
         .with(OnAws(kinds::load_balancer::LoadBalancer), account)
@@ -55,5 +63,6 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::subnet::Subnet), account)
         .with(OnAws(kinds::target_group::TargetGroup), account)
         .with(OnAws(kinds::task_definition::TaskDefinition), account)
+        .with(OnAws(kinds::volume::Volume), account)
         .with(OnAws(kinds::vpc::Vpc), account)
 }

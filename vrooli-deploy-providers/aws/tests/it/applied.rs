@@ -167,7 +167,7 @@ pub(crate) async fn ended_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Faile
 /// object of which only the first call was let through.
 pub(crate) async fn refused_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     /// What takes back must be let through.
-    const BACK: [&str; 11] = [
+    const BACK: [&str; 12] = [
         "DELETE",
         "Delete",
         "Deregister",
@@ -176,6 +176,7 @@ pub(crate) async fn refused_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Fai
         "Release",
         "Remove",
         "Revoke",
+        "Terminate",
         "Untag",
         "ModifyDBInstance",
         "ModifyLoadBalancerAttributes",

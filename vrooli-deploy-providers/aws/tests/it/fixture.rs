@@ -31,6 +31,8 @@ pub(crate) const OWNER: Uuid = Uuid::from_u128(1);
 /// What its tokens are minted from.
 pub(crate) const INCARNATION: Uuid = Uuid::from_u128(7);
 pub(crate) const REGION: &str = "us-east-1";
+/// The parameter that names the image of machines.
+const IMAGE: &str = "/aws/service/debian/release/13/latest/amd64";
 
 /// AWS as the emulator plays it.
 pub(crate) struct AwsFixture {
@@ -151,6 +153,8 @@ pub(crate) fn samples() -> Vec<Sample> {
             None,
             Some(json!({ "vpc": network.vpc })),
         ),
+        // That of a machine.
+        sample("elastic-ip", "network/address", json!({ "region": REGION }), None, None),
         sample(
             "elastic-ip",
             "network/nat-address-1",
@@ -280,6 +284,57 @@ pub(crate) fn samples() -> Vec<Sample> {
             }),
             Some(json!({ "min": 2, "max": 8, "target_cpu_percent": 50 })),
             None,
+        ),
+        // Its versions are told of one template at a time.
+        sample(
+            "launch-template",
+            "compute/template",
+            json!({
+                "region": REGION, "name": "conformance-default-app", "instance_type": "t3.small",
+                "image": IMAGE, "security_groups": network.security_groups[..1],
+                "profile": network.profiles[0], "disk_gib": 20, "public_address": false
+            }),
+            Some(json!({
+                "instance_type": "t3.medium", "image": "/aws/service/debian/release/12/latest/amd64",
+                "security_groups": network.security_groups, "profile": network.profiles[1], "disk_gib": 40,
+                "public_address": true
+            })),
+            None,
+        ),
+        sample(
+            "auto-scaling-group",
+            "compute/group",
+            json!({
+                "region": REGION, "name": "conformance-default-app", "launch_template": of("compute/template"),
+                "subnets": network.subnets[..2], "min": 1, "max": 2, "instance_type": "t3.small",
+                "disk_gib": 20, "public_address": false
+            }),
+            Some(json!({ "subnets": network.subnets, "min": 2, "max": 4 })),
+            Some(json!({ "name": "conformance-default-more", "min": 0 })),
+        ),
+        sample(
+            "instance",
+            "compute/machine",
+            json!({
+                "region": REGION, "instance_type": "t3.small", "image": IMAGE,
+                "subnet": network.subnets[0], "security_groups": network.security_groups[..1],
+                "profile": network.profiles[0], "disk_gib": 20, "elastic_ip": of("network/address")
+            }),
+            Some(json!({
+                "instance_type": "t3.medium", "security_groups": network.security_groups,
+                "profile": network.profiles[1], "disk_gib": 40, "elastic_ip": null
+            })),
+            Some(json!({ "profile": null, "elastic_ip": null })),
+        ),
+        sample(
+            "volume",
+            "volume/data",
+            json!({
+                "region": REGION, "zone": "us-east-1a", "size_gib": 10, "encrypted": true,
+                "instance": of("compute/machine")
+            }),
+            Some(json!({ "size_gib": 40, "instance": network.machines[0] })),
+            Some(json!({ "instance": null, "encrypted": false })),
         ),
         sample(
             "bucket",
@@ -669,6 +724,7 @@ impl Place for AwsPlace {
             "aws.dns-record",
             "aws.ecr-repository",
             "aws.elastic-ip",
+            "aws.launch-template",
             "aws.listener",
             "aws.listener-rule",
             "aws.service-scaling",

@@ -18,6 +18,7 @@ const ONE_AT_A_TIME: &[&str] = &[
     "application-autoscaling:DescribeScalingPolicies",
     "acm:DescribeCertificate",
     "cloudwatch:GetDashboard",
+    "ec2:DescribeLaunchTemplateVersions",
     "ec2:DescribeVpcAttribute",
     "ecs:DescribeTaskDefinition",
     "ecr:GetLifecyclePolicy",

@@ -19,6 +19,7 @@ use crate::rig::network;
 
 const NAMED: &[&str] = &[
     "aws.alarm",
+    "aws.auto-scaling-group",
     "aws.dashboard",
     "aws.db-instance",
     "aws.db-parameter-group",
@@ -27,6 +28,7 @@ const NAMED: &[&str] = &[
     "aws.ecs-cluster",
     "aws.ecs-service",
     "aws.iam-role",
+    "aws.launch-template",
     "aws.load-balancer",
     "aws.log-group",
     "aws.secret",
@@ -45,6 +47,7 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
                 sample.spec["cluster"] = network().elsewhere.into();
                 sample.spec["idle"] = network().elsewhere.into();
             }
+            "aws.auto-scaling-group" => sample.spec["launch_template"] = network().template.as_str().into(),
             "aws.security-group" => sample.spec["vpc"] = network().vpc.as_str().into(),
             _ => {}
         }
@@ -204,7 +207,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "service/web": resource("aws.instance"), "cache/main": resource("aws.cache"),
+            "volume/copies": resource("aws.snapshot-policy"), "cache/main": resource("aws.cache"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -221,7 +224,9 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.cache", "aws.instance"] || source.code() != Some("VD1000") || place.proxy.requests() > 0
+    if kinds != ["aws.cache", "aws.snapshot-policy"]
+        || source.code() != Some("VD1000")
+        || place.proxy.requests() > 0
     {
         return Err(format!("{kinds:?}: {source}").into());
     }

@@ -14,6 +14,11 @@ pub(crate) struct Network {
     pub(crate) security_groups: [String; 2],
     /// An address that no stack allocated.
     pub(crate) address: String,
+    /// Machines and profiles of machines that no stack made.
+    pub(crate) machines: [String; 2],
+    pub(crate) profiles: [&'static str; 2],
+    /// What machines of a group may be made of, that no stack made.
+    pub(crate) template: String,
     /// A target group and certificates that no stack made.
     pub(crate) target_group: String,
     pub(crate) certificates: [String; 2],
@@ -59,6 +64,22 @@ impl Network {
             let said = json(address, "acm", "CertificateManager.RequestCertificate", &make).unwrap();
             said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned()
         });
+        let machines = ["", "&"].map(|_| {
+            let make = format!(
+                "Action=RunInstances&ImageId=ami-1&MinCount=1&MaxCount=1&InstanceType=t3.micro&SubnetId={}",
+                subnets[0]
+            );
+            ids(&ec2(&make), "instanceId").pop().unwrap()
+        });
+        let make = "Action=CreateLaunchTemplate&LaunchTemplateName=elsewhere\
+                    &LaunchTemplateData.ImageId=ami-1&LaunchTemplateData.InstanceType=t3.micro";
+        let template = ids(&ec2(make), "launchTemplateId").pop().unwrap();
+        let profiles = ["elsewhere-one", "elsewhere-another"];
+        for name in profiles {
+            let make = format!("Action=CreateInstanceProfile&InstanceProfileName={name}&Version=2010-05-08");
+            let said = query(address, "iam", &make);
+            assert!(said.contains(name), "{said}");
+        }
         let elsewhere = "elsewhere";
         for make in [
             format!(
@@ -92,6 +113,9 @@ impl Network {
             range,
             security_groups,
             address: allocated,
+            machines,
+            profiles,
+            template,
             target_group,
             certificates,
             elsewhere,

@@ -16,6 +16,15 @@ fn seen(at: &Calls<'_>, address: &Address) -> Option<Seen<ElasticIpObserved>> {
     })
 }
 
+/// Addresses of the stack. AWS gives them all at once: there are no pages.
+pub(in crate::kinds) async fn of_stack(at: &Calls<'_>) -> Result<Vec<Address>> {
+    let ask = || async {
+        let ask = at.region.ec2.describe_addresses().set_filters(Some(marked(at, Look::Stack))).send();
+        Ok(at.read("ec2:DescribeAddresses", ask).await?.addresses.unwrap_or_default())
+    };
+    at.once("addresses", "", ask).await
+}
+
 async fn create(at: &Calls<'_>, key: &ResourceKey) -> Result<(String, ElasticIpObserved)> {
     let marks = marks_for(at, key, ResourceType::ElasticIp)?;
     let make = at.region.ec2.allocate_address().domain(DomainType::Vpc).tag_specifications(marks).send();
@@ -35,11 +44,8 @@ impl Native for ElasticIp {
         Ok(answer.and_then(|answer| seen(at, answer.addresses().first()?)))
     }
 
-    /// AWS gives addresses all at once: there are no pages.
-    async fn list(&self, at: &Calls<'_>, look: Look<'_>) -> Result<Vec<Seen<ElasticIpObserved>>> {
-        let ask = at.region.ec2.describe_addresses().set_filters(Some(marked(at, look))).send();
-        let answer = at.read("ec2:DescribeAddresses", ask).await?;
-        Ok(answer.addresses().iter().filter_map(|address| seen(at, address)).collect())
+    async fn list(&self, at: &Calls<'_>, _: Look<'_>) -> Result<Vec<Seen<ElasticIpObserved>>> {
+        Ok(of_stack(at).await?.iter().filter_map(|address| seen(at, address)).collect())
     }
 
     async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &ElasticIpSpec) -> Result<PhysicalId> {
