@@ -191,6 +191,7 @@ rules! {
     PLAN_UNSOUND "0508" "plan-unsound" Error;
     PLAN_SECRET "0509" "plan-holds-secret" Error;
     OVER_QUOTA "0510" "over-quota" Error;
+    ENDS_APP "0511" "ends-app" Error;
 
     // 053x: gates and saved plans
     DATA_PROTECTED "0530" "data-is-protected" Error;

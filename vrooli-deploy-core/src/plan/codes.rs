@@ -22,6 +22,8 @@ pub const UNSOUND: Code = Code(508);
 pub const SECRET: Code = Code(509);
 /// There would be more of something than the account may have.
 pub const QUOTAS: Code = Code(510);
+/// Resources alone were asked for, and what the app runs on would go.
+pub const ENDS_APP: Code = Code(511);
 
 /// All codes of this stage.
 pub const ALL: &[(Code, &str)] = &[
@@ -35,4 +37,5 @@ pub const ALL: &[(Code, &str)] = &[
     (UNSOUND, "the plan is not one that may be run"),
     (SECRET, "a value in the plan looks like a secret"),
     (QUOTAS, "the account may not have so much"),
+    (ENDS_APP, "what the app runs on would be deleted"),
 ];

@@ -90,6 +90,12 @@ pub enum PlanError {
         /// All limits that leave too little room.
         over: Vec<QuotaReading>,
     },
+    /// Resources alone were asked for, and what the app runs on would be deleted under it.
+    #[error("what the app runs on would be deleted: {}", .keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    EndsApp {
+        /// What would go.
+        keys: Vec<ResourceKey>,
+    },
     /// Two steps have the same id, or one waits for a step that is not there.
     #[error("{message}")]
     Unsound {
@@ -114,6 +120,7 @@ impl PlanError {
             Self::Downtime { .. } => codes::DOWNTIME,
             Self::Ownership { .. } => codes::OWNERSHIP,
             Self::Quotas { .. } => codes::QUOTAS,
+            Self::EndsApp { .. } => codes::ENDS_APP,
             Self::Unsound { .. } | Self::Json(_) => codes::UNSOUND,
         }
     }
@@ -134,6 +141,9 @@ impl PlanError {
             Self::Quotas { over } => {
                 Some(over.iter().map(|quota| quota.raise.as_str()).collect::<Vec<_>>().join("; "))
             }
+            Self::EndsApp { .. } => Some(
+                "deploy without `--infra-only`, which moves the app first; or `destroy` it before".to_owned(),
+            ),
             Self::Cycle { .. }
             | Self::Missing { .. }
             | Self::Output { .. }

@@ -307,7 +307,7 @@ impl Workspace {
         options: &DeployOptions,
     ) -> Result<Plan, OperationError> {
         if options.infra_only || prepared.manifest.services.is_empty() {
-            return resources_only(prepared, provider, state, cx).await;
+            return resources_only(prepared, provider, state, cx, options.infra_only).await;
         }
         let fleet = fleet(provider)?;
         takes_image(provider.name(), &fleet.capabilities(), prepared.request.image.as_ref())?;

@@ -10,16 +10,17 @@ use super::quotas::within_quotas;
 use crate::engine::{StackState, observe};
 use crate::names::{ResourceKey, ResourceKind};
 use crate::plan::reference::references;
-use crate::plan::{self, Plan};
-use crate::provider::{OpCtx, Provider};
+use crate::plan::{self, Plan, PlanError, Step, StepAction};
+use crate::provider::{AnyKind, OpCtx, Provider};
 use crate::stack::{Resource, Stack};
 
-/// What is to be made, changed and removed.
+/// What is to be made, changed and removed. `infra_only`: the app itself is to be left as it is.
 pub(super) async fn resources_only(
     prepared: &Prepared,
     provider: &dyn Provider,
     state: &StackState,
     cx: &OpCtx,
+    infra_only: bool,
 ) -> Result<Plan, OperationError> {
     let inventory = observe(provider, cx, &prepared.stack.id, state).await?;
     let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
@@ -31,6 +32,13 @@ pub(super) async fn resources_only(
         provider,
         options: &plan::ResourceOptions::default(),
     })?;
+    if state.current.is_some() && infra_only {
+        let runs_app = |kind: &ResourceKind| provider.kind(kind).is_ok_and(AnyKind::runs_app);
+        let keys = ended(&resources.steps, runs_app);
+        if !keys.is_empty() {
+            return Err(PlanError::EndsApp { keys }.into());
+        }
+    }
     let mut notes = resources.notes;
     notes.extend(within_quotas(provider, cx, &resources.steps).await?);
     if !prepared.left_out.is_empty() {
@@ -49,6 +57,15 @@ pub(super) async fn resources_only(
         notes,
         inventory: &inventory,
     })?)
+}
+
+/// What steps delete of that which runs the app.
+fn ended(steps: &[Step], runs_app: impl Fn(&ResourceKind) -> bool) -> Vec<ResourceKey> {
+    let gone = steps.iter().filter_map(|step| match &step.action {
+        StepAction::Delete { key, kind, .. } if runs_app(kind) => Some(key.clone()),
+        _ => None,
+    });
+    gone.collect()
 }
 
 /// Takes out of a stack what runs the app, and what refers to that, and says what it was. What is
@@ -116,6 +133,23 @@ mod tests {
         let (out, stays) = left_out(&[]);
         assert_eq!(out, ["alarm", "app", "board"]);
         assert_eq!(stays, ["cluster", "network"]);
+    }
+
+    #[test]
+    fn only_the_end_of_what_runs_the_app_ends_it() {
+        let step = |key: &str, action: serde_json::Value| -> Step {
+            serde_json::from_value(json!({
+                "id": format!("step:{key}"), "stage": "contract", "action": action,
+                "undo": { "undo": "nothing" }, "after": [], "reason": "", "token": null,
+            }))
+            .unwrap()
+        };
+        let delete =
+            |key: &str, kind: &str| step(key, json!({ "do": "delete", "key": key, "kind": kind, "id": "x" }));
+        let steps = [delete("app", "acme.service"), delete("network", "acme.network")];
+        let runs_app = |kind: &ResourceKind| kind.as_str() == "acme.service";
+        assert_eq!(ended(&steps, runs_app).iter().map(ResourceKey::as_str).collect::<Vec<_>>(), ["app"]);
+        assert_eq!(ended(&steps[1..], runs_app), []);
     }
 
     #[test]
