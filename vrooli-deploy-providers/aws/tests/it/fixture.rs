@@ -330,6 +330,29 @@ pub(crate) fn samples() -> Vec<Sample> {
             })),
             Some(json!({ "name": "conformance-default-more" })),
         ),
+        sample(
+            "cache-subnet-group",
+            "cache/main/subnets",
+            json!({ "region": REGION, "name": "conformance-default", "subnets": network.subnets[..2] }),
+            Some(json!({ "subnets": network.subnets })),
+            Some(json!({ "name": "conformance-default-more" })),
+        ),
+        sample(
+            "cache",
+            "cache/main",
+            json!({
+                "region": REGION, "name": "conformance-default", "engine": "redis", "version": "7.0",
+                "node_type": "cache.t4g.micro", "nodes": 1,
+                "subnet_group": { "$ref": "cache/main/subnets", "output": "name" },
+                "security_groups": network.security_groups[..1],
+                "password": { "$ref": "secret/database", "output": "arn" }
+            }),
+            Some(json!({
+                "engine": "valkey", "version": "8.1", "node_type": "cache.t4g.small", "nodes": 2,
+                "security_groups": network.security_groups
+            })),
+            Some(json!({ "name": "conformance-default-more" })),
+        ),
         sample("hosted-zone", "dns/zone", json!({ "domain": "conformance.example.com" }), None, None),
         sample(
             "dns-record",

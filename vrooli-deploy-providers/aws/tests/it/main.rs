@@ -9,6 +9,7 @@
 )]
 
 mod applied;
+mod caches;
 mod content;
 mod databases;
 mod desk;
@@ -109,6 +110,9 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "a-database-is-waited-for", databases::half_made));
     all.push(trial(&fixture, "settings-hold-from-the-next-start", databases::from_the_next_start));
     all.push(trial(&fixture, "a-database-starts-again-for-other-settings", databases::started_again));
+    all.push(trial(&fixture, "a-cache-is-waited-for", caches::half_made));
+    all.push(trial(&fixture, "a-cache-that-grew-by-half-grows-on", caches::half_grown));
+    all.push(trial(&fixture, "a-cache-has-one-password", caches::password));
     all.push(trial(&fixture, "a-distribution-is-waited-for", content::waited_for));
     all.push(trial(&fixture, "a-distribution-is-off-before-it-is-deleted", content::off_before_deleted));
     all.push(trial(&fixture, "taken-names-are-refused", refused::taken_names));
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
     all.push(workspace_trial("a-lost-state-is-built-again", lost::whole));
     all.push(workspace_trial("half-a-stack-is-built-again", lost::half));
     all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));
+    all.push(workspace_trial("an-app-with-redis-has-its-cache", caches::of_an_app));
     all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
     all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
     all.push(deep_trial("releases-on-fargate-are-built-here", images::built_and_pushed));

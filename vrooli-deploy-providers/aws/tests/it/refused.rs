@@ -19,6 +19,8 @@ use crate::rig::network;
 
 const NAMED: &[&str] = &[
     "aws.alarm",
+    "aws.cache",
+    "aws.cache-subnet-group",
     "aws.dashboard",
     "aws.db-instance",
     "aws.db-parameter-group",
@@ -54,6 +56,10 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
             sample.spec["subnet_group"] = network.elsewhere.into();
             sample.spec["parameter_group"] = network.elsewhere.into();
             sample.spec["password"] = network.secret.as_str().into();
+        }
+        if sample.kind.as_str() == "aws.cache" {
+            sample.spec["subnet_group"] = network().elsewhere.into();
+            sample.spec["password"] = network().secret.as_str().into();
         }
         sample
     })
@@ -147,6 +153,7 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
     // One of each protocol.
     let kinds = [
         "aws.bucket",
+        "aws.cache-subnet-group",
         "aws.db-subnet-group",
         "aws.distribution",
         "aws.hosted-zone",
@@ -204,7 +211,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "service/web": resource("aws.instance"), "cache/main": resource("aws.cache"),
+            "service/web": resource("aws.instance"), "storage/disk": resource("aws.volume"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -221,7 +228,9 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.cache", "aws.instance"] || source.code() != Some("VD1000") || place.proxy.requests() > 0
+    if kinds != ["aws.instance", "aws.volume"]
+        || source.code() != Some("VD1000")
+        || place.proxy.requests() > 0
     {
         return Err(format!("{kinds:?}: {source}").into());
     }
