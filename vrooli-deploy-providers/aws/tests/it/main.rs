@@ -146,6 +146,7 @@ fn main() -> ExitCode {
     all.push(deep_trial("releases-on-fargate-are-built-here", images::built_and_pushed));
     all.push(deep_trial("releases-on-fargate-under-load", fleet::variants::under_load));
     all.push(deep_trial("releases-on-fargate-with-the-rights-printed", fleet::variants::with_rights));
+    all.push(deep_trial("releases-on-fargate-with-redis", fleet::variants::with_redis));
     all.push(deep_trial("releases-on-fargate-of-the-example", fleet::variants::example));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
