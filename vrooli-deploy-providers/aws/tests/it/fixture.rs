@@ -83,9 +83,10 @@ fn account_as(
     options.endpoint = Some(endpoint.to_owned());
     options.keys = Some((id.to_owned(), Secret::new(secret.to_owned()), None));
     options.region = Some(REGION.to_owned());
-    let mut resources = Vec::new();
+    let (mut resources, mut kinds) = (Vec::new(), BTreeMap::new());
     for sample in of {
         let another = ResourceKey::new(format!("{}-another", sample.key)).unwrap();
+        kinds.extend([&another, &sample.key].map(|key| (key.clone(), sample.kind.clone())));
         resources.extend(sample.another.map(|spec| (another, spec)));
         resources.push((sample.key, sample.spec));
     }
@@ -96,6 +97,7 @@ fn account_as(
         secrets: Arc::new(MemorySecrets::default()),
         configuration: Configuration::default(),
         resources,
+        kinds,
         ids,
         leaving: Default::default(),
     };
