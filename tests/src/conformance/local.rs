@@ -179,6 +179,7 @@ impl ProviderFixture for LocalFixture {
             configuration: Configuration::default(),
             resources: Vec::new(),
             ids: Default::default(),
+            kinds: Default::default(),
             leaving: Default::default(),
         };
         let factory = LocalFactory::new().with_servers(self.servers.clone());

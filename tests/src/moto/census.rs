@@ -78,6 +78,8 @@ const FORMS: &[(&str, (&str, &str), &str, &str)] = &[
     ("database", ("rds", "2014-10-31"), "DescribeDBInstances", "DBInstanceArn"),
     ("group of subnets", ("rds", "2014-10-31"), "DescribeDBSubnetGroups", "DBSubnetGroupArn"),
     ("group of parameters", ("rds", "2014-10-31"), "DescribeDBParameterGroups", "DBParameterGroupArn"),
+    ("cache", ("elasticache", "2015-02-02"), "DescribeReplicationGroups", "ARN"),
+    ("group of subnets of caches", ("elasticache", "2015-02-02"), "DescribeCacheSubnetGroups", "ARN"),
     ("load balancer", ("elasticloadbalancing", "2015-12-01"), "DescribeLoadBalancers", "LoadBalancerArn"),
     ("target group", ("elasticloadbalancing", "2015-12-01"), "DescribeTargetGroups", "TargetGroupArn"),
     ("Auto Scaling group", ("autoscaling", "2011-01-01"), "DescribeAutoScalingGroups", "AutoScalingGroupARN"),

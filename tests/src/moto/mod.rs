@@ -1,5 +1,6 @@
 //! AWS as an emulator (moto) plays it: started, asked past every SDK, and put right where it differs.
 
+pub mod caches;
 pub mod census;
 pub mod corrections;
 pub mod tasks;

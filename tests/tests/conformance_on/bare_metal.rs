@@ -105,6 +105,7 @@ impl ProviderFixture for BareMetalFixture {
             configuration: Configuration::default(),
             resources: self.samples().into_iter().map(|sample| (sample.key, sample.spec)).collect(),
             ids: Default::default(),
+            kinds: Default::default(),
             leaving: Default::default(),
         };
         let factory = BareMetalFactory::new().with_ssh(Self::options(&rig));

@@ -123,6 +123,8 @@ pub struct OpenContext {
     /// and an open plan say. A provider whose resources stand on machines of the user's learns here
     /// which machines there are to ask. A key may come more than once.
     pub resources: Vec<(ResourceKey, Value)>,
+    /// What kind each of them is: specs of several kinds may look alike.
+    pub kinds: BTreeMap<ResourceKey, ResourceKind>,
     /// What the state calls those of them that it has. Hints, so that much can be asked at once: what is
     /// there is asked, and never taken from here.
     pub ids: BTreeMap<ResourceKey, PhysicalId>,

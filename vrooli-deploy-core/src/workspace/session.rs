@@ -1,7 +1,7 @@
 //! What every change stands on: the stack's lease, its state, its provider, and an
 //! interrupted run resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{OperationError, Run, Workspace};
 use crate::diagnostics::rules;
 use crate::engine::{Engine, EngineOptions, Entry, Event, RecoverOptions, Redact, StackState};
-use crate::names::{ImageRef, ProviderName, ResourceKey, StackId};
+use crate::names::{ImageRef, ProviderName, ResourceKey, ResourceKind, StackId};
 use crate::plan::StepAction;
 use crate::provider::{
     Cancellation, ErrorKind, Fleet, FleetCapabilities, OpCtx, OpenContext, Provider, ProviderError,
@@ -67,6 +67,7 @@ impl Workspace {
             secrets: Arc::clone(&self.0.secrets),
             configuration: self.configuration().await?,
             leaving: leaving(wanted, &state),
+            kinds: kinds(wanted, &state),
             resources: resources(wanted, &state),
             ids: state.resources.iter().map(|(key, there)| (key.clone(), there.id.clone())).collect(),
         })?)
@@ -166,6 +167,20 @@ fn resources(wanted: Option<&Stack>, state: &StackState) -> Vec<(ResourceKey, Va
         }
     }
     all
+}
+
+/// The kind of each of them. What is wanted of a key comes before what is there.
+fn kinds(wanted: Option<&Stack>, state: &StackState) -> BTreeMap<ResourceKey, ResourceKind> {
+    let there = state.resources.iter().map(|(key, resource)| (key.clone(), resource.kind.clone()));
+    let open = state.open.iter().flat_map(|open| &open.plan.steps).filter_map(|step| match &step.action {
+        StepAction::Create { key, kind, .. }
+        | StepAction::Update { key, kind, .. }
+        | StepAction::Adopt { key, kind, .. } => Some((key.clone(), kind.clone())),
+        StepAction::Delete { .. } | StepAction::Release { .. } => None,
+    });
+    let wanted = wanted.into_iter().flat_map(|stack| &stack.resources);
+    let wanted = wanted.map(|(key, resource)| (key.clone(), resource.kind.clone()));
+    there.chain(open).chain(wanted).collect()
 }
 
 /// What there is, or is being made, that is not wanted any more.

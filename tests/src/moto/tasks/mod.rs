@@ -205,7 +205,6 @@ impl Inner {
 
     /// What there is now, and what that means for tasks.
     fn look(&self) -> io::Result<()> {
-        let routes = self.routes()?;
         let mut there: BTreeMap<String, Value> = BTreeMap::new();
         let clusters = self.ecs("ListClusters", &json!({}))?;
         for cluster in clusters["clusterArns"].as_array().into_iter().flatten() {
@@ -227,6 +226,8 @@ impl Inner {
                 self.world().deployments.insert(id.clone(), made);
             }
         }
+        // After the services: one ends after traffic was taken from it, so who sees it end sees that, too.
+        let routes = self.routes()?;
         let mut world = self.world();
         world.routes = routes;
         let World { deployments, made, .. } = &mut *world;

@@ -220,6 +220,7 @@ fn opening_says_that_the_native_half_is_missing() {
         configuration: vrooli_deploy_core::configuration::Configuration::default(),
         resources: Vec::new(),
         ids: Default::default(),
+        kinds: Default::default(),
         leaving: Default::default(),
         secrets: Arc::new(NoSecrets),
     };

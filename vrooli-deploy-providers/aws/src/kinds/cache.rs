@@ -1,5 +1,8 @@
 //! `aws.cache`: a managed cache of ElastiCache, reached with TLS and a password.
 
+#[cfg(feature = "native")]
+pub(crate) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -10,6 +13,7 @@ use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
     Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
 };
+use vrooli_deploy_core::stack::Input;
 
 use super::Actions;
 use crate::bill::{item, running, with};
@@ -58,6 +62,8 @@ pub struct CacheObserved {
     pub node_type: String,
     /// Nodes, of which one is written to.
     pub nodes: u32,
+    /// Does a replica in another zone take over by itself? So wherever there is one.
+    pub failover: bool,
     /// Where it may stand.
     pub subnet_group: String,
     /// Who may reach it.
@@ -104,6 +110,8 @@ impl ResourceKindDef for Cache {
             .replace("version", older)
             .update("node_type", *node_type != have.node_type)
             .update("nodes", *nodes != have.nodes)
+            // A run may have ended between the replicas and what makes them take over.
+            .update("failover", *nodes == have.nodes && have.failover != (*nodes > 1))
             .replace("subnet_group", subnet_group.differs(&have.subnet_group))
             .update("security_groups", super::ids_differ(security_groups, &have.security_groups))
             .done()
@@ -115,8 +123,9 @@ impl ResourceKindDef for Cache {
         vec![with(nodes, [("engine", want.engine.as_str())])]
     }
     fn permissions(&self, op: Op, want: &CacheSpec<Wanted>) -> Vec<Permission> {
-        Actions {
+        let mut all = Actions {
             find: &[
+                "tag:GetResources",
                 "elasticache:DescribeReplicationGroups",
                 "elasticache:DescribeCacheClusters",
                 "elasticache:ListTagsForResource",
@@ -124,26 +133,67 @@ impl ResourceKindDef for Cache {
             create: &[
                 "elasticache:CreateReplicationGroup",
                 "elasticache:AddTagsToResource",
-                "secretsmanager:GetSecretValue",
+                // One that a run left half made is completed.
+                "elasticache:ModifyReplicationGroup",
+                "elasticache:IncreaseReplicaCount",
+                "elasticache:DecreaseReplicaCount",
             ],
             update: &[
                 "elasticache:ModifyReplicationGroup",
                 "elasticache:IncreaseReplicaCount",
                 "elasticache:DecreaseReplicaCount",
             ],
-            delete: &["elasticache:DeleteReplicationGroup", "elasticache:CreateSnapshot"],
+            delete: &["elasticache:DeleteReplicationGroup"],
         }
-        .of(op, format!("arn:aws:elasticache:{}:*:replicationgroup:{}", want.region, want.name))
+        .of(op, format!("arn:aws:elasticache:{}:*:replicationgroup:{}", want.region, want.name));
+        if op == Op::Create {
+            let mut also = |action: &str, resource: String| {
+                all.push(Permission { action: action.to_owned(), resource });
+            };
+            // Its password is read, and made where the secret holds none.
+            let secret = match &want.password {
+                Input::Value(arn) => arn.clone(),
+                Input::Ref(_) => format!("arn:aws:secretsmanager:{}:*:secret:*", want.region),
+            };
+            also("secretsmanager:GetSecretValue", secret.clone());
+            also("secretsmanager:PutSecretValue", secret);
+            let subnets = match &want.subnet_group {
+                Input::Value(name) => name,
+                Input::Ref(_) => "*",
+            };
+            // What it is made with counts, too; its parameters are AWS's default group.
+            for part in [format!("subnetgroup:{subnets}"), "parametergroup:default.*".to_owned()] {
+                let resource = format!("arn:aws:elasticache:{}:*:{part}", want.region);
+                also("elasticache:CreateReplicationGroup", resource);
+            }
+        }
+        all
     }
     fn ownership(&self, _: &ResourceKey, want: &CacheSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())
     }
     fn outputs(&self, id: &PhysicalId, have: &CacheObserved) -> BTreeMap<OutputName, Value> {
-        super::outputs([
-            ("id", id.0.clone().into()),
-            ("host", have.host.clone().into()),
-            ("port", have.port.into()),
-        ])
+        let mut outputs = super::outputs([("id", id.0.clone().into())]);
+        // One that is being made has no address yet.
+        if !have.host.is_empty() {
+            outputs.extend(super::outputs([("host", have.host.clone().into()), ("port", have.port.into())]));
+        }
+        outputs
+    }
+    /// Its password is seen nowhere and costs nothing.
+    fn wanted_as(&self, have: &CacheObserved) -> Option<CacheSpec<Wanted>> {
+        let have = have.clone();
+        Some(CacheSpec {
+            region: have.region,
+            name: have.name,
+            engine: have.engine,
+            version: have.version,
+            node_type: have.node_type,
+            nodes: have.nodes,
+            subnet_group: Input::Value(have.subnet_group),
+            security_groups: have.security_groups.into_iter().map(Input::Value).collect(),
+            password: Input::Value(String::new()),
+        })
     }
 }
 
@@ -156,7 +206,7 @@ mod tests {
     #[test]
     fn differences_are_answered() {
         let want = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "password": "arn:aws:secretsmanager:us-east-1:1:secret:a"});
-        let have = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "host": "a.cache.amazonaws.com", "port": 6379, "status": "available"});
+        let have = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "failover": false, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "host": "a.cache.amazonaws.com", "port": 6379, "status": "available"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
@@ -165,6 +215,7 @@ mod tests {
             ("version", json!("7.2"), Answer::Replace),
             ("node_type", json!("cache.t4g.small"), Answer::Update),
             ("nodes", json!(2), Answer::Update),
+            ("failover", json!(true), Answer::Update),
             ("subnet_group", json!("id-2"), Answer::Replace),
             ("security_groups", json!(["id-3"]), Answer::Update),
             ("host", json!("b.cache.amazonaws.com"), Answer::Nothing),

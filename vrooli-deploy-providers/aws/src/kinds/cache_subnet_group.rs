@@ -1,5 +1,8 @@
 //! `aws.cache-subnet-group`: the subnets that a cache may stand in.
 
+#[cfg(feature = "native")]
+pub(crate) mod native;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -65,7 +68,11 @@ impl ResourceKindDef for CacheSubnetGroup {
     }
     fn permissions(&self, op: Op, want: &CacheSubnetGroupSpec<Wanted>) -> Vec<Permission> {
         Actions {
-            find: &["elasticache:DescribeCacheSubnetGroups", "elasticache:ListTagsForResource"],
+            find: &[
+                "tag:GetResources",
+                "elasticache:DescribeCacheSubnetGroups",
+                "elasticache:ListTagsForResource",
+            ],
             create: &["elasticache:CreateCacheSubnetGroup", "elasticache:AddTagsToResource"],
             update: &["elasticache:ModifyCacheSubnetGroup"],
             delete: &["elasticache:DeleteCacheSubnetGroup"],
@@ -77,6 +84,9 @@ impl ResourceKindDef for CacheSubnetGroup {
     }
     fn outputs(&self, _: &PhysicalId, have: &CacheSubnetGroupObserved) -> BTreeMap<OutputName, Value> {
         super::outputs([("name", have.name.clone().into())])
+    }
+    fn may_hold_data(&self) -> bool {
+        false
     }
 }
 

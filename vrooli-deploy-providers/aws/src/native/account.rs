@@ -11,7 +11,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::region::Region;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use vrooli_deploy_core::names::ResourceKey;
+use vrooli_deploy_core::names::{ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
     AnyKind, ErrorKind, ImageBuilder, OpenContext, PhysicalId, ProviderError, Result,
 };
@@ -92,6 +92,7 @@ pub struct Regional {
     pub(crate) ec2: aws_sdk_ec2::Client,
     pub(crate) ecr: aws_sdk_ecr::Client,
     pub(crate) ecs: aws_sdk_ecs::Client,
+    pub(crate) elasticache: aws_sdk_elasticache::Client,
     pub(crate) groups: aws_sdk_autoscaling::Client,
     pub(crate) iam: aws_sdk_iam::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
@@ -124,6 +125,7 @@ impl Regional {
             ec2: aws_sdk_ec2::Client::new(&config),
             ecr: aws_sdk_ecr::Client::new(&config),
             ecs: aws_sdk_ecs::Client::new(&config),
+            elasticache: aws_sdk_elasticache::Client::new(&config),
             groups: aws_sdk_autoscaling::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
@@ -154,6 +156,8 @@ pub struct Account {
     regions: Mutex<BTreeMap<String, Arc<Regional>>>,
     /// What the stack has or is to have.
     resources: Vec<(ResourceKey, Value)>,
+    /// What kind each of them is.
+    kinds: BTreeMap<ResourceKey, ResourceKind>,
     /// What the state calls what it has.
     ids: BTreeMap<ResourceKey, PhysicalId>,
     /// What of it is to go.
@@ -182,6 +186,7 @@ impl Account {
             base: OnceCell::new(),
             regions: Mutex::default(),
             resources: context.resources.clone(),
+            kinds: context.kinds.clone(),
             ids: context.ids.clone(),
             leaving: context.leaving.clone(),
             secrets: Arc::clone(&context.secrets),
@@ -309,16 +314,18 @@ impl Account {
     }
 
     /// Key and spec of what the stack has or is to have of a kind, as far as it is looked for.
-    /// Specs do not say their kind; they fit no other.
+    /// Specs do not say their kind, and those of some look alike.
     pub(crate) fn wanted<'a>(
         &'a self,
         kind: &'a dyn AnyKind,
         look: Look<'a>,
     ) -> impl Iterator<Item = (&'a ResourceKey, &'a Value)> {
         let asked = move |key: &ResourceKey| !matches!(look, Look::Key(one) if one != key);
+        let own = kind.kind();
+        let is_its = move |key: &ResourceKey| self.kinds.get(key).is_none_or(|kind| *kind == own);
         self.resources
             .iter()
-            .filter(move |(key, spec)| asked(key) && kind.check(spec).is_ok())
+            .filter(move |(key, spec)| asked(key) && is_its(key) && kind.check(spec).is_ok())
             .map(|(key, spec)| (key, spec))
     }
 

@@ -27,7 +27,6 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("ecs", "cluster/", "aws.ecs-cluster"),
     ("ecs", "service/", "aws.ecs-service"),
     ("ecs", "task-definition/", "aws.task-definition"),
-    ("elasticache", "cluster:", "aws.cache"),
     ("elasticache", "replicationgroup:", "aws.cache"),
     ("elasticache", "subnetgroup:", "aws.cache-subnet-group"),
     ("elasticloadbalancing", "listener-rule/", "aws.listener-rule"),
@@ -115,6 +114,10 @@ mod tests {
         assert_eq!(said(&format!("{idle}:7")), (kind("aws.task-definition"), idle.to_owned()));
         let rule = "arn:aws:elasticloadbalancing:us-east-1:1:listener-rule/app/a/b/c/d";
         assert_eq!(said(rule).0, kind("aws.listener-rule"));
+        let cache = "arn:aws:elasticache:us-east-1:1:replicationgroup:shop-default-cache";
+        assert_eq!(said(cache), (kind("aws.cache"), cache.to_owned()));
+        let node = "arn:aws:elasticache:us-east-1:1:cluster:shop-default-cache-001";
+        assert_eq!(said(node).0, None, "a node bears the tags of its cache, and is no other");
         assert_eq!(Arn::read("shop-files"), None);
     }
 

@@ -85,6 +85,10 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("DependencyViolation", ErrorKind::Conflict),
     ("DistributionNotDisabled", ErrorKind::Conflict),
     ("HostedZoneNotEmpty", ErrorKind::Conflict),
+    ("CacheSubnetGroupInUse", ErrorKind::Conflict),
+    ("InvalidCacheClusterState", ErrorKind::Conflict),
+    ("InvalidReplicationGroupState", ErrorKind::Conflict),
+    ("SubnetInUse", ErrorKind::Conflict),
     ("InvalidDBInstanceState", ErrorKind::Conflict),
     ("InvalidDBParameterGroupState", ErrorKind::Conflict),
     ("InvalidDBSubnetGroupStateFault", ErrorKind::Conflict),
@@ -101,6 +105,8 @@ const PARTS: &[(&str, ErrorKind)] = &[
     ("AlreadyExists", ErrorKind::AlreadyExists),
     ("LimitExceeded", ErrorKind::Quota),
     ("QuotaExceeded", ErrorKind::Quota),
+    ("QuotaForCluster", ErrorKind::Quota),
+    ("QuotaForCustomer", ErrorKind::Quota),
     ("NotFound", ErrorKind::NotFound),
     ("NoSuch", ErrorKind::NotFound),
     ("ResourceInUse", ErrorKind::Conflict),
@@ -339,6 +345,9 @@ mod tests {
         assert_eq!(read("DBInstanceNotFound", 404), ErrorKind::NotFound);
         assert_eq!(read("InvalidVpcID.NotFound", 400), ErrorKind::NotFound);
         assert_eq!(read("InvalidSubnet.Conflict", 400), ErrorKind::Conflict, "not an invalid request");
+        assert_eq!(read("NodeQuotaForCustomerExceeded", 400), ErrorKind::Quota);
+        assert_eq!(read("InvalidReplicationGroupState", 400), ErrorKind::Conflict);
+        assert_eq!(read("CacheSubnetGroupNotFoundFault", 400), ErrorKind::NotFound);
         assert_eq!(read("NoSuchHostedZone", 404), ErrorKind::NotFound);
         assert_eq!(read("InvalidParameterException", 400), ErrorKind::Config);
         assert_eq!(read("VcpuLimitExceeded", 400), ErrorKind::Quota);

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{OutputName, ReleaseNumber, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    ErrorKind, Found, Ledger, OpCtx, PhysicalId, PlaceRecord, Provider as _, ProviderError, ProviderSet,
-    ResourceKindDef as _, Result, Scope,
+    AnyKind, ErrorKind, Found, Ledger, OpCtx, PhysicalId, PlaceRecord, Provider as _, ProviderError,
+    ProviderSet, Result, Scope,
 };
 use vrooli_deploy_core::secrets::{Secret, SecretRef};
 use vrooli_deploy_core::stack::Input;
@@ -20,8 +21,8 @@ use vrooli_deploy_core::stack::Input;
 use super::census::marked;
 use super::owner::own;
 use super::{Account, Calls, Look, secret_output};
-use crate::kinds::db_instance::native::url;
-use crate::kinds::db_instance::{DbInstance, DbInstanceObserved, DbInstanceSpec};
+use crate::kinds::cache::{self, Cache};
+use crate::kinds::db_instance::{self, DbInstance};
 use crate::kinds::secret::native::current;
 
 /// So long new tags may take to show in what is listed. AWS says only that they come with a delay.
@@ -77,14 +78,19 @@ impl AwsLedger {
         Ok(all.into_values().collect())
     }
 
-    /// The secret that holds the password of a database, as the manifest has it.
-    async fn password(&self, cx: &OpCtx, key: &ResourceKey) -> Result<Option<Secret<String>>> {
-        let wanted = self.account.wanted(&DbInstance, Look::Key(key)).next();
-        let spec = wanted.and_then(|(_, spec)| serde_json::from_value::<DbInstanceSpec>(spec.clone()).ok());
-        let arn = match spec.map(|spec| spec.password) {
+    /// What the secret holds that a database or a cache has its password from, as the manifest has it.
+    async fn password(
+        &self,
+        cx: &OpCtx,
+        key: &ResourceKey,
+        kind: &dyn AnyKind,
+    ) -> Result<Option<Secret<String>>> {
+        let wanted = self.account.wanted(kind, Look::Key(key)).next();
+        let secret = wanted.and_then(|(_, spec)| serde_json::from_value(spec["password"].clone()).ok());
+        let arn = match secret {
             Some(Input::Value(arn)) => arn,
             Some(Input::Ref(of)) => {
-                let kind = crate::kinds::secret::Secret.kind();
+                let kind = AnyKind::kind(&crate::kinds::secret::Secret);
                 let found = self.kinds.find(cx, &kind, &of.key, None).await?;
                 let Some(found) = found.into_iter().next() else { return Ok(None) };
                 found.id.0
@@ -94,6 +100,12 @@ impl AwsLedger {
         let at = Calls::new(&self.account, cx).await.at_id(&arn).await;
         current(&at, &arn).await
     }
+}
+
+fn read<T: DeserializeOwned>(key: &ResourceKey, observed: &Value) -> Result<T> {
+    serde_json::from_value(observed.clone()).map_err(|error| {
+        ProviderError::new(ErrorKind::Unexpected, format!("what was seen of `{key}` does not fit: {error}"))
+    })
 }
 
 #[async_trait]
@@ -141,7 +153,7 @@ impl Ledger for AwsLedger {
         Ok(Vec::new())
     }
 
-    /// Passwords of databases are in managed secrets, and are read from there.
+    /// Passwords of databases and caches are in managed secrets, and are read from there.
     async fn remember(
         &self,
         cx: &OpCtx,
@@ -149,17 +161,17 @@ impl Ledger for AwsLedger {
         observed: &Value,
         _: &BTreeMap<OutputName, Secret<String>>,
     ) -> Result<Option<BTreeMap<OutputName, Secret<String>>>> {
-        if *kind != DbInstance.kind() {
+        let is_cache = *kind == AnyKind::kind(&Cache);
+        if !is_cache && *kind != AnyKind::kind(&DbInstance) {
             return Ok(None);
         }
-        let Some(password) = self.password(cx, key).await? else { return Ok(Some(BTreeMap::new())) };
-        let have: DbInstanceObserved = serde_json::from_value(observed.clone()).map_err(|error| {
-            ProviderError::new(
-                ErrorKind::Unexpected,
-                format!("what was seen of `{key}` does not fit: {error}"),
-            )
-        })?;
-        let url = url(&have, &password);
+        let known: &dyn AnyKind = if is_cache { &Cache } else { &DbInstance };
+        let Some(password) = self.password(cx, key, known).await? else { return Ok(Some(BTreeMap::new())) };
+        let url = if is_cache {
+            cache::native::url(&read(key, observed)?, &password)
+        } else {
+            db_instance::native::url(&read(key, observed)?, &password)
+        };
         Ok(Some(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?])))
     }
 }

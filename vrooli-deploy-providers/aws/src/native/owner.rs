@@ -96,6 +96,14 @@ async fn by_arn(at: &Calls<'_>, key: &ResourceKey, service: &str, arn: &str) -> 
             let put = || region.ecs.tag_resource().resource_arn(arn).set_tags(Some(tags.clone())).send();
             at.put("ecs:TagResource", put).await.map(drop)
         }
+        "elasticache" => {
+            let tags = tags(at, key)?;
+            let put = || {
+                let put = region.elasticache.add_tags_to_resource().resource_name(arn);
+                put.set_tags(Some(tags.clone())).send()
+            };
+            at.put("elasticache:AddTagsToResource", put).await.map(drop)
+        }
         "elasticloadbalancing" => {
             let tags = tags(at, key)?;
             let put = || region.balancing.add_tags().resource_arns(arn).set_tags(Some(tags.clone())).send();

@@ -35,6 +35,8 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::alarm::Alarm), account)
         .with(OnAws(kinds::auto_scaling_group::AutoScalingGroup), account)
         .with(OnAws(kinds::bucket::Bucket), account)
+        .with(OnAws(kinds::cache::Cache), account)
+        .with(OnAws(kinds::cache_subnet_group::CacheSubnetGroup), account)
         .with(OnAws(kinds::certificate::Certificate), account)
         .with(OnAws(kinds::dashboard::Dashboard), account)
         .with(OnAws(kinds::db_instance::DbInstance), account)

@@ -45,8 +45,8 @@ macro_rules! sdk_tags {
 }
 
 sdk_tags! {
-    may_lack_words: aws_sdk_cloudwatch aws_sdk_ec2 aws_sdk_ecs aws_sdk_elasticloadbalancingv2 aws_sdk_rds
-        aws_sdk_route53 aws_sdk_secretsmanager;
+    may_lack_words: aws_sdk_cloudwatch aws_sdk_ec2 aws_sdk_ecs aws_sdk_elasticache
+        aws_sdk_elasticloadbalancingv2 aws_sdk_rds aws_sdk_route53 aws_sdk_secretsmanager;
     have_names: aws_sdk_acm aws_sdk_cloudfront;
     have_both: aws_sdk_ecr aws_sdk_iam aws_sdk_s3;
 }

@@ -196,6 +196,29 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         (
+            "aws.cache-subnet-group",
+            vec![
+                json!({ "subnets": network.subnets }),
+                // One that no node stands in.
+                json!({ "subnets": [network.subnets[0], network.subnets[2]] }),
+            ],
+        ),
+        (
+            "aws.cache",
+            vec![
+                json!({ "version": "7.1" }),
+                json!({ "node_type": "cache.t4g.small" }),
+                json!({ "nodes": 2 }),
+                json!({ "nodes": 4 }),
+                json!({ "nodes": 3 }),
+                json!({ "nodes": 1 }),
+                json!({ "security_groups": network.security_groups }),
+                json!({ "security_groups": network.security_groups[1..] }),
+                json!({ "engine": "valkey", "version": "8.0" }),
+                json!({ "version": "8.1" }),
+            ],
+        ),
+        (
             "aws.distribution",
             vec![
                 json!({ "aliases": ["a.conformance.example.com", "b.conformance.example.com"] }),

@@ -85,9 +85,10 @@ fn account_as(
     options.endpoint = Some(endpoint.to_owned());
     options.keys = Some((id.to_owned(), Secret::new(secret.to_owned()), None));
     options.region = Some(REGION.to_owned());
-    let mut resources = Vec::new();
+    let (mut resources, mut kinds) = (Vec::new(), BTreeMap::new());
     for sample in of {
         let another = ResourceKey::new(format!("{}-another", sample.key)).unwrap();
+        kinds.extend([&another, &sample.key].map(|key| (key.clone(), sample.kind.clone())));
         resources.extend(sample.another.map(|spec| (another, spec)));
         resources.push((sample.key, sample.spec));
     }
@@ -98,6 +99,7 @@ fn account_as(
         secrets: Arc::new(MemorySecrets::default()),
         configuration: Configuration::default(),
         resources,
+        kinds,
         ids,
         leaving: Default::default(),
     };
@@ -381,6 +383,29 @@ pub(crate) fn samples() -> Vec<Sample> {
             Some(json!({
                 "version": "16.9", "class": "db.t4g.small", "storage_gib": 40, "multi_az": true,
                 "backup_days": 14, "deletion_protection": true, "parameter_group": network.elsewhere,
+                "security_groups": network.security_groups
+            })),
+            Some(json!({ "name": "conformance-default-more" })),
+        ),
+        sample(
+            "cache-subnet-group",
+            "cache/main/subnets",
+            json!({ "region": REGION, "name": "conformance-default", "subnets": network.subnets[..2] }),
+            Some(json!({ "subnets": network.subnets })),
+            Some(json!({ "name": "conformance-default-more" })),
+        ),
+        sample(
+            "cache",
+            "cache/main",
+            json!({
+                "region": REGION, "name": "conformance-default", "engine": "redis", "version": "7.0",
+                "node_type": "cache.t4g.micro", "nodes": 1,
+                "subnet_group": { "$ref": "cache/main/subnets", "output": "name" },
+                "security_groups": network.security_groups[..1],
+                "password": { "$ref": "secret/database", "output": "arn" }
+            }),
+            Some(json!({
+                "engine": "valkey", "version": "8.1", "node_type": "cache.t4g.small", "nodes": 2,
                 "security_groups": network.security_groups
             })),
             Some(json!({ "name": "conformance-default-more" })),

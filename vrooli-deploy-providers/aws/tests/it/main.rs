@@ -9,6 +9,7 @@
 )]
 
 mod applied;
+mod caches;
 mod content;
 mod databases;
 mod desk;
@@ -110,6 +111,9 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "a-database-is-waited-for", databases::half_made));
     all.push(trial(&fixture, "settings-hold-from-the-next-start", databases::from_the_next_start));
     all.push(trial(&fixture, "a-database-starts-again-for-other-settings", databases::started_again));
+    all.push(trial(&fixture, "a-cache-is-waited-for", caches::half_made));
+    all.push(trial(&fixture, "a-cache-that-grew-by-half-grows-on", caches::half_grown));
+    all.push(trial(&fixture, "a-cache-has-one-password", caches::password));
     all.push(trial(&fixture, "a-distribution-is-waited-for", content::waited_for));
     all.push(trial(&fixture, "a-distribution-is-off-before-it-is-deleted", content::off_before_deleted));
     all.push(trial(&fixture, "taken-names-are-refused", refused::taken_names));
@@ -145,11 +149,13 @@ fn main() -> ExitCode {
     all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));
     all.push(workspace_trial("what-stands-on-machines-there-and-back", machines::infra_only));
     all.push(workspace_trial("no-release-on-machines", machines::no_releases));
+    all.push(workspace_trial("an-app-with-redis-has-its-cache", caches::of_an_app));
     all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
     all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
     all.push(deep_trial("releases-on-fargate-are-built-here", images::built_and_pushed));
     all.push(deep_trial("releases-on-fargate-under-load", fleet::variants::under_load));
     all.push(deep_trial("releases-on-fargate-with-the-rights-printed", fleet::variants::with_rights));
+    all.push(deep_trial("releases-on-fargate-with-redis", fleet::variants::with_redis));
     all.push(deep_trial("releases-on-fargate-of-the-example", fleet::variants::example));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();

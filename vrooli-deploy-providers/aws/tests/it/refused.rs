@@ -20,6 +20,8 @@ use crate::rig::network;
 const NAMED: &[&str] = &[
     "aws.alarm",
     "aws.auto-scaling-group",
+    "aws.cache",
+    "aws.cache-subnet-group",
     "aws.dashboard",
     "aws.db-instance",
     "aws.db-parameter-group",
@@ -57,6 +59,10 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
             sample.spec["subnet_group"] = network.elsewhere.into();
             sample.spec["parameter_group"] = network.elsewhere.into();
             sample.spec["password"] = network.secret.as_str().into();
+        }
+        if sample.kind.as_str() == "aws.cache" {
+            sample.spec["subnet_group"] = network().elsewhere.into();
+            sample.spec["password"] = network().secret.as_str().into();
         }
         sample
     })
@@ -150,6 +156,7 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
     // One of each protocol.
     let kinds = [
         "aws.bucket",
+        "aws.cache-subnet-group",
         "aws.db-subnet-group",
         "aws.distribution",
         "aws.hosted-zone",
@@ -207,7 +214,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "volume/copies": resource("aws.snapshot-policy"), "cache/main": resource("aws.cache"),
+            "volume/copies": resource("aws.snapshot-policy"), "files/shared": resource("aws.file-system"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -224,7 +231,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.cache", "aws.snapshot-policy"]
+    if kinds != ["aws.file-system", "aws.snapshot-policy"]
         || source.code() != Some("VD1000")
         || place.proxy.requests() > 0
     {

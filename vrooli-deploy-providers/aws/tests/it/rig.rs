@@ -22,7 +22,7 @@ pub(crate) struct Network {
     /// A target group and certificates that no stack made.
     pub(crate) target_group: String,
     pub(crate) certificates: [String; 2],
-    /// Subnets and settings for databases, a cluster and a task definition, all of this name, and a secret, that no stack made.
+    /// Subnets and settings for databases, subnets for caches, a cluster and a task definition, all of this name, and a secret, that no stack made.
     pub(crate) elsewhere: &'static str,
     pub(crate) secret: String,
 }
@@ -95,6 +95,13 @@ impl Network {
             let said = query(address, "rds", &format!("{make}&Version=2014-10-31"));
             assert!(said.contains(elsewhere), "{said}");
         }
+        let make = format!(
+            "Action=CreateCacheSubnetGroup&CacheSubnetGroupName={elsewhere}&CacheSubnetGroupDescription=x\
+             &SubnetIds.SubnetIdentifier.1={}&Version=2015-02-02",
+            subnets[0]
+        );
+        let said = query(address, "elasticache", &make);
+        assert!(said.contains(elsewhere), "{said}");
         let make = format!(r#"{{"clusterName":"{elsewhere}"}}"#);
         let said = json(address, "ecs", "AmazonEC2ContainerServiceV20141113.CreateCluster", &make).unwrap();
         assert!(said.contains(elsewhere), "{said}");
@@ -104,7 +111,7 @@ impl Network {
         let register = "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition";
         let said = json(address, "ecs", register, &make).unwrap();
         assert!(said.contains(elsewhere), "{said}");
-        let make = r#"{"Name":"elsewhere","SecretString":"a1b2"}"#;
+        let make = r#"{"Name":"elsewhere","SecretString":"a1b2c3d4e5f6g7h8"}"#;
         let said = json(address, "secretsmanager", "secretsmanager.CreateSecret", make).unwrap();
         let secret = said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned();
         Self {

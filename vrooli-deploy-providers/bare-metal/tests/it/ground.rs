@@ -92,6 +92,7 @@ impl Session {
             configuration: Configuration::default(),
             resources: stack.resources.iter().map(|(key, one)| (key.clone(), one.spec.clone())).collect(),
             ids: Default::default(),
+            kinds: Default::default(),
             leaving: Default::default(),
         };
         let factory = BareMetalFactory::new().with_ssh(options(rig));

@@ -203,6 +203,7 @@ fn in_process() {
         configuration: Configuration::default(),
         resources: Vec::new(),
         ids: Default::default(),
+        kinds: Default::default(),
         leaving: Default::default(),
     };
     wait(async {

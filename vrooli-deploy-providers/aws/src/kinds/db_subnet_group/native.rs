@@ -13,7 +13,7 @@ use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
 /// AWS wants words.
 const DESCRIPTION: &str = "where a database may stand";
 
-/// The name at the end of an ARN of RDS.
+/// The name at the end of an ARN of RDS, or of ElastiCache.
 pub(in crate::kinds) fn name_of(arn: &str) -> &str {
     arn.splitn(7, ':').nth(6).unwrap_or_default()
 }

@@ -1,6 +1,8 @@
 //! Releases on Fargate in other situations: of an app that is scaled, with no more rights than are printed,
 //! and of the product's own example.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
@@ -32,6 +34,22 @@ impl Ground {
         let one = all.find(|one| one["ResourceId"].as_str().is_some_and(|id| id.ends_with(slot)));
         let suspended = |what: &str| one.is_some_and(|one| one["SuspendedState"][what] == true);
         (!suspended("DynamicScalingInSuspended"), !suspended("DynamicScalingOutSuspended"))
+    }
+
+    /// What Secrets Manager holds at an ARN as task definitions name it: secret, field, stage and version.
+    fn value(&self, from: &str) -> String {
+        let parts: Vec<&str> = from.split(':').collect();
+        let mut form = serde_json::json!({ "SecretId": parts[..7].join(":") });
+        for (at, name) in [(8, "VersionStage"), (9, "VersionId")] {
+            if let Some(word) = parts.get(at).filter(|word| !word.is_empty()) {
+                form[name] = (*word).into();
+            }
+        }
+        let target = "secretsmanager.GetSecretValue";
+        let address = self.emulator.address();
+        let said = vrooli_deploy_tests::moto::json(address, "secretsmanager", target, &form.to_string());
+        let said: Value = serde_json::from_str(said.unwrap().split_once("\r\n\r\n").unwrap().1).unwrap();
+        said["SecretString"].as_str().unwrap_or_default().to_owned()
     }
 
     async fn runs(&self, what: &str, tasks: usize) -> Result<(), Failed> {
@@ -115,6 +133,65 @@ pub(crate) async fn with_rights() -> Result<(), Failed> {
     let outcome = is(ground.destroy().await?, OutcomeKind::Applied)?;
     drop(enforced);
     let left: Vec<_> = ground.definitions();
+    if outcome.left_behind.is_empty() && left.is_empty() {
+        return Ok(());
+    }
+    Err(format!("left: {:?} {left:?}", outcome.left_behind).into())
+}
+
+/// The files below a folder that hold some bytes.
+fn holders(folder: &Path, bytes: &[u8]) -> io::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            all.extend(holders(&path, bytes)?);
+        } else if path.is_file() && std::fs::read(&path)?.windows(bytes.len()).any(|some| some == bytes) {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+/// An app that needs Redis, with no more rights than are printed: its tasks get the address with the password,
+/// from Secrets Manager, and no file of ours and no task definition holds it.
+pub(crate) async fn with_redis() -> Result<(), Failed> {
+    let needs = "dependencies: { resources: { redis: {} } }";
+    let mut ground = Ground::of(&format!("{MANIFEST}{needs}\n")).await?;
+    let one = ground.serves("one");
+    let workspace = ground.workspace().await.map_err(said)?;
+    let app = ground.manifest().display().to_string();
+    let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
+    let (rights, _) = workspace.permissions(&app, &one).await.map_err(said)?;
+    drop(workspace);
+    ground.keys = Some(user(ground.emulator.address(), "deployer", &rights.policies));
+    let enforced = Enforced::on(ground.emulator.address());
+    is(ground.deploy(&one).await?, OutcomeKind::Applied)?;
+    ground.answers("first", "one").await?;
+    is(ground.deploy(&one).await?, OutcomeKind::NoChange)?;
+    let definitions: Vec<Value> = ground.definitions().iter().map(|one| one.parse().unwrap()).collect();
+    let containers =
+        definitions.iter().flat_map(|one| one["taskDefinition"]["containerDefinitions"].as_array());
+    let secrets = containers.flatten().flat_map(|one| one["secrets"].as_array()).flatten();
+    let arns: Vec<&str> = secrets
+        .filter(|one| one["name"] == "REDIS_URL")
+        .filter_map(|one| one["valueFrom"].as_str())
+        .collect();
+    // Every container of the release has it.
+    let Some(arn) = arns.first().filter(|_| arns.len() == 3) else { return Err(format!("{arns:?}").into()) };
+    let url = ground.value(arn);
+    let password = url.strip_prefix("rediss://:").and_then(|rest| rest.split_once('@')).map(|(word, _)| word);
+    let password = password.filter(|word| word.len() >= 16).ok_or("it is no address with a password")?;
+    if !url.ends_with(".cache.amazonaws.com:6379/0") {
+        return Err("it is not the address of the cache".into());
+    }
+    let held = holders(ground.folder.path(), password.as_bytes()).map_err(said)?;
+    if !held.is_empty() || definitions.iter().any(|one| one.to_string().contains(password)) {
+        return Err(format!("the password is in {held:?}, or in a task definition").into());
+    }
+    let outcome = is(ground.destroy().await?, OutcomeKind::Applied)?;
+    drop(enforced);
+    let left = Census::take(ground.emulator.address())?.against(&ground.before).too_many;
     if outcome.left_behind.is_empty() && left.is_empty() {
         return Ok(());
     }
