@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{AnyKind, ErrorKind, OpCtx, ProviderError, Result, Retryability};
@@ -38,7 +39,7 @@ where
     F: Future<Output = Result<T>> + Send,
     T: Send,
 {
-    let asks: Vec<F> = asks.into_iter().collect();
+    let asks: Vec<_> = asks.into_iter().map(Box::pin).collect();
     stream::iter(asks).buffered(ASKED_AT_ONCE).try_collect().await
 }
 
@@ -96,21 +97,28 @@ impl<'a> Calls<'a> {
     }
 
     /// A call that only reads: one that failed did nothing.
-    pub(crate) async fn read<T, E, F>(&self, action: &'static str, call: F) -> Result<T>
+    pub(crate) fn read<'s, T, E, F>(&'s self, action: &'static str, call: F) -> BoxFuture<'s, Result<T>>
     where
-        F: Future<Output = Answer<T, E>> + Send,
+        F: Future<Output = Answer<T, E>> + Send + 's,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send + 's,
     {
-        self.send(action, Effect::None, call).await
+        self.send(action, Effect::None, call)
     }
 
     /// The same of something that need not be there.
-    pub(crate) async fn find<T, E, F>(&self, action: &'static str, call: F) -> Result<Option<T>>
+    pub(crate) fn find<'s, T, E, F>(
+        &'s self,
+        action: &'static str,
+        call: F,
+    ) -> BoxFuture<'s, Result<Option<T>>>
     where
-        F: Future<Output = Answer<T, E>> + Send,
+        F: Future<Output = Answer<T, E>> + Send + 's,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send + 's,
     {
-        accept(self.read(action, call).await, ErrorKind::NotFound)
+        let read = self.read(action, call);
+        Box::pin(async { accept(read.await, ErrorKind::NotFound) })
     }
 
     /// The pages of a listing. `next` says how the page after one is asked for.
@@ -138,33 +146,41 @@ impl<'a> Calls<'a> {
     }
 
     /// A call that changes something and must not plainly be made again.
-    pub(crate) async fn change<T, E, F>(&self, action: &'static str, call: F) -> Result<T>
+    pub(crate) fn change<'s, T, E, F>(&'s self, action: &'static str, call: F) -> BoxFuture<'s, Result<T>>
     where
-        F: Future<Output = Answer<T, E>> + Send,
+        F: Future<Output = Answer<T, E>> + Send + 's,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send + 's,
     {
-        self.account.changing();
-        let answer = self.send(action, Effect::Change, call).await;
-        self.account.changing();
-        answer
+        let send = self.send(action, Effect::Change, call);
+        Box::pin(async {
+            self.account.changing();
+            let answer = send.await;
+            self.account.changing();
+            answer
+        })
     }
 
     /// The same where AWS refuses what is there already. Says whether it was this call that made it.
-    pub(crate) async fn create<T, E, F>(&self, action: &'static str, call: F) -> Result<bool>
+    pub(crate) fn create<'s, T, E, F>(&'s self, action: &'static str, call: F) -> BoxFuture<'s, Result<bool>>
     where
-        F: Future<Output = Answer<T, E>> + Send,
+        F: Future<Output = Answer<T, E>> + Send + 's,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send + 's,
     {
-        Ok(accept(self.change(action, call).await, ErrorKind::AlreadyExists)?.is_some())
+        let change = self.change(action, call);
+        Box::pin(async { Ok(accept(change.await, ErrorKind::AlreadyExists)?.is_some()) })
     }
 
     /// Removes something; what is gone already is fine.
-    pub(crate) async fn remove<T, E, F>(&self, action: &'static str, call: F) -> Result<()>
+    pub(crate) fn remove<'s, T, E, F>(&'s self, action: &'static str, call: F) -> BoxFuture<'s, Result<()>>
     where
-        F: Future<Output = Answer<T, E>> + Send,
+        F: Future<Output = Answer<T, E>> + Send + 's,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send + 's,
     {
-        accept(self.change(action, call).await, ErrorKind::NotFound).map(drop)
+        let change = self.change(action, call);
+        Box::pin(async { accept(change.await, ErrorKind::NotFound).map(drop) })
     }
 
     /// A call that changes something and has the effect of once however often it is made. What
@@ -177,6 +193,7 @@ impl<'a> Calls<'a> {
     where
         F: Future<Output = Answer<T, E>> + Send,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send,
     {
         let mut tries = 1;
         loop {
@@ -203,6 +220,7 @@ impl<'a> Calls<'a> {
     where
         F: Future<Output = Answer<T, E>> + Send,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send,
     {
         accept(self.put(action, call).await, ErrorKind::NotFound).map(drop)
     }
@@ -327,9 +345,25 @@ impl<'a> Calls<'a> {
         }
     }
 
-    async fn send<T, E, F>(&self, action: &'static str, effect: Effect, call: F) -> Result<T>
+    /// On the heap, all of it: a call of the SDK is ten thousand bytes, and in builds without optimisation
+    /// each function between it and the engine held it several times on the stack.
+    fn send<'s, T, E, F>(&'s self, action: &'static str, effect: Effect, call: F) -> BoxFuture<'s, Result<T>>
     where
-        F: Future<Output = Answer<T, E>> + Send,
+        F: Future<Output = Answer<T, E>> + Send + 's,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        T: Send + 's,
+    {
+        let call: BoxFuture<'s, Answer<T, E>> = Box::pin(call);
+        Box::pin(self.sent(action, effect, call))
+    }
+
+    async fn sent<T, E>(
+        &self,
+        action: &'static str,
+        effect: Effect,
+        call: BoxFuture<'_, Answer<T, E>>,
+    ) -> Result<T>
+    where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         if self.cx.cancellation.is_cancelled() {

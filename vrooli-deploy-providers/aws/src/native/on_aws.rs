@@ -216,7 +216,7 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         want: &Self::Spec<Known>,
     ) -> Result<Created<Self::Observed>> {
         let on = Calls::new(account, cx).await;
-        let id = on.whole(|| self.0.make(&on, key, want)).await?;
+        let id = on.whole(|| Box::pin(self.0.make(&on, key, want))).await?;
         match self.read_back(&on, id).await {
             Created::Read { id, observed, .. } => {
                 let secrets = completed(self.0.secrets(&on, &observed, want).await)?;
@@ -236,13 +236,13 @@ impl<K: Native> ResourceHandler for OnAws<K> {
         want: &Self::Spec<Known>,
     ) -> Result<Created<Self::Observed>> {
         let on = Calls::new(account, cx).await;
-        self.0.change(&self.at(&on, id).await, id, have, want).await?;
+        Box::pin(self.0.change(&self.at(&on, id).await, id, have, want)).await?;
         Ok(self.read_back(&on, id.clone()).await)
     }
 
     /// Made twice it has the effect of once, so a lost answer is simply asked for again.
     async fn delete(&self, account: &Account, cx: &OpCtx, _: &ResourceKey, id: &PhysicalId) -> Result<()> {
         let at = self.at(&Calls::new(account, cx).await, id).await;
-        at.whole(|| self.0.remove(&at, id)).await
+        at.whole(|| Box::pin(self.0.remove(&at, id))).await
     }
 }

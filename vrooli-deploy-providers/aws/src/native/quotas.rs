@@ -10,6 +10,7 @@ use aws_sdk_ec2::types::NatGatewayState as State;
 use aws_sdk_elasticloadbalancingv2::types::LoadBalancerTypeEnum;
 use aws_sdk_servicequotas::types::{MetricInfo, ServiceQuota};
 use aws_smithy_types::DateTime;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use vrooli_deploy_core::provider::{
     Added, ErrorKind, OpCtx, ProviderError, QuotaReading, QuotaSeen, Quotas, Result,
@@ -176,35 +177,40 @@ fn count(objects: usize) -> Used {
     BTreeMap::from([(None, objects as f64)])
 }
 
-/// How much there is, by the calls that the catalogue names.
-async fn in_use(at: &Calls<'_>, quota: &Quota, metric: Option<&MetricInfo>) -> Result<Used> {
+/// How much there is, by the calls that the catalogue names. Each by itself on the heap: one function of all
+/// would hold the calls of all on the stack.
+fn in_use<'s>(
+    at: &'s Calls<'_>,
+    quota: &'s Quota,
+    metric: Option<&'s MetricInfo>,
+) -> BoxFuture<'s, Result<Used>> {
     match quota.kind.as_str() {
-        "aws.vpc" => {
+        "aws.vpc" => Box::pin(async move {
             let ask = |next| at.region.ec2.describe_vpcs().max_results(PAGE).set_next_token(next).send();
             let pages = at.pages("ec2:DescribeVpcs", ask, |page| page.next_token.clone()).await?;
             Ok(sum(pages, |page| page.vpcs().len()))
-        }
-        "aws.internet-gateway" => {
+        }),
+        "aws.internet-gateway" => Box::pin(async move {
             let ask = |next| {
                 at.region.ec2.describe_internet_gateways().max_results(PAGE).set_next_token(next).send()
             };
             let pages = at.pages("ec2:DescribeInternetGateways", ask, |page| page.next_token.clone()).await?;
             Ok(sum(pages, |page| page.internet_gateways().len()))
-        }
-        "aws.elastic-ip" => {
+        }),
+        "aws.elastic-ip" => Box::pin(async move {
             let said = at.read("ec2:DescribeAddresses", at.region.ec2.describe_addresses().send()).await?;
             // Those of AWS's own load balancers and gateways are listed, and do not count.
             let counts = said.addresses().iter().filter(|one| one.service_managed().is_none());
             Ok(count(counts.count()))
-        }
-        "aws.nat-gateway" => nat_gateways(at).await,
-        "aws.security-group" => {
+        }),
+        "aws.nat-gateway" => Box::pin(nat_gateways(at)),
+        "aws.security-group" => Box::pin(async move {
             let ask =
                 |next| at.region.ec2.describe_security_groups().max_results(PAGE).set_next_token(next).send();
             let pages = at.pages("ec2:DescribeSecurityGroups", ask, |page| page.next_token.clone()).await?;
             Ok(sum(pages, |page| page.security_groups().len()))
-        }
-        "aws.load-balancer" => {
+        }),
+        "aws.load-balancer" => Box::pin(async move {
             let ask = |next| at.region.balancing.describe_load_balancers().set_marker(next).send();
             let action = "elasticloadbalancing:DescribeLoadBalancers";
             let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
@@ -212,24 +218,24 @@ async fn in_use(at: &Calls<'_>, quota: &Quota, metric: Option<&MetricInfo>) -> R
             Ok(sum(pages, |page| {
                 page.load_balancers().iter().filter(|one| one.r#type() == Some(&kind)).count()
             }))
-        }
-        "aws.target-group" => {
+        }),
+        "aws.target-group" => Box::pin(async move {
             let ask = |next| at.region.balancing.describe_target_groups().set_marker(next).send();
             let action = "elasticloadbalancing:DescribeTargetGroups";
             let pages = at.pages(action, ask, |page| page.next_marker.clone()).await?;
             Ok(sum(pages, |page| page.target_groups().len()))
-        }
-        "aws.db-instance" => {
+        }),
+        "aws.db-instance" => Box::pin(async move {
             let ask = |next| at.region.rds.describe_db_instances().set_marker(next).send();
             let pages = at.pages("rds:DescribeDBInstances", ask, |page| page.marker.clone()).await?;
             Ok(sum(pages, |page| page.db_instances().iter().filter(|one| is_of_rds(one.engine())).count()))
-        }
-        "aws.db-subnet-group" => {
+        }),
+        "aws.db-subnet-group" => Box::pin(async move {
             let ask = |next| at.region.rds.describe_db_subnet_groups().set_marker(next).send();
             let pages = at.pages("rds:DescribeDBSubnetGroups", ask, |page| page.marker.clone()).await?;
             Ok(sum(pages, |page| page.db_subnet_groups().len()))
-        }
-        "aws.db-parameter-group" => {
+        }),
+        "aws.db-parameter-group" => Box::pin(async move {
             let ask = |next| at.region.rds.describe_db_parameter_groups().set_marker(next).send();
             let pages = at.pages("rds:DescribeDBParameterGroups", ask, |page| page.marker.clone()).await?;
             // Those that AWS makes by itself do not count.
@@ -238,39 +244,39 @@ async fn in_use(at: &Calls<'_>, quota: &Quota, metric: Option<&MetricInfo>) -> R
                 let groups = page.db_parameter_groups().iter();
                 groups.filter(|one| counts(one.db_parameter_group_name())).count()
             }))
-        }
-        "aws.ecs-cluster" => clusters(at).await,
-        "aws.ecs-service" => told(at, metric).await,
-        "aws.bucket" => {
+        }),
+        "aws.ecs-cluster" => Box::pin(clusters(at)),
+        "aws.ecs-service" => Box::pin(told(at, metric)),
+        "aws.bucket" => Box::pin(async move {
             let ask = |next| at.region.s3.list_buckets().set_continuation_token(next).send();
             let pages = at.pages("s3:ListAllMyBuckets", ask, |page| page.continuation_token.clone()).await?;
             Ok(sum(pages, |page| page.buckets().len()))
-        }
-        "aws.distribution" => {
+        }),
+        "aws.distribution" => Box::pin(async move {
             let ask = |next| at.region.cloudfront.list_distributions().set_marker(next).send();
             let pages = at.pages("cloudfront:ListDistributions", ask, |page| {
                 let list = page.distribution_list()?;
                 list.next_marker().filter(|_| list.is_truncated()).map(str::to_owned)
             });
             Ok(sum(pages.await?, |page| page.distribution_list().map_or(0, |list| list.items().len())))
-        }
-        "aws.hosted-zone" => {
+        }),
+        "aws.hosted-zone" => Box::pin(async move {
             let ask = at.region.route53.get_hosted_zone_count().send();
             let said = at.read("route53:GetHostedZoneCount", ask).await?;
             Ok(BTreeMap::from([(None, said.hosted_zone_count() as f64)]))
-        }
-        "aws.iam-role" => {
+        }),
+        "aws.iam-role" => Box::pin(async move {
             let said = at.read("iam:GetAccountSummary", at.region.iam.get_account_summary().send()).await?;
             let roles = said.summary_map().and_then(|all| {
                 all.iter().find_map(|(name, value)| (name.as_str() == "Roles").then_some(*value))
             });
             let roles = roles.ok_or_else(|| unexpected("iam:GetAccountSummary", "number of roles"))?;
             Ok(BTreeMap::from([(None, f64::from(roles))]))
-        }
-        kind => {
+        }),
+        kind => Box::pin(async move {
             let message = format!("what there is of `{kind}` is not counted");
             Err(ProviderError::new(ErrorKind::Unsupported, message))
-        }
+        }),
     }
 }
 

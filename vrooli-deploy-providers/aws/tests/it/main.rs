@@ -50,11 +50,10 @@ where
     })
 }
 
-/// As much as a program's first thread has.
-const STACK: usize = 8 << 20;
+/// As much as threads of Rust's and tokio's have by themselves.
+const STACK: usize = 2 << 20;
 
-/// A trial on a thread like that which a program works on: in a build without optimisation a workspace takes
-/// more of a stack than a test's thread has.
+/// A trial on such a thread, in whatever thread it was begun: programs embed a workspace where they like.
 fn deep(name: &str, run: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn(run);
