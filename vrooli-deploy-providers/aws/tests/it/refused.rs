@@ -214,7 +214,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let wanted: Stack = serde_json::from_value(json!({
         "id": stack("conformance"),
         "resources": {
-            "volume/copies": resource("aws.snapshot-policy"), "files/shared": resource("aws.file-system"),
+            "volume/copies": resource("aws.snapshot-policy"), "orders/stream": resource("aws.stream"),
             "compute/cluster": resource("aws.ecs-cluster")
         }
     }))
@@ -231,7 +231,7 @@ pub(crate) async fn kinds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         return Err("it is planned".into());
     };
     let kinds: Vec<&str> = kinds.iter().map(ResourceKind::as_str).collect();
-    if kinds != ["aws.file-system", "aws.snapshot-policy"]
+    if kinds != ["aws.snapshot-policy", "aws.stream"]
         || source.code() != Some("VD1000")
         || place.proxy.requests() > 0
     {
