@@ -93,19 +93,29 @@ impl Builder {
     /// installed, with the package that brings it; `Cancelled`, `Timeout`; what the disk says.
     pub async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
         let stack = &cx.stack;
-        let source = self.read(cx, request).await?;
+        let place = self.layout.locks(stack).join("build");
+        // Where nobody else builds, one look is enough.
+        let alone =
+            if place.exists() { files::try_lock(&place).map_err(failure::at("lock", &place))? } else { None };
+        let mut source = self.read(cx, request).await?;
         if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
             return Ok(artefact);
         }
-        let lock = files::lock(cx, &self.layout.locks(stack).join("build"), &format!("the build of {stack}"))
-            .await?;
+        let lock = match alone {
+            Some(lock) => lock,
+            None => {
+                let lock = files::lock(cx, &place, &format!("the build of {stack}")).await?;
+                // Read again: whoever held the lock may have built it, and the hashes of a first
+                // look are only remembered in a folder that is there by now.
+                source = self.read(cx, request).await?;
+                if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
+                    return Ok(artefact);
+                }
+                lock
+            }
+        };
         artefact::clean(&self.layout, stack)?;
-        // Read again: whoever held the lock may have built it, and the hashes of a first
-        // look are only remembered in a folder that is there by now.
-        let source = Arc::new(self.read(cx, request).await?);
-        if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
-            return Ok(artefact);
-        }
+        let source = Arc::new(source);
         let work = self.layout.work(stack);
         {
             let (source, work, cancellation) = (Arc::clone(&source), work.clone(), cx.cancellation.clone());

@@ -57,12 +57,14 @@ impl LocalFleet {
     /// The supervisor, started if none runs. One that is started starts everything that is
     /// wanted, so the servers that apps need run before it.
     async fn supervisor(&self, cx: &OpCtx) -> Result<SupervisorClient> {
-        if self.running_supervisor().await?.is_none() {
+        let running = self.running_supervisor().await?;
+        if running.is_none() {
             self.machine.supervision.admit(&self.machine.layout).await?;
             self.ensure_servers_of_all(cx).await?;
         }
         let supervision = self.machine.supervision.clone();
-        SupervisorClient::connect_or_start(&self.machine.layout, supervision).await
+        let client = SupervisorClient::connect_or_start(&self.machine.layout, supervision).await?;
+        Ok(client.with_connections_of(running.as_ref()))
     }
 
     async fn ensure_servers_of_all(&self, cx: &OpCtx) -> Result<()> {

@@ -12,7 +12,7 @@ use vrooli_deploy_core::provider::{ErrorKind, Fleet as _, ProviderError, Routing
 use vrooli_deploy_provider_local::layout::Layout;
 
 use crate::app;
-use crate::world::{World, cx, eventually, is_alive, kill_hard, stack, unit_id};
+use crate::world::{World, copy_this_program, cx, eventually, is_alive, kill_hard, stack, unit_id};
 
 trials![
     "serving":
@@ -248,7 +248,7 @@ fn replaced_program_takes_over() {
     let program = world.dir.path().join("program");
     let install = || {
         let new = world.dir.path().join("new");
-        fs::copy(std::env::current_exe().unwrap(), &new).unwrap();
+        copy_this_program(&new);
         fs::rename(&new, &program).unwrap();
     };
     let run = || {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -236,6 +237,13 @@ pub(crate) fn is_marked(pid: u32, mark: &str) -> bool {
 pub(crate) fn is_alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+}
+
+/// Puts this program at a path. A process of its own writes it: whatever another trial starts while this one
+/// writes would hold the file open, and nobody could run it yet ("Text file busy").
+pub(crate) fn copy_this_program(to: &Path) {
+    let program = std::env::current_exe().unwrap();
+    assert!(Command::new("cp").arg(program).arg(to).status().unwrap().success());
 }
 
 pub(crate) fn kill(pid: u32, signal: &str) {

@@ -48,6 +48,19 @@ impl SupervisorClient {
 
     async fn call_again(&self, request: Request) -> Result<Answer> {
         let name = if request.only_reads() { socket::READING } else { socket::CHANGING };
+        if let Some(mut stream) = self.greeted.take(name) {
+            // Where it is dead by now a new one is made: every request has the effect of once.
+            match exchange(&mut stream, &request).await {
+                Ok(Answer::Failed(failure)) => {
+                    let error = ProviderError::from(failure);
+                    if error.kind() != ErrorKind::Ambiguous || self.starter.is_none() {
+                        return Err(error);
+                    }
+                }
+                Ok(answer) => return Ok(answer),
+                Err(_) => {}
+            }
+        }
         let mut tries = 0;
         loop {
             tries += 1;

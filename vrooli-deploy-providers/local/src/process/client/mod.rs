@@ -1,6 +1,7 @@
 //! The client of a workspace's supervisor.
 
 mod connection;
+mod greeted;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::{Supervision, socket, variables};
 use crate::failure::at;
 use crate::layout::Layout;
 use connection::{exchange, lost, unexpected};
+use greeted::Greeted;
 
 /// Talks to the supervisor of a workspace. Cheap to clone; each call has its own connection,
 /// so calls run side by side. When the supervisor dies under a call, another is started
@@ -24,6 +26,7 @@ pub struct SupervisorClient {
     layout: Layout,
     /// How one is started; `None`: none is.
     starter: Option<Supervision>,
+    greeted: Greeted,
 }
 
 impl SupervisorClient {
@@ -32,9 +35,10 @@ impl SupervisorClient {
     /// # Errors
     /// When one is there but cannot be talked to: of another user, or of another version.
     pub async fn connect(layout: &Layout) -> Result<Option<Self>> {
-        let client = Self { layout: absolute(layout), starter: None };
-        let connected = client.dial(socket::READING).await?;
-        Ok(connected.map(|_| client))
+        let client = Self { layout: absolute(layout), starter: None, greeted: Greeted::default() };
+        let Some((stream, _)) = client.dial(socket::READING).await? else { return Ok(None) };
+        client.greeted.put(socket::READING, stream);
+        Ok(Some(client))
     }
 
     /// A client for a supervisor process, which is started if there is none, and replaced if
@@ -53,9 +57,18 @@ impl SupervisorClient {
     /// See [`connect_or_spawn`](Self::connect_or_spawn); `Conflict` when the workspace is
     /// served in the other way.
     pub async fn connect_or_start(layout: &Layout, supervision: Supervision) -> Result<Self> {
-        let client = Self { layout: absolute(layout), starter: Some(supervision) };
-        client.reach(socket::CHANGING).await?;
+        let client =
+            Self { layout: absolute(layout), starter: Some(supervision), greeted: Greeted::default() };
+        client.greeted.put(socket::CHANGING, client.reach(socket::CHANGING).await?);
         Ok(client)
+    }
+
+    /// The same client, with the connections that another one made and did not use.
+    pub(crate) fn with_connections_of(self, other: Option<&Self>) -> Self {
+        if let Some(other) = other.filter(|other| other.layout == self.layout) {
+            self.greeted.take_all_of(&other.greeted);
+        }
+        self
     }
 
     /// Starts a unit of a staged release, or finds that it runs. Waits until its process

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use crate::world::copy_this_program;
+
 trials![
     "process::ordinary_user":
     ordinary_user_can_do_it_too,
@@ -29,7 +31,7 @@ fn ordinary_user_can_do_it_too() {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     // Where this binary was built another user may not look.
     let program = dir.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_this_program(&program);
     let temporary = dir.path().join("tmp");
     fs::create_dir(&temporary).unwrap();
     std::os::unix::fs::chown(&temporary, Some(user.parse().unwrap()), Some(group.parse().unwrap())).unwrap();

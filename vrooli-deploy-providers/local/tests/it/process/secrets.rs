@@ -9,7 +9,7 @@ use vrooli_deploy_core::secrets::Secret;
 use vrooli_deploy_provider_local::process::{Program, SupervisorClient};
 
 use super::{HELLO, SLEEP, say};
-use crate::world::{World, cx, eventually, files, kill_hard, processes, unit_id};
+use crate::world::{World, copy_this_program, cx, eventually, files, kill_hard, processes, unit_id};
 
 trials![
     "process::secrets":
@@ -100,7 +100,7 @@ fn key_of_the_store_is_held_in_memory_and_passed_to_the_successor() {
     // A successor that nobody gave it to gets it from the one before.
     let before = world.supervisor();
     let program = world.dir.path().join("program");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    copy_this_program(&program);
     kill_hard(before);
     let client = world.wait(SupervisorClient::connect_or_spawn(
         &world.layout,
@@ -109,7 +109,7 @@ fn key_of_the_store_is_held_in_memory_and_passed_to_the_successor() {
     client.unwrap();
     let before = world.supervisor();
     let newer = world.dir.path().join("newer");
-    fs::copy(std::env::current_exe().unwrap(), &newer).unwrap();
+    copy_this_program(&newer);
     fs::rename(&newer, &program).unwrap();
     let output =
         Command::new(&program).args(["__test-app", "list"]).arg(world.layout.root()).output().unwrap();
