@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -132,7 +132,7 @@ impl Archive {
         };
         let folder = folder.canonicalize().map_err(at(folder))?;
         let packed = tempfile::Builder::new().prefix(PREFIX).tempfile_in(scratch).map_err(at(scratch))?;
-        let mut archive = Builder::new(BufWriter::with_capacity(1 << 20, packed.as_file()));
+        let mut packing = Packing::to(packed.as_file());
         let mut entries = 0;
         for entry in WalkDir::new(&folder).min_depth(1).sort_by(|a, b| a.file_name().cmp(b.file_name())) {
             let entry = entry.map_err(|error| ArchiveError::Io {
@@ -140,13 +140,10 @@ impl Archive {
                 error: error.into(),
             })?;
             let inside = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
-            add(&mut archive, &folder, inside, entry.file_type())?;
+            packing.add(&folder, inside, entry.file_type())?;
             entries += 1;
         }
-        archive
-            .into_inner()
-            .and_then(|mut file| file.flush())
-            .map_err(|error| ArchiveError::Io { path: folder.clone(), error })?;
+        packing.end().map_err(at(&folder))?;
         let file = StoredFile::read(packed.path()).map_err(at(packed.path()))?;
         Ok(Self { file, entries, _packed: packed })
     }
@@ -164,50 +161,110 @@ impl Archive {
     }
 }
 
-fn add(
-    archive: &mut Builder<BufWriter<&File>>,
-    folder: &Path,
-    inside: &Path,
-    kind: fs::FileType,
-) -> Result<(), ArchiveError> {
-    let path = folder.join(inside);
-    let failed = |error| ArchiveError::Io { path: path.clone(), error };
-    let mut header = Header::new_gnu();
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_size(0);
-    if kind.is_dir() {
-        header.set_entry_type(EntryType::Directory);
-        header.set_mode(0o755);
-        header.set_mtime(EARLIEST);
-        archive.append_data(&mut header, inside, io::empty()).map_err(failed)
-    } else if kind.is_symlink() {
-        let target = fs::read_link(&path).map_err(failed)?;
-        if !leads_inside(folder, inside, &target) {
-            return Err(ArchiveError::LeadsOutside { link: inside.to_owned(), target });
+/// An archive that is being written.
+struct Packing<'a> {
+    archive: Builder<Counting<'a>>,
+    /// Headers that are known only after what follows them, and where they belong.
+    late: Vec<(u64, Header)>,
+    block: Vec<u8>,
+}
+
+impl<'a> Packing<'a> {
+    fn to(file: &'a File) -> Self {
+        let to = Counting { to: BufWriter::with_capacity(1 << 20, file), written: 0 };
+        Self { archive: Builder::new(to), late: Vec::new(), block: vec![0; BLOCK] }
+    }
+
+    fn add(&mut self, folder: &Path, inside: &Path, kind: fs::FileType) -> Result<(), ArchiveError> {
+        let path = folder.join(inside);
+        let failed = |error| ArchiveError::Io { path: path.clone(), error };
+        let mut header = Header::new_gnu();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        if kind.is_dir() {
+            header.set_entry_type(EntryType::Directory);
+            header.set_mode(0o755);
+            header.set_mtime(EARLIEST);
+            self.archive.append_data(&mut header, inside, io::empty()).map_err(failed)
+        } else if kind.is_symlink() {
+            let target = fs::read_link(&path).map_err(failed)?;
+            if !leads_inside(folder, inside, &target) {
+                return Err(ArchiveError::LeadsOutside { link: inside.to_owned(), target });
+            }
+            header.set_entry_type(EntryType::Symlink);
+            header.set_mode(0o777);
+            header.set_mtime(EARLIEST);
+            self.archive.append_link(&mut header, inside, &target).map_err(failed)
+        } else if kind.is_file() {
+            match self.add_file(&path, inside, header) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(ArchiveError::Changed { path: inside.to_owned() }),
+                Err(error) => Err(failed(error)),
+            }
+        } else {
+            Err(ArchiveError::NoFile { path: inside.to_owned() })
         }
-        header.set_entry_type(EntryType::Symlink);
-        header.set_mode(0o777);
-        header.set_mtime(EARLIEST);
-        archive.append_link(&mut header, inside, &target).map_err(failed)
-    } else if kind.is_file() {
-        let changed = || ArchiveError::Changed { path: inside.to_owned() };
-        let mut file = File::open(&path).map_err(failed)?;
-        let executable = file.metadata().map_err(failed)?.permissions().mode() & 0o111 != 0;
-        let (hash, size) = hash_of(&mut file).map_err(failed)?;
+    }
+
+    /// Adds a file, which is read once; no: it was written meanwhile.
+    fn add_file(&mut self, path: &Path, inside: &Path, mut header: Header) -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        let before = file.metadata()?;
+        let size = before.len();
         header.set_entry_type(EntryType::Regular);
-        header.set_mode(if executable { 0o755 } else { 0o644 });
-        header.set_mtime(time_of(&hash));
+        header.set_mode(if before.permissions().mode() & 0o111 != 0 { 0o755 } else { 0o644 });
         header.set_size(size);
-        let file = File::open(&path).map_err(failed)?;
-        let mut exact = Exact { file: file.take(size), left: size, hash: Sha256::new() };
-        match archive.append_data(&mut header, inside, &mut exact) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(changed()),
-            other => other.map_err(failed)?,
+        let read = fill(&mut file, &mut self.block)?;
+        let begin = &self.block[..read];
+        if size <= read as u64 {
+            header.set_mtime(time_of(&Sha256::digest(begin).into()));
+            self.archive.append_data(&mut header, inside, begin)?;
+            return Ok(size == read as u64);
         }
-        if <[u8; 32]>::from(exact.hash.finalize()) == hash { Ok(()) } else { Err(changed()) }
-    } else {
-        Err(ArchiveError::NoFile { path: inside.to_owned() })
+        // Its time is known only when all of it was read.
+        header.set_mtime(EARLIEST);
+        let mut hash = Sha256::new();
+        let rest = Exact { left: size - read as u64, file: &mut file };
+        let all = Hashing { of: begin.chain(rest), hash: &mut hash };
+        match self.archive.append_data(&mut header, inside, BufReader::with_capacity(BLOCK, all)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            other => other?,
+        }
+        header.set_mtime(time_of(&hash.finalize().into()));
+        header.set_cksum();
+        let after = HEADER + size.next_multiple_of(HEADER);
+        self.late.push((self.archive.get_ref().written.saturating_sub(after), header));
+        let stamp = |of: &fs::Metadata| (of.len(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
+        Ok(stamp(&before) == stamp(&file.metadata()?))
+    }
+
+    fn end(self) -> io::Result<()> {
+        let mut to = self.archive.into_inner()?;
+        to.flush()?;
+        self.late.iter().try_for_each(|(at, header)| to.to.get_ref().write_all_at(header.as_bytes(), *at))
+    }
+}
+
+/// How long an entry's header is, in bytes, and to a multiple of what its content is padded.
+const HEADER: u64 = 512;
+/// What is read at a time, in bytes.
+const BLOCK: usize = 256 * 1024;
+
+/// Counts what is written.
+struct Counting<'a> {
+    to: BufWriter<&'a File>,
+    written: u64,
+}
+
+impl io::Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
@@ -221,37 +278,58 @@ fn time_of(hash: &[u8; 32]) -> u64 {
 
 /// The SHA-256 of what is left of a file, and how much that is, in bytes.
 pub(crate) fn hash_of(file: &mut File) -> io::Result<([u8; 32], u64)> {
-    let mut hash = Sha256::new();
-    let size = io::copy(file, &mut HashWriter(&mut hash))?;
-    Ok((hash.finalize().into(), size))
+    let (mut hash, mut size, mut block) = (Sha256::new(), 0, vec![0; BLOCK]);
+    loop {
+        match fill(file, &mut block)? {
+            0 => return Ok((hash.finalize().into(), size)),
+            read => {
+                hash.update(&block[..read]);
+                size += read as u64;
+            }
+        }
+    }
 }
 
-struct HashWriter<'a>(&'a mut Sha256);
-
-impl io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
+/// Reads until a block is full, or there is no more.
+pub(crate) fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match from.read(&mut block[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(filled)
 }
 
 /// So many bytes and no fewer: an archive with a gap would be read wrong from there on.
-struct Exact {
-    file: io::Take<File>,
+struct Exact<'a> {
+    file: &'a mut File,
     left: u64,
-    hash: Sha256,
 }
 
-impl Read for Exact {
+impl Read for Exact<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        if count == 0 && self.left > 0 && !buffer.is_empty() {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.file.read(&mut buffer[..most])?;
+        if count == 0 && most > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+struct Hashing<'a, R> {
+    of: R,
+    hash: &'a mut Sha256,
+}
+
+impl<R: Read> Read for Hashing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.of.read(buffer)?;
         self.hash.update(&buffer[..count]);
         Ok(count)
     }
@@ -379,6 +457,56 @@ mod tests {
         // Of another version of this program or of `tar`: hosts would be sent all of it again.
         let expected = "0e17d3b3de11000482a664002400e200a1686eff0a8bb1309266003ba517a503";
         assert_eq!(pack(folder.path()).unwrap().file().digest(), expected);
+    }
+
+    #[test]
+    fn a_file_of_several_blocks_is_packed_as_a_small_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = |length: usize| (0..length).map(|at| ((at * at) >> 7) as u8).collect::<Vec<u8>>();
+        let long = format!("{}.bin", "n".repeat(120));
+        let files = [("a", BLOCK - 1), ("b", BLOCK), (&*long, 3 * BLOCK + 700), ("p", BLOCK + 1), ("z", 3)];
+        for (name, length) in files {
+            fs::write(folder.path().join(name), bytes(length)).unwrap();
+        }
+        let archive = pack(folder.path()).unwrap();
+        let mut read = tar::Archive::new(File::open(archive.file().path()).unwrap());
+        let mut found = Vec::new();
+        for entry in read.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut there = Vec::new();
+            entry.read_to_end(&mut there).unwrap();
+            let hash: [u8; 32] = Sha256::digest(&there).into();
+            assert_eq!(entry.header().mtime().unwrap(), time_of(&hash));
+            found.push((entry.path().unwrap().to_str().unwrap().to_owned(), there.len()));
+            assert_eq!(there, bytes(there.len()));
+        }
+        assert_eq!(found, files.map(|(name, length)| (name.to_owned(), length)));
+        // As it was packed when each file was read twice: hosts have pieces of it.
+        let expected = "4e47016971438febb156f73e2011be04135fd3559d741e8bf5354c77a959bef7";
+        assert_eq!(archive.file().digest(), expected);
+    }
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_packed_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, vec![0; 64 * BLOCK]).unwrap();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let refused = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut log = File::options().append(true).open(&path).unwrap();
+                while !ended.load(std::sync::atomic::Ordering::SeqCst) {
+                    log.write_all(b"line").unwrap();
+                }
+            });
+            let refused = (0..10).find_map(|_| pack(folder.path()).err());
+            ended.store(true, std::sync::atomic::Ordering::SeqCst);
+            refused
+        });
+        assert!(
+            matches!(&refused, Some(ArchiveError::Changed { path }) if path == Path::new("log")),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -68,6 +68,8 @@ backup() {
     install -d -m 700 "$folder"
     rm -f "$partial"
     size=$(needs)
+    # Redis 8 says of a cache that is all but empty less than nothing, as a number without a sign.
+    case $size in ???????????????????*) size=0 ;; esac
     need=$((size / 100 * room_percent))
     free=$(df --output=avail -B1 "$folder" | tail -n 1)
     [ "$free" -gt "$need" ] || { echo "no room for a backup: $need bytes are needed in $folder, $free are free" >&2; return 1; }

@@ -39,13 +39,17 @@ table_allows() {
 # Does the record say that it is not for this owner, or not any more for this run? Then so do we.
 is_refused() {
     [ -f "$record/$stack.json" ] || return 1
-    theirs=$(sed -n '1s/.*"owner":"\([0-9a-f-]*\)".*/\1/p' "$record/$stack.json")
+    first=
+    read -r first <"$record/$stack.json" || :
+    theirs=${first#*\"owner\":\"}
+    theirs=${theirs%%\"*}
     if [ "$theirs" != "$owner" ]; then
         say refused "owner $theirs"
         [ ! -f "$record/$stack.taken" ] || say taken "$(cat "$record/$stack.taken")"
         return 0
     fi
-    seen=$(cat "$record/$stack.fence" 2>/dev/null || echo 0)
+    seen=
+    [ ! -f "$record/$stack.fence" ] || read -r seen <"$record/$stack.fence" || :
     [ "$fence" -lt "${seen:-0}" ] || return 1
     say refused "fence $seen"
 }
@@ -87,9 +91,12 @@ survey() {
             if [ -n "$was" ] && [ "$is" != "$was" ] && dpkg --compare-versions "$is" lt "$was"; then say older "$name"; fi
         done
     say user "$(getent passwd "$user")"
-    find "$(place "$stack")" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
+    find "$workspace/apps/${stack%.*}/${stack##*.}" -maxdepth 1 -type d -printf 'folder\t%m %u %g %p\n' 2>/dev/null
     survey_roles
-    say machine "$(uname -m)"
+    machine=
+    # Linux 6.1 and later.
+    [ ! -r /proc/sys/kernel/arch ] || read -r machine </proc/sys/kernel/arch || :
+    say machine "${machine:-$(uname -m)}"
     glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null)
     say glibc "${glibc#glibc }"
     if [ -x "$home/program" ]; then

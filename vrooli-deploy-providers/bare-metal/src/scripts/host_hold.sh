@@ -21,7 +21,7 @@ take_over() {
     fi
     exec 9>&-
 }
-install -d -m 755 "$run" || exit 1
+[ -d "$run" ] || install -d -m 755 "$run" || exit 1
 if [ "$takes" = no ] && is_refused; then
     say ready no
     exit 0

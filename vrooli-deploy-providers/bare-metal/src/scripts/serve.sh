@@ -8,7 +8,7 @@ read -r who
 read -r patience
 read -r holds
 if [ "$holds" = no ]; then
-    install -d -m 755 "$run" || exit 1
+    [ -d "$run" ] || install -d -m 755 "$run" || exit 1
     if is_refused; then
         say ready no
         exit 0

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
+use crate::archive::hash_of;
 use crate::remote::PhaseStream;
 
 // A file is cut where its content says so, not at fixed places: a line that is added in the middle
@@ -45,24 +46,18 @@ impl StoredFile {
     /// # Errors
     /// When it cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-        let gear = gear();
-        let (mut whole, mut pieces, mut offset) = (Sha256::new(), Vec::new(), 0);
-        let mut buffer = Vec::with_capacity(LARGEST);
-        loop {
-            let missing = (LARGEST - buffer.len()) as u64;
-            (&mut file).take(missing).read_to_end(&mut buffer)?;
-            if buffer.is_empty() {
-                break;
-            }
-            let length = end_of_piece(&gear, &buffer);
-            whole.update(&buffer[..length]);
-            let digest = hex(&Sha256::digest(&buffer[..length]));
-            pieces.push(Piece { digest, offset, length: length as u64 });
-            offset += length as u64;
-            buffer.drain(..length);
+        // All of it beside its pieces: who waits for it waits half as long.
+        let (whole, pieces) = std::thread::scope(|scope| {
+            let whole = scope.spawn(|| hash_of(&mut File::open(path)?));
+            let pieces = pieces_of(path);
+            let whole = whole.join().unwrap_or_else(|_| Err(io::Error::other("a thread that read it ended")));
+            (whole, pieces)
+        });
+        let ((whole, size), pieces) = (whole?, pieces?);
+        if pieces.iter().map(|piece| piece.length).sum::<u64>() != size {
+            return Err(io::Error::other("it was changed while it was being read"));
         }
-        Ok(Self { path: path.to_owned(), digest: hex(&whole.finalize()), size: offset, pieces })
+        Ok(Self { path: path.to_owned(), digest: hex(&whole), size, pieces })
     }
 
     /// Where it is on this machine.
@@ -178,15 +173,37 @@ impl Read for PartReader {
     }
 }
 
+fn pieces_of(path: &Path) -> io::Result<Vec<Piece>> {
+    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let gear = gear();
+    let (mut pieces, mut offset) = (Vec::new(), 0);
+    let mut buffer = Vec::with_capacity(LARGEST);
+    loop {
+        let missing = (LARGEST - buffer.len()) as u64;
+        (&mut file).take(missing).read_to_end(&mut buffer)?;
+        if buffer.is_empty() {
+            return Ok(pieces);
+        }
+        let length = end_of_piece(&gear, &buffer);
+        let digest = hex(&Sha256::digest(&buffer[..length]));
+        pieces.push(Piece { digest, offset, length: length as u64 });
+        offset += length as u64;
+        buffer.drain(..length);
+    }
+}
+
 /// How much of a text is its first piece: to where the last bytes before it are of a kind
 /// that is one in many, whatever stood before them.
 fn end_of_piece(gear: &[u64; 256], bytes: &[u8]) -> usize {
-    let mut rolling = 0_u64;
-    for (at, byte) in bytes.iter().enumerate().skip(SMALLEST.saturating_sub(64)) {
-        rolling = (rolling << 1).wrapping_add(gear[usize::from(*byte)]);
+    let roll = |rolling: u64, byte: &u8| (rolling << 1).wrapping_add(gear[usize::from(*byte)]);
+    // No piece ends before: what stands further back has left the sum by then.
+    let Some((before, from)) = bytes.split_at_checked(SMALLEST - 1) else { return bytes.len() };
+    let mut rolling = before[before.len() - 63..].iter().fold(0, roll);
+    for (at, byte) in from.iter().enumerate() {
+        rolling = roll(rolling, byte);
         // The upper bits have seen the last 46 bytes and more.
-        if at + 1 >= SMALLEST && rolling >> (64 - ONE_IN.trailing_zeros()) == 0 {
-            return at + 1;
+        if rolling >> (64 - ONE_IN.trailing_zeros()) == 0 {
+            return before.len() + at + 1;
         }
     }
     bytes.len()

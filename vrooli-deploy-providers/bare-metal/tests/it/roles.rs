@@ -279,7 +279,10 @@ async fn changed_by_hand(rig: &Rig, stack: &Stack, database: &Value, cache: &Val
 async fn saved_and_restored(rig: &Rig, stack: &Stack, url: &str) {
     let key = ResourceKey::new("backup/postgres").unwrap();
     let service = "vrooli-deploy-backup-shop.default-postgres.service";
-    let save = |service: &str| rig.on(2, &format!("systemctl start {service}"));
+    let save = |service: &str| {
+        let words = format!("journalctl -q -o cat -n 20 -u {service} >&2");
+        rig.on(2, &format!("systemctl start {service} || {{ {words}; exit 1; }}"))
+    };
     save(service);
     let session = session(rig, stack, 4);
     let seen = session.observed("backup/postgres").await;

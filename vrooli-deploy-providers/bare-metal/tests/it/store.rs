@@ -218,7 +218,8 @@ async fn sending_goes_on() {
     let arrived = || count(&rig, &format!("{STORE}/pieces"));
     let (result, ()) = tokio::join!(send(&rig, &hosts, &delivery), async {
         until("pieces arrive", || arrived() >= 4).await;
-        rig.on(1, "pkill -KILL -f 'sshd: [d]eploy'");
+        // From OpenSSH 9.8 on the process of a session has a name of its own.
+        rig.on(1, "pkill -KILL -f 'sshd[^ ]*: [d]eploy'");
     });
     assert!(matches!(result, Err(DeliveryError::Remote(RemoteError::Lost { .. }))), "{result:?}");
     // What ran there sees the end of its input, and gives no name to what is not whole.

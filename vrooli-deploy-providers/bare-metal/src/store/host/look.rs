@@ -202,12 +202,23 @@ fn free_kib(path: &Path) -> Result<u64> {
     Ok(there.f_bavail.saturating_mul(there.f_frsize) / 1024)
 }
 
-/// The numbers of an account and of its group, as the host's own look-up gives them.
+/// The numbers of an account and of its group: from the file in which those are that we make, else as
+/// the host's own look-up gives them.
 pub(super) fn account(name: &str) -> Option<(u32, u32)> {
-    let said = Command::new("getent").args(["passwd", "--", name]).stdin(Stdio::null()).output().ok()?;
-    let line = String::from_utf8(said.stdout).ok()?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    let from_file = fs::read_to_string("/etc/passwd").ok().and_then(|text| account_in(&text, name));
+    from_file.or_else(|| {
+        let said = Command::new("getent").args(["passwd", "--", name]).stdin(Stdio::null()).output().ok()?;
+        account_in(&String::from_utf8(said.stdout).ok()?, name)
+    })
+}
+
+fn account_in(passwd: &str, wanted: &str) -> Option<(u32, u32)> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let mut numbers = fields.skip(1);
+        (name == wanted).then_some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    })
 }
 
 /// Where Docker keeps what it has.
@@ -235,4 +246,15 @@ pub(super) fn has_image(id: &str) -> bool {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_account_is_found_by_its_whole_name() {
+        let text =
+            "root:x:0:0:root:/root:/bin/bash\nvd-shop-2:x:997:995::/:/bin/sh\nvd-shop:x:998:996::/:/bin/sh\n";
+        assert_eq!(super::account_in(text, "vd-shop"), Some((998, 996)));
+        assert_eq!(super::account_in(text, "vd"), None);
+    }
 }

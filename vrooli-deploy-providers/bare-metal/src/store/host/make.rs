@@ -12,6 +12,7 @@ use vrooli_deploy_core::names::ReleaseNumber;
 use super::input::{Input, Kind};
 use super::look::{account, has_image};
 use super::phase::{Store, is_in_use, is_whole, passage, remove};
+use super::unpack::unpack;
 use super::{Failure, IN_USE, NO_ACCOUNT, NO_DOCKER, OTHER, Result, TWO_DISKS, at};
 use crate::store::AccountName;
 use crate::store::stored_file::hex;
@@ -127,13 +128,7 @@ fn tree(
             format!("{} and {} are not on one file system", store.pieces().display(), releases.display());
         return Err(Failure::new(TWO_DISKS, words));
     }
-    let made = whole(store, input, |all| {
-        let mut archive = tar::Archive::new(all);
-        archive.set_preserve_permissions(true);
-        archive.set_preserve_mtime(true);
-        archive.set_preserve_ownerships(false);
-        archive.unpack(&root)
-    })?;
+    let made = whole(store, input, |all| unpack(&mut tar::Archive::new(all), &root))?;
     if matches!(made, Made::Missing) {
         return Ok(made);
     }

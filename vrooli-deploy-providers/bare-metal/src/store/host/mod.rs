@@ -17,6 +17,7 @@ mod phase;
 mod prune;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 use std::ffi::OsString;
 use std::fmt::Display;

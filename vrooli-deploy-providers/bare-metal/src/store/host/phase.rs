@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::input::{Input, is_digest};
 use super::{CUT, Failure, HELD, Result, at};
-use crate::archive::hash_of;
+use crate::archive::{fill, hash_of};
 use crate::remote::{READY, TAKEN};
 use crate::store::stored_file::hex;
 
@@ -133,11 +133,8 @@ impl<'a> Store<'a> {
             let mut file = File::create(&arriving).map_err(at(&arriving))?;
             let mut hash = Sha256::new();
             loop {
-                let read = match entry.read(&mut block) {
-                    Ok(0) => break,
-                    Ok(read) => block.get(..read).unwrap_or_default(),
-                    Err(error) => return Err(cut(error)),
-                };
+                let read = fill(&mut entry, &mut block).map_err(cut)?;
+                let Some(read) = block.get(..read).filter(|read| !read.is_empty()) else { break };
                 hash.update(read);
                 file.write_all(read).map_err(at(&arriving))?;
             }
