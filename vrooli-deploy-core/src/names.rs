@@ -219,6 +219,25 @@ name!(
     }
 );
 
+name!(
+    /// Where somebody is told by e-mail. Personal: it goes where it is used, and into nothing else.
+    EmailAddress, "e-mail address", "^[A-Za-z0-9._+-]{1,64}@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+[A-Za-z]{2,63}$",
+    "letters, digits, `.`, `_`, `+` and `-`, then `@` and a domain, at most 254 in all",
+    |v| {
+        let Some((mailbox, domain)) = v.split_once('@') else { return false };
+        let of_mailbox = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+        let labels: Vec<&str> = domain.split('.').collect();
+        let last = labels.last().copied().unwrap_or_default();
+        v.len() <= 254
+            && (1..=64).contains(&mailbox.len())
+            && mailbox.bytes().all(of_mailbox)
+            && labels.len() > 1
+            && labels.iter().all(|part| label(&part.to_ascii_lowercase(), 63))
+            && last.len() > 1
+            && last.bytes().all(|b| b.is_ascii_alphabetic())
+    }
+);
+
 impl ImageRef {
     /// The digest that it names.
     #[must_use]
@@ -398,6 +417,20 @@ mod tests {
         for wrong in ["shop", "shop:latest", "shop@sha256:12", "", "@", "Shop@", "shop:1@", "-x@", "a b@"] {
             let whole = if wrong.ends_with('@') { format!("{wrong}{digest}") } else { wrong.to_owned() };
             assert!(ImageRef::new(&whole).is_err(), "{whole}");
+        }
+    }
+
+    #[test]
+    fn an_e_mail_address_has_a_mailbox_and_a_domain() {
+        for right in ["ops@example.com", "Ops.Team+cost@mail.Example.co", "a_b-c@x1.io"] {
+            assert!(EmailAddress::new(right).is_ok(), "{right}");
+        }
+        let long = format!("{}@example.com", "a".repeat(65));
+        let wrong = ["", "ops", "@example.com", "ops@", "ops@example", "ops@-x.com", "o ps@example.com"];
+        let injected =
+            ["a@b@example.com", "ops@example.com\n", "a;b@example.com", "ops@example.c0m", "x@.com"];
+        for wrong in wrong.into_iter().chain(injected).chain([long.as_str()]) {
+            assert!(EmailAddress::new(wrong).is_err(), "{wrong}");
         }
     }
 

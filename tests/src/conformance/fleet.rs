@@ -46,6 +46,7 @@ async fn release(ground: &Ground, (request, draft): &Subject) -> Result<Release,
         strategy: draft.strategy.clone(),
         domain: draft.domain.clone(),
         front: draft.front.clone(),
+        capacity: draft.capacity.clone(),
         resources: draft.resources.clone(),
         migrations: draft.migrations.clone(),
     };

@@ -232,6 +232,7 @@ impl ProviderFixture for LocalFixture {
             strategy: Default::default(),
             domain: None,
             front: vrooli_deploy_core::release::Front::default(),
+            capacity: std::collections::BTreeMap::new(),
             resources: Vec::new(),
             migrations: Vec::new(),
         };

@@ -12,6 +12,9 @@ use super::{ec2, elements, get, json, query};
 /// The tag that says of an object which resource of a stack it is.
 const KEY_TAG: &str = "vrooli:resource";
 
+/// The emulator's account.
+const ACCOUNT: &str = "123456789012";
+
 /// What is there: ids by kind of object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
@@ -139,6 +142,8 @@ impl Census {
         let said = get(address, "cloudfront", "/2020-05-31/distribution")?;
         census.add("distribution", elements(body(&said)?, "ARN"));
         census.zones(address)?;
+        census.keys(address)?;
+        census.budgets(address)?;
         census.tags(address)?;
         Ok(census)
     }
@@ -196,6 +201,66 @@ impl Census {
                 self.add("rule", elements(body(&said)?, "RuleArn"));
             }
             self.add("listener", listeners);
+        }
+        Ok(())
+    }
+
+    /// A key that is to be deleted is there for days, in AWS as here, and those of AWS itself are nobody's: the
+    /// emulator makes one for disks when it first needs it, and calls it a customer's.
+    fn keys(&mut self, address: SocketAddr) -> io::Result<()> {
+        let ask = |what: &str, form: &str| -> io::Result<Value> {
+            Ok(serde_json::from_str(body(&json(address, "kms", &format!("TrentService.{what}"), form)?)?)?)
+        };
+        let said = ask("ListAliases", "{}")?;
+        let aliases: Vec<(&str, &str)> = said["Aliases"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| Some((one["AliasName"].as_str()?, one["TargetKeyId"].as_str()?)))
+            .collect();
+        let is_of_aws = |name: &str| name.starts_with("alias/aws/");
+        let mut keys = Vec::new();
+        for key in ask("ListKeys", "{}")?["Keys"].as_array().into_iter().flatten() {
+            let said = ask("DescribeKey", &serde_json::json!({ "KeyId": key["KeyId"] }).to_string())?;
+            let (key, id) = (&said["KeyMetadata"], key["KeyId"].as_str().unwrap_or_default());
+            let theirs = aliases.iter().any(|(name, of)| is_of_aws(name) && *of == id);
+            if key["KeyState"] != "PendingDeletion" && !theirs {
+                keys.extend(key["Arn"].as_str().map(str::to_owned));
+            }
+        }
+        self.add("key", keys);
+        let names = aliases.iter().map(|(name, _)| *name).filter(|name| !is_of_aws(name));
+        self.add("alias", names.map(str::to_owned).collect());
+        Ok(())
+    }
+
+    /// With their alerts and whom those tell.
+    fn budgets(&mut self, address: SocketAddr) -> io::Result<()> {
+        let ask = |what: &str, form: Value| -> io::Result<Value> {
+            let target = format!("AWSBudgetServiceGateway.{what}");
+            Ok(serde_json::from_str(body(&json(address, "budgets", &target, &form.to_string())?)?)?)
+        };
+        let account = serde_json::json!({ "AccountId": ACCOUNT });
+        let said = ask("DescribeBudgets", account.clone())?;
+        for budget in said["Budgets"].as_array().into_iter().flatten() {
+            let Some(name) = budget["BudgetName"].as_str() else { continue };
+            let arn = format!("arn:aws:budgets::{ACCOUNT}:budget/{name}");
+            let said = ask("ListTagsForResource", serde_json::json!({ "ResourceARN": arn }))?;
+            let mut tags = said["ResourceTags"].as_array().into_iter().flatten();
+            if let Some(key) = tags.find(|tag| tag["Key"] == KEY_TAG).and_then(|tag| tag["Value"].as_str()) {
+                self.keys.insert(arn.clone(), key.to_owned());
+            }
+            let mut form = account.clone();
+            form["BudgetName"] = name.into();
+            let said = ask("DescribeNotificationsForBudget", form.clone())?;
+            for alert in said["Notifications"].as_array().into_iter().flatten() {
+                form["Notification"] = alert.clone();
+                let said = ask("DescribeSubscribersForNotification", form.clone())?;
+                let told = said["Subscribers"].as_array().into_iter().flatten();
+                let told = told.map(|one| format!("{arn} {} {}", alert, one["Address"]));
+                self.add("address of a budget", told.collect());
+            }
+            self.add("budget", vec![arn]);
         }
         Ok(())
     }

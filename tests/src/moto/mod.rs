@@ -3,9 +3,12 @@
 pub mod caches;
 pub mod census;
 pub mod corrections;
+pub mod machines;
 pub mod tasks;
+mod traffic;
 pub mod wire;
 
+use serde_json::Value;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Names the folder that `moto_server` is in.
 pub const FOLDER: &str = "VROOLI_DEPLOY_MOTO";
+/// What is played in its own process, where it knows less than AWS.
+const PLAYED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/moto");
 
 /// Nothing that is waited for takes so long.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,6 +46,10 @@ impl Emulator {
         if !program.is_file() {
             return Err(format!("there is no {}", program.display()));
         }
+        // Without it an emulator would answer all the same, and know less than is asked of it.
+        if !Path::new(PLAYED).is_dir() {
+            return Err(format!("there is no {PLAYED}: this program was built from another checkout"));
+        }
         for _ in 0..PORTS {
             if let Some(started) = Self::start_once(&program).map_err(|error| error.to_string())? {
                 return Ok(started);
@@ -54,7 +63,7 @@ impl Emulator {
         let server = Command::new(program)
             .args(["-H", "127.0.0.1", "-p", &address.port().to_string()])
             .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-            .env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/moto"))
+            .env("PYTHONPATH", PLAYED)
             .env("MOTO_ACM_VALIDATION_WAIT", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -124,6 +133,18 @@ pub fn query(address: SocketAddr, service: &str, form: &str) -> io::Result<Strin
 pub fn json(address: SocketAddr, service: &str, target: &str, body: &str) -> io::Result<String> {
     let headers = format!("content-type: application/x-amz-json-1.1\r\nx-amz-target: {target}\r\n");
     signed(address, ("POST", "/"), service, &headers, body)
+}
+
+/// What a service answers that takes JSON, without its head; null where it says nothing.
+///
+/// # Errors
+/// When the emulator cannot be asked, or answers something else.
+pub fn told(address: SocketAddr, service: &str, target: &str, form: &Value) -> io::Result<Value> {
+    let said = json(address, service, target, &form.to_string())?;
+    match said.split_once("\r\n\r\n") {
+        Some((_, "")) | None => Ok(Value::Null),
+        Some((_, body)) => Ok(serde_json::from_str(body)?),
+    }
 }
 
 /// What a path of a service gives: `GET /2013-04-01/hostedzone`.

@@ -310,8 +310,13 @@ fn destroy(
         let action = ReleaseAction::Remove { old: release.number };
         release_steps.push(step(format!("remove:{}", release.number), action, stopped.clone()));
     }
-    let destroy =
-        plan::destroy(&DestroyInput { stack: &stack_id(), state, inventory: &seen.inventory, delete_data });
+    let destroy = plan::destroy(&DestroyInput {
+        stack: &stack_id(),
+        state,
+        inventory: &seen.inventory,
+        provider,
+        delete_data,
+    })?;
     plan::assemble(AssembleInput {
         stack: stack_id(),
         provider: provider.name().clone(),

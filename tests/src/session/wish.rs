@@ -275,6 +275,7 @@ impl ReleaseWish {
             },
             domain: None,
             front: vrooli_deploy_core::release::Front::default(),
+            capacity: std::collections::BTreeMap::new(),
             resources: Vec::new(),
             migrations: self
                 .migrations

@@ -6,7 +6,7 @@ use serde_json::json;
 use vrooli_deploy_core::engine::{
     ApplyOptions, Engine, Event, EventSink, EventStream, OutcomeKind, RecoverOptions, StackState,
 };
-use vrooli_deploy_core::plan::{Plan, StepAction};
+use vrooli_deploy_core::plan::{Plan, Step, StepAction};
 use vrooli_deploy_core::state::Lease;
 use vrooli_deploy_tests::crash::on_virtual_time;
 use vrooli_deploy_tests::fakecloud::{FakeCloud, FakeCloudOptions, kinds};
@@ -126,6 +126,29 @@ fn an_end_keeps_the_database_and_what_it_stands_on() {
         assert_eq!(left, [kinds::DATABASE, kinds::NETWORK, kinds::SUBNET]);
         assert_eq!(session.run(&Wish::gone()).await.unwrap().kind, OutcomeKind::NoChange);
         session.options.delete_data = true;
+        assert_eq!(session.run(&Wish::gone()).await.unwrap().kind, OutcomeKind::Applied);
+        assert_eq!(session.cloud.world().of(&stack_id()).count(), 0);
+    });
+}
+
+#[test]
+fn what_kept_data_stand_on_goes_after_them_when_the_state_has_forgotten_both() {
+    on_virtual_time(async {
+        let mut session = session();
+        applied(&session, &Wish::full()).await;
+        session.run(&Wish::gone()).await.unwrap();
+        // As a destroy ends that kept data.
+        session.store = vrooli_deploy_core::state::MemoryStore::new(uuid::Uuid::from_u128(1));
+        session.options.delete_data = true;
+        let plan = session.plan(&Wish::gone()).await.unwrap();
+        let of = |wanted: &str| {
+            let is = |step: &&Step| matches!(&step.action, StepAction::Delete { kind, .. } if kind.as_str() == wanted);
+            plan.steps.iter().find(is).unwrap()
+        };
+        let [database, subnet, network] = [kinds::DATABASE, kinds::SUBNET, kinds::NETWORK].map(of);
+        assert!(database.after.is_empty());
+        assert!(subnet.after.contains(&database.id), "{:#?}", plan.steps);
+        assert!(network.after.contains(&subnet.id), "{:#?}", plan.steps);
         assert_eq!(session.run(&Wish::gone()).await.unwrap().kind, OutcomeKind::Applied);
         assert_eq!(session.cloud.world().of(&stack_id()).count(), 0);
     });

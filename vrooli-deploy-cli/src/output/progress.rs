@@ -1,12 +1,13 @@
 //! What happens, as it happens.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use vrooli_deploy_core::engine::Event;
 
 use super::Console;
 use super::json::Line;
-use super::plain::Plain;
+use super::plain::{LONG, Plain};
 use super::terminal::Terminal;
 
 /// Draws events. Called from the engine's task, so it only writes.
@@ -23,9 +24,26 @@ enum How {
     /// Nothing: the outcome says it.
     Quiet,
     /// Lines that stay.
-    Plain(Mutex<Plain>),
+    Plain(Arc<Mutex<Plain>>),
     /// Lines that move.
     Live(Mutex<Terminal>),
+}
+
+/// Lines that stay, and a look now and then at what takes long, as long as there is anybody who draws.
+fn plain(console: &Console) -> Arc<Mutex<Plain>> {
+    let plain = Arc::<Mutex<Plain>>::default();
+    let (looks, console) = (Arc::downgrade(&plain), console.clone());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(LONG);
+            let Some(plain) = looks.upgrade() else { return };
+            let still = plain.lock().unwrap_or_else(PoisonError::into_inner).still(Instant::now());
+            if let Some(line) = still {
+                console.error(&line);
+            }
+        }
+    });
+    plain
 }
 
 impl Progress {
@@ -42,7 +60,7 @@ impl Progress {
                 console.verbose > 0,
             )))
         } else {
-            How::Plain(Mutex::default())
+            How::Plain(plain(console))
         };
         Self { console: console.clone(), how }
     }

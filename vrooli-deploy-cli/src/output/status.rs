@@ -1,6 +1,7 @@
 //! How apps are, as people read it.
 
 use jiff::Timestamp;
+use vrooli_deploy_core::engine::OutcomeKind;
 use vrooli_deploy_core::workspace::{StackSummary, StatusReport};
 
 use super::convert::word;
@@ -168,7 +169,15 @@ pub(crate) fn status(paint: Paint, now: Timestamp, report: &StatusReport) -> Str
         if let Some((step, failure)) = &outcome.cause {
             text.push_str(&format!(" ({step}: {})", harmless(&failure.message)));
         }
-        for left in &outcome.left_behind {
+        // What was not begun is not left behind.
+        let interrupted = outcome.kind == OutcomeKind::Interrupted;
+        if interrupted && !outcome.left_behind.is_empty() {
+            let steps = outcome.left_behind.len();
+            text.push_str(&format!(
+                "\n  steps not done: {steps}; the next change resolves them, or `resume`"
+            ));
+        }
+        for left in outcome.left_behind.iter().filter(|_| !interrupted) {
             text.push_str(&format!("\n  stays: {}: {}", harmless(&left.what), harmless(&left.why)));
         }
     }

@@ -1,7 +1,7 @@
 //! An app on servers, as a user meets it: three real ones, in containers.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -472,9 +472,13 @@ fn a_watch_ends_by_the_command_a_person_or_each_server() {
     }
 
     shop.write("3", "", "");
-    let watch = ["deploy", "shop/deployment.yaml", "--yes", "--strategy", "blue-green", "--watch", "10m"];
-    let mut run = shop.program(&watch).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the new release serves", || shop.versions() == ["3", "3", "3"]);
+    let watch =
+        ["deploy", "shop/deployment.yaml", "--yes", "--strategy", "blue-green", "--watch", "10m", "--json"];
+    let mut run = shop.program(&watch).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // The new release serves before its watch has begun: a run that is killed in between is another case.
+    let mut said = BufReader::new(run.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains(r#""watching""#)), "no watch began");
+    assert_eq!(shop.versions(), ["3", "3", "3"]);
     run.kill().unwrap();
     run.wait().unwrap();
     until("each server is back by itself", || shop.versions() == ["2", "2", "2"]);

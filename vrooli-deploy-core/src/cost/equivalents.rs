@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::book;
 use super::{Decimal, PriceKey};
 use crate::manifest::crosswalk::embedded;
-use crate::manifest::{ComputeConfig, InfrastructureConfig, PartConfig};
+use crate::manifest::{ComputeConfig, EncryptionKey, InfrastructureConfig, PartConfig};
 
 type Words = Vec<BTreeMap<String, String>>;
 
@@ -169,12 +169,20 @@ pub(super) fn elsewhere(
         let size = sized(&compute.kind, &compute.size, &kind, Part::Compute);
         Some(ComputeConfig { kind, size, count: compute.count })
     });
+    if infrastructure.encryption == EncryptionKey::CustomerManaged {
+        notes.push(format!("encrypted with {to}'s own keys, not with one of yours"));
+    }
+    if infrastructure.budget.is_some() {
+        notes.push(format!("without the budget, which is {from}'s to keep"));
+    }
     let there = InfrastructureConfig {
         region: None,
         compute,
         database,
         cache,
         storage,
+        encryption: EncryptionKey::default(),
+        budget: None,
         servers: infrastructure.servers.clone(),
     };
     (there, notes)
@@ -242,5 +250,16 @@ mod tests {
             Some(ComputeConfig { size: Some("s-2vcpu-4gb".to_owned()), ..mine.compute.unwrap() })
         );
         assert_eq!(other_computes("digitalocean", "droplet").collect::<Vec<_>>(), ["app-platform"]);
+    }
+
+    #[test]
+    fn what_is_one_providers_alone_is_left_out_and_said() {
+        let mine: InfrastructureConfig = serde_json::from_value(serde_json::json!({
+            "encryption": "customer-managed",
+            "budget": {"monthly_usd": "200", "notify": ["ops@example.com"]}
+        }))
+        .unwrap();
+        let (theirs, notes) = elsewhere(&mine, "aws", "digitalocean");
+        assert_eq!((theirs, notes.len()), (InfrastructureConfig::default(), 2), "{notes:?}");
     }
 }

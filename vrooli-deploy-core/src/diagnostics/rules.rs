@@ -283,6 +283,9 @@ rules! {
     NO_SERVERS "0780" "no-servers" Error;
     SERVER_PRICE "0781" "server-without-price" Warning;
     SERVER_ROLE "0782" "unknown-server-role" Error;
+    NOT_SCALED "0783" "nothing-scales-it" Warning;
+    CUSTOMER_KEY "0784" "no-keys-of-ones-own" Error;
+    NO_BUDGET "0785" "no-budgets" Error;
 
     // 08: secrets
     SECRET_STORE_FILE "0801" "secret-store-cannot-be-used" Error;

@@ -66,6 +66,7 @@ pub(super) fn bundle(
         strategy: draft.strategy.clone(),
         domain: draft.domain.clone(),
         front: draft.front.clone(),
+        capacity: draft.capacity.clone(),
         resources: draft.resources.clone(),
         migrations: draft.migrations.clone(),
     })

@@ -24,6 +24,7 @@ pub(crate) fn check(document: &Document, manifest: &DeploymentManifest) -> Vec<D
     check.secrets();
     check.build();
     check.strategy();
+    check.budget();
     check.initialization();
     check.metadata();
     check.found
@@ -120,6 +121,14 @@ impl Check<'_> {
                 diagnostic.severity = crate::diagnostics::Severity::Warning;
             }
             self.found.push(diagnostic);
+        }
+    }
+
+    fn budget(&mut self) {
+        let problems = self.manifest.infrastructure.budget.iter().flat_map(|budget| budget.problems());
+        for problem in problems {
+            let at = format!("/infrastructure/budget/{}", problem.field);
+            self.report(rules::INVALID_VALUE, &at, problem.message, problem.help);
         }
     }
 

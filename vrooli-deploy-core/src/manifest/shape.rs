@@ -7,8 +7,8 @@ use super::credentials::{has_key_format, is_secret_name, url_password};
 use super::yaml::{Document, child};
 use crate::diagnostics::{Diagnostic, Fix, rules};
 use crate::names::{
-    AppName, DependencyName, EnvironmentName, ImageRef, NameError, PortName, ProfileName, ProviderName,
-    ServiceName, VariableName,
+    AppName, DependencyName, EmailAddress, EnvironmentName, ImageRef, NameError, PortName, ProfileName,
+    ProviderName, ServiceName, VariableName,
 };
 
 /// Holds a document against a schema. Unknown keys are warnings, everything else an error.
@@ -53,6 +53,7 @@ fn patterns() -> Vec<(String, NameCheck)> {
         entry::<VariableName>(|v| VariableName::new(v).map(drop)),
         entry::<ProviderName>(|v| ProviderName::new(v).map(drop)),
         entry::<ImageRef>(|v| ImageRef::new(v).map(drop)),
+        entry::<EmailAddress>(|v| EmailAddress::new(v).map(drop)),
     ]
     .into_iter()
     .flatten()

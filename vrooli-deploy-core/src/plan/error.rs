@@ -136,7 +136,7 @@ impl PlanError {
                     .to_owned(),
             ),
             Self::Downtime { .. } => {
-                Some("allow the downtime for this change, or keep these fields as they are".to_owned())
+                Some("keep these fields as they are, or deploy to another environment (`--env`) and `destroy` this one".to_owned())
             }
             Self::Quotas { over } => {
                 Some(over.iter().map(|quota| quota.raise.as_str()).collect::<Vec<_>>().join("; "))

@@ -9,6 +9,7 @@ mod digest;
 mod error;
 mod graph;
 mod inventory;
+pub(crate) mod needs;
 pub(crate) mod reference;
 mod resources;
 mod step;
@@ -130,6 +131,9 @@ pub struct Draft {
     /// The edge in front of it.
     #[serde(default, skip_serializing_if = "crate::manifest::is_default")]
     pub front: crate::release::Front,
+    /// What it is to run on, by place, as the fleet says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub capacity: BTreeMap<String, crate::release::Capacity>,
     /// Resources it uses.
     pub resources: Vec<ResourceRequirement>,
     /// Files that must be applied before it starts.

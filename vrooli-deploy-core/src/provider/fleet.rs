@@ -14,7 +14,7 @@ use super::error::Result;
 use super::samples::Reading;
 use crate::manifest::{BuildStep, Command};
 use crate::names::{Digest, ImageRef, ReleaseNumber, UnitId, VariableName};
-use crate::release::Release;
+use crate::release::{Capacity, Release};
 
 /// What carries releases. Every call is idempotent: made twice with the same arguments it
 /// has the effect of once. A call with a lower `cx.fence` than was seen is refused (`Fenced`).
@@ -22,6 +22,11 @@ use crate::release::Release;
 pub trait Fleet: Debug + Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> FleetCapabilities;
+    /// What a release is to run on, by place, as the stack's specs say it. It is part of a release, so another answer
+    /// makes another release. A fleet that runs it on whatever is there has none. Makes no call.
+    fn capacity(&self) -> BTreeMap<String, Capacity> {
+        BTreeMap::new()
+    }
     /// The digest of everything a build reads: files, steps, tool versions. Reads only.
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest>;
     /// What a build would do that people want to know before it is done, a sentence each. Reads only.

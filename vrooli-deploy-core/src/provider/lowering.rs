@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::kind::{Field, ResourceKindDef, Wanted};
 use super::registry::LowerOptions;
 use crate::diagnostics::{Checked, Code, Diagnostic, Severity, rules};
+use crate::manifest::EncryptionKey;
 use crate::manifest::crosswalk::embedded;
 use crate::manifest::places::Places;
 use crate::names::{DependencyName, Digest, OutputName, ResourceKey, StackId, VariableName};
@@ -122,6 +123,25 @@ impl<'a> Lowering<'a> {
     pub fn finish(self) -> Checked<Stack> {
         let value = Stack { id: self.stack.clone(), resources: self.resources };
         Checked { value: Some(value), diagnostics: self.diagnostics }
+    }
+
+    /// Says, where the manifest asks for a key of the user's own, that this provider (`DigitalOcean`) has none.
+    pub fn no_customer_key(&mut self, provider: &str) {
+        if self.options.infrastructure.encryption == EncryptionKey::CustomerManaged {
+            let message = format!("{provider} does not encrypt with a key of yours");
+            let help = "leave `infrastructure.encryption` out, or choose a provider that does (aws)";
+            self.say_at("/infrastructure/encryption", rules::CUSTOMER_KEY.diagnostic(message).help(help));
+        }
+    }
+
+    /// Says, where the manifest gives a budget, that this provider (`DigitalOcean`) has none.
+    pub fn no_budget(&mut self, provider: &str) {
+        if self.options.infrastructure.budget.is_some() {
+            let message = format!("{provider} tells nobody that a stack costs more than its budget");
+            let help = "leave `infrastructure.budget` out, or choose a provider that does (aws); \
+                        `validate --max-monthly USD` says beforehand what would cost more";
+            self.say_at("/infrastructure/budget", rules::NO_BUDGET.diagnostic(message).help(help));
+        }
     }
 
     /// Is a resource not made because the manifest points to one that is there? Then this says so.

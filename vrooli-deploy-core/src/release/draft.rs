@@ -53,6 +53,7 @@ pub fn draft(input: &DraftInput<'_>) -> Checked<Draft> {
             strategy: manifest.strategy.clone(),
             domain: manifest.app.domain.clone(),
             front,
+            capacity: BTreeMap::new(),
             resources: input.requirements.resources.clone(),
             migrations,
         }),
@@ -101,6 +102,13 @@ fn environment(input: &DraftInput<'_>, service: &ServiceName) -> BTreeMap<Variab
 }
 
 impl Draft {
+    /// Is it to run on what the bundle runs on? Bundles of versions that did not know what they run on count as
+    /// the same.
+    #[must_use]
+    pub fn stands_as(&self, bundle: &Bundle) -> bool {
+        bundle.capacity.is_empty() || self.capacity == bundle.capacity
+    }
+
     /// Is this what the bundle already is, source included? References are compared as resolved.
     #[must_use]
     pub fn equals(
@@ -135,8 +143,51 @@ impl Draft {
             && self.smoke == bundle.smoke
             && self.domain == bundle.domain
             && self.front == bundle.front
+            && self.stands_as(bundle)
             && self.resources == bundle.resources
             && self.migrations.len() == bundle.migrations.len()
             && self.migrations.iter().zip(&bundle.migrations).all(|(a, b)| a.is_same(b))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(capacity: serde_json::Value) -> Bundle {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        serde_json::from_value(serde_json::json!({
+            "app": "shop", "environment": "default", "version": "1",
+            "artefact": { "digest": digest, "source": digest, "location": "shop", "root": "." },
+            "services": {}, "env": {}, "smoke": [], "strategy": { "type": "blue-green" },
+            "capacity": capacity,
+            "resources": [], "migrations": [],
+        }))
+        .unwrap()
+    }
+
+    fn of(bundle: &Bundle) -> Draft {
+        serde_json::from_value(serde_json::to_value(bundle).unwrap()).unwrap()
+    }
+
+    fn on(count: u32, size: &str) -> serde_json::Value {
+        serde_json::json!({ "app": { "count": count, "size": size } })
+    }
+
+    #[test]
+    fn what_it_runs_on_is_part_of_a_release() {
+        let small = bundle(on(2, "t3.small"));
+        let same = |draft: &Draft| draft.equals(&small, &small.artefact.source, |_| None);
+        assert!(same(&of(&small)));
+        for other in [on(3, "t3.small"), on(2, "t3.large"), serde_json::json!({})] {
+            assert!(!same(&of(&bundle(other))));
+        }
+    }
+
+    #[test]
+    fn a_release_of_a_version_that_did_not_know_is_none_to_replace() {
+        let (before, now) = (bundle(serde_json::json!({})), bundle(on(2, "t3.small")));
+        assert!(of(&now).equals(&before, &before.artefact.source, |_| None));
+        assert!(!serde_json::to_string(&before).unwrap().contains("capacity"));
     }
 }

@@ -1,6 +1,7 @@
 //! A release: one versioned bundle of everything that serves. Content-addressed; its
 //! history entry is `rN`.
 
+mod capacity;
 pub mod comparison;
 mod draft;
 mod front;
@@ -22,6 +23,7 @@ use crate::requirements::ResourceRequirement;
 use crate::secrets::SecretRef;
 use crate::stack::Reference;
 
+pub use capacity::Capacity;
 pub use draft::{DraftInput, draft};
 pub use front::{Front, OwnCertificate};
 pub use migration::Irreversible;
@@ -72,6 +74,9 @@ pub struct Bundle {
     /// The edge in front of it.
     #[serde(default, skip_serializing_if = "crate::manifest::is_default")]
     pub front: Front,
+    /// What it runs on, by place, as the fleet says it. Nothing where it runs on what is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub capacity: BTreeMap<String, Capacity>,
     /// Resources it uses, with the files that it needs applied.
     pub resources: Vec<ResourceRequirement>,
     /// Digest of each file that must be applied before it starts, in order: the migration level.

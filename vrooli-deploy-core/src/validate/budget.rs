@@ -7,7 +7,7 @@ use crate::diagnostics::{Diagnostic, rules};
 
 pub(super) fn within(facts: &Facts<'_>) -> Answer {
     let judgement = match facts.budget {
-        None => return Answer::fine("no budget is set: `--max-monthly USD` sets one"),
+        None => return Answer::fine("no limit is set: `--max-monthly USD` sets one"),
         Some(Budget::Unknown(why)) => {
             let unpriced = rules::BUDGET_UNKNOWN
                 .diagnostic("what it costs cannot be said, so nobody can say that it is within the budget")

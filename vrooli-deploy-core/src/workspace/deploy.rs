@@ -21,7 +21,7 @@ use crate::names::{ProviderName, ReleaseNumber, ResourceKey, ResourceKind, Varia
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
 use crate::release::strategy::{Situation, StrategyError};
-use crate::release::{DraftInput, EnvValue, beyond, draft};
+use crate::release::{Capacity, DraftInput, EnvValue, beyond, draft};
 use crate::requirements::{self, DeriveOptions};
 use crate::stack::{Reference, Stack};
 
@@ -315,6 +315,7 @@ impl Workspace {
         let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let request = prepared.request_of(&fleet.capabilities());
         let source = fleet.source_digest(cx, &request).await?;
+        let draft = Draft { capacity: fleet.capacity(), ..prepared.draft.clone() };
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
         let resource_options =
             plan::ResourceOptions { first_release: state.current.is_none(), ..Default::default() };
@@ -342,14 +343,17 @@ impl Workspace {
         let mut release = None;
         let mut release_steps: Vec<Step> = Vec::new();
         let mut strategy_notes = Vec::new();
-        let same = current.is_some_and(|current| prepared.draft.equals(&current.bundle, &source, resolve));
+        let same = current.is_some_and(|current| draft.equals(&current.bundle, &source, resolve));
         let unchanged = same && !options.force;
         let because = match current {
-            None => "there is no release yet",
-            Some(current) if current.bundle.artefact.source != source => "its source changed",
-            Some(_) if !same => "its configuration changed",
-            Some(_) if options.force => "forced",
-            Some(_) => "what was built of it is gone",
+            None => "there is no release yet".to_owned(),
+            Some(current) if current.bundle.artefact.source != source => "its source changed".to_owned(),
+            Some(current) if !draft.stands_as(&current.bundle) => {
+                Capacity::differences(&current.bundle.capacity, &draft.capacity)
+            }
+            Some(_) if !same => "its configuration changed".to_owned(),
+            Some(_) if options.force => "forced".to_owned(),
+            Some(_) => "what was built of it is gone".to_owned(),
         };
         let serves = current.is_some_and(|current| serves(current, &units, &routing));
         // What another hand removed cannot be started again.
@@ -375,7 +379,7 @@ impl Workspace {
                     source: ReleaseSource::Build {
                         request: Box::new(request.clone()),
                         source,
-                        draft: Box::new(prepared.draft.clone()),
+                        draft: Box::new(draft.clone()),
                     },
                 };
                 let expired = no_longer_kept(next.number);
@@ -386,7 +390,7 @@ impl Workspace {
                     units: &units,
                     fleet: &fleet_capabilities,
                     config: &prepared.manifest.strategy,
-                    because,
+                    because: &because,
                     expired: &expired,
                 };
                 release_steps = strategy.steps(&situation)?;
@@ -403,7 +407,7 @@ impl Workspace {
         if release.as_ref().is_some_and(|next| matches!(next.source, ReleaseSource::Build { .. })) {
             notes.extend(fleet.foresee(cx, &request).await?);
         }
-        if !prepared.draft.migrations.is_empty()
+        if !draft.migrations.is_empty()
             && release.as_ref().is_some_and(|r| matches!(r.source, ReleaseSource::Build { .. }))
         {
             notes.push("SQL files that were applied before are not applied again; applied SQL is not taken back by a rollback".to_owned());

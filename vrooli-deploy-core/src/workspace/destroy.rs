@@ -63,8 +63,9 @@ impl Workspace {
                 token: None,
             });
         }
-        let destroy =
-            plan::destroy(&plan::DestroyInput { stack, state, inventory: &inventory, delete_data: data });
+        let provider = &*session.provider;
+        let input = plan::DestroyInput { stack, state, inventory: &inventory, provider, delete_data: data };
+        let destroy = plan::destroy(&input)?;
         let kept = destroy.kept.iter().map(|kept| stays(&inventory, kept)).collect();
         let notes = destroy.notes;
         let plan = plan::assemble(plan::AssembleInput {

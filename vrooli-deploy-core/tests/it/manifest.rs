@@ -135,6 +135,13 @@ fn wrong_shapes_have_places() {
         ("secrets:\n  KEY:\n    from: {§environment: {}}\n", rules::MISSING_FIELD),
         ("strategy: {type: canary, canary_percent: §100}\n", rules::INVALID_VALUE),
         ("infrastructure:\n  compute: {type: droplet, count: §99999999999}\n", rules::INVALID_VALUE),
+        ("infrastructure:\n  §budget: {monthly_usd: \"200\"}\n", rules::MISSING_FIELD),
+        ("infrastructure:\n  budget: {monthly_usd: §200, notify: [a@example.com]}\n", rules::WRONG_TYPE),
+        ("infrastructure:\n  budget: {monthly_usd: \"200\", notify: [§ops]}\n", rules::INVALID_VALUE),
+        (
+            "infrastructure:\n  budget: {monthly_usd: \"200\", notify: [a@example.com], at: [§0]}\n",
+            rules::INVALID_VALUE,
+        ),
         (
             "dependencies: {resources: {postgres: {initialization: [{file: a.sql, type: §tables}]}}}\n",
             rules::INVALID_VALUE,
@@ -144,6 +151,23 @@ fn wrong_shapes_have_places() {
         let diagnostic = only(&body);
         assert_eq!((diagnostic.code, place(&diagnostic)), (code, at), "{body}: {diagnostic}");
     }
+}
+
+#[test]
+fn a_budget_tells_at_eighty_and_a_hundred_percent_unless_it_says_else() {
+    let read = |more: &str| {
+        let body = format!(
+            "infrastructure: {{budget: {{monthly_usd: \"12.50\", notify: [ops@example.com]{more}}}}}\n"
+        );
+        let checked = load_text("m.yaml".as_ref(), format!("{HEAD}{body}"));
+        assert!(checked.diagnostics.iter().all(|d| d.code == rules::NO_SERVICE), "{:?}", checked.diagnostics);
+        checked.value.unwrap().manifest.infrastructure.budget.unwrap()
+    };
+    let plain = read("");
+    assert_eq!((plain.at.iter().copied().collect::<Vec<_>>(), plain.forecast), (vec![80, 100], false));
+    assert_eq!(plain.monthly().unwrap().to_string(), "12.50");
+    let forecast = read(", at: [], forecast: true");
+    assert!(forecast.at.is_empty() && forecast.forecast);
 }
 
 #[test]
@@ -161,6 +185,7 @@ fn all_problems_are_found_at_once() {
 #[test]
 fn meanings_are_checked() {
     let api = "services:\n  api:\n    run: ./api\n    ports: {api: {env_var: API_PORT}}\n";
+    let budget = |of: &str| format!("infrastructure: {{budget: {{{of}}}}}\n");
     for (marked, code) in [
         (
             "services:\n  a: {run: a, ports: {p: {port: 80}}}\n  b: {run: b, ports: {p: {port: §80}}}\n"
@@ -182,6 +207,11 @@ fn meanings_are_checked() {
         (format!("{api}    dir: §../x\n"), rules::PATH_OUTSIDE),
         ("services:\n  a:\n    run: §[]\n".to_owned(), rules::INVALID_VALUE),
         ("build: {context: §../x}\n".to_owned(), rules::BUILD_CONTEXT),
+        (budget("monthly_usd: §\"0\", notify: [a@example.com]"), rules::INVALID_VALUE),
+        (budget("monthly_usd: §\"-1\", notify: [a@example.com]"), rules::INVALID_VALUE),
+        (budget("monthly_usd: §\"much\", notify: [a@example.com]"), rules::INVALID_VALUE),
+        (budget("monthly_usd: \"200\", notify: §[]"), rules::INVALID_VALUE),
+        (budget("monthly_usd: \"200\", notify: [a@example.com], at: §[]"), rules::INVALID_VALUE),
         (
             "dependencies: {resources: {postgres: {initialization: [{file: §/x.sql, type: schema}]}}}\n"
                 .to_owned(),

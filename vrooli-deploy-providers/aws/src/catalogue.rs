@@ -264,9 +264,9 @@ pub struct Defaults {
     pub dashboard: Vec<GraphDefault>,
     /// The first port that containers listen on.
     pub container_port: u16,
-    /// The parameter that names the image of machines.
-    pub image: String,
-    /// The device of its system disk, as the image names it.
+    /// The parameters that name images of machines.
+    pub images: MachineImages,
+    /// The device of their system disk, as the images name it.
     pub root_device: String,
     /// System disk of a machine, in GiB.
     pub disk_gib: u32,
@@ -288,6 +288,8 @@ pub struct Defaults {
     pub old_versions_days: u32,
     /// How long a deleted secret can be brought back.
     pub secret_recovery_days: u32,
+    /// For so many days a deleted key can be brought back. AWS takes 7 to 30.
+    pub key_recovery_days: u32,
     /// How long others may keep a name.
     pub record_ttl_seconds: u32,
     /// Content networks.
@@ -300,6 +302,17 @@ pub struct Defaults {
     pub production: Scale,
     /// What the provider allows.
     pub limits: Limits,
+}
+
+/// Images of machines: public parameters of Systems Manager, by architecture.
+#[derive(Debug, Default, Deserialize)]
+pub struct MachineImages {
+    /// Where they are known from.
+    pub source: String,
+    /// Of a machine that stays.
+    pub single: BTreeMap<String, String>,
+    /// Of machines that releases start on: with the programs of AWS, and Docker one command away.
+    pub group: BTreeMap<String, String>,
 }
 
 /// Something that is watched.
@@ -364,8 +377,10 @@ pub struct CdnDefaults {
 pub struct Policies {
     /// Tasks on Fargate.
     pub tasks: Vec<String>,
-    /// Machines.
+    /// A machine that stays.
     pub machines: Vec<String>,
+    /// Machines that releases start on.
+    pub group: Vec<String>,
     /// What makes snapshots.
     pub snapshots: Vec<String>,
 }
@@ -413,8 +428,14 @@ pub struct Limits {
     pub machines_per_group: u32,
     /// Target groups that a service can be in.
     pub target_groups_per_service: usize,
+    /// Bytes of what a machine is told when it starts, before base64.
+    pub user_data_bytes: usize,
     /// Characters of a managed policy, white space not counted.
     pub policy_characters: usize,
+    /// Alerts of a budget.
+    pub alerts_per_budget: usize,
+    /// E-mail addresses of an alert.
+    pub addresses_per_alert: usize,
 }
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue {
@@ -452,6 +473,14 @@ impl Catalogue {
         let class = self.rds.classes.iter().find(|known| known.name == class)?;
         let memory = class.memory_mib.saturating_mul(1024 * 1024);
         u32::try_from((memory / engine.bytes_each.max(1)).min(engine.most)).ok()
+    }
+}
+
+impl Machines {
+    /// The architecture of a size, that of most where it is not known.
+    #[must_use]
+    pub fn architecture(&self, name: &str) -> &str {
+        self.sizes.iter().find(|size| size.name == name).map_or("x86_64", |size| &size.architecture)
     }
 }
 

@@ -51,6 +51,8 @@ static GROUND: LazyLock<Ground> =
 /// The stack of an app on servers that are there, keyed `server/<host>`, `user/<host>`, ….
 pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
     let mut lowering = Lowering::new(stack, options);
+    lowering.no_customer_key("bare metal");
+    lowering.no_budget("bare metal");
     let mut servers = servers(&mut lowering);
     let runs = !requirements.services.is_empty();
     if servers.is_empty() || (runs && !servers.iter().any(|server| server.spec.runs_app)) {

@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vrooli_deploy_core::diagnostics::Checked;
+use vrooli_deploy_core::diagnostics::{Checked, Diagnostic, Severity, rules};
 use vrooli_deploy_core::names::{ProviderName, StackId};
 use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{
@@ -133,13 +133,24 @@ impl Inside {
     }
 }
 
+/// Nothing is billed here, so nobody has to be told: an app with a budget elsewhere runs here as well.
+fn no_budget(options: &LowerOptions) -> Option<Diagnostic> {
+    options.infrastructure.budget.as_ref()?;
+    let place = options.spans.place("/infrastructure/budget").and_then(|place| place.key.clone());
+    let mut said = rules::NO_BUDGET
+        .diagnostic("`infrastructure.budget` says nothing on this machine: nothing here is billed")
+        .at(place, "");
+    said.severity = Severity::Warning;
+    Some(said)
+}
+
 impl ProviderFactory for LocalFactory {
     fn name(&self) -> ProviderName {
         provider_name("local")
     }
 
     fn lower(&self, stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
-        crate::lower::lower(
+        let mut checked = crate::lower::lower(
             requirements,
             &crate::lower::LowerOptions {
                 environment: stack.environment.clone(),
@@ -148,7 +159,9 @@ impl ProviderFactory for LocalFactory {
                 given: options.provided.clone(),
                 spans: options.spans.clone(),
             },
-        )
+        );
+        checked.diagnostics.extend(no_budget(options));
+        checked
     }
 
     fn kinds(&self) -> Vec<&'static dyn AnyKind> {

@@ -1,45 +1,26 @@
-//! Tasks and traffic, which the emulator has none of: each container of a task that a service in it is to
-//! have is a server on loopback that does what its image does, and a front passes requests on by the rules
-//! and weights in it. What AWS tells of services, tasks and targets is told from that.
+//! Tasks, which the emulator has none of: each container of a task that a service in it is to have is a server on
+//! loopback that does what its image does. What AWS tells of services, tasks and targets is told from that.
 
-mod front;
-mod server;
 mod told;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use self::front::Route;
-use self::server::{answer, serve};
+pub use super::traffic::Image;
+use super::traffic::{DRAINED, Front, Played, answer, now, play, serve, write};
 use crate::fault_proxy::Passing;
 
-/// So often the emulator is asked what there is.
-const LOOK: Duration = Duration::from_millis(60);
 /// From being placed to running.
 const PROVISIONED: Duration = Duration::from_millis(150);
-/// So long what was taken out finishes what it does.
-const DRAINED: Duration = Duration::from_secs(2);
 /// An image that ends does so after that time.
 const LIVED: Duration = Duration::from_millis(50);
-
-/// What an image does.
-#[derive(Debug, Clone)]
-pub enum Image {
-    /// Answers every request with 200 and this, and says so in its log. Which container did says the
-    /// header `x-container`.
-    Serves(String),
-    /// Answers every request with this status: its targets are not well.
-    Sick(u16),
-    /// Writes these lines and ends with this exit code.
-    Ends(i32, Vec<String>),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -88,17 +69,16 @@ struct World {
     images: BTreeMap<String, Image>,
     /// By what they are told as: see [`id`].
     deployments: BTreeMap<String, Deployment>,
-    routes: Vec<Route>,
     made: u64,
 }
 
 #[derive(Debug)]
 struct Inner {
     emulator: SocketAddr,
-    front: SocketAddr,
+    address: SocketAddr,
+    front: Front,
     world: Mutex<World>,
     ended: AtomicBool,
-    turn: AtomicU64,
 }
 
 /// Runs the tasks of an emulator until it is dropped.
@@ -123,21 +103,12 @@ impl Tasks {
         let front = TcpListener::bind("127.0.0.1:0")?;
         let inner = Arc::new(Inner {
             emulator,
-            front: front.local_addr()?,
+            address: front.local_addr()?,
+            front: Front::of(emulator),
             world: Mutex::default(),
             ended: AtomicBool::new(false),
-            turn: AtomicU64::default(),
         });
-        let looks = Arc::clone(&inner);
-        std::thread::spawn(move || {
-            while !looks.ended.load(Ordering::SeqCst) {
-                // One that does not answer is asked again.
-                let _ = looks.look();
-                std::thread::sleep(LOOK);
-            }
-        });
-        let serves = Arc::clone(&inner);
-        serve(front, Arc::new(AtomicBool::new(false)), move |request| serves.pass(request));
+        play(front, &inner);
         Ok(Self(inner))
     }
 
@@ -149,7 +120,7 @@ impl Tasks {
     /// Where the load balancer is reached.
     #[must_use]
     pub fn front(&self) -> SocketAddr {
-        self.0.front
+        self.0.address
     }
 
     /// How many tasks run.
@@ -174,10 +145,6 @@ impl Tasks {
     }
 }
 
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
 /// What the deployment of a service is told as, by what the emulator says of it: that keeps one for all task
 /// definitions unless a new one is asked for.
 fn id(service: &Value) -> String {
@@ -188,48 +155,32 @@ fn id(service: &Value) -> String {
     format!("{}-{name}-{}", word(&service["deployments"][0]["id"]), revision.replace(':', "-"))
 }
 
-fn body(said: &str) -> io::Result<Value> {
-    let body = said.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
-    Ok(serde_json::from_str(body)?)
-}
-
-impl Inner {
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ecs(&self, what: &str, form: &Value) -> io::Result<Value> {
-        let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
-        body(&super::json(self.emulator, "ecs", &target, &form.to_string())?)
-    }
-
-    /// What there is now, and what that means for tasks.
-    fn look(&self) -> io::Result<()> {
+impl Played for Inner {
+    fn look(this: &Arc<Self>) -> io::Result<()> {
         let mut there: BTreeMap<String, Value> = BTreeMap::new();
-        let clusters = self.ecs("ListClusters", &json!({}))?;
+        let clusters = this.ecs("ListClusters", &json!({}))?;
         for cluster in clusters["clusterArns"].as_array().into_iter().flatten() {
-            let all = self.ecs("ListServices", &json!({ "cluster": cluster }))?;
+            let all = this.ecs("ListServices", &json!({ "cluster": cluster }))?;
             if all["serviceArns"].as_array().is_none_or(Vec::is_empty) {
                 continue;
             }
             // Without tags the emulator would leave them out of what it tells others at the same time, too.
             let form = json!({ "cluster": cluster, "services": all["serviceArns"], "include": ["TAGS"] });
-            let said = self.ecs("DescribeServices", &form)?;
+            let said = this.ecs("DescribeServices", &form)?;
             let services = said["services"].as_array().into_iter().flatten();
             let active = services.filter(|service| service["status"] == "ACTIVE");
             there.extend(active.map(|service| (id(service), service.clone())));
         }
         for (id, service) in &there {
             let asked = service["desiredCount"].as_u64().unwrap_or(0) > 0;
-            if asked && !self.world().deployments.contains_key(id) {
-                let made = self.made(service)?;
-                self.world().deployments.insert(id.clone(), made);
+            if asked && !this.world().deployments.contains_key(id) {
+                let made = this.made(service)?;
+                this.world().deployments.insert(id.clone(), made);
             }
         }
         // After the services: one ends after traffic was taken from it, so who sees it end sees that, too.
-        let routes = self.routes()?;
-        let mut world = self.world();
-        world.routes = routes;
+        this.front.look()?;
+        let mut world = this.world();
         let World { deployments, made, .. } = &mut *world;
         for (id, deployment) in deployments.iter_mut() {
             let count = there.get(id).and_then(|service| service["desiredCount"].as_u64()).unwrap_or(0);
@@ -237,7 +188,7 @@ impl Inner {
                 0 => _ = deployment.gone.get_or_insert_with(Instant::now),
                 count => {
                     deployment.gone = None;
-                    self.keep(deployment, count, made);
+                    this.keep(deployment, count, made);
                 }
             }
         }
@@ -249,6 +200,31 @@ impl Inner {
             !over
         });
         Ok(())
+    }
+
+    fn targets_of(&self, group: &str) -> Vec<SocketAddr> {
+        let world = self.world();
+        let live = world.deployments.values().filter(|one| one.gone.is_none());
+        live.flat_map(|one| one.targets(group)).map(|(_, at)| at).collect()
+    }
+
+    fn front(&self) -> &Front {
+        &self.front
+    }
+
+    fn ended(&self) -> &AtomicBool {
+        &self.ended
+    }
+}
+
+impl Inner {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ecs(&self, what: &str, form: &Value) -> io::Result<Value> {
+        let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
+        super::told(self.emulator, "ecs", &target, form)
     }
 
     fn made(&self, service: &Value) -> io::Result<Deployment> {
@@ -302,17 +278,11 @@ impl Inner {
                 (Life::Placed, image) => {
                     task.life = Life::Running;
                     task.since = Instant::now();
-                    let (status, said, lines) = match image {
-                        Image::Serves(said) => (200, said.clone(), vec![format!("serves {said}")]),
-                        Image::Sick(status) => (*status, "not well".to_owned(), Vec::new()),
-                        Image::Ends(_, lines) => (0, String::new(), lines.clone()),
-                    };
-                    for to in deployment.containers.values() {
-                        self.write(to, &task.arn, &lines);
+                    let last = task.arn.rsplit('/').next().unwrap_or_default();
+                    for (group, stream) in deployment.containers.values() {
+                        write(self.emulator, group, &format!("{stream}/{last}"), &image.lines());
                     }
-                    if status == 0 {
-                        continue;
-                    }
+                    let Some((status, said)) = image.answers() else { continue };
                     for name in deployment.containers.keys() {
                         let Ok(listener) = TcpListener::bind("127.0.0.1:0") else { continue };
                         task.addresses
@@ -327,27 +297,6 @@ impl Inner {
                 _ => {}
             }
         }
-    }
-
-    /// As the log driver of ECS does it.
-    fn write(&self, (group, stream): &(String, String), task: &str, lines: &[String]) {
-        let stream = format!("{stream}/{}", task.rsplit('/').next().unwrap_or_default());
-        let logs = |what: &str, form: &Value| {
-            super::json(self.emulator, "logs", &format!("Logs_20140328.{what}"), &form.to_string())
-        };
-        let name = json!({ "logGroupName": group, "logStreamName": stream });
-        let events: Vec<Value> =
-            lines.iter().map(|line| json!({ "timestamp": now() * 1000.0, "message": line })).collect();
-        let mut form = name.clone();
-        form["logEvents"] = events
-            .into_iter()
-            .map(|mut event| {
-                event["timestamp"] = json!(event["timestamp"].as_f64().unwrap_or(0.0).trunc() as i64);
-                event
-            })
-            .collect();
-        // Lines that cannot be written are lost, as there.
-        let _ = logs("CreateLogStream", &name).and_then(|_| logs("PutLogEvents", &form));
     }
 }
 

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Deployment, Image, Inner, LIVED, Life, id};
+use super::super::traffic::{behind, group_asked, health, target, target_health};
+use super::{Deployment, Inner, LIVED, Life, id};
 use crate::fault_proxy::Passing;
-use crate::moto::elements;
 use crate::moto::wire::action;
 
 impl Inner {
@@ -15,11 +15,7 @@ impl Inner {
             "DescribeTasks" => Some(self.tasks(&serde_json::from_slice(&request.body).ok()?).to_string()),
             "DescribeServices" => Some(self.counted(serde_json::from_slice(body).ok()?).to_string()),
             "DescribeTargetHealth" => Some(self.targets(&String::from_utf8_lossy(&request.body))),
-            "DescribeLoadBalancers" => {
-                let said = String::from_utf8_lossy(body).into_owned();
-                let names = elements(&said, "DNSName");
-                Some(names.iter().fold(said, |said, name| said.replace(name, &self.front.to_string())))
-            }
+            "DescribeLoadBalancers" => Some(behind(self.address, body)),
             _ => None,
         }
     }
@@ -95,38 +91,16 @@ impl Inner {
     }
 
     fn targets(&self, form: &str) -> String {
-        let group =
-            form.split('&').find_map(|field| field.strip_prefix("TargetGroupArn=")).unwrap_or_default();
-        let group = percent_encoding::percent_decode_str(group).decode_utf8_lossy().into_owned();
+        let group = group_asked(form);
         let world = self.world();
         let mut members = String::new();
         for deployment in world.deployments.values() {
             for (task, address) in deployment.targets(&group) {
-                let health = match (&deployment.image, deployment.gone) {
-                    (_, Some(_)) => "<State>draining</State>".to_owned(),
-                    (Image::Sick(status), _) => format!(
-                        "<State>unhealthy</State><Reason>Target.ResponseCodeMismatch</Reason>\
-                         <Description>Health checks failed with these codes: [{status}]</Description>"
-                    ),
-                    // A load balancer asks some times before it believes that one is well.
-                    (Image::Serves(_), _) if task.since.elapsed() >= LIVED => {
-                        "<State>healthy</State>".to_owned()
-                    }
-                    (Image::Serves(_) | Image::Ends(..), _) => {
-                        "<State>initial</State><Reason>Elb.InitialHealthChecking</Reason>".to_owned()
-                    }
-                };
-                let port = address.port();
-                members.push_str(&format!(
-                    "<member><Target><Id>127.0.0.1</Id><Port>{port}</Port></Target>\
-                     <TargetHealth>{health}</TargetHealth></member>"
-                ));
+                let is_new = task.since.elapsed() < LIVED;
+                let health = health(&deployment.image, is_new, deployment.gone.is_some());
+                members.push_str(&target(address.port(), &health));
             }
         }
-        format!(
-            "<DescribeTargetHealthResponse xmlns=\"http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/\">\
-             <DescribeTargetHealthResult><TargetHealthDescriptions>{members}</TargetHealthDescriptions>\
-             </DescribeTargetHealthResult></DescribeTargetHealthResponse>"
-        )
+        target_health(&members)
     }
 }

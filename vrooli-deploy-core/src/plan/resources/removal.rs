@@ -3,8 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ResourceOptions;
 use crate::engine::{ResourceState, StackState};
 use crate::names::{ResourceKey, ResourceKind, StackId};
-use crate::plan::{Inventory, Observed, Stage, Step, StepAction, StepId, Undo};
-use crate::provider::PhysicalId;
+use crate::plan::needs::needs;
+use crate::plan::{Inventory, Observed, PlanError, Stage, Step, StepAction, StepId, Undo};
+use crate::provider::{PhysicalId, Provider};
 
 /// An object that is to go.
 #[derive(Debug, Clone)]
@@ -191,6 +192,8 @@ pub struct DestroyInput<'a> {
     pub state: &'a StackState,
     /// What was seen.
     pub inventory: &'a Inventory,
+    /// Says what is meant by what was seen.
+    pub provider: &'a dyn Provider,
     /// Databases and volumes go too.
     pub delete_data: bool,
 }
@@ -223,24 +226,33 @@ pub struct DestroyPlan {
 /// and so does what it needs. Objects that bear the stack's marks and are in no state are
 /// deleted only with the data: nobody knows what they hold. Where the stack could not be
 /// looked at, what the state knows is deleted. Pure.
-#[must_use]
-pub fn destroy(input: &DestroyInput<'_>) -> DestroyPlan {
+///
+/// # Errors
+/// When the provider does not know what was seen.
+pub fn destroy(input: &DestroyInput<'_>) -> Result<DestroyPlan, PlanError> {
     let options = ResourceOptions { delete_data: input.delete_data, ..ResourceOptions::default() };
     let mut removal = Removal::default();
     for (key, known) in &input.state.resources {
         removal.known(key, known, input.inventory, "the stack goes", &options);
     }
-    for key in input.inventory.keys() {
-        if input.state.resources.contains_key(key) {
-            continue;
-        }
+    // A destroy that kept data has forgotten them with all that they stand on.
+    let unknown: Vec<&ResourceKey> =
+        input.inventory.keys().filter(|key| !input.state.resources.contains_key(*key)).collect();
+    let seen: Vec<_> = match unknown.is_empty() {
+        true => Vec::new(),
+        false => input.inventory.keys().flat_map(|key| input.inventory.objects(key)).collect(),
+    };
+    let seen: Vec<_> = seen.into_iter().map(|(kind, found)| (kind, found)).collect();
+    let known = |key: &ResourceKey| input.state.resources.get(key).map(|known| known.needs.clone());
+    let needs = needs(input.provider, &seen, known)?;
+    for key in unknown {
         for (at, (kind, found)) in input.inventory.objects(key).iter().enumerate() {
             removal.add(
                 Doomed {
                     key: key.clone(),
                     kind: kind.clone(),
                     id: found.id.clone(),
-                    needs: BTreeSet::new(),
+                    needs: needs.get(key).cloned().unwrap_or_default(),
                     holds_data: true,
                     gone: false,
                     reason: format!("it bears the marks of `{}`", input.stack),
@@ -250,5 +262,5 @@ pub fn destroy(input: &DestroyInput<'_>) -> DestroyPlan {
             );
         }
     }
-    removal.plan()
+    Ok(removal.plan())
 }

@@ -92,6 +92,7 @@ mod tests {
             strategy: draft.strategy,
             domain: draft.domain,
             front: draft.front,
+            capacity: draft.capacity,
             resources: draft.resources,
             migrations: draft.migrations,
         };

@@ -9,10 +9,11 @@ use super::super::destroy::is_data_named;
 use super::super::rebuild::may_take_over;
 use super::super::session::Interrupted;
 use super::super::{OperationError, Run, Workspace};
-use super::needs::with_needs;
-use super::{OrphanChoices, OrphanOptions, OrphanedStack};
+use super::{OrphanChoices, OrphanOptions, OrphanedObject, OrphanedStack};
 use crate::names::{ProviderName, StackId};
-use crate::plan::{self, Inventory};
+use crate::plan::needs::needs;
+use crate::plan::{self, Inventory, OrphanObject};
+use crate::provider::Provider;
 
 /// As the journal calls it.
 const COMMAND: &str = "orphans --delete";
@@ -142,4 +143,23 @@ pub(super) fn none(stack: &StackId) -> OperationError {
         message: format!("nothing bears the marks of `{stack}` that is in no state and can be read"),
         help: "`vrooli-deploy orphans` lists what there is; `--region NAME` looks elsewhere".to_owned(),
     }
+}
+
+/// Objects with what each needs, by what is seen alone.
+fn with_needs(
+    provider: &dyn Provider,
+    objects: &[OrphanedObject],
+) -> Result<Vec<OrphanObject>, OperationError> {
+    let seen: Vec<_> = objects.iter().map(|one| (&one.kind, &one.found)).collect();
+    let needs = needs(provider, &seen, |_| None)?;
+    let object = |one: &OrphanedObject| {
+        Ok(OrphanObject {
+            key: one.found.key.clone(),
+            kind: one.kind.clone(),
+            id: one.found.id.clone(),
+            holds_data: provider.kind(&one.kind)?.may_hold_data(),
+            needs: needs.get(&one.found.key).cloned().unwrap_or_default(),
+        })
+    };
+    objects.iter().map(object).collect()
 }

@@ -3,7 +3,6 @@
 mod adopt;
 mod cost;
 mod delete;
-mod needs;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -52,8 +52,14 @@ fn picker_wheel_everywhere() {
     let mut named = picker.clone();
     named.app.domain = Some("picker-wheel.example.com".to_owned());
     compare("picker-wheel-fargate", "aws", &with_compute(picker.clone(), "fargate"), "default");
-    compare("picker-wheel-fargate-production", "aws", &with_compute(named.clone(), "fargate"), "production");
+    let mut production = with_compute(named.clone(), "fargate");
+    production.infrastructure.budget =
+        serde_json::from_value(json!({ "monthly_usd": "300", "notify": ["ops@example.com"] })).unwrap();
+    compare("picker-wheel-fargate-production", "aws", &production, "production");
     compare("picker-wheel-ec2", "aws", &with_compute(picker.clone(), "ec2"), "default");
+    let mut group = with_compute(picker.clone(), "ec2");
+    group.infrastructure.compute.as_mut().unwrap().count = Some(2);
+    compare("picker-wheel-ec2-group", "aws", &group, "production");
     compare("picker-wheel-droplet", "digitalocean", &with_compute(named, "droplet"), "default");
     compare("picker-wheel-app-platform", "digitalocean", &with_compute(picker, "app-platform"), "default");
 }
@@ -65,5 +71,9 @@ fn social_media_scheduler_on_both() {
         return;
     };
     compare("social-media-scheduler-fargate", "aws", &with_compute(social.clone(), "fargate"), "default");
+    let mut group = with_compute(social.clone(), "ec2");
+    let compute = group.infrastructure.compute.as_mut().unwrap();
+    (compute.count, compute.size) = (Some(2), Some("t4g.large".to_owned()));
+    compare("social-media-scheduler-ec2-group", "aws", &group, "default");
     compare("social-media-scheduler-droplet", "digitalocean", &with_compute(social, "droplet"), "default");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use vrooli_deploy_core::cost::PriceKey;
 use vrooli_deploy_core::diagnostics::rules;
-use vrooli_deploy_core::manifest::DeploymentManifest;
+use vrooli_deploy_core::manifest::{DeploymentManifest, EncryptionKey};
 
 use super::corpus::scenarios;
 use super::example;
@@ -58,6 +58,9 @@ fn asked(
                 let mut scenario = with_compute(scenario.clone(), compute);
                 scenario.infrastructure.region = Some(region.to_owned());
                 scenario.networking.cdn = true;
+                if provider == "aws" {
+                    scenario.infrastructure.encryption = EncryptionKey::CustomerManaged;
+                }
                 scenario.networking.load_balancer = environment == "production";
                 scenario.app.domain = Some("app.example.com".to_owned());
                 let checked = lower_plain(&scenario, provider, environment);

@@ -231,3 +231,71 @@ fn opening_says_that_the_native_half_is_missing() {
         assert!(error.to_string().contains(provider), "{error}");
     }
 }
+
+#[test]
+fn keys_of_ones_own_are_made_on_aws_and_refused_where_there_are_none() {
+    let keyed =
+        app(json!({ "encryption": "customer-managed", "storage": { "type": "s3", "region": "eu-west-1" } }));
+    for provider in ["digitalocean", "bare-metal"] {
+        let diagnostic = find(provider, &keyed, rules::CUSTOMER_KEY);
+        assert_eq!(diagnostic.severity, Severity::Error);
+        assert!(diagnostic.message.contains("does not encrypt with a key of yours"), "{diagnostic:?}");
+    }
+    let stack = |document: &Value| {
+        let loaded = manifest(document);
+        lower(&loaded.manifest, &loaded.spans, "aws", "default").value.unwrap()
+    };
+    let of_kind = |stack: &vrooli_deploy_core::stack::Stack, kind: &str| -> Vec<String> {
+        let all = stack.resources.iter().filter(|(_, resource)| resource.kind.as_str() == kind);
+        all.map(|(key, _)| key.to_string()).collect()
+    };
+    let with = stack(&keyed);
+    // A key is of one region, and the bucket stands in another.
+    assert_eq!(of_kind(&with, "aws.kms-key"), ["encryption/eu-west-1", "encryption/main"]);
+    let key = |of: &str| with.resources[&of.parse().unwrap()].spec["kms_key"]["$ref"].clone();
+    assert_eq!(key("database/postgres"), "encryption/main");
+    assert_eq!(key("database/postgres/password"), "encryption/main");
+    for bucket in of_kind(&with, "aws.bucket") {
+        assert_eq!(key(&bucket), "encryption/eu-west-1");
+    }
+    assert!(of_kind(&stack(&app(json!({}))), "aws.kms-key").is_empty());
+}
+
+#[test]
+fn a_budget_is_made_on_aws_and_refused_where_there_are_none() {
+    let told = json!({ "monthly_usd": "200", "notify": ["ops@example.com", "a@example.com"], "at": [50], "forecast": true });
+    let with = app(json!({ "budget": told }));
+    for provider in ["digitalocean", "bare-metal"] {
+        let diagnostic = find(provider, &with, rules::NO_BUDGET);
+        assert_eq!(diagnostic.severity, Severity::Error);
+        assert!(diagnostic.message.contains("tells nobody"), "{diagnostic:?}");
+    }
+    assert_eq!(find("local", &with, rules::NO_BUDGET).severity, Severity::Warning, "nothing is billed there");
+    let stack = |document: &Value| {
+        let loaded = manifest(document);
+        lower(&loaded.manifest, &loaded.spans, "aws", "default").value.unwrap()
+    };
+    let key = "budget/main".parse().unwrap();
+    let stack_with = stack(&with);
+    let spec = &stack_with.resources[&key].spec;
+    assert_eq!(spec["monthly_usd"], "200");
+    assert_eq!(spec["stack"], format!("{}/default", stack_with.id.app));
+    assert_eq!(spec["notify"], json!(["a@example.com", "ops@example.com"]));
+    assert_eq!(
+        spec["alerts"],
+        json!([{ "on": "actual", "percent": 50 }, { "on": "forecast", "percent": 100 }])
+    );
+    assert!(!stack(&app(json!({}))).resources.contains_key(&key));
+    // AWS has so many alerts for a budget, and so many addresses for an alert.
+    let addresses: Vec<String> = (0..11).map(|n| format!("a{n}@example.com")).collect();
+    for (many, what) in [
+        (
+            json!({ "monthly_usd": "9", "notify": ["a@example.com"], "at": [1, 2, 3, 4, 5], "forecast": true }),
+            "6 alerts",
+        ),
+        (json!({ "monthly_usd": "9", "notify": addresses }), "11 addresses"),
+    ] {
+        let diagnostic = find("aws", &app(json!({ "budget": many })), rules::COUNT);
+        assert!(diagnostic.message.contains(what), "{diagnostic:?}");
+    }
+}

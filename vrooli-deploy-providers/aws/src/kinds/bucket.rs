@@ -11,10 +11,12 @@ use serde_json::Value;
 use vrooli_deploy_core::cost::{BillItem, Decimal, Line, Metric};
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
 };
+use vrooli_deploy_core::stack::Input;
 
 use super::Actions;
+use super::kms_key::other_key;
 use crate::bill::{item, share, usage_times};
 
 /// The kind `aws.bucket`.
@@ -22,9 +24,9 @@ use crate::bill::{item, share, usage_times};
 pub struct Bucket;
 
 /// What is wanted of a bucket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BucketSpec {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct BucketSpec<F: Form = Wanted> {
     /// Region.
     pub region: String,
     /// The start of its name. Names of buckets are unique in the world: what makes this one so is added when it is made.
@@ -34,6 +36,9 @@ pub struct BucketSpec {
     /// Old versions are deleted after so many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_days: Option<u32>,
+    /// The key that encrypts it, by ARN; without, it is AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<F::In<String>>,
     /// How many share what is stored for the app, this one included; each is billed for its share.
     pub of: u32,
 }
@@ -50,6 +55,9 @@ pub struct BucketObserved {
     /// Old versions are deleted after so many days.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_days: Option<u32>,
+    /// The key that encrypts it, by ARN, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
     /// Is it closed to the public in every way? One that is not is closed again.
     pub closed: bool,
     /// Where it is reached.
@@ -57,7 +65,7 @@ pub struct BucketObserved {
 }
 
 impl ResourceKindDef for Bucket {
-    type Spec<F: Form> = BucketSpec;
+    type Spec<F: Form> = BucketSpec<F>;
     type Observed = BucketObserved;
 
     fn kind(&self) -> ResourceKind {
@@ -78,18 +86,19 @@ impl ResourceKindDef for Bucket {
             "secret_key",
         ]
     }
-    fn diff(&self, want: &BucketSpec, have: &BucketObserved) -> Change {
+    fn diff(&self, want: &BucketSpec<Wanted>, have: &BucketObserved) -> Change {
         // How many there are says nothing about this one.
-        let BucketSpec { region, name, versioning, expire_days, of: _ } = want;
+        let BucketSpec { region, name, versioning, expire_days, kms_key, of: _ } = want;
         Diff::new()
             .replace("region", *region != have.region)
             .replace("name", !have.name.starts_with(name.as_str()))
             .update("versioning", *versioning != have.versioning)
             .update("expire_days", *expire_days != have.expire_days)
+            .update("kms_key", other_key(kms_key.as_ref(), have.kms_key.as_ref()))
             .update("closed", !have.closed)
             .done()
     }
-    fn bill(&self, want: &BucketSpec) -> Vec<BillItem> {
+    fn bill(&self, want: &BucketSpec<Wanted>) -> Vec<BillItem> {
         let place = |sku| ("s3", sku, want.region.as_str());
         let used = |metric, factor: u32| usage_times(metric, share(want.of) * Decimal::from(factor));
         // Requests are billed by the thousand: a thousand of them are a million.
@@ -114,7 +123,7 @@ impl ResourceKindDef for Bucket {
             ),
         ]
     }
-    fn permissions(&self, op: Op, want: &BucketSpec) -> Vec<Permission> {
+    fn permissions(&self, op: Op, want: &BucketSpec<Wanted>) -> Vec<Permission> {
         Actions {
             find: &[
                 "tag:GetResources",
@@ -144,7 +153,7 @@ impl ResourceKindDef for Bucket {
         }
         .of(op, format!("arn:aws:s3:::{}*", want.name))
     }
-    fn ownership(&self, _: &ResourceKey, want: &BucketSpec) -> Ownership {
+    fn ownership(&self, _: &ResourceKey, want: &BucketSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())
     }
     fn outputs(&self, id: &PhysicalId, have: &BucketObserved) -> BTreeMap<OutputName, Value> {
@@ -161,9 +170,9 @@ impl ResourceKindDef for Bucket {
         ])
     }
     /// How many share what is kept matters to what is billed by use only, which all of it is.
-    fn wanted_as(&self, have: &BucketObserved) -> Option<BucketSpec> {
-        let BucketObserved { region, name, versioning, expire_days, .. } = have.clone();
-        Some(BucketSpec { region, name, versioning, expire_days, of: 1 })
+    fn wanted_as(&self, have: &BucketObserved) -> Option<BucketSpec<Wanted>> {
+        let BucketObserved { region, name, versioning, expire_days, kms_key, .. } = have.clone();
+        Some(BucketSpec { region, name, versioning, expire_days, kms_key: kms_key.map(Input::Value), of: 1 })
     }
 }
 
@@ -175,13 +184,14 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "name": "app-default-files", "versioning": true, "expire_days": 30, "of": 1});
-        let have = json!({"region": "us-east-1", "name": "app-default-files-3f9a2c", "versioning": true, "expire_days": 30, "closed": true, "endpoint": "https://s3.us-east-1.amazonaws.com"});
+        let want = json!({"region": "us-east-1", "name": "app-default-files", "versioning": true, "expire_days": 30, "kms_key": "arn:1", "of": 1});
+        let have = json!({"region": "us-east-1", "name": "app-default-files-3f9a2c", "versioning": true, "expire_days": 30, "kms_key": "arn:1", "closed": true, "endpoint": "https://s3.us-east-1.amazonaws.com"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
             ("versioning", json!(false), Answer::Update),
             ("expire_days", json!(90), Answer::Update),
+            ("kms_key", json!("arn:2"), Answer::Update),
             ("closed", json!(false), Answer::Update),
             ("endpoint", json!("https://s3.eu-west-1.amazonaws.com"), Answer::Nothing),
         ];

@@ -16,6 +16,7 @@ use vrooli_deploy_core::provider::{
 use vrooli_deploy_core::stack::Input;
 
 use super::Actions;
+use super::kms_key::{other_key, used_by};
 use crate::bill::{item, running, with};
 
 /// The kind `aws.cache`.
@@ -43,6 +44,9 @@ pub struct CacheSpec<F: Form = Wanted> {
     /// Who may reach it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<F::In<String>>,
+    /// The key that encrypts it, by ARN; without, it is AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<F::In<String>>,
     /// The secret that holds its password, by ARN.
     pub password: F::In<String>,
 }
@@ -69,6 +73,9 @@ pub struct CacheObserved {
     /// Who may reach it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<String>,
+    /// The key that encrypts it, by ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
     /// The name it is reached at.
     pub host: String,
     /// Its port.
@@ -99,6 +106,7 @@ impl ResourceKindDef for Cache {
             nodes,
             subnet_group,
             security_groups,
+            kms_key,
             password: _,
         } = want;
         Diff::new()
@@ -112,6 +120,7 @@ impl ResourceKindDef for Cache {
             .update("nodes", *nodes != have.nodes)
             // A run may have ended between the replicas and what makes them take over.
             .update("failover", *nodes == have.nodes && have.failover != (*nodes > 1))
+            .replace("kms_key", other_key(kms_key.as_ref(), have.kms_key.as_ref()))
             .replace("subnet_group", subnet_group.differs(&have.subnet_group))
             .update("security_groups", super::ids_differ(security_groups, &have.security_groups))
             .done()
@@ -166,6 +175,7 @@ impl ResourceKindDef for Cache {
                 let resource = format!("arn:aws:elasticache:{}:*:{part}", want.region);
                 also("elasticache:CreateReplicationGroup", resource);
             }
+            all.extend(used_by(want.kms_key.as_ref(), &want.region, &["kms:CreateGrant", "kms:DescribeKey"]));
         }
         all
     }
@@ -192,6 +202,7 @@ impl ResourceKindDef for Cache {
             nodes: have.nodes,
             subnet_group: Input::Value(have.subnet_group),
             security_groups: have.security_groups.into_iter().map(Input::Value).collect(),
+            kms_key: have.kms_key.map(Input::Value),
             password: Input::Value(String::new()),
         })
     }
@@ -205,8 +216,8 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "password": "arn:aws:secretsmanager:us-east-1:1:secret:a"});
-        let have = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "failover": false, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "host": "a.cache.amazonaws.com", "port": 6379, "status": "available"});
+        let want = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "kms_key": "arn:1", "password": "arn:aws:secretsmanager:us-east-1:1:secret:a"});
+        let have = json!({"region": "us-east-1", "name": "app-default", "engine": "redis", "version": "7.1", "node_type": "cache.t4g.micro", "nodes": 1, "failover": false, "subnet_group": "id-1", "security_groups": ["id-1", "id-2"], "kms_key": "arn:1", "host": "a.cache.amazonaws.com", "port": 6379, "status": "available"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
@@ -218,6 +229,7 @@ mod tests {
             ("failover", json!(true), Answer::Update),
             ("subnet_group", json!("id-2"), Answer::Replace),
             ("security_groups", json!(["id-3"]), Answer::Update),
+            ("kms_key", json!("arn:2"), Answer::Replace),
             ("host", json!("b.cache.amazonaws.com"), Answer::Nothing),
             ("port", json!(6380), Answer::Nothing),
             ("status", json!("modifying"), Answer::Nothing),

@@ -16,6 +16,7 @@ use vrooli_deploy_core::provider::{
 use vrooli_deploy_core::stack::Input;
 
 use super::Actions;
+use super::kms_key::{other_key, used_by};
 use crate::bill::{item, running, usage, with};
 
 /// The kind `aws.db-instance`.
@@ -57,6 +58,9 @@ pub struct DbInstanceSpec<F: Form = Wanted> {
     /// Who may reach it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<F::In<String>>,
+    /// The key that encrypts it, by ARN; without, it is AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<F::In<String>>,
     /// The secret that holds its password, by ARN.
     pub password: F::In<String>,
 }
@@ -95,6 +99,9 @@ pub struct DbInstanceObserved {
     /// Who may reach it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<String>,
+    /// The key that encrypts it, by ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
     /// The name it is reached at.
     pub host: String,
     /// Its port.
@@ -132,6 +139,7 @@ impl ResourceKindDef for DbInstance {
             subnet_group,
             parameter_group,
             security_groups,
+            kms_key,
             password: _,
         } = want;
         Diff::new()
@@ -147,6 +155,7 @@ impl ResourceKindDef for DbInstance {
             .update("backup_days", *backup_days != have.backup_days)
             .update("deletion_protection", *deletion_protection != have.deletion_protection)
             .replace("encrypted", *encrypted != have.encrypted)
+            .replace("kms_key", other_key(kms_key.as_ref(), have.kms_key.as_ref()))
             .replace("database", *database != have.database)
             .replace("user", *user != have.user)
             .replace("subnet_group", subnet_group.differs(&have.subnet_group))
@@ -212,6 +221,9 @@ impl ResourceKindDef for DbInstance {
             }
             Op::Find | Op::List | Op::Update => {}
         }
+        if op == Op::Create {
+            all.extend(used_by(want.kms_key.as_ref(), &want.region, &["kms:CreateGrant", "kms:DescribeKey"]));
+        }
         all
     }
     fn ownership(&self, _: &ResourceKey, want: &DbInstanceSpec<Wanted>) -> Ownership {
@@ -250,6 +262,7 @@ impl ResourceKindDef for DbInstance {
             subnet_group: Input::Value(have.subnet_group),
             parameter_group: Input::Value(have.parameter_group),
             security_groups: have.security_groups.into_iter().map(Input::Value).collect(),
+            kms_key: have.kms_key.map(Input::Value),
             password: Input::Value(String::new()),
         })
     }
@@ -263,8 +276,8 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "name": "app-default", "engine": "postgres", "version": "16", "class": "db.t4g.micro", "storage_gib": 20, "multi_az": false, "backup_days": 30, "deletion_protection": true, "encrypted": true, "database": "vrooli_app", "user": "vrooli", "subnet_group": "id-1", "parameter_group": "id-1", "security_groups": ["id-1", "id-2"], "password": "arn:aws:secretsmanager:us-east-1:1:secret:a"});
-        let have = json!({"region": "us-east-1", "name": "app-default", "engine": "postgres", "version": "16", "class": "db.t4g.micro", "storage_gib": 20, "multi_az": false, "backup_days": 30, "deletion_protection": true, "encrypted": true, "database": "vrooli_app", "user": "vrooli", "subnet_group": "id-1", "parameter_group": "id-1", "security_groups": ["id-1", "id-2"], "host": "a.rds.amazonaws.com", "port": 5432, "status": "available"});
+        let want = json!({"region": "us-east-1", "name": "app-default", "engine": "postgres", "version": "16", "class": "db.t4g.micro", "storage_gib": 20, "multi_az": false, "backup_days": 30, "deletion_protection": true, "encrypted": true, "database": "vrooli_app", "user": "vrooli", "subnet_group": "id-1", "parameter_group": "id-1", "security_groups": ["id-1", "id-2"], "kms_key": "arn:1", "password": "arn:aws:secretsmanager:us-east-1:1:secret:a"});
+        let have = json!({"region": "us-east-1", "name": "app-default", "engine": "postgres", "version": "16", "class": "db.t4g.micro", "storage_gib": 20, "multi_az": false, "backup_days": 30, "deletion_protection": true, "encrypted": true, "database": "vrooli_app", "user": "vrooli", "subnet_group": "id-1", "parameter_group": "id-1", "security_groups": ["id-1", "id-2"], "kms_key": "arn:1", "host": "a.rds.amazonaws.com", "port": 5432, "status": "available"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
@@ -283,6 +296,7 @@ mod tests {
             ("subnet_group", json!("id-2"), Answer::Replace),
             ("parameter_group", json!("id-2"), Answer::Update),
             ("security_groups", json!(["id-3"]), Answer::Update),
+            ("kms_key", json!("arn:2"), Answer::Replace),
             ("host", json!("b.rds.amazonaws.com"), Answer::Nothing),
             ("port", json!(5433), Answer::Nothing),
             ("status", json!("modifying"), Answer::Nothing),

@@ -16,13 +16,14 @@ use vrooli_deploy_core::provider::{
 };
 
 use super::Actions;
+use super::slots::rights;
 use crate::bill::{item, per_release, running};
 
 /// The kind `aws.ecs-service`.
 #[derive(Debug, Clone, Copy)]
 pub struct EcsService;
 
-/// What a release takes that IAM knows no resources for, or that is listed and described.
+/// What a release takes of ECS that IAM knows no resources for, or that is listed and described.
 const RELEASES: &[&str] = &[
     "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
@@ -30,35 +31,7 @@ const RELEASES: &[&str] = &[
     "ecs:ListTaskDefinitions",
     "ecs:ListTasks",
     "ecs:RegisterTaskDefinition",
-    "elasticloadbalancing:DescribeListeners",
-    "elasticloadbalancing:DescribeLoadBalancers",
-    "elasticloadbalancing:DescribeRules",
-    "elasticloadbalancing:DescribeTargetGroups",
-    "elasticloadbalancing:DescribeTargetHealth",
-    "elasticloadbalancing:ModifyListener",
-    "elasticloadbalancing:ModifyRule",
-    "logs:DescribeLogStreams",
-    "logs:GetLogEvents",
-    "secretsmanager:ListSecrets",
 ];
-
-/// What it does with values of secrets, which have names of their own beside those of resources.
-const VALUES: &[&str] = &[
-    "secretsmanager:CreateSecret",
-    "secretsmanager:DeleteSecret",
-    "secretsmanager:DescribeSecret",
-    "secretsmanager:PutSecretValue",
-    "secretsmanager:TagResource",
-];
-
-/// What the names of the two slots of a place end with; keys, too, and the names of their target groups.
-pub(crate) const COLOURS: [&str; 2] = ["blue", "green"];
-
-/// The family of the definitions of releases that a slot runs: its name without its colour.
-pub(crate) fn family(name: &str) -> &str {
-    let without = |colour: &&str| name.strip_suffix(*colour)?.strip_suffix('-');
-    COLOURS.iter().find_map(without).unwrap_or(name)
-}
 
 /// What is wanted of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -187,18 +160,12 @@ impl ResourceKindDef for EcsService {
             delete: &["ecs:DeleteService"],
         }
         .of(op, service.clone());
-        let mut also = |actions: &[&str], resource: &str| {
-            let right =
-                |action: &&str| Permission { action: (*action).to_owned(), resource: resource.to_owned() };
-            all.extend(actions.iter().map(right));
-        };
-        // Releases come and go with the service: what carries them has no resource of its own.
         if op == Op::Create || op == Op::Update {
-            also(RELEASES, "*");
-            also(VALUES, &format!("arn:aws:secretsmanager:{}:*:secret:*/values/*", want.region));
-            also(&["ecs:UpdateService"], &service);
-            let definitions = place("task-definition", &format!("{}:*", family(&want.name)));
-            also(&["ecs:DeleteTaskDefinitions", "ecs:TagResource"], &definitions);
+            all.extend(super::slots::releases(&want.region));
+            all.extend(rights(RELEASES, "*"));
+            all.extend(rights(&["ecs:UpdateService"], &service));
+            let definitions = place("task-definition", &format!("{}:*", super::place(&want.name)));
+            all.extend(rights(&["ecs:DeleteTaskDefinitions", "ecs:TagResource"], &definitions));
         }
         all
     }
@@ -233,12 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_of_a_place_share_a_family_and_one_of_them_is_billed() {
-        assert_eq!(
-            (super::family("shop-app-blue"), super::family("shop-app-green")),
-            ("shop-app", "shop-app")
-        );
-        assert_eq!(super::family("evergreen"), "evergreen");
+    fn one_slot_of_a_place_is_billed() {
         let spec = |count: u32| {
             serde_json::from_value::<super::EcsServiceSpec>(json!({
                 "region": "us-east-1", "name": "a", "cluster": "c", "idle": "i", "public_address": false,

@@ -97,7 +97,8 @@ impl ResourceKindDef for IamRole {
             // Their order says nothing.
             .update("policies", set(policies) != set(&have.policies))
             .update("statements", statements_differ(statements, &have.statements))
-            .replace("instance_profile", *instance_profile != have.instance_profile)
+            // A run that was killed may have made the role alone. One that nobody wants any more goes with the role.
+            .update("instance_profile", *instance_profile && !have.instance_profile)
             .done()
     }
     fn bill(&self, _: &IamRoleSpec<Wanted>) -> Vec<BillItem> {
@@ -139,7 +140,11 @@ impl ResourceKindDef for IamRole {
                     "iam:TagInstanceProfile",
                     "iam:AddRoleToInstanceProfile",
                 ],
-                update: &[],
+                update: &[
+                    "iam:CreateInstanceProfile",
+                    "iam:TagInstanceProfile",
+                    "iam:AddRoleToInstanceProfile",
+                ],
                 delete: &["iam:RemoveRoleFromInstanceProfile", "iam:DeleteInstanceProfile"],
             };
             all.extend(profile.of(op, format!("arn:aws:iam::*:instance-profile/{}", want.name)));
@@ -170,14 +175,14 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"name": "app-default-task", "service": "ecs-tasks.amazonaws.com", "policies": ["arn:aws:iam::aws:policy/A"], "statements": [{"actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::b/*"]}], "instance_profile": false});
-        let have = json!({"name": "app-default-task", "service": "ecs-tasks.amazonaws.com", "policies": ["arn:aws:iam::aws:policy/A"], "statements": [{"actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::b/*"]}], "instance_profile": false});
+        let want = json!({"name": "app-default-task", "service": "ecs-tasks.amazonaws.com", "policies": ["arn:aws:iam::aws:policy/A"], "statements": [{"actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::b/*"]}], "instance_profile": true});
+        let have = json!({"name": "app-default-task", "service": "ecs-tasks.amazonaws.com", "policies": ["arn:aws:iam::aws:policy/A"], "statements": [{"actions": ["s3:GetObject"], "resources": ["arn:aws:s3:::b/*"]}], "instance_profile": true});
         let answers = [
             ("name", json!("other"), Answer::Replace),
             ("service", json!("ec2.amazonaws.com"), Answer::Update),
             ("policies", json!([]), Answer::Update),
             ("statements", json!([]), Answer::Update),
-            ("instance_profile", json!(true), Answer::Replace),
+            ("instance_profile", json!(false), Answer::Update),
         ];
         check_kind(&super::IamRole, &want, &have, &answers).unwrap();
     }

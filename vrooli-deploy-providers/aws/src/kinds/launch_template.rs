@@ -1,7 +1,7 @@
 //! `aws.launch-template`: what machines of a group are made of. The fleet adds a version for each release.
 
 #[cfg(feature = "native")]
-mod native;
+pub(crate) mod native;
 
 use std::collections::BTreeMap;
 

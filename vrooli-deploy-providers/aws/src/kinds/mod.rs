@@ -3,6 +3,7 @@
 pub mod alarm;
 pub mod auto_scaling_group;
 pub mod bucket;
+pub mod budget;
 pub mod cache;
 pub mod cache_subnet_group;
 pub mod certificate;
@@ -20,6 +21,7 @@ pub mod hosted_zone;
 pub mod iam_role;
 pub mod instance;
 pub mod internet_gateway;
+pub mod kms_key;
 pub mod launch_template;
 pub mod listener;
 pub mod listener_rule;
@@ -30,6 +32,7 @@ pub mod route_table;
 pub mod secret;
 pub mod security_group;
 pub mod service_scaling;
+mod slots;
 pub mod snapshot_policy;
 pub mod subnet;
 pub mod target_group;
@@ -37,6 +40,7 @@ pub mod task_definition;
 pub mod volume;
 pub mod vpc;
 
+pub(crate) use slots::{COLOURS, place};
 #[cfg(test)]
 use vrooli_deploy_core::provider::pure;
 pub(crate) use vrooli_deploy_core::provider::pure::{
@@ -58,6 +62,7 @@ pub fn all() -> Vec<&'static dyn AnyKind> {
         &alarm::Alarm,
         &auto_scaling_group::AutoScalingGroup,
         &bucket::Bucket,
+        &budget::Budget,
         &cache::Cache,
         &cache_subnet_group::CacheSubnetGroup,
         &certificate::Certificate,
@@ -75,6 +80,7 @@ pub fn all() -> Vec<&'static dyn AnyKind> {
         &iam_role::IamRole,
         &instance::Instance,
         &internet_gateway::InternetGateway,
+        &kms_key::KmsKey,
         &launch_template::LaunchTemplate,
         &listener::Listener,
         &listener_rule::ListenerRule,

@@ -11,10 +11,11 @@ use serde_json::Value;
 use vrooli_deploy_core::cost::{BillItem, Line};
 use vrooli_deploy_core::names::{OutputName, ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::{
-    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef,
+    Change, Diff, Form, Op, Ownership, Permission, PhysicalId, ResourceKindDef, Wanted,
 };
 
 use super::Actions;
+use super::kms_key::{other_key, used_by};
 use crate::bill::{item, running};
 
 /// The kind `aws.secret`.
@@ -22,9 +23,9 @@ use crate::bill::{item, running};
 pub struct Secret;
 
 /// What is wanted of a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SecretSpec {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(bound = "", deny_unknown_fields)]
+pub struct SecretSpec<F: Form = Wanted> {
     /// Region.
     pub region: String,
     /// Its name, unique in the region.
@@ -33,6 +34,9 @@ pub struct SecretSpec {
     pub description: String,
     /// For so many days a deleted secret can be brought back.
     pub recovery_days: u32,
+    /// The key that encrypts it, by ARN; without, it is AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<F::In<String>>,
 }
 
 /// What is seen of a secret.
@@ -46,10 +50,13 @@ pub struct SecretObserved {
     pub description: String,
     /// For so many days a deleted secret can be brought back.
     pub recovery_days: u32,
+    /// The key that encrypts it, by ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
 }
 
 impl ResourceKindDef for Secret {
-    type Spec<F: Form> = SecretSpec;
+    type Spec<F: Form> = SecretSpec<F>;
     type Observed = SecretObserved;
 
     fn kind(&self) -> ResourceKind {
@@ -58,16 +65,17 @@ impl ResourceKindDef for Secret {
     fn output_names(&self) -> &'static [&'static str] {
         &["arn"]
     }
-    fn diff(&self, want: &SecretSpec, have: &SecretObserved) -> Change {
-        let SecretSpec { region, name, description, recovery_days } = want;
+    fn diff(&self, want: &SecretSpec<Wanted>, have: &SecretObserved) -> Change {
+        let SecretSpec { region, name, description, recovery_days, kms_key } = want;
         Diff::new()
             .replace("region", *region != have.region)
             .replace("name", *name != have.name)
             .update("description", *description != have.description)
             .update("recovery_days", *recovery_days != have.recovery_days)
+            .update("kms_key", other_key(kms_key.as_ref(), have.kms_key.as_ref()))
             .done()
     }
-    fn bill(&self, want: &SecretSpec) -> Vec<BillItem> {
+    fn bill(&self, want: &SecretSpec<Wanted>) -> Vec<BillItem> {
         vec![item(
             Line::Secrets,
             format!("secret {}", want.name),
@@ -75,8 +83,8 @@ impl ResourceKindDef for Secret {
             running(1),
         )]
     }
-    fn permissions(&self, op: Op, want: &SecretSpec) -> Vec<Permission> {
-        Actions {
+    fn permissions(&self, op: Op, want: &SecretSpec<Wanted>) -> Vec<Permission> {
+        let mut all = Actions {
             find: &["secretsmanager:DescribeSecret", "secretsmanager:ListSecrets"],
             create: &[
                 "secretsmanager:CreateSecret",
@@ -87,9 +95,14 @@ impl ResourceKindDef for Secret {
             update: &["secretsmanager:UpdateSecret", "secretsmanager:TagResource"],
             delete: &["secretsmanager:DeleteSecret"],
         }
-        .of(op, format!("arn:aws:secretsmanager:{}:*:secret:{}-*", want.region, want.name))
+        .of(op, format!("arn:aws:secretsmanager:{}:*:secret:{}-*", want.region, want.name));
+        if op == Op::Create || op == Op::Update {
+            // Values are written and read, and written again with another key.
+            all.extend(used_by(want.kms_key.as_ref(), &want.region, &["kms:Decrypt", "kms:GenerateDataKey"]));
+        }
+        all
     }
-    fn ownership(&self, _: &ResourceKey, want: &SecretSpec) -> Ownership {
+    fn ownership(&self, _: &ResourceKey, want: &SecretSpec<Wanted>) -> Ownership {
         Ownership::DerivedName(want.name.clone())
     }
     fn outputs(&self, id: &PhysicalId, _: &SecretObserved) -> BTreeMap<OutputName, Value> {
@@ -108,13 +121,14 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "name": "app/default/database", "description": "password of a database", "recovery_days": 7});
-        let have = json!({"region": "us-east-1", "name": "app/default/database", "description": "password of a database", "recovery_days": 7});
+        let want = json!({"region": "us-east-1", "name": "app/default/database", "description": "password of a database", "recovery_days": 7, "kms_key": "arn:1"});
+        let have = json!({"region": "us-east-1", "name": "app/default/database", "description": "password of a database", "recovery_days": 7, "kms_key": "arn:1"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("name", json!("other"), Answer::Replace),
             ("description", json!("other"), Answer::Update),
             ("recovery_days", json!(30), Answer::Update),
+            ("kms_key", json!("arn:2"), Answer::Update),
         ];
         check_kind(&super::Secret, &want, &have, &answers).unwrap();
     }

@@ -15,6 +15,7 @@ use vrooli_deploy_core::provider::{
 };
 
 use super::Actions;
+use super::kms_key::{other_key, used_by};
 use crate::bill::item;
 
 /// The kind `aws.volume`.
@@ -33,6 +34,9 @@ pub struct VolumeSpec<F: Form = Wanted> {
     pub size_gib: u32,
     /// Is it encrypted?
     pub encrypted: bool,
+    /// The key that encrypts it, by ARN; without, it is AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<F::In<String>>,
     /// The machine that it is attached to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<F::In<String>>,
@@ -49,6 +53,9 @@ pub struct VolumeObserved {
     pub size_gib: u32,
     /// Is it encrypted?
     pub encrypted: bool,
+    /// The key that encrypts it, by ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
     /// The machine that it is attached to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -65,13 +72,14 @@ impl ResourceKindDef for Volume {
         &["id"]
     }
     fn diff(&self, want: &VolumeSpec<Wanted>, have: &VolumeObserved) -> Change {
-        let VolumeSpec { region, zone, size_gib, encrypted, instance } = want;
+        let VolumeSpec { region, zone, size_gib, encrypted, kms_key, instance } = want;
         Diff::new()
             .replace("region", *region != have.region)
             .replace("zone", *zone != have.zone)
             .update("size_gib", *size_gib > have.size_gib)
             .replace("size_gib", *size_gib < have.size_gib)
             .replace("encrypted", *encrypted != have.encrypted)
+            .replace("kms_key", other_key(kms_key.as_ref(), have.kms_key.as_ref()))
             .update("instance", super::id_differs(instance.as_ref(), have.instance.as_ref()))
             .done()
     }
@@ -84,14 +92,19 @@ impl ResourceKindDef for Volume {
             size,
         )]
     }
-    fn permissions(&self, op: Op, _: &VolumeSpec<Wanted>) -> Vec<Permission> {
-        Actions {
+    fn permissions(&self, op: Op, want: &VolumeSpec<Wanted>) -> Vec<Permission> {
+        let mut all = Actions {
             find: &["ec2:DescribeVolumes"],
             create: &["ec2:CreateVolume", "ec2:AttachVolume", "ec2:CreateTags"],
             update: &["ec2:ModifyVolume", "ec2:AttachVolume", "ec2:DetachVolume"],
             delete: &["ec2:DetachVolume", "ec2:DeleteVolume"],
         }
-        .of(op, "*")
+        .of(op, "*");
+        if op != Op::Find && op != Op::List {
+            let uses = ["kms:CreateGrant", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"];
+            all.extend(used_by(want.kms_key.as_ref(), &want.region, &uses));
+        }
+        all
     }
     fn ownership(&self, _: &ResourceKey, _: &VolumeSpec<Wanted>) -> Ownership {
         Ownership::Tags
@@ -109,14 +122,15 @@ mod tests {
 
     #[test]
     fn differences_are_answered() {
-        let want = json!({"region": "us-east-1", "zone": "us-east-1a", "size_gib": 20, "encrypted": true, "instance": "i-1"});
-        let have = json!({"region": "us-east-1", "zone": "us-east-1a", "size_gib": 20, "encrypted": true, "instance": "i-1"});
+        let want = json!({"region": "us-east-1", "zone": "us-east-1a", "size_gib": 20, "encrypted": true, "kms_key": "arn:1", "instance": "i-1"});
+        let have = json!({"region": "us-east-1", "zone": "us-east-1a", "size_gib": 20, "encrypted": true, "kms_key": "arn:1", "instance": "i-1"});
         let answers = [
             ("region", json!("eu-west-1"), Answer::Replace),
             ("zone", json!("us-east-1b"), Answer::Replace),
             ("size_gib", json!(10), Answer::Update),
             ("size_gib", json!(40), Answer::Replace),
             ("encrypted", json!(false), Answer::Replace),
+            ("kms_key", json!("arn:2"), Answer::Replace),
             ("instance", json!("i-2"), Answer::Update),
         ];
         check_kind(&super::Volume, &want, &have, &answers).unwrap();

@@ -1,5 +1,9 @@
 //! What runs the app: tasks on Fargate, or machines.
 
+mod machines;
+
+use std::collections::BTreeMap;
+
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::manifest::ServiceConfig;
 use vrooli_deploy_core::names::{ResourceKey, ServiceName};
@@ -9,18 +13,19 @@ use vrooli_deploy_core::provider::lowering::{Lowering, object_name, output, reso
 use vrooli_deploy_core::provider::sizing::{Amount, Need};
 use vrooli_deploy_core::stack::Input;
 
-use super::Site;
 use super::front::Front;
 use super::network::{Network, ids};
+use super::{Site, encryption};
+use crate::catalogue::Machine;
+use crate::kinds::COLOURS;
 use crate::kinds::alarm::{Alarm, AlarmSpec};
-use crate::kinds::auto_scaling_group::{AutoScalingGroup, AutoScalingGroupSpec};
 use crate::kinds::ecr_repository::{EcrRepository, EcrRepositorySpec};
 use crate::kinds::ecs_cluster::{EcsCluster, EcsClusterSpec};
-use crate::kinds::ecs_service::{COLOURS, EcsService, EcsServiceSpec};
+use crate::kinds::ecs_service::{EcsService, EcsServiceSpec};
 use crate::kinds::elastic_ip::{ElasticIp, ElasticIpSpec};
 use crate::kinds::iam_role::{IamRole, IamRoleSpec, Statement};
 use crate::kinds::instance::{Instance, InstanceSpec};
-use crate::kinds::launch_template::{LaunchTemplate, LaunchTemplateSpec};
+use crate::kinds::kms_key::KmsKey;
 use crate::kinds::log_group::{LogGroup, LogGroupSpec};
 use crate::kinds::service_scaling::{ServiceScaling, ServiceScalingSpec};
 use crate::kinds::snapshot_policy::{SnapshotPolicy, SnapshotPolicySpec};
@@ -34,6 +39,8 @@ const CLUSTER: &str = "compute/cluster";
 #[derive(Debug)]
 pub(super) struct Compute {
     pub(super) fargate: bool,
+    /// Does it stand behind a load balancer, and why if nobody asked for one?
+    pub(super) behind: Option<Behind>,
     /// How many instances of the part that listens.
     pub(super) count: u32,
     /// How many its scaler may make of them.
@@ -46,6 +53,30 @@ pub(super) struct Compute {
     /// Services that listen nowhere.
     workers: Vec<(ServiceName, ServiceConfig)>,
     size: Size,
+}
+
+/// Why something stands behind a load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behind {
+    Asked,
+    Because(&'static str),
+}
+
+impl Behind {
+    fn of(lowering: &Lowering<'_>, fargate: bool, count: u32) -> Option<Self> {
+        let networking = &lowering.options().networking;
+        if networking.load_balancer {
+            Some(Self::Asked)
+        } else if fargate {
+            Some(Self::Because("tasks on Fargate have no address that stays"))
+        } else if count > 1 {
+            Some(Self::Because("several machines are reached through one"))
+        } else if networking.cdn {
+            Some(Self::Because("a content network needs something to fetch from"))
+        } else {
+            None
+        }
+    }
 }
 
 /// Keys of what the app keeps data in.
@@ -94,12 +125,18 @@ pub(super) fn choose(lowering: &mut Lowering<'_>, site: Site<'_>) -> Option<Comp
     }
 
     let (count, most) = counts(lowering, site, fargate, &ports)?;
+    let listens = !ports.is_empty() || services.is_empty();
+    let behind = Behind::of(lowering, fargate, count).filter(|_| listens);
     let asked = config.and_then(|config| config.size.as_deref());
     let size = if fargate {
         task_size(lowering, site, "compute", asked, Need::of_services(ports.iter().map(|port| &port.config)))
     } else {
-        let need = Need::of_services(services.values()).and(Need::of_machine());
-        machine_size(lowering, site, asked, need)
+        // One machine runs everything, machines of a group what listens.
+        let need = match behind {
+            Some(_) => Need::of_services(ports.iter().map(|port| &port.config)),
+            None => Need::of_services(services.values()),
+        };
+        machine_size(lowering, site, ("machine", None), asked, need.and(Need::of_machine()))
     }?;
     let numbers = || ports.iter().map(|port| port.number);
     let reached = match (numbers().min(), numbers().max()) {
@@ -108,7 +145,7 @@ pub(super) fn choose(lowering: &mut Lowering<'_>, site: Site<'_>) -> Option<Comp
             .is_empty()
             .then_some((site.known.defaults.container_port, site.known.defaults.container_port)),
     };
-    Some(Compute { fargate, count, most, ports, reached, workers, size })
+    Some(Compute { fargate, behind, count, most, ports, reached, workers, size })
 }
 
 /// How many run, and how many at most.
@@ -171,20 +208,28 @@ fn task_size(
     Some(Size::Task { cpu_units: *cpu_units, memory_mib: *memory_mib })
 }
 
+/// A size of machine, by name or the smallest that fits; of the architecture of another, if there is one.
 fn machine_size(
     lowering: &mut Lowering<'_>,
     site: Site<'_>,
+    (what, like): (&str, Option<&str>),
     asked: Option<&str>,
     need: Need,
 ) -> Option<Size> {
     let ec2 = &site.known.ec2;
-    let sizes =
-        ec2.prefer.iter().flat_map(|family| ec2.sizes.iter().filter(move |size| size.family() == family));
-    let sizes = sizes.map(|size| (size.amount(), size.name.as_str())).collect();
+    let fits = |size: &&Machine| like.is_none_or(|like| ec2.architecture(like) == size.architecture);
+    let of = |family: &str| -> Vec<&'static Machine> {
+        ec2.sizes.iter().filter(|size| size.family() == family).filter(fits).collect()
+    };
+    let mut preferred: Vec<&Machine> = ec2.prefer.iter().flat_map(|one| of(one)).collect();
+    if let (true, Some(like)) = (preferred.is_empty(), like) {
+        preferred = of(like.split('.').next().unwrap_or_default());
+    }
+    let sizes = preferred.into_iter().map(|size| (size.amount(), size.name.as_str())).collect();
     let named: Vec<&str> = ec2.sizes.iter().map(|size| size.name.as_str()).collect();
     let chosen = size(
         lowering,
-        Sizes { what: "machine", pointer: "/infrastructure/compute/size", named, preferred: sizes },
+        Sizes { what, pointer: "/infrastructure/compute/size", named, preferred: sizes },
         asked,
         need,
     )?;
@@ -235,7 +280,10 @@ pub(super) fn lower(
             tasks(lowering, site, compute, network, (*cpu_units, *memory_mib))
         }
         Size::Machine(machine) => {
-            machines(lowering, site, compute, network, front, (machine, &role));
+            match compute.behind {
+                Some(_) => machines::lower(lowering, site, compute, network, (machine, &role)),
+                None => self::machine(lowering, site, network, front, (machine, &role)),
+            }
             Vec::new()
         }
     };
@@ -251,7 +299,7 @@ pub(super) fn lower(
     }
 }
 
-/// What the app itself may do: write logs, read its secrets, use its buckets.
+/// What the app itself may do: read its secrets, use its buckets; on machines of a group also write its lines.
 fn app_role(lowering: &mut Lowering<'_>, site: Site<'_>, compute: &Compute, data: Data<'_>) -> ResourceKey {
     let stack = lowering.stack();
     let mut statements: Vec<Statement<Wanted>> = Vec::new();
@@ -267,12 +315,28 @@ fn app_role(lowering: &mut Lowering<'_>, site: Site<'_>, compute: &Compute, data
         let actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"];
         statements.push(Statement { actions: actions.map(str::to_owned).to_vec(), resources });
     }
+    let keys: Vec<ResourceKey> = lowering.of_kind(&KmsKey).map(|(key, _)| key.clone()).collect();
+    if !keys.is_empty() {
+        // What S3 and Secrets Manager keep is read and written in the name of whoever asks.
+        let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+        let resources = keys.iter().map(|key| output(key, "arn")).collect();
+        statements.push(Statement { actions: actions.map(str::to_owned).to_vec(), resources });
+    }
     let known = &site.known.defaults.policies;
-    let (service, policies) = if compute.fargate {
-        ("ecs-tasks.amazonaws.com", &known.tasks)
-    } else {
-        ("ec2.amazonaws.com", &known.machines)
+    let (service, policies) = match (compute.fargate, compute.behind) {
+        (true, _) => ("ecs-tasks.amazonaws.com", &known.tasks),
+        (false, Some(_)) => ("ec2.amazonaws.com", &known.group),
+        (false, None) => ("ec2.amazonaws.com", &known.machines),
     };
+    if !compute.fargate && compute.behind.is_some() {
+        let lines =
+            format!("arn:aws:logs:{}:*:log-group:/{}/{}:*", site.region.name, stack.app, stack.environment);
+        let actions = ["logs:CreateLogStream", "logs:PutLogEvents"];
+        statements.push(Statement {
+            actions: actions.map(str::to_owned).to_vec(),
+            resources: vec![Input::Value(lines)],
+        });
+    }
     let key = resource_key("compute/role");
     let spec = IamRoleSpec {
         name: object_name(stack, &format!("app-{}", site.region.name), 64),
@@ -283,6 +347,18 @@ fn app_role(lowering: &mut Lowering<'_>, site: Site<'_>, compute: &Compute, data
     };
     lowering.add(&key, &IamRole, &spec, false);
     key
+}
+
+/// Where the app's images are kept.
+fn repository(lowering: &mut Lowering<'_>, site: Site<'_>) {
+    let spec = EcrRepositorySpec {
+        region: site.region.name.clone(),
+        name: object_name(lowering.stack(), "", 256),
+        immutable_tags: true,
+        scan: true,
+        keep: site.known.defaults.images_kept,
+    };
+    lowering.add(&resource_key("images/app"), &EcrRepository, &spec, false);
 }
 
 /// The app as tasks: everything that listens in one task, because a scenario's page asks its
@@ -297,15 +373,7 @@ fn tasks(
 ) -> Vec<ResourceKey> {
     let region = &site.region.name;
     let stack = lowering.stack();
-    let repository = resource_key("images/app");
-    let spec = EcrRepositorySpec {
-        region: region.clone(),
-        name: object_name(stack, "", 256),
-        immutable_tags: true,
-        scan: true,
-        keep: site.known.defaults.images_kept,
-    };
-    lowering.add(&repository, &EcrRepository, &spec, false);
+    repository(lowering, site);
     let cluster = resource_key(CLUSTER);
     let spec = EcsClusterSpec { region: region.clone(), name: object_name(stack, "", 255), insights: false };
     lowering.add(&cluster, &EcsCluster, &spec, false);
@@ -368,57 +436,26 @@ fn tasks(
     app
 }
 
-/// The app on machines: one that stays, or a group behind the load balancer.
-fn machines(
+/// The parameter that names the image of a size of machine.
+fn image(images: &BTreeMap<String, String>, site: Site<'_>, machine: &str) -> String {
+    images.get(site.known.ec2.architecture(machine)).cloned().unwrap_or_default()
+}
+
+/// The app on one machine that stays.
+fn machine(
     lowering: &mut Lowering<'_>,
     site: Site<'_>,
-    compute: &Compute,
     network: &Network,
     front: &Front,
     (machine, role): (&str, &ResourceKey),
 ) {
     let region = &site.region.name;
-    let stack = lowering.stack();
     let defaults = &site.known.defaults;
-    if front.balancer.is_some() {
-        let template = resource_key("compute/template");
-        let spec = LaunchTemplateSpec {
-            region: region.clone(),
-            name: object_name(stack, "app", 128),
-            instance_type: machine.to_owned(),
-            image: defaults.image.clone(),
-            security_groups: vec![output(&network.app_group, "id")],
-            profile: Some(output(role, "name")),
-            disk_gib: defaults.disk_gib,
-            public_address: network.public_addresses,
-        };
-        lowering.add(&template, &LaunchTemplate, &spec, false);
-        let spec = AutoScalingGroupSpec {
-            region: region.clone(),
-            name: object_name(stack, "app", 255),
-            launch_template: output(&template, "id"),
-            subnets: ids(&network.app),
-            min: compute.count,
-            max: compute.most,
-            instance_type: machine.to_owned(),
-            disk_gib: defaults.disk_gib,
-            public_address: network.public_addresses,
-        };
-        lowering.add(&resource_key("compute/app"), &AutoScalingGroup, &spec, false);
-        if site.requirements.data_volume {
-            lowering.say(
-                rules::DATA_FILES
-                    .diagnostic("the app keeps files in `data`, and each machine of a group has its own")
-                    .help("keep them in object storage or in the database, or run one machine without a load balancer"),
-            );
-        }
-        return;
-    }
     let app = resource_key("compute/app");
     let spec = InstanceSpec {
         region: region.clone(),
         instance_type: machine.to_owned(),
-        image: defaults.image.clone(),
+        image: image(&defaults.images.single, site, machine),
         subnet: output(&network.public[0], "id"),
         security_groups: vec![output(&network.app_group, "id")],
         profile: Some(output(role, "name")),
@@ -441,6 +478,7 @@ fn data_disk(lowering: &mut Lowering<'_>, site: Site<'_>, app: &ResourceKey) {
         zone: zone.clone(),
         size_gib: site.known.defaults.data_disk_gib,
         encrypted: true,
+        kms_key: encryption::key(lowering, site, site.region),
         instance: Some(output(app, "id")),
     };
     lowering.add(&resource_key("volume/data"), &Volume, &spec, true);

@@ -11,7 +11,7 @@ use vrooli_deploy_core::provider::sizing::{Need, database_pool};
 use vrooli_deploy_core::requirements::catalogue as resources;
 
 use super::network::{Network, ids};
-use super::{Site, choose};
+use super::{Site, choose, encryption};
 use crate::kinds::bucket::{Bucket, BucketSpec};
 use crate::kinds::cache::{Cache, CacheSpec};
 use crate::kinds::cache_subnet_group::{CacheSubnetGroup, CacheSubnetGroupSpec};
@@ -99,6 +99,7 @@ fn password(lowering: &mut Lowering<'_>, site: Site<'_>, of: &ResourceKey) -> Re
         name: format!("{}/{}/{of}/password", stack.app, stack.environment),
         description: format!("password of {of}"),
         recovery_days: site.known.defaults.secret_recovery_days,
+        kms_key: encryption::key(lowering, site, site.region),
     };
     lowering.add(&key, &Secret, &spec, false);
     key
@@ -191,6 +192,7 @@ fn database(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part
         subnet_group: output(&subnets, "name"),
         parameter_group: output(&parameters, "name"),
         security_groups: network.data_group.iter().map(|group| output(group, "id")).collect(),
+        kms_key: encryption::key(lowering, site, site.region),
         password: output(&secret, "arn"),
     };
     lowering.add(&part.key, &DbInstance, &spec, true);
@@ -244,6 +246,7 @@ fn cache(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part: &
         nodes: site.scale.cache_nodes,
         subnet_group: output(&subnets, "name"),
         security_groups: network.data_group.iter().map(|group| output(group, "id")).collect(),
+        kms_key: encryption::key(lowering, site, site.region),
         password: output(&secret, "arn"),
     };
     lowering.add(&part.key, &Cache, &spec, false);
@@ -301,6 +304,7 @@ pub(super) fn stores(
                 name: object_name(lowering.stack(), bucket, 48),
                 versioning: true,
                 expire_days: Some(site.known.defaults.old_versions_days),
+                kms_key: encryption::key(lowering, site, region),
                 of,
             };
             lowering.add(&key, &Bucket, &spec, true);

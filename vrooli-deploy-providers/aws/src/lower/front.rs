@@ -6,12 +6,12 @@ use vrooli_deploy_core::provider::lowering::{Lowering, object_name, output, reso
 use vrooli_deploy_core::stack::Input;
 
 use super::Site;
-use super::compute::{self, Compute, ServicePort};
+use super::compute::{self, Behind, Compute, ServicePort};
 use super::network::{Network, ids};
+use crate::kinds::COLOURS;
 use crate::kinds::certificate::{Certificate, CertificateSpec};
 use crate::kinds::distribution::{Distribution, DistributionSpec};
 use crate::kinds::dns_record::{DnsRecord, DnsRecordSpec};
-use crate::kinds::ecs_service::COLOURS;
 use crate::kinds::hosted_zone::{HostedZone, HostedZoneSpec};
 use crate::kinds::listener::{Listener, ListenerSpec, Protocol};
 use crate::kinds::listener_rule::{ListenerRule, ListenerRuleSpec};
@@ -37,7 +37,7 @@ pub(super) struct Front {
 /// Chooses what stands in front.
 pub(super) fn choose(lowering: &mut Lowering<'_>, compute: Option<&Compute>) -> FrontChoice {
     let networking = &lowering.options().networking;
-    let (asked, cdn, ssl) = (networking.load_balancer, networking.cdn, networking.ssl.as_deref());
+    let (cdn, ssl) = (networking.cdn, networking.ssl.as_deref());
     let domain = lowering.options().domain.is_some();
     let Some(compute) = compute else {
         if cdn {
@@ -48,23 +48,11 @@ pub(super) fn choose(lowering: &mut Lowering<'_>, compute: Option<&Compute>) -> 
         }
         return FrontChoice::default();
     };
-    let listens = compute.reached.is_some();
-    let why = if asked || !listens {
-        None
-    } else if compute.fargate {
-        Some("tasks on Fargate have no address that stays")
-    } else if compute.count > 1 {
-        Some("several machines are reached through one")
-    } else if cdn {
-        Some("a content network needs something to fetch from")
-    } else {
-        None
-    };
-    if let Some(why) = why {
+    if let Some(Behind::Because(why)) = compute.behind {
         let diagnostic = rules::ADDED.diagnostic(format!("a load balancer is added: {why}"));
         lowering.say(diagnostic.help("with the compute type `ec2` and one machine there is none"));
     }
-    let balancer = listens && (asked || why.is_some());
+    let balancer = compute.behind.is_some();
     let mut tls = domain && ssl != Some("none");
     match ssl {
         None | Some("managed" | "acm" | "none") => {}

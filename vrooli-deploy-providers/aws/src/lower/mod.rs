@@ -1,9 +1,11 @@
 //! From what an app needs to a stack on AWS. Pure: the same input gives the same stack.
 
+mod budget;
 mod choose;
 mod compute;
 mod dashboard;
 mod data;
+mod encryption;
 mod front;
 mod network;
 
@@ -56,6 +58,7 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
         compute::lower(&mut lowering, site, compute, network, &front, data);
     }
     dashboard::lower(&mut lowering, site);
+    budget::lower(&mut lowering, site);
     let mut checked = lowering.finish();
     say_what_has_no_price(&mut checked, region);
     checked

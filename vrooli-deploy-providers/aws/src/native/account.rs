@@ -87,6 +87,7 @@ pub struct Regional {
     pub name: String,
     pub(crate) acm: aws_sdk_acm::Client,
     pub(crate) balancing: aws_sdk_elasticloadbalancingv2::Client,
+    pub(crate) budgets: aws_sdk_budgets::Client,
     pub(crate) cloudfront: aws_sdk_cloudfront::Client,
     pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
     pub(crate) ec2: aws_sdk_ec2::Client,
@@ -95,6 +96,7 @@ pub struct Regional {
     pub(crate) elasticache: aws_sdk_elasticache::Client,
     pub(crate) groups: aws_sdk_autoscaling::Client,
     pub(crate) iam: aws_sdk_iam::Client,
+    pub(crate) kms: aws_sdk_kms::Client,
     pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
     pub(crate) quotas: aws_sdk_servicequotas::Client,
     pub(crate) rds: aws_sdk_rds::Client,
@@ -102,6 +104,7 @@ pub struct Regional {
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) scaling: aws_sdk_applicationautoscaling::Client,
     pub(crate) secrets: aws_sdk_secretsmanager::Client,
+    pub(crate) sts: aws_sdk_sts::Client,
     pub(crate) tagging: aws_sdk_resourcegroupstagging::Client,
 }
 
@@ -120,6 +123,7 @@ impl Regional {
             name: name.to_owned(),
             acm: aws_sdk_acm::Client::new(&config),
             balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            budgets: aws_sdk_budgets::Client::new(&config),
             cloudfront: aws_sdk_cloudfront::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
@@ -128,6 +132,7 @@ impl Regional {
             elasticache: aws_sdk_elasticache::Client::new(&config),
             groups: aws_sdk_autoscaling::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),
+            kms: aws_sdk_kms::Client::new(&config),
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             quotas: aws_sdk_servicequotas::Client::new(&config),
             rds: aws_sdk_rds::Client::new(&config),
@@ -135,6 +140,7 @@ impl Regional {
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             scaling: aws_sdk_applicationautoscaling::Client::new(&config),
             secrets: aws_sdk_secretsmanager::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
             tagging: aws_sdk_resourcegroupstagging::Client::new(&config),
         }
     }
@@ -164,6 +170,8 @@ pub struct Account {
     leaving: BTreeSet<ResourceKey>,
     pub(super) secrets: Arc<dyn SecretStore>,
     calls: Mutex<BTreeMap<&'static str, u64>>,
+    /// Its number, where a kind had to ask.
+    pub(crate) number: OnceCell<String>,
     /// Rises with every change: what was listed before it is old.
     changes: AtomicU64,
     pub(super) tags: TagCache,
@@ -191,6 +199,7 @@ impl Account {
             leaving: context.leaving.clone(),
             secrets: Arc::clone(&context.secrets),
             calls: Mutex::default(),
+            number: OnceCell::new(),
             changes: AtomicU64::default(),
             tags: TagCache::default(),
             look: LastLook::default(),
@@ -329,12 +338,12 @@ impl Account {
             .map(|(key, spec)| (key, spec))
     }
 
-    /// Are there to be machines, and no cluster that stays beside them? Where nothing is to be made, as when
-    /// a stack is destroyed, what there is counts.
-    pub(super) fn runs_on_machines(&self) -> bool {
+    /// Is there to be one machine, and nothing beside it that releases could go to? Where nothing is to be made,
+    /// as when a stack is destroyed, what there is counts.
+    pub(super) fn is_one_machine(&self) -> bool {
         let stays =
             |kind: &dyn AnyKind| self.wanted(kind, Look::Stack).any(|(key, _)| !self.leaving.contains(key));
-        (stays(&Instance) || stays(&LaunchTemplate)) && !stays(&EcsCluster)
+        stays(&Instance) && !stays(&EcsCluster) && !stays(&LaunchTemplate)
     }
 
     /// What a resource is to be, or else is.

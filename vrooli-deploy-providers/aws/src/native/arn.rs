@@ -9,6 +9,7 @@ use crate::kinds::task_definition::native::family_arn;
 const KINDS: &[(&str, &str, &str)] = &[
     ("acm", "certificate/", "aws.certificate"),
     ("autoscaling", "autoScalingGroup:", "aws.auto-scaling-group"),
+    ("budgets", "budget/", "aws.budget"),
     ("cloudfront", "distribution/", "aws.distribution"),
     ("cloudwatch", "alarm:", "aws.alarm"),
     ("cloudwatch", "dashboard/", "aws.dashboard"),
@@ -34,6 +35,7 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("elasticloadbalancing", "loadbalancer/", "aws.load-balancer"),
     ("elasticloadbalancing", "targetgroup/", "aws.target-group"),
     ("iam", "role/", "aws.iam-role"),
+    ("kms", "key/", "aws.kms-key"),
     ("logs", "log-group:", "aws.log-group"),
     ("rds", "db:", "aws.db-instance"),
     ("rds", "pg:", "aws.db-parameter-group"),

@@ -1,5 +1,5 @@
 //! What bears our marks in an account, whoever's stack it is. The listing of tags has everything but
-//! roles, groups of machines, dashboards, which take none, and zones that a killed run left without any.
+//! roles, groups of machines, budgets, dashboards, which take none, and zones that a killed run left without any.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::marks::STACK;
 use super::tagged::{PAGE, PAGE_TAGS};
 use super::{Account, Calls, Marks, together};
 use crate::kinds::hosted_zone::native::ours;
-use crate::kinds::{auto_scaling_group, dashboard};
+use crate::kinds::{auto_scaling_group, budget, dashboard};
 
 /// The census of an account.
 #[derive(Debug)]
@@ -36,15 +36,16 @@ pub(super) async fn marked(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Ve
         places.push(on.clone());
     }
     // All at once, and on the heap: together they would be too large for the stack of a thread.
-    let (tags, groups, roles, zones, dashboards) = tokio::join!(
+    let (tags, groups, roles, zones, dashboards, budgets) = tokio::join!(
         Box::pin(together(places.iter().map(|at| tagged(at, stack)))),
         Box::pin(together(places.iter().map(|at| async { allowed(groups(at, stack).await, stack) }))),
         Box::pin(roles(on)),
         Box::pin(zones(on)),
         Box::pin(dashboards(on)),
+        Box::pin(budgets(on)),
     );
     let mut all = [tags?.concat(), groups?.concat()].concat();
-    for seen in [roles, zones, dashboards] {
+    for seen in [roles, zones, dashboards, budgets] {
         all.extend(allowed(seen, stack)?);
     }
     all.retain(|one| stack.is_none_or(|stack| one.stack.as_ref() == Some(stack)));
@@ -137,6 +138,12 @@ async fn groups(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> 
 /// Their marks stand in themselves.
 async fn dashboards(on: &Calls<'_>) -> Result<Vec<Marked>> {
     let all = dashboard::native::ours(on).await?.into_iter();
+    Ok(all.filter_map(|(arn, marks)| with_marks(&arn, on, &marks)).collect())
+}
+
+/// That AWS lists their tags with all others is not documented: each is asked.
+async fn budgets(on: &Calls<'_>) -> Result<Vec<Marked>> {
+    let all = budget::native::ours(on).await?.into_iter();
     Ok(all.filter_map(|(arn, marks)| with_marks(&arn, on, &marks)).collect())
 }
 

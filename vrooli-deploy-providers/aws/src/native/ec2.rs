@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, ResourceType, Tag, TagSpecification};
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{PhysicalId, Result, Retryability};
+use vrooli_deploy_core::provider::{PhysicalId, Result};
 
 use super::marks::{RESOURCE, STACK};
-use super::{Calls, Look, Marks, Native, Seen};
+use super::{Calls, Look, Marks, Native, begun, made_once};
 
 /// So long what a lost create has made may take to show. AWS says only that listings lag: seconds as a
 /// rule, minutes at worst.
@@ -74,35 +74,13 @@ pub(crate) fn text(text: Option<&str>) -> String {
     text.unwrap_or_default().to_owned()
 }
 
-/// What was made with the same token, whole or not.
-pub(crate) async fn begun<K: Native>(
-    kind: &K,
-    at: &Calls<'_>,
-    key: &ResourceKey,
-) -> Result<Option<Seen<K::Observed>>> {
-    let all = kind.list(at, Look::Key(key)).await?;
-    Ok(all.into_iter().find(|one| one.marks.are(at.cx, key) && one.marks.token == at.cx.token))
-}
-
-/// Makes what takes no token: what was begun with ours is it, and one whose answer was lost is looked
-/// for as long as it may take to show. `create` gives EC2's id and what there is of it then.
+/// Makes what takes no token. `create` gives EC2's id and what there is of it then.
 pub(crate) async fn once<K: Native>(
     kind: &K,
     at: &Calls<'_>,
     key: &ResourceKey,
     create: impl Future<Output = Result<(String, K::Observed)>> + Send,
 ) -> Result<(PhysicalId, K::Observed)> {
-    if let Some(there) = begun(kind, at, key).await? {
-        return Ok((there.id, there.observed));
-    }
-    match create.await {
-        Ok((plain, observed)) => Ok((id_of(at, &plain), observed)),
-        Err(error) if error.retry() == Retryability::LookUpFirst => {
-            match at.until(SETTLE, || begun(kind, at, key)).await {
-                Ok(Some(there)) => Ok((there.id, there.observed)),
-                Ok(None) | Err(_) => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    }
+    let create = async { create.await.map(|(plain, observed)| (id_of(at, &plain), observed)) };
+    made_once(at, || begun(kind, at, key), create).await
 }

@@ -72,6 +72,7 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("VolumeModificationRateExceeded", ErrorKind::Conflict),
     ("Resource.AlreadyAssociated", ErrorKind::Conflict),
     ("DuplicateListener", ErrorKind::AlreadyExists),
+    ("DuplicateRecordException", ErrorKind::AlreadyExists),
     ("DuplicateLoadBalancerName", ErrorKind::AlreadyExists),
     ("DuplicateTargetGroupName", ErrorKind::AlreadyExists),
     ("PriorityInUse", ErrorKind::AlreadyExists),
@@ -88,6 +89,7 @@ const CODES: &[(&str, ErrorKind)] = &[
     ("CacheSubnetGroupInUse", ErrorKind::Conflict),
     ("InvalidCacheClusterState", ErrorKind::Conflict),
     ("InvalidReplicationGroupState", ErrorKind::Conflict),
+    ("KMSInvalidStateException", ErrorKind::Conflict),
     ("SubnetInUse", ErrorKind::Conflict),
     ("InvalidDBInstanceState", ErrorKind::Conflict),
     ("InvalidDBParameterGroupState", ErrorKind::Conflict),
@@ -120,6 +122,10 @@ fn kind_of(code: Option<&str>, status: u16, effect: Effect) -> ErrorKind {
     if let Some(code) = code {
         if let Some((_, kind)) = CODES.iter().find(|(known, _)| *known == code) {
             return *kind;
+        }
+        // Budgets say it with status 400.
+        if code == "InternalErrorException" {
+            return if effect == Effect::Change { ErrorKind::Ambiguous } else { ErrorKind::Unavailable };
         }
         if let Some((_, kind)) = PARTS.iter().find(|(part, _)| code.contains(part)) {
             return *kind;
@@ -343,6 +349,7 @@ mod tests {
         assert_eq!(read("ServiceQuotaExceededException", 400), ErrorKind::Quota);
         assert_eq!(read("EntityAlreadyExists", 409), ErrorKind::AlreadyExists);
         assert_eq!(read("DBInstanceNotFound", 404), ErrorKind::NotFound);
+        assert_eq!(read("DuplicateRecordException", 400), ErrorKind::AlreadyExists);
         assert_eq!(read("InvalidVpcID.NotFound", 400), ErrorKind::NotFound);
         assert_eq!(read("InvalidSubnet.Conflict", 400), ErrorKind::Conflict, "not an invalid request");
         assert_eq!(read("NodeQuotaForCustomerExceeded", 400), ErrorKind::Quota);
@@ -364,6 +371,9 @@ mod tests {
         assert_eq!(kind_of(Some("InternalFailure"), 503, Effect::Change), ErrorKind::Ambiguous);
         assert_eq!(kind_of(Some("InternalFailure"), 500, Effect::None), ErrorKind::Unavailable);
         assert_eq!(kind_of(Some("SlowDown"), 503, Effect::Change), ErrorKind::RateLimited);
+        let budgets = |effect| kind_of(Some("InternalErrorException"), 400, effect);
+        assert_eq!(budgets(Effect::Change), ErrorKind::Ambiguous);
+        assert_eq!(budgets(Effect::None), ErrorKind::Unavailable);
     }
 
     #[test]

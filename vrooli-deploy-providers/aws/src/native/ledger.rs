@@ -19,6 +19,7 @@ use vrooli_deploy_core::secrets::{Secret, SecretRef};
 use vrooli_deploy_core::stack::Input;
 
 use super::census::marked;
+use super::fleet::Kept;
 use super::owner::own;
 use super::{Account, Calls, Look, secret_output};
 use crate::kinds::cache::{self, Cache};
@@ -34,6 +35,8 @@ const AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub(super) struct AwsLedger {
     pub(super) account: Arc<Account>,
+    /// What carries releases, if there is anything.
+    pub(super) releases: Option<Arc<dyn Kept>>,
     /// All kinds, to look for what is there.
     pub(super) kinds: ProviderSet,
 }
@@ -126,6 +129,10 @@ impl Ledger for AwsLedger {
     }
 
     async fn take_over(&self, cx: &OpCtx) -> Result<()> {
+        // First: once the resources are ours nothing says that something is left to be taken over.
+        if let Some(releases) = &self.releases {
+            releases.take_over(cx).await?;
+        }
         let all = self.not_ours(cx).await?;
         let on = &Calls::new(&self.account, cx).await;
         let write = all.iter().map(|(kind, found)| own(on, kind.as_str(), &found.key, &found.id));
@@ -148,9 +155,11 @@ impl Ledger for AwsLedger {
         })
     }
 
-    /// No values lie beside releases.
-    async fn values(&self, _: &OpCtx, _: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>> {
-        Ok(Vec::new())
+    async fn values(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        match &self.releases {
+            Some(releases) => releases.values(cx, release).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Passwords of databases and caches are in managed secrets, and are read from there.

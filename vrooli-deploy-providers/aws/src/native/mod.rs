@@ -5,6 +5,7 @@
 mod account;
 mod answers;
 mod arn;
+mod begun;
 mod calls;
 mod census;
 pub(crate) mod ec2;
@@ -20,6 +21,7 @@ mod tagged;
 mod tags;
 
 pub use account::{Account, AccountOptions, Regional};
+pub(crate) use begun::{begun, made_once};
 pub(crate) use calls::{Calls, together};
 pub(crate) use error::{accept, completed, name_taken, unexpected};
 pub(crate) use marks::{MARKS, Marks, RESOURCE, STACK};

@@ -80,6 +80,13 @@ async fn by_arn(at: &Calls<'_>, key: &ResourceKey, service: &str, arn: &str) -> 
             let put = || region.groups.create_or_update_tags().set_tags(Some(tags.clone())).send();
             at.put("autoscaling:CreateOrUpdateTags", put).await.map(drop)
         }
+        "budgets" => {
+            let tags = tags(at, key)?;
+            let put = || {
+                region.budgets.tag_resource().resource_arn(arn).set_resource_tags(Some(tags.clone())).send()
+            };
+            at.put("budgets:TagResource", put).await.map(drop)
+        }
         "cloudwatch" => {
             let tags = tags(at, key)?;
             let put =
@@ -114,6 +121,12 @@ async fn by_arn(at: &Calls<'_>, key: &ResourceKey, service: &str, arn: &str) -> 
             let name = arn.rsplit('/').next().unwrap_or_default();
             let put = || region.iam.tag_role().role_name(name).set_tags(Some(tags.clone())).send();
             at.put("iam:TagRole", put).await.map(drop)
+        }
+        "kms" => {
+            let tags = tags(at, key)?;
+            let id = crate::kinds::kms_key::native::plain(arn);
+            let put = || region.kms.tag_resource().key_id(id).set_tags(Some(tags.clone())).send();
+            at.put("kms:TagResource", put).await.map(drop)
         }
         "logs" => {
             let tags: HashMap<String, String> =

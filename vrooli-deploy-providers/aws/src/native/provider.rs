@@ -4,27 +4,23 @@ use vrooli_deploy_core::provider::pure::provider_name;
 use vrooli_deploy_core::provider::{Provider, ProviderSet};
 
 use super::census::AwsCensus;
-use super::fleet::FargateFleet;
 use super::ledger::AwsLedger;
 use super::quotas::AwsQuotas;
-use super::{Account, OnAws};
+use super::{Account, OnAws, fleet};
 use crate::kinds;
 
 /// The provider that works with an account.
 #[must_use]
 pub fn provider(account: &Arc<Account>) -> Arc<dyn Provider> {
-    let ledger = AwsLedger { account: Arc::clone(account), kinds: kinds_on(account) };
+    let ledger =
+        AwsLedger { account: Arc::clone(account), releases: fleet::kept(account), kinds: kinds_on(account) };
     let census = AwsCensus(Arc::clone(account));
     let set = kinds_on(account).with_ledger(Arc::new(ledger)).with_census(Arc::new(census));
     let set = set.with_quotas(Arc::new(AwsQuotas(Arc::clone(account))));
-    if account.runs_on_machines() {
-        return Arc::new(set.without_fleet(
-            "it is to run on machines of EC2, and apps run on Fargate only (`infrastructure.compute.type: fargate`)",
-        ));
-    }
-    match FargateFleet::of(account) {
-        Some(fleet) => Arc::new(set.with_fleet(Arc::new(fleet))),
-        None => Arc::new(set),
+    match fleet::of(account) {
+        Ok(Some(fleet)) => Arc::new(set.with_fleet(fleet)),
+        Ok(None) => Arc::new(set),
+        Err(why) => Arc::new(set.without_fleet(why)),
     }
 }
 
@@ -35,6 +31,7 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::alarm::Alarm), account)
         .with(OnAws(kinds::auto_scaling_group::AutoScalingGroup), account)
         .with(OnAws(kinds::bucket::Bucket), account)
+        .with(OnAws(kinds::budget::Budget), account)
         .with(OnAws(kinds::cache::Cache), account)
         .with(OnAws(kinds::cache_subnet_group::CacheSubnetGroup), account)
         .with(OnAws(kinds::certificate::Certificate), account)
@@ -52,6 +49,7 @@ fn kinds_on(account: &Arc<Account>) -> ProviderSet {
         .with(OnAws(kinds::iam_role::IamRole), account)
         .with(OnAws(kinds::instance::Instance), account)
         .with(OnAws(kinds::internet_gateway::InternetGateway), account)
+        .with(OnAws(kinds::kms_key::KmsKey), account)
         .with(OnAws(kinds::launch_template::LaunchTemplate), account)
         .with(OnAws(kinds::listener::Listener), account)
         .with(OnAws(kinds::listener_rule::ListenerRule), account)

@@ -9,6 +9,7 @@ use aws_sdk_resourcegroupstagging::types::TagFilter;
 use tokio::sync::Mutex;
 use vrooli_deploy_core::provider::{AnyKind, Result};
 
+use super::arn::Arn;
 use super::marks::STACK;
 use super::{Calls, Look, Marks, common_start, together};
 
@@ -28,6 +29,13 @@ impl Tagged {
     /// The marks of an object. ARNs of log groups come with and without `:*`.
     pub(crate) fn marks(&self, arn: &str) -> Option<&Marks> {
         self.0.get(arn.trim_end_matches(":*"))
+    }
+
+    /// ARNs of a service whose resource parts begin so.
+    pub(crate) fn arns<'a>(&'a self, service: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.keys().map(String::as_str).filter(move |arn| {
+            Arn::read(arn).is_some_and(|arn| arn.service == service && arn.resource.starts_with(start))
+        })
     }
 
     /// Resource parts (`log-group:/shop/default`) of a service's ARNs that begin so.

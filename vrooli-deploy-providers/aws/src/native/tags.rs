@@ -50,3 +50,23 @@ sdk_tags! {
     have_names: aws_sdk_acm aws_sdk_cloudfront;
     have_both: aws_sdk_ecr aws_sdk_iam aws_sdk_s3;
 }
+
+impl SdkTag for aws_sdk_kms::types::Tag {
+    fn new(name: &str, value: String) -> Result<Self> {
+        let tag = Self::builder().tag_key(name).tag_value(value).build();
+        tag.map_err(|_| unexpected("tags", "tag"))
+    }
+    fn pair(&self) -> Option<(&str, &str)> {
+        Some((self.tag_key(), self.tag_value()))
+    }
+}
+
+impl SdkTag for aws_sdk_budgets::types::ResourceTag {
+    fn new(name: &str, value: String) -> Result<Self> {
+        let tag = Self::builder().key(name).value(value).build();
+        tag.map_err(|_| unexpected("tags", "tag"))
+    }
+    fn pair(&self) -> Option<(&str, &str)> {
+        Some((self.key(), self.value()))
+    }
+}

@@ -20,8 +20,10 @@ use vrooli_deploy_tests::fault_proxy::Fault;
 use vrooli_deploy_tests::moto::census::Census;
 use vrooli_deploy_tests::moto::wire::{action, changes, refused};
 
+use crate::desk::Desk;
 use crate::faults::{exactly_once, lose_first_answers};
-use crate::fixture::{AwsFixture, AwsPlace, OWNER, samples, stack};
+use crate::fixture::{AwsFixture, AwsPlace, OWNER, stack};
+use crate::samples::samples;
 
 /// No run of the engine takes so long.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -161,6 +163,60 @@ pub(crate) async fn ended_anywhere(fixture: Arc<AwsFixture>) -> Result<(), Faile
         (true, _) => Err(format!("only {ended} runs were ended").into()),
         (false, _) => Err(format!("left: {left:?}").into()),
     }
+}
+
+/// What an app stands on, made by runs that end after the next few changes, the last of them under way, each by another
+/// process: the last one is whole, there is nothing twice, and nothing is left in the end.
+pub(crate) async fn killed_anywhere(fixture: Arc<AwsFixture>, values: String) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let census = || Census::take(fixture.emulator.address()).map_err(|error| error.to_string());
+    let before = census()?;
+    let url = place.proxy.url();
+    let mut desk = Desk::new(&url, "killed", &values).await;
+    let mut ended = 0;
+    loop {
+        let over = Arc::new(tokio::sync::Notify::new());
+        let (tells, mut left) = (Arc::clone(&over), 1 + ended % 6);
+        place.proxy.break_when(move |request| {
+            if !changes(request) {
+                return None;
+            }
+            left -= 1;
+            match left {
+                // Done, and nobody hears of it.
+                0 => {
+                    tells.notify_one();
+                    Some(Fault::LostReply)
+                }
+                ..0 => Some(Fault::NeverArrives),
+                _ => None,
+            }
+        });
+        let done = tokio::select! {
+            done = desk.deploy() => Some(done),
+            () = over.notified() => None,
+        };
+        place.proxy.mend();
+        match done {
+            None => ended += 1,
+            Some(Ok(report))
+                if matches!(report.outcome.kind, OutcomeKind::Applied | OutcomeKind::NoChange) =>
+            {
+                break;
+            }
+            Some(other) => return Err(format!("after {ended} runs: {other:?}").into()),
+        }
+        desk = desk.again(&url, "killed", &values).await;
+    }
+    let twice = census()?.against(&before).twice;
+    let steps = desk.steps().await.map_err(|error| error.to_string())?;
+    let drift = desk.workspace.drift(desk.stack()).await.map_err(|error| error.to_string())?.differences;
+    if !twice.is_empty() || steps != 0 || !drift.is_empty() || ended < 10 {
+        return Err(format!("{ended} runs; {twice:?}, {steps} steps, {drift:?}").into());
+    }
+    desk.destroy().await?;
+    let left = census()?.against(&before);
+    if left.is_none() { Ok(()) } else { Err(format!("{left:?}").into()) }
 }
 
 /// A first run of which any one call is refused: all that it made is taken back, also the half of an

@@ -7,8 +7,9 @@ use vrooli_deploy_core::provider::ProviderError;
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::moto::wire::{action, changes};
 
-use crate::fixture::{AwsFixture, samples};
+use crate::fixture::AwsFixture;
 use crate::rig::looks_until_deployed;
+use crate::samples::samples;
 
 fn said(error: ProviderError) -> String {
     error.to_string()

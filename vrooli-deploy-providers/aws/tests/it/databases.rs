@@ -11,8 +11,9 @@ use vrooli_deploy_tests::fault_proxy::Fault;
 use vrooli_deploy_tests::moto::corrections::{UNFINISHED, WAITS};
 use vrooli_deploy_tests::moto::wire::{action, refused};
 
-use crate::fixture::{AwsFixture, samples, token};
+use crate::fixture::{AwsFixture, token};
 use crate::rig::{ids, network, query};
+use crate::samples::samples;
 
 const KIND: &str = "aws.db-instance";
 

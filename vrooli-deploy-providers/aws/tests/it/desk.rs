@@ -87,7 +87,7 @@ pub(crate) struct Desk {
     pub(crate) workspace: Workspace,
     pub(crate) target: Target,
     pub(crate) deploy: DeployOptions,
-    _state: tempfile::TempDir,
+    state: tempfile::TempDir,
 }
 
 pub(crate) fn root() -> PathBuf {
@@ -101,7 +101,15 @@ fn without() -> Vec<DependencyName> {
 impl Desk {
     /// An empty one, for the example app under a name, with values of the fixtures.
     pub(crate) async fn new(endpoint: &str, app: &str, values: &str) -> Self {
-        let state = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), endpoint, app, values).await
+    }
+
+    /// The same as another process finds it.
+    pub(crate) async fn again(self, endpoint: &str, app: &str, values: &str) -> Self {
+        Self::on(self.state, endpoint, app, values).await
+    }
+
+    async fn on(state: tempfile::TempDir, endpoint: &str, app: &str, values: &str) -> Self {
         let mut options = WorkspaceOptions::new(state.path().join("state"));
         options.key_dir = Some(state.path().join("key"));
         let registry = Registry::new().with(Emulated::new(endpoint.to_owned()));
@@ -116,7 +124,7 @@ impl Desk {
         let mut deploy = DeployOptions::default();
         deploy.infra_only = true;
         deploy.drop = without();
-        Self { workspace, target, deploy, _state: state }
+        Self { workspace, target, deploy, state }
     }
 
     pub(crate) fn stack(&self) -> &StackId {

@@ -9,7 +9,8 @@ use vrooli_deploy_core::provider::Change;
 use vrooli_deploy_tests::fault_proxy::{Answer, Fault, FaultProxy};
 use vrooli_deploy_tests::moto::wire::{action, changes, creates, refused};
 
-use crate::fixture::{AwsFixture, AwsPlace, samples};
+use crate::fixture::{AwsFixture, AwsPlace};
+use crate::samples::samples;
 
 /// One of each kind, and nothing else that only the emulator itself sees.
 pub(crate) async fn exactly_once(place: &AwsPlace) -> Result<(), Failed> {

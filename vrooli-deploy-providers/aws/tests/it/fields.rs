@@ -72,8 +72,6 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "subnets": network.subnets }),
                 json!({ "subnets": network.subnets[1..] }),
                 json!({ "max": 5 }),
-                json!({ "min": 2 }),
-                json!({ "min": 0 }),
             ],
         ),
         (
@@ -91,11 +89,39 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
             ],
         ),
         ("aws.log-group", vec![json!({ "days": 7 }), json!({ "days": 365 })]),
-        ("aws.secret", vec![json!({ "description": "other words" }), json!({ "recovery_days": 14 })]),
+        (
+            "aws.kms-key",
+            vec![
+                json!({ "name": "conformance-default-other" }),
+                json!({ "description": "other words" }),
+                json!({ "recovery_days": 14 }),
+            ],
+        ),
+        (
+            "aws.budget",
+            vec![
+                json!({ "monthly_usd": "99.95" }),
+                json!({ "stack": "another/default" }),
+                json!({ "notify": ["a@example.com"] }),
+                json!({ "notify": ["b@example.com", "c@example.com", "d@example.com"] }),
+                json!({ "alerts": [{ "on": "forecast", "percent": 100 }] }),
+                json!({ "notify": ["d@example.com"] }),
+                json!({ "alerts": [{ "on": "actual", "percent": 50 }, { "on": "actual", "percent": 120 }] }),
+            ],
+        ),
+        (
+            "aws.secret",
+            vec![
+                json!({ "description": "other words" }),
+                json!({ "recovery_days": 14 }),
+                json!({ "kms_key": network.key }),
+            ],
+        ),
         (
             "aws.iam-role",
             vec![
                 json!({ "service": "ec2.amazonaws.com" }),
+                json!({ "instance_profile": true }),
                 json!({ "policies": [] }),
                 json!({ "policies": [
                     "arn:aws:iam::aws:policy/ReadOnlyAccess",
@@ -134,6 +160,7 @@ fn fields(id: impl Fn(&str) -> String) -> Vec<(&'static str, Vec<Value>)> {
                 json!({ "expire_days": 5 }),
                 json!({ "expire_days": null }),
                 json!({ "expire_days": 6 }),
+                json!({ "kms_key": network.key }),
             ],
         ),
         (

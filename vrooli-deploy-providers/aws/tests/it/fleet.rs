@@ -1,6 +1,7 @@
-//! Releases on Fargate: the whole library on the emulator, with tasks and traffic played beside it, and
-//! somebody who asks for the app all the time.
+//! Releases on Fargate and on machines: the whole library on the emulator, with tasks, machines and traffic played
+//! beside it, and somebody who asks for the app all the time.
 
+mod played;
 pub(crate) mod variants;
 
 use std::io::{Read as _, Write as _};
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use vrooli_deploy_core::engine::{Outcome, OutcomeKind};
 use vrooli_deploy_core::names::{Digest, ImageRef};
@@ -21,11 +22,13 @@ use vrooli_deploy_core::workspace::{
     WorkspaceOptions,
 };
 use vrooli_deploy_tests::fault_proxy::FaultProxy;
-use vrooli_deploy_tests::moto::Emulator;
 use vrooli_deploy_tests::moto::census::Census;
 use vrooli_deploy_tests::moto::corrections::AS_AWS;
-use vrooli_deploy_tests::moto::tasks::{Image, Tasks};
+use vrooli_deploy_tests::moto::machines::Image;
+use vrooli_deploy_tests::moto::{Emulator, told};
 
+pub(crate) use self::played::On;
+use self::played::Played;
 use crate::desk::{Emulated, said};
 
 const MANIFEST: &str = "schema_version: v0.1
@@ -52,10 +55,11 @@ smoke: [{ service: web, path: / }, { service: api, path: /api/wheels }]
 /// Two that listen, each with an API and a page, and a worker.
 const TASKS: usize = 3;
 
-/// An emulator, tasks, and a state folder.
+/// An emulator, what runs the app, and a state folder.
 struct Ground {
+    on: On,
     emulator: Emulator,
-    tasks: Tasks,
+    tasks: Played,
     proxy: FaultProxy,
     folder: TempDir,
     /// What there was before anything was made.
@@ -69,20 +73,20 @@ fn image(name: &str) -> ImageRef {
 }
 
 impl Ground {
-    async fn new() -> Result<Self, String> {
-        Self::of(MANIFEST).await
+    async fn new(on: On) -> Result<Self, String> {
+        Self::of(on, MANIFEST).await
     }
 
-    async fn of(manifest: &str) -> Result<Self, String> {
+    async fn of(on: On, manifest: &str) -> Result<Self, String> {
         let emulator = Emulator::start()?;
-        let tasks = Tasks::of(emulator.address()).map_err(said)?;
+        let tasks = Played::of(on, emulator.address()).map_err(said)?;
         let proxy = FaultProxy::start(emulator.address()).await.map_err(said)?;
         proxy.set_correction(AS_AWS);
-        proxy.set_play(tasks.play());
+        tasks.play(&proxy);
         let folder = tempfile::tempdir().map_err(said)?;
-        std::fs::write(folder.path().join("app.yaml"), manifest).map_err(said)?;
+        std::fs::write(folder.path().join("app.yaml"), on.said(manifest)).map_err(said)?;
         let before = Census::take(emulator.address()).map_err(said)?;
-        Ok(Self { emulator, tasks, proxy, folder, before, keys: None })
+        Ok(Self { on, emulator, tasks, proxy, folder, before, keys: None })
     }
 
     fn does(&self, name: &str, what: Image) -> DeployOptions {
@@ -169,10 +173,9 @@ impl Ground {
     }
 
     /// Asked past everything of ours.
-    fn ecs(&self, what: &str, form: &str) -> Value {
+    fn ecs(&self, what: &str, form: &Value) -> Value {
         let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
-        let said = vrooli_deploy_tests::moto::json(self.emulator.address(), "ecs", &target, form).unwrap();
-        serde_json::from_str(said.split_once("\r\n\r\n").unwrap().1).unwrap()
+        told(self.emulator.address(), "ecs", &target, form).unwrap()
     }
 }
 
@@ -234,8 +237,8 @@ fn is(outcome: Outcome, kind: OutcomeKind) -> Result<Outcome, Failed> {
 }
 
 /// Made, replaced in every way, gone back, taken away: nobody who asks hears of it.
-pub(crate) async fn there_and_back() -> Result<(), Failed> {
-    let ground = Ground::new().await?;
+pub(crate) async fn there_and_back(on: On) -> Result<(), Failed> {
+    let ground = Ground::new(on).await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
     ground.answers("first", "one").await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
@@ -260,7 +263,7 @@ pub(crate) async fn there_and_back() -> Result<(), Failed> {
     let lines = vec!["starting".to_owned(), "no database there".to_owned()];
     let ends = ground.deploy(&ground.does("ends", Image::Ends(3, lines))).await?;
     let ends = format!("{:?}", is(ends, OutcomeKind::RolledBack)?.cause);
-    for word in ["Essential container in task exited", "exit code 3", "no database there"] {
+    for word in [on.why_ended(), "exit code 3", "no database there"] {
         if !ends.contains(word) {
             return Err(format!("nobody says `{word}`: {ends}").into());
         }
@@ -292,7 +295,10 @@ pub(crate) async fn there_and_back() -> Result<(), Failed> {
     let value = ground.secret();
     let definitions = ground.definitions();
     if value.len() < 20 || definitions.len() < 3 || definitions.iter().any(|one| one.contains(&value)) {
-        return Err(format!("{} task definitions, one holds a secret", definitions.len()).into());
+        return Err(format!("{} definitions, one holds a secret", definitions.len()).into());
+    }
+    if ground.tasks.given("api", "API_KEY").iter().any(|given| *given != value) {
+        return Err("an API was given another secret".into());
     }
 
     ground.leave().await
@@ -329,27 +335,27 @@ impl Ground {
 
     /// The value of the app's one secret, as the emulator keeps it.
     fn secret(&self) -> String {
-        let ask = |what: &str, form: &str| {
+        let ask = |what: &str, form: &Value| {
             let target = format!("secretsmanager.{what}");
-            let said =
-                vrooli_deploy_tests::moto::json(self.emulator.address(), "secretsmanager", &target, form);
-            let said = said.unwrap();
-            serde_json::from_str::<Value>(said.split_once("\r\n\r\n").unwrap().1).unwrap()
+            told(self.emulator.address(), "secretsmanager", &target, form).unwrap()
         };
-        let all = ask("ListSecrets", "{}");
+        let all = ask("ListSecrets", &json!({}));
         let name =
             all["SecretList"].as_array().and_then(|all| all.first()?["Name"].as_str()).unwrap_or_default();
-        let form = format!(r#"{{"SecretId":"{name}","VersionStage":"v1"}}"#);
+        let form = json!({ "SecretId": name, "VersionStage": "v1" });
         ask("GetSecretValue", &form)["SecretString"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Task definitions that are in use, whole.
+    /// What releases are kept as, whole: task definitions that are in use, or what machines are told.
     fn definitions(&self) -> Vec<String> {
-        let all = self.ecs("ListTaskDefinitions", "{}");
+        if self.on == On::Machines {
+            return played::told(self.emulator.address());
+        }
+        let all = self.ecs("ListTaskDefinitions", &json!({}));
         let arns = all["taskDefinitionArns"].as_array().cloned().unwrap_or_default();
         let whole = |arn: &Value| {
-            let form = serde_json::json!({ "taskDefinition": arn, "include": ["TAGS"] });
-            self.ecs("DescribeTaskDefinition", &form.to_string()).to_string()
+            let form = json!({ "taskDefinition": arn, "include": ["TAGS"] });
+            self.ecs("DescribeTaskDefinition", &form).to_string()
         };
         arns.iter().map(whole).collect()
     }
@@ -369,7 +375,7 @@ impl Ground {
         match (left, secret.as_str(), self.tasks.running()) {
             (0, "", 0) => Ok(()),
             (left, secret, running) => Err(format!(
-                "left: {left} task definitions, {running} tasks, a secret of {} characters",
+                "left: {left} definitions, {running} tasks, a secret of {} characters",
                 secret.len()
             )
             .into()),
@@ -378,15 +384,15 @@ impl Ground {
 }
 
 /// Ended anywhere and run again: one release serves, and nobody who asks hears of it.
-pub(crate) async fn ended_anywhere() -> Result<(), Failed> {
-    let ground = Ground::new().await?;
+pub(crate) async fn ended_anywhere(on: On) -> Result<(), Failed> {
+    let ground = Ground::new(on).await?;
     is(ground.deploy(&ground.serves("zero")).await?, OutcomeKind::Applied)?;
     let visitor = Visitor::at(ground.tasks.front());
     let mut ended = 0;
     for round in 1..=3 {
         let name = format!("round {round}");
         let options = ground.serves(&name);
-        let mut time = Duration::from_millis(400);
+        let mut time = on.first_limit();
         loop {
             match tokio::time::timeout(time, ground.deploy(&options)).await {
                 Ok(done) => {
@@ -405,7 +411,7 @@ pub(crate) async fn ended_anywhere() -> Result<(), Failed> {
         ground.answers(&name, &name).await?;
         is(ground.deploy(&options).await?, OutcomeKind::NoChange)?;
         if ground.tasks.running() != TASKS {
-            return Err(format!("{name}: {} tasks run", ground.tasks.running()).into());
+            return Err(format!("{name}: {:?} run", ground.tasks.counts()).into());
         }
     }
     visitor.leaves()?;

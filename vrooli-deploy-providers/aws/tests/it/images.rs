@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use libtest_mimic::Failed;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vrooli_deploy_core::engine::OutcomeKind;
 use vrooli_deploy_core::names::ImageRef;
 use vrooli_deploy_core::provider::{OpenImageBuilder, Registry};
@@ -15,9 +15,9 @@ use vrooli_deploy_core::workspace::{
 };
 use vrooli_deploy_provider_local::build::Images;
 use vrooli_deploy_tests::fault_proxy::FaultProxy;
-use vrooli_deploy_tests::moto::Emulator;
 use vrooli_deploy_tests::moto::corrections::AS_AWS;
 use vrooli_deploy_tests::moto::tasks::Tasks;
+use vrooli_deploy_tests::moto::{Emulator, told};
 use vrooli_deploy_tests::registry::{ImageRegistry, docker};
 
 use crate::desk::{Emulated, said};
@@ -84,15 +84,13 @@ impl Ground {
 
     /// The container of the newest task definition.
     fn container(&self) -> Value {
-        let ask = |what: &str, form: &str| -> Value {
+        let ask = |what: &str, form: &Value| {
             let target = format!("AmazonEC2ContainerServiceV20141113.{what}");
-            let said =
-                vrooli_deploy_tests::moto::json(self.emulator.address(), "ecs", &target, form).unwrap();
-            serde_json::from_str(said.split_once("\r\n\r\n").unwrap().1).unwrap()
+            told(self.emulator.address(), "ecs", &target, form).unwrap()
         };
-        let all = ask("ListTaskDefinitions", "{}");
+        let all = ask("ListTaskDefinitions", &json!({}));
         let newest = all["taskDefinitionArns"].as_array().and_then(|all| all.last()).unwrap().clone();
-        let one = ask("DescribeTaskDefinition", &serde_json::json!({ "taskDefinition": newest }).to_string());
+        let one = ask("DescribeTaskDefinition", &json!({ "taskDefinition": newest }));
         one["taskDefinition"]["containerDefinitions"][0].clone()
     }
 }

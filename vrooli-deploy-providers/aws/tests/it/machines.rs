@@ -18,8 +18,9 @@ use vrooli_deploy_tests::moto::census::Census;
 use vrooli_deploy_tests::moto::wire::{action, refused};
 
 use crate::desk::{self, Desk};
-use crate::fixture::{AwsFixture, AwsPlace, Made, samples};
+use crate::fixture::{AwsFixture, AwsPlace, Made};
 use crate::rig::ec2;
+use crate::samples::samples;
 
 fn said(error: ProviderError) -> String {
     error.to_string()
@@ -284,7 +285,7 @@ pub(crate) async fn infra_only(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let take = || Census::take(fixture.emulator.address()).map_err(desk::said);
     let fresh = take()?;
     let forms = [
-        ("machines", "machines.yaml", ["aws.launch-template", "aws.auto-scaling-group"]),
+        ("machines", "machines.yaml", ["aws.launch-template", "aws.load-balancer"]),
         ("machine", "machine.yaml", ["aws.elastic-ip", "aws.instance"]),
     ];
     for (app, values, kinds) in forms {
@@ -335,16 +336,16 @@ async fn rebuilt(place: &AwsPlace, (app, values): (&str, &str), kind: &str) -> R
     Ok(desk)
 }
 
-/// Nothing carries releases to machines: a deployment that is to run the app there says so before it makes
-/// anything.
+/// Nothing carries releases to one machine: a deployment that is to run the app there says so, and what to
+/// do, before it makes anything.
 pub(crate) async fn no_releases(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let place = fixture.place().await;
     let fresh = Census::take(fixture.emulator.address()).map_err(desk::said)?;
-    let mut desk = Desk::new(&place.proxy.url(), "machines", "machines.yaml").await;
+    let mut desk = Desk::new(&place.proxy.url(), "machine", "machine.yaml").await;
     desk.deploy.infra_only = false;
     let error = desk.deploy().await.err().ok_or("it was deployed")?;
     let words = error.to_string();
-    if error.exit_code() != 1 || !words.contains("machines of EC2") {
+    if error.exit_code() != 1 || !words.contains("one machine") || !words.contains("load_balancer: true") {
         return Err(format!("{}: {words}", error.exit_code()).into());
     }
     let difference = Census::take(fixture.emulator.address()).map_err(desk::said)?.against(&fresh);

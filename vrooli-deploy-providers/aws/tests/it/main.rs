@@ -9,6 +9,7 @@
 )]
 
 mod applied;
+mod budgets;
 mod caches;
 mod content;
 mod databases;
@@ -18,6 +19,7 @@ mod fields;
 mod fixture;
 mod fleet;
 mod images;
+mod keys;
 mod looking;
 mod lost;
 mod machines;
@@ -27,6 +29,7 @@ mod permissions;
 mod quotas;
 mod refused;
 mod rig;
+mod samples;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,6 +39,7 @@ use vrooli_deploy_tests::conformance::{ProviderFixture, trials};
 use vrooli_deploy_tests::moto::Emulator;
 
 use fixture::AwsFixture;
+use fleet::On;
 
 /// A trial of ours, with the emulator to itself.
 fn trial<F, R>(fixture: &Arc<AwsFixture>, name: &str, run: F) -> Trial
@@ -133,6 +137,11 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "a-machine-left-switched-off-is-switched-on", machines::left_switched_off));
     all.push(trial(&fixture, "a-version-that-was-left-is-used", machines::version_left));
     all.push(trial(&fixture, "a-disk-in-use-is-not-taken", machines::not_let_go));
+    all.push(trial(&fixture, "a-key-left-half-made-is-completed", keys::half_made));
+    all.push(trial(&fixture, "a-strangers-alias-is-not-taken", keys::taken_alias));
+    all.push(trial(&fixture, "a-budget-changed-by-hand-is-put-back", budgets::by_hand));
+    all.push(trial(&fixture, "a-budget-tells-ten-others-instead", budgets::all_others));
+    all.push(trial(&fixture, "what-runs-an-app-is-counted", budgets::what_is_counted));
     all.push(trial(&fixture, "a-reply-lost-on-every-create-makes-no-duplicate", faults::lost_once));
     all.push(trial(&fixture, "broken-at-every-change", faults::broken_at_every_change));
     all.push(trial(&fixture, "storms-and-errors-after-success", faults::storms));
@@ -147,15 +156,43 @@ fn main() -> ExitCode {
     all.push(workspace_trial("half-a-stack-is-built-again", lost::half));
     all.push(workspace_trial("orphans-of-a-lost-state", orphans::of_a_lost_state));
     all.push(workspace_trial("what-stands-on-machines-there-and-back", machines::infra_only));
-    all.push(workspace_trial("no-release-on-machines", machines::no_releases));
+    for values in ["machines", "machine", "own-key"] {
+        let name = format!("what-an-app-stands-on-ended-anywhere/{values}");
+        let run = move |fixture| applied::killed_anywhere(fixture, format!("{values}.yaml"));
+        all.push(workspace_trial(&name, run));
+    }
+    all.push(workspace_trial("no-release-on-one-machine", machines::no_releases));
     all.push(workspace_trial("an-app-with-redis-has-its-cache", caches::of_an_app));
-    all.push(deep_trial("releases-on-fargate-there-and-back", fleet::there_and_back));
-    all.push(deep_trial("releases-on-fargate-ended-anywhere", fleet::ended_anywhere));
+    all.push(workspace_trial("an-app-with-a-key-of-its-own", keys::of_an_app));
+    all.push(workspace_trial("an-app-with-a-budget", budgets::of_an_app));
+    all.push(deep_trial("releases-on-fargate-there-and-back", || fleet::there_and_back(On::Fargate)));
+    all.push(deep_trial("releases-on-fargate-ended-anywhere", || fleet::ended_anywhere(On::Fargate)));
     all.push(deep_trial("releases-on-fargate-are-built-here", images::built_and_pushed));
     all.push(deep_trial("releases-on-fargate-under-load", fleet::variants::under_load));
-    all.push(deep_trial("releases-on-fargate-with-the-rights-printed", fleet::variants::with_rights));
+    all.push(deep_trial("releases-on-fargate-with-the-rights-printed", || {
+        fleet::variants::with_rights(On::Fargate)
+    }));
     all.push(deep_trial("releases-on-fargate-with-redis", fleet::variants::with_redis));
-    all.push(deep_trial("releases-on-fargate-of-the-example", fleet::variants::example));
+    all.push(deep_trial("releases-on-fargate-of-the-example", || fleet::variants::example(On::Fargate)));
+    all.push(deep_trial("releases-on-fargate-of-another-size", || {
+        fleet::variants::of_another_size(On::Fargate)
+    }));
+    all.push(deep_trial("releases-on-fargate-with-a-lost-state", || {
+        fleet::variants::with_a_lost_state(On::Fargate)
+    }));
+    all.push(deep_trial("releases-on-machines-there-and-back", || fleet::there_and_back(On::Machines)));
+    all.push(deep_trial("releases-on-machines-ended-anywhere", || fleet::ended_anywhere(On::Machines)));
+    all.push(deep_trial("releases-on-machines-of-another-size", || {
+        fleet::variants::of_another_size(On::Machines)
+    }));
+    all.push(deep_trial("releases-on-machines-with-a-lost-state", || {
+        fleet::variants::with_a_lost_state(On::Machines)
+    }));
+    all.push(deep_trial("releases-on-machines-that-fail", fleet::variants::machines_that_fail));
+    all.push(deep_trial("releases-on-machines-with-the-rights-printed", || {
+        fleet::variants::with_rights(On::Machines)
+    }));
+    all.push(deep_trial("releases-on-machines-of-the-example", || fleet::variants::example(On::Machines)));
     let conclusion = libtest_mimic::run(&arguments, all);
     emulator.stop();
     conclusion.exit_code()

@@ -15,8 +15,9 @@ use vrooli_deploy_tests::fault_proxy::{Correction, Fault, Passing};
 use vrooli_deploy_tests::moto::corrections::as_aws_takes_it;
 use vrooli_deploy_tests::moto::wire::{action, refused};
 
-use crate::fixture::{AwsFixture, AwsPlace, Made, samples};
+use crate::fixture::{AwsFixture, AwsPlace, Made};
 use crate::rig::{ec2, network};
+use crate::samples::samples;
 
 fn said(error: ProviderError) -> String {
     error.to_string()

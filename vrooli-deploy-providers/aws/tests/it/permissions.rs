@@ -15,8 +15,9 @@ use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::moto::{asked, elements, query};
 
 use crate::applied::{converge, wanted};
-use crate::fixture::{AwsFixture, OWNER, samples};
+use crate::fixture::{AwsFixture, OWNER};
 use crate::quotas;
+use crate::samples::samples;
 
 /// What the emulator calls services by: their endpoint, where IAM has another name.
 fn as_the_emulator_reads_it(policy: &Value) -> Value {

@@ -15,7 +15,8 @@ use vrooli_deploy_tests::moto::wire::{changes, refused};
 use vrooli_deploy_tests::moto::{ec2, elements, query};
 
 use crate::desk::{Desk, said};
-use crate::fixture::{AwsFixture, AwsPlace, samples};
+use crate::fixture::{AwsFixture, AwsPlace};
+use crate::samples::samples;
 
 /// Does a request ask for a limit?
 fn asks(request: &Passing) -> bool {

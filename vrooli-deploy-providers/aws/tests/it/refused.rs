@@ -14,12 +14,14 @@ use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
 use vrooli_deploy_tests::moto::wire::{changes, refused};
 
-use crate::fixture::{AwsFixture, OWNER, account, context, samples, stack, token};
+use crate::fixture::{AwsFixture, OWNER, account, context, stack, token};
 use crate::rig::network;
+use crate::samples::{lone, samples};
 
 const NAMED: &[&str] = &[
     "aws.alarm",
     "aws.auto-scaling-group",
+    "aws.budget",
     "aws.cache",
     "aws.cache-subnet-group",
     "aws.dashboard",
@@ -30,6 +32,7 @@ const NAMED: &[&str] = &[
     "aws.ecs-cluster",
     "aws.ecs-service",
     "aws.iam-role",
+    "aws.kms-key",
     "aws.launch-template",
     "aws.load-balancer",
     "aws.log-group",
@@ -54,6 +57,9 @@ fn named(trial: &'static str) -> impl Iterator<Item = Sample> {
             _ => {}
         }
         // What it stands on is nobody's here.
+        if sample.spec.get("kms_key").is_some() {
+            sample.spec["kms_key"] = network().key.as_str().into();
+        }
         if sample.kind.as_str() == "aws.db-instance" {
             let network = network();
             sample.spec["subnet_group"] = network.elsewhere.into();
@@ -165,7 +171,7 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
         "aws.vpc",
     ];
     for kind in kinds {
-        let mut sample = samples().into_iter().find(|sample| sample.kind.as_str() == kind).unwrap();
+        let mut sample = lone(kind);
         if kind == "aws.distribution" {
             sample.spec["origin"] = "a.example.com".into();
         }
@@ -197,7 +203,7 @@ pub(crate) async fn named_as_what_they_are(fixture: Arc<AwsFixture>) -> Result<(
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let provider =
         vrooli_deploy_provider_aws::native::provider(&Arc::new(account(&format!("http://{nowhere}"))));
-    let sample = samples().into_iter().find(|sample| sample.kind.as_str() == "aws.log-group").unwrap();
+    let sample = lone("aws.log-group");
     let cx = place.cx().with_token(Some(token(&sample.key)));
     let made = provider.create(&cx, &sample.kind, &sample.key, &sample.spec).await;
     let error = made.err().ok_or("it was made nowhere")?;

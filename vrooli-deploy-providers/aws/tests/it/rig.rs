@@ -25,6 +25,8 @@ pub(crate) struct Network {
     /// Subnets and settings for databases, subnets for caches, a cluster and a task definition, all of this name, and a secret, that no stack made.
     pub(crate) elsewhere: &'static str,
     pub(crate) secret: String,
+    /// A key that no stack made.
+    pub(crate) key: String,
 }
 
 /// The emulator's.
@@ -114,6 +116,8 @@ impl Network {
         let make = r#"{"Name":"elsewhere","SecretString":"a1b2c3d4e5f6g7h8"}"#;
         let said = json(address, "secretsmanager", "secretsmanager.CreateSecret", make).unwrap();
         let secret = said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned();
+        let said = json(address, "kms", "TrentService.CreateKey", "{}").unwrap();
+        let key = said.split('"').find(|word| word.starts_with("arn:")).unwrap().to_owned();
         Self {
             vpc,
             subnets,
@@ -127,6 +131,7 @@ impl Network {
             certificates,
             elsewhere,
             secret,
+            key,
         }
     }
 }

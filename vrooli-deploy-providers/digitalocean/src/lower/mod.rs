@@ -30,6 +30,8 @@ struct Site<'a> {
 pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
     let mut lowering = Lowering::new(stack, options);
     let known = catalogue();
+    lowering.no_customer_key("DigitalOcean");
+    lowering.no_budget("DigitalOcean");
     let Some(region) = choose::region(&mut lowering, known) else {
         return lowering.finish();
     };

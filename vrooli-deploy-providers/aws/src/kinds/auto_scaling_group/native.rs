@@ -1,5 +1,6 @@
 //! The name of a group is unique in its region, and kept by a group that is going away until its machines
-//! have ended. How many run, and of which version of the template, is the fleet's.
+//! have ended. It is made at rest, with no machine: how many run, and of which version of the template, is the
+//! fleet's.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use crate::native::{Calls, Look, Marks, Native, RESOURCE, STACK, Seen, accept, c
 const ENDED: Duration = Duration::from_secs(900);
 /// What the end of its ARN says.
 const NAME: &str = ":autoScalingGroupName/";
-/// The version of a template that machines are made of where no release says another.
-const DEFAULT: &str = "$Default";
+/// The version of a template that a group has where no release is in it.
+pub(crate) const DEFAULT: &str = "$Default";
 
 /// AWS gives subnets as one text.
 fn subnets(group: &Group) -> Vec<String> {
@@ -34,7 +35,7 @@ pub(crate) fn pairs(group: &Group) -> impl Iterator<Item = (&str, &str)> {
     group.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?)))
 }
 
-fn seen(at: &Calls<'_>, group: &Group) -> Option<Seen<AutoScalingGroupObserved>> {
+pub(crate) fn seen(at: &Calls<'_>, group: &Group) -> Option<Seen<AutoScalingGroupObserved>> {
     if is_going(group) {
         return None;
     }
@@ -48,17 +49,22 @@ fn seen(at: &Calls<'_>, group: &Group) -> Option<Seen<AutoScalingGroupObserved>>
             name: text(group.auto_scaling_group_name()),
             launch_template: text(template),
             subnets: subnets(group),
-            min: number(group.min_size()),
             max: number(group.max_size()),
         },
     })
 }
 
+/// Groups by name, those that go away included.
+pub(crate) async fn described(at: &Calls<'_>, names: &[String]) -> Result<Vec<Group>> {
+    let ask = at.region.groups.describe_auto_scaling_groups();
+    let ask = ask.set_auto_scaling_group_names(Some(names.to_vec())).send();
+    let answer = at.read("autoscaling:DescribeAutoScalingGroups", ask).await?;
+    Ok(answer.auto_scaling_groups.unwrap_or_default())
+}
+
 /// The group of a name, one that goes away included.
 async fn named(at: &Calls<'_>, name: &str) -> Result<Option<Group>> {
-    let ask = at.region.groups.describe_auto_scaling_groups().auto_scaling_group_names(name).send();
-    let answer = at.read("autoscaling:DescribeAutoScalingGroups", ask).await?;
-    Ok(answer.auto_scaling_groups.and_then(|groups| groups.into_iter().next()))
+    Ok(described(at, &[name.to_owned()]).await?.into_iter().next())
 }
 
 /// The group of a name. One that goes away keeps its name from another, and is waited for.
@@ -98,10 +104,11 @@ pub(crate) async fn marked(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Ve
     listed(at, vec![of_one.unwrap_or_else(of_any)]).await
 }
 
-/// Tags of a group. They are its own: machines that bore its marks would be seen as machines of the stack.
+/// Tags of a group. They are its own: machines that bore all its marks would be seen as machines of the stack. They bear
+/// whose they are alone, by which their costs are counted.
 pub(crate) fn tags(name: &str, tags: impl IntoIterator<Item = (&'static str, String)>) -> Vec<Tag> {
     let tag = |(key, value): (&'static str, String)| {
-        let tag = Tag::builder().key(key).value(value).propagate_at_launch(false);
+        let tag = Tag::builder().key(key).value(value).propagate_at_launch(key == STACK);
         tag.resource_id(name).resource_type("auto-scaling-group").build()
     };
     tags.into_iter().map(tag).collect()
@@ -119,7 +126,7 @@ async fn create(at: &Calls<'_>, key: &ResourceKey, want: &AutoScalingGroupSpec<K
     let make = || {
         let make = at.region.groups.create_auto_scaling_group().auto_scaling_group_name(&want.name);
         let make = make.launch_template(template.clone()).vpc_zone_identifier(want.subnets.join(","));
-        make.min_size(count(want.min)).max_size(count(want.max)).set_tags(Some(tags.clone())).send()
+        make.min_size(0).max_size(count(want.max)).desired_capacity(0).set_tags(Some(tags.clone())).send()
     };
     let made = at.known(|| at.change("autoscaling:CreateAutoScalingGroup", make())).await;
     Ok(accept(made, ErrorKind::AlreadyExists)?.is_some())
@@ -130,13 +137,14 @@ async fn settle(
     have: &AutoScalingGroupObserved,
     want: &AutoScalingGroupSpec<Known>,
 ) -> Result<()> {
-    if (&have.subnets, have.min, have.max) == (&want.subnets, want.min, want.max) {
+    // Never less than it may have: AWS would end machines.
+    let most = want.max.max(have.max);
+    if (&have.subnets, have.max) == (&want.subnets, most) {
         return Ok(());
     }
     let put = || {
         let put = at.region.groups.update_auto_scaling_group().auto_scaling_group_name(&want.name);
-        let put = put.vpc_zone_identifier(want.subnets.join(","));
-        put.min_size(count(want.min)).max_size(count(want.max)).send()
+        put.vpc_zone_identifier(want.subnets.join(",")).max_size(count(most)).send()
     };
     at.put("autoscaling:UpdateAutoScalingGroup", put).await.map(drop)
 }

@@ -10,7 +10,9 @@ use aws_sdk_s3::types::{
 };
 use uuid::Uuid;
 use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, OpToken, PhysicalId, Result, Retryability};
+use vrooli_deploy_core::provider::{
+    CreateToken, ErrorKind, Known, OpToken, PhysicalId, Result, Retryability,
+};
 
 use super::{Bucket, BucketObserved, BucketSpec};
 use crate::native::{
@@ -61,13 +63,27 @@ async fn observed(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>
 
 async fn settings(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>> {
     let s3 = &at.region.s3;
+    // Only one that was asked for says anything.
+    let keyed = at.account.wanted(&Bucket, Look::Stack).any(|(_, spec)| spec.get("kms_key").is_some());
+    let encryption = async {
+        if !keyed {
+            return Ok(None);
+        }
+        let ask = s3.get_bucket_encryption().bucket(bucket).send();
+        let answer = at.find("s3:GetEncryptionConfiguration", ask).await?;
+        Ok(answer.and_then(|answer| answer.server_side_encryption_configuration).and_then(|all| {
+            let rule = all.rules().first()?.apply_server_side_encryption_by_default()?;
+            Some(rule.kms_master_key_id()?.to_owned())
+        }))
+    };
     let versioning = s3.get_bucket_versioning().bucket(bucket).send();
     let lifecycle = s3.get_bucket_lifecycle_configuration().bucket(bucket).send();
     let block = s3.get_public_access_block().bucket(bucket).send();
-    let (versioning, lifecycle, block) = tokio::try_join!(
+    let (versioning, lifecycle, block, kms_key) = tokio::try_join!(
         at.find("s3:GetBucketVersioning", versioning),
         at.find("s3:GetLifecycleConfiguration", lifecycle),
         at.find("s3:GetBucketPublicAccessBlock", block),
+        encryption,
     )?;
     let Some(versioning) = versioning else { return Ok(None) };
     let block = block.and_then(|answer| answer.public_access_block_configuration);
@@ -79,6 +95,7 @@ async fn settings(at: &Calls<'_>, bucket: &str) -> Result<Option<BucketObserved>
         name: bucket.to_owned(),
         versioning: versioning.status() == Some(&BucketVersioningStatus::Enabled),
         expire_days: days.and_then(|days| days.try_into().ok()),
+        kms_key,
         closed: block.is_some_and(|block| {
             block.block_public_acls() == Some(true)
                 && block.ignore_public_acls() == Some(true)
@@ -127,10 +144,14 @@ async fn close(at: &Calls<'_>, bucket: &str) -> Result<()> {
     at.put("s3:PutBucketPublicAccessBlock", put).await.map(drop)
 }
 
-async fn encrypt(at: &Calls<'_>, bucket: &str) -> Result<()> {
+/// With a key of one's own S3 asks KMS once for many objects: requests to KMS are billed.
+async fn encrypt(at: &Calls<'_>, bucket: &str, key: Option<&String>) -> Result<()> {
     let what = || unexpected("s3:PutEncryptionConfiguration", "rule");
-    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(ServerSideEncryption::Aes256);
+    let algorithm = if key.is_some() { ServerSideEncryption::AwsKms } else { ServerSideEncryption::Aes256 };
+    let default = ServerSideEncryptionByDefault::builder().sse_algorithm(algorithm);
+    let default = default.set_kms_master_key_id(key.cloned());
     let rule = ServerSideEncryptionRule::builder()
+        .set_bucket_key_enabled(key.map(|_| true))
         .apply_server_side_encryption_by_default(default.build().map_err(|_| what())?)
         .build();
     let rules = ServerSideEncryptionConfiguration::builder().rules(rule).build().map_err(|_| what())?;
@@ -237,7 +258,7 @@ impl Native for Bucket {
         let _ = tokio::join!(names(at, &start), together(ids.iter().map(|id| observed(at, &id.0))));
     }
 
-    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &BucketSpec) -> Result<PhysicalId> {
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &BucketSpec<Known>) -> Result<PhysicalId> {
         let at = on.at(&want.region).await;
         let own = || OpToken(Uuid::new_v5(&at.cx.owner, key.as_str().as_bytes()));
         let name = format!("{}-{}", want.name, suffix(at.cx.token.unwrap_or_else(own)));
@@ -261,7 +282,7 @@ impl Native for Bucket {
             tagged => tagged?,
         }
         close(&at, &name).await?;
-        encrypt(&at, &name).await?;
+        encrypt(&at, &name, want.kms_key.as_ref()).await?;
         if want.versioning {
             version(&at, &name, true).await?;
         }
@@ -276,12 +297,14 @@ impl Native for Bucket {
         on: &Calls<'_>,
         id: &PhysicalId,
         have: &BucketObserved,
-        want: &BucketSpec,
+        want: &BucketSpec<Known>,
     ) -> Result<()> {
         let at = on.at(&have.region).await;
         if !have.closed {
             close(&at, &id.0).await?;
-            encrypt(&at, &id.0).await?;
+        }
+        if !have.closed || want.kms_key.as_ref().is_some_and(|key| have.kms_key.as_ref() != Some(key)) {
+            encrypt(&at, &id.0, want.kms_key.as_ref().or(have.kms_key.as_ref())).await?;
         }
         if have.versioning != want.versioning {
             version(&at, &id.0, want.versioning).await?;

@@ -12,8 +12,8 @@ use vrooli_deploy_core::secrets::Secret;
 
 use super::{Cache, CacheObserved, CacheSpec};
 use crate::kinds::db_subnet_group::native::name_of;
-use crate::kinds::secret::native::{current, value};
-use crate::native::{Calls, Look, Marks, Native, Seen, secret_output, together, unexpected};
+use crate::kinds::secret::native::{connection, value};
+use crate::native::{Calls, Look, Marks, Native, Seen, together, unexpected};
 
 /// AWS wants words.
 const DESCRIPTION: &str = "a cache of an app";
@@ -70,6 +70,7 @@ fn observed(at: &Calls<'_>, group: &ReplicationGroup, nodes: &[&CacheCluster]) -
         failover: takes_over(group),
         subnet_group: text(node.cache_subnet_group_name()),
         security_groups: groups.filter_map(|one| Some(one.security_group_id()?.to_owned())).collect(),
+        kms_key: group.kms_key_id().map(str::to_owned),
         host: text(endpoint.and_then(|endpoint| endpoint.address())),
         port: endpoint.and_then(|endpoint| endpoint.port()?.try_into().ok()).unwrap_or(0),
         status: status(group).to_owned(),
@@ -314,6 +315,7 @@ async fn create(at: &Calls<'_>, key: &ResourceKey, want: &CacheSpec<Known>) -> R
         .set_security_group_ids(Some(want.security_groups.clone()))
         .transit_encryption_enabled(true)
         .at_rest_encryption_enabled(true)
+        .set_kms_key_id(want.kms_key.clone())
         .auth_token(password.expose())
         .set_tags(Some(Marks::as_tags(at.cx, key)?))
         .send();
@@ -398,15 +400,9 @@ impl Native for Cache {
         have: &CacheObserved,
         want: &CacheSpec<Known>,
     ) -> Result<BTreeMap<OutputName, Secret<String>>> {
-        // Another than the cache was made with would be of no use.
-        let Some(password) = current(&on.at(&want.region).await, &want.password).await? else {
-            let words = format!("the secret of `{}` has lost its value, which is its password", want.name);
-            return Err(ProviderError::new(ErrorKind::Config, words).with_help(
-                "put a password into the secret, and set the same one on the cache (AUTH token)",
-            ));
-        };
-        let url = url(have, &password);
-        Ok(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?]))
+        let at = on.at(&want.region).await;
+        connection(&at, &want.password, (&want.name, "cache (AUTH token)"), |password| url(have, password))
+            .await
     }
 
     async fn change(

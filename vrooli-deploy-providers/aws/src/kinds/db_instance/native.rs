@@ -14,8 +14,8 @@ use vrooli_deploy_core::secrets::Secret;
 
 use super::{DbInstance, DbInstanceObserved, DbInstanceSpec};
 use crate::kinds::db_subnet_group::native::name_of;
-use crate::kinds::secret::native::{current, value};
-use crate::native::{Calls, Look, Marks, Native, Seen, secret_output, unexpected};
+use crate::kinds::secret::native::{connection, value};
+use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
 
 /// How often it is looked how far AWS is.
 const POLL: Duration = Duration::from_secs(3);
@@ -76,6 +76,7 @@ fn seen(at: &Calls<'_>, server: &Server) -> Option<Seen<DbInstanceObserved>> {
             subnet_group: text(server.db_subnet_group().and_then(|group| group.db_subnet_group_name())),
             parameter_group: text(parameters.and_then(|group| group.db_parameter_group_name())),
             security_groups: groups.filter_map(|one| Some(one.vpc_security_group_id()?.to_owned())).collect(),
+            kms_key: server.kms_key_id().map(str::to_owned),
             host: text(endpoint.and_then(|endpoint| endpoint.address())),
             port: endpoint.and_then(|endpoint| endpoint.port()?.try_into().ok()).unwrap_or(0),
             status: status(server).to_owned(),
@@ -185,6 +186,7 @@ async fn create(at: &Calls<'_>, key: &ResourceKey, want: &DbInstanceSpec<Known>)
         .storage_type(STORAGE)
         .allocated_storage(number(want.storage_gib))
         .storage_encrypted(want.encrypted)
+        .set_kms_key_id(want.kms_key.clone())
         .multi_az(want.multi_az)
         .backup_retention_period(number(want.backup_days))
         .deletion_protection(want.deletion_protection)
@@ -295,14 +297,8 @@ impl Native for DbInstance {
         have: &DbInstanceObserved,
         want: &DbInstanceSpec<Known>,
     ) -> Result<BTreeMap<OutputName, Secret<String>>> {
-        // Another than the server was made with would be of no use.
-        let Some(password) = current(&on.at(&want.region).await, &want.password).await? else {
-            let words = format!("the secret of `{}` has lost its value, which is its password", want.name);
-            return Err(ProviderError::new(ErrorKind::Config, words)
-                .with_help("put a password into the secret, and set the same one on the server"));
-        };
-        let url = url(have, &password);
-        Ok(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?]))
+        let at = on.at(&want.region).await;
+        connection(&at, &want.password, (&want.name, "server"), |password| url(have, password)).await
     }
 
     async fn change(

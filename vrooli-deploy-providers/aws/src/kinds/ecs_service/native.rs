@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::{
     AssignPublicIp, AwsVpcConfiguration, DeploymentCircuitBreaker, DeploymentConfiguration,
-    DeploymentController, DeploymentControllerType, LaunchType, NetworkConfiguration, Service, ServiceField,
-    Tag,
+    DeploymentController, DeploymentControllerType, LaunchType, NetworkConfiguration, PropagateTags, Service,
+    ServiceField, Tag,
 };
 use serde_json::Value;
 use vrooli_deploy_core::names::ResourceKey;
@@ -224,6 +224,8 @@ impl Native for EcsService {
             .network_configuration(network(want)?)
             .set_client_token(at.cx.token.map(|token| token.0.to_string()))
             .set_tags(Some(tags))
+            // What tasks cost is counted by the stack's tag.
+            .propagate_tags(PropagateTags::Service)
             .send();
         let made = at.change("ecs:CreateService", make).await?;
         let arn = made.service.and_then(|service| service.service_arn);

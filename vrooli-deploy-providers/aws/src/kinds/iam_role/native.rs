@@ -213,7 +213,14 @@ impl Native for IamRole {
             };
             on.put("iam:UpdateAssumeRolePolicy", put).await?;
         }
-        settle(on, have, want).await
+        settle(on, have, want).await?;
+        if !want.instance_profile || have.instance_profile {
+            return Ok(());
+        }
+        match named(on, &want.name).await? {
+            Some(there) => profile(on, &there.marks.key, &want.name).await,
+            None => Ok(()),
+        }
     }
 
     async fn remove(&self, on: &Calls<'_>, id: &PhysicalId) -> Result<()> {

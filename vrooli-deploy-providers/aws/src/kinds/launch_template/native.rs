@@ -1,6 +1,8 @@
 //! The name of a template is unique in its region. What is in it are its versions, which never change: a
-//! change is another version, and that machines are made of it is the template's default.
+//! change is another version, and that machines are made of it is the template's default. Releases have versions
+//! of their own, told by what machines of them are told: those are the fleet's.
 
+use aws_sdk_ec2::types::builders::RequestLaunchTemplateDataBuilder;
 use aws_sdk_ec2::types::{
     InstanceType, LaunchTemplate as Template, LaunchTemplateBlockDeviceMappingRequest,
     LaunchTemplateEbsBlockDeviceRequest, LaunchTemplateHttpTokensState,
@@ -39,7 +41,7 @@ fn observed(at: &Calls<'_>, name: &str, data: &ResponseLaunchTemplateData) -> La
 
 /// What is wanted as AWS takes it. Machines tell about themselves only to who asks with a token (IMDSv2),
 /// and their disks are encrypted.
-fn data(want: &LaunchTemplateSpec<Known>) -> RequestLaunchTemplateData {
+fn data(want: &LaunchTemplateObserved) -> RequestLaunchTemplateDataBuilder {
     let profile = want
         .profile
         .as_ref()
@@ -67,7 +69,20 @@ fn data(want: &LaunchTemplateSpec<Known>) -> RequestLaunchTemplateData {
         .block_device_mappings(disk)
         .network_interfaces(port)
         .metadata_options(asked)
-        .build()
+}
+
+/// A spec as it will be seen.
+fn as_seen(want: &LaunchTemplateSpec<Known>) -> LaunchTemplateObserved {
+    LaunchTemplateObserved {
+        region: want.region.clone(),
+        name: want.name.clone(),
+        instance_type: want.instance_type.clone(),
+        image: want.image.clone(),
+        security_groups: want.security_groups.clone(),
+        profile: want.profile.clone(),
+        disk_gib: want.disk_gib,
+        public_address: want.public_address,
+    }
 }
 
 /// Is that what is wanted?
@@ -111,10 +126,20 @@ async fn described(at: &Calls<'_>, id: &str) -> Result<Option<Template>> {
     Ok(answer.and_then(|answer| answer.launch_templates?.into_iter().next()))
 }
 
-async fn named(at: &Calls<'_>, name: &str) -> Result<Option<Template>> {
+/// The template of a name.
+pub(crate) async fn named(at: &Calls<'_>, name: &str) -> Result<Option<Template>> {
     let ask = at.region.ec2.describe_launch_templates().launch_template_names(name).send();
     let answer = at.find("ec2:DescribeLaunchTemplates", ask).await?;
     Ok(answer.and_then(|answer| answer.launch_templates?.into_iter().next()))
+}
+
+/// What a version for a release begins with: what the default version of the template says.
+pub(crate) async fn as_wanted(at: &Calls<'_>, id: &str) -> Result<Option<RequestLaunchTemplateDataBuilder>> {
+    let ask = at.region.ec2.describe_launch_template_versions().launch_template_id(id).versions(DEFAULT);
+    let answer = at.find("ec2:DescribeLaunchTemplateVersions", ask.send()).await?;
+    let version = answer.and_then(|answer| answer.launch_template_versions?.into_iter().next());
+    let seen = version.as_ref().and_then(|version| version.launch_template_data());
+    Ok(seen.map(|seen| data(&observed(at, "", seen))))
 }
 
 /// Makes one; `None` if AWS has the name already.
@@ -124,7 +149,7 @@ async fn create(
     want: &LaunchTemplateSpec<Known>,
 ) -> Result<Option<PhysicalId>> {
     let make = at.region.ec2.create_launch_template().launch_template_name(&want.name);
-    let make = make.launch_template_data(data(want));
+    let make = make.launch_template_data(data(&as_seen(want)).build());
     let make = make.set_client_token(at.cx.token.map(|token| token.0.to_string()));
     let make = make.tag_specifications(marks_for(at, key, ResourceType::LaunchTemplate)?).send();
     let made = at.change("ec2:CreateLaunchTemplate", make).await;
@@ -133,11 +158,17 @@ async fn create(
     Ok(Some(id_of(at, id.ok_or_else(|| unexpected("ec2:CreateLaunchTemplate", "id"))?)))
 }
 
+/// Is it a version of the template itself, and not of a release?
+fn is_its_own(version: &Version) -> bool {
+    version.launch_template_data().is_some_and(|data| data.user_data().is_none_or(str::is_empty))
+}
+
 /// Makes the default version what is wanted. A version that a killed run left is used, not made again: its
 /// token is made from the number of the one before it.
 async fn settle(at: &Calls<'_>, id: &str, want: &LaunchTemplateSpec<Known>) -> Result<()> {
     let as_wanted = |version: &Version| {
-        version.launch_template_data().is_some_and(|data| is_wanted(&observed(at, &want.name, data), want))
+        let data = version.launch_template_data().filter(|_| is_its_own(version));
+        data.is_some_and(|data| is_wanted(&observed(at, &want.name, data), want))
     };
     if version(at, id, DEFAULT).await?.is_some_and(|version| as_wanted(&version)) {
         return Ok(());
@@ -150,7 +181,9 @@ async fn settle(at: &Calls<'_>, id: &str, want: &LaunchTemplateSpec<Known>) -> R
     } else {
         let make = || {
             let make = at.region.ec2.create_launch_template_version().launch_template_id(id);
-            make.launch_template_data(data(want)).client_token(format!("{id}-{number}")).send()
+            make.launch_template_data(data(&as_seen(want)).build())
+                .client_token(format!("{id}-{number}"))
+                .send()
         };
         let made = at.put("ec2:CreateLaunchTemplateVersion", make).await?;
         let number = made.launch_template_version().and_then(|version| version.version_number());
@@ -241,7 +274,7 @@ mod tests {
             "profile": "shop-default-app", "disk_gib": 20, "public_address": true
         }))
         .unwrap();
-        let data = data(&want);
+        let data = data(&as_seen(&want)).build();
         assert_eq!(data.image_id(), Some("resolve:ssm:/aws/service/debian/release/13/latest/amd64"));
         let tokens = data.metadata_options().and_then(|options| options.http_tokens());
         assert_eq!(tokens, Some(&LaunchTemplateHttpTokensState::Required));

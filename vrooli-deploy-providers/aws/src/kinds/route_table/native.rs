@@ -8,8 +8,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{RouteTable, RouteTableObserved, RouteTableSpec};
-use crate::native::ec2::{begun, id_of, marked, marks_for, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, completed, unexpected};
+use crate::native::ec2::{id_of, marked, marks_for, plain, text};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, begun, completed, unexpected};
 
 /// All that is not the network's own.
 const EVERYWHERE: &str = "0.0.0.0/0";

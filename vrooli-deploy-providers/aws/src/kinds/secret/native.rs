@@ -1,13 +1,19 @@
 //! A secret is made without a value: what needs one makes it. AWS keeps its name for a while after it was deleted: one
 //! that is wanted again within that time is brought back.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
-use vrooli_deploy_core::names::ResourceKey;
-use vrooli_deploy_core::provider::{CreateToken, ErrorKind, PhysicalId, ProviderError, Result, Retryability};
+use vrooli_deploy_core::names::{OutputName, ResourceKey};
+use vrooli_deploy_core::provider::{
+    CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result, Retryability,
+};
 use vrooli_deploy_core::secrets;
 
 use super::{Secret, SecretObserved, SecretSpec};
-use crate::native::{Calls, Look, Marks, Native, Regional, STACK, SdkTag as _, Seen, name_taken, unexpected};
+use crate::native::{
+    Calls, Look, Marks, Native, Regional, STACK, SdkTag as _, Seen, name_taken, secret_output, unexpected,
+};
 
 /// For so many days a deleted secret can be brought back: AWS wants to hear it at the deletion.
 const DAYS: &str = "vrooli:recovery-days";
@@ -22,7 +28,7 @@ struct Described {
 fn seen(
     region: &Regional,
     (arn, name, description): (Option<&str>, Option<&str>, Option<&str>),
-    tags: &[Tag],
+    (tags, kms_key): (&[Tag], Option<&str>),
 ) -> Option<Seen<SecretObserved>> {
     let marks = Marks::of(tags)?;
     let days = marks.notes.get(DAYS).and_then(|days| days.parse().ok());
@@ -33,6 +39,7 @@ fn seen(
             name: name?.to_owned(),
             description: description.unwrap_or_default().to_owned(),
             recovery_days: days.unwrap_or(DEFAULT_DAYS),
+            kms_key: kms_key.map(str::to_owned),
         },
         marks,
     })
@@ -42,7 +49,8 @@ fn seen(
 async fn described(at: &Calls<'_>, id: &str) -> Result<Option<Described>> {
     let ask = at.region.secrets.describe_secret().secret_id(id).send();
     let Some(found) = at.find("secretsmanager:DescribeSecret", ask).await? else { return Ok(None) };
-    let seen = seen(&at.region, (found.arn(), found.name(), found.description()), found.tags());
+    let named = (found.arn(), found.name(), found.description());
+    let seen = seen(&at.region, named, (found.tags(), found.kms_key_id()));
     Ok(seen.map(|seen| Described { seen, deleted: found.deleted_date().is_some() }))
 }
 
@@ -51,14 +59,22 @@ async fn there(at: &Calls<'_>, id: &str) -> Result<Option<Seen<SecretObserved>>>
     Ok(described(at, id).await?.filter(|one| !one.deleted).map(|one| one.seen))
 }
 
-fn days(want: &SecretSpec) -> (&'static str, String) {
+fn days(want: &SecretSpec<Known>) -> (&'static str, String) {
     (DAYS, want.recovery_days.to_string())
 }
 
-async fn describe(at: &Calls<'_>, arn: &str, want: &SecretSpec) -> Result<()> {
+/// With another key AWS encrypts its value again.
+async fn describe(at: &Calls<'_>, arn: &str, want: &SecretSpec<Known>) -> Result<()> {
     let secrets = &at.region.secrets;
-    let put = || secrets.update_secret().secret_id(arn).description(&want.description).send();
+    let put = || {
+        let put = secrets.update_secret().secret_id(arn).description(&want.description);
+        put.set_kms_key_id(want.kms_key.clone()).send()
+    };
     at.put("secretsmanager:UpdateSecret", put).await.map(drop)
+}
+
+fn described_otherwise(have: &SecretObserved, want: &SecretSpec<Known>) -> bool {
+    have.description != want.description || want.kms_key.is_some() && have.kms_key != want.kms_key
 }
 
 async fn tag(at: &Calls<'_>, arn: &str, tags: Vec<Tag>) -> Result<()> {
@@ -94,6 +110,23 @@ pub(in crate::kinds) async fn value(at: &Calls<'_>, arn: &str) -> Result<secrets
     current(at, arn).await?.ok_or_else(|| unexpected("secretsmanager:GetSecretValue", "value"))
 }
 
+/// Password and address of what a secret holds the password of, as secret outputs. Another than it was made with
+/// would be of no use: a secret that lost its value is an error.
+pub(in crate::kinds) async fn connection(
+    at: &Calls<'_>,
+    arn: &str,
+    (name, what): (&str, &str),
+    url: impl Fn(&secrets::Secret<String>) -> secrets::Secret<String> + Send,
+) -> Result<BTreeMap<OutputName, secrets::Secret<String>>> {
+    let Some(password) = current(at, arn).await? else {
+        let words = format!("the secret of `{name}` has lost its value, which is its password");
+        let help = format!("put a password into the secret, and set the same one on the {what}");
+        return Err(ProviderError::new(ErrorKind::Config, words).with_help(help));
+    };
+    let url = url(&password);
+    Ok(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?]))
+}
+
 impl Native for Secret {
     const TOKEN: CreateToken = CreateToken::Name;
 
@@ -112,7 +145,10 @@ impl Native for Secret {
         let found = pages.iter().flat_map(|page| page.secret_list());
         let mut all: Vec<_> = found
             .filter(|one| one.deleted_date().is_none())
-            .filter_map(|one| seen(&at.region, (one.arn(), one.name(), one.description()), one.tags()))
+            .filter_map(|one| {
+                let named = (one.arn(), one.name(), one.description());
+                seen(&at.region, named, (one.tags(), one.kms_key_id()))
+            })
             .collect();
         for name in at.name_asked(self, look) {
             if !all.iter().any(|one| one.observed.name == name) {
@@ -122,7 +158,7 @@ impl Native for Secret {
         Ok(all)
     }
 
-    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &SecretSpec) -> Result<PhysicalId> {
+    async fn make(&self, on: &Calls<'_>, key: &ResourceKey, want: &SecretSpec<Known>) -> Result<PhysicalId> {
         let at = on.at(&want.region).await;
         let tags: Vec<Tag> = Marks::with_note(at.cx, key, Some(days(want)))?;
         let make = at
@@ -131,6 +167,7 @@ impl Native for Secret {
             .create_secret()
             .name(&want.name)
             .description(&want.description)
+            .set_kms_key_id(want.kms_key.clone())
             .set_client_request_token(at.cx.token.map(|token| token.0.to_string()))
             .set_tags(Some(tags.clone()))
             .send();
@@ -165,7 +202,7 @@ impl Native for Secret {
                 return Err(refusal);
             }
         }
-        if there.seen.observed.description != want.description {
+        if described_otherwise(&there.seen.observed, want) {
             describe(&at, &arn.0, want).await?;
         }
         Ok(arn)
@@ -176,9 +213,9 @@ impl Native for Secret {
         at: &Calls<'_>,
         id: &PhysicalId,
         have: &SecretObserved,
-        want: &SecretSpec,
+        want: &SecretSpec<Known>,
     ) -> Result<()> {
-        if have.description != want.description {
+        if described_otherwise(have, want) {
             describe(at, &id.0, want).await?;
         }
         if have.recovery_days != want.recovery_days {

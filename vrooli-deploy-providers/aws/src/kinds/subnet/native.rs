@@ -6,8 +6,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, Result};
 
 use super::{Subnet, SubnetObserved, SubnetSpec};
-use crate::native::ec2::{SETTLE, begun, flag, id_of, marked, marks_for, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, completed, unexpected};
+use crate::native::ec2::{SETTLE, flag, id_of, marked, marks_for, plain, text};
+use crate::native::{Calls, Look, Marks, Native, Seen, begun, completed, unexpected};
 
 fn seen(at: &Calls<'_>, range: &Range) -> Option<Seen<SubnetObserved>> {
     Some(Seen {

@@ -11,8 +11,8 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result};
 
 use super::{Volume, VolumeObserved, VolumeSpec};
-use crate::native::ec2::{begun, id_of, marked, marks_for, plain, text};
-use crate::native::{Calls, Look, Marks, Native, Seen, accept, completed, unexpected};
+use crate::native::ec2::{id_of, marked, marks_for, plain, text};
+use crate::native::{Calls, Look, Marks, Native, Seen, accept, begun, completed, unexpected};
 
 /// What the machine calls it. On machines of Nitro it is an NVMe device, which tells this name.
 const DEVICE: &str = "/dev/sdf";
@@ -47,6 +47,7 @@ fn seen(at: &Calls<'_>, disk: &Disk) -> Option<Seen<VolumeObserved>> {
             zone: text(disk.availability_zone()),
             size_gib: gib(disk),
             encrypted: disk.encrypted().unwrap_or(false),
+            kms_key: disk.kms_key_id().map(str::to_owned),
             instance: holder(disk).and_then(|one| one.instance_id()).map(str::to_owned),
         },
     })
@@ -124,6 +125,7 @@ async fn begin(at: &Calls<'_>, key: &ResourceKey, want: &VolumeSpec<Known>) -> R
     }
     let make = at.region.ec2.create_volume().availability_zone(&want.zone).encrypted(want.encrypted);
     let make = make.size(want.size_gib.try_into().unwrap_or(i32::MAX)).volume_type(VolumeType::Gp3);
+    let make = make.set_kms_key_id(want.kms_key.clone());
     let make = make.set_client_token(at.cx.token.map(|token| token.0.to_string()));
     let make = make.tag_specifications(marks_for(at, key, ResourceType::Volume)?).send();
     let made = at.change("ec2:CreateVolume", make).await?;

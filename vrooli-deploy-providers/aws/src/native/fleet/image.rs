@@ -8,28 +8,29 @@ use vrooli_deploy_core::provider::{
 };
 use vrooli_deploy_core::secrets::Secret;
 
-use super::FargateFleet;
+use super::AwsFleet;
+use super::carrier::Carrier;
 use super::site::Site;
 use crate::kinds::ecr_repository::EcrRepository;
 use crate::native::{Calls, unexpected};
 
-/// What Fargate runs where a task definition names nothing else, and ours names nothing (developer guide of
-/// ECS, `runtimePlatform`).
-const PLATFORM: &str = "linux/amd64";
 /// The stack's repository.
 const REPOSITORY: &str = "images/app";
 
-impl FargateFleet {
+impl<C: Carrier> AwsFleet<C> {
     /// What an image would be made from, or the one that is given.
     pub(super) async fn image_source(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Source> {
         match &request.image {
             Some(image) => Ok(Source::Given(image.clone())),
-            None => Ok(Source::Built(self.builder()?.source(cx, request, PLATFORM).await?)),
+            None => {
+                let platform = C::platform(&self.site()?);
+                Ok(Source::Built(self.builder()?.source(cx, request, platform).await?))
+            }
         }
     }
 
     /// Refuses a build that could not be done, unless a release of these sources is staged: then none is needed.
-    pub(super) async fn can_build(&self, cx: &OpCtx, site: &Site, source: &ImageSource) -> Result<()> {
+    pub(super) async fn can_build(&self, cx: &OpCtx, site: &Site<C::On>, source: &ImageSource) -> Result<()> {
         let Err(error) = self.builder()?.is_ready(cx).await else { return Ok(()) };
         let at = self.at(cx, site).await;
         let staged = self.releases(&at, site).await.unwrap_or_default();
@@ -42,7 +43,7 @@ impl FargateFleet {
         let site = self.site()?;
         let at = self.at(cx, &site).await;
         let to = self.repository(&at).await?;
-        self.builder()?.publish(cx, request, PLATFORM, &to).await
+        self.builder()?.publish(cx, request, C::platform(&site), &to).await
     }
 
     fn builder(&self) -> Result<&dyn ImageBuilder> {

@@ -1,12 +1,12 @@
-//! Lines of tasks, from CloudWatch Logs: a stream for each container, `r12/<service>/<task>`.
+//! Lines of containers, from CloudWatch Logs: a stream each, `r12/<service>/<task or machine>`.
 
 use std::collections::BTreeMap;
 
 use vrooli_deploy_core::names::{ReleaseNumber, ServiceName, UnitId};
 use vrooli_deploy_core::provider::{LogLine, LogPage, LogQuery, OpCtx, Result};
 
-use super::FargateFleet;
-use super::slots::Slot;
+use super::AwsFleet;
+use super::carrier::{Carrier, Slot};
 use crate::native::Calls;
 
 /// A stream, and whose it is.
@@ -44,7 +44,7 @@ async fn streams(at: &Calls<'_>, group: &str, release: ReleaseNumber) -> Result<
     Ok(all)
 }
 
-impl FargateFleet {
+impl<C: Carrier> AwsFleet<C> {
     pub(super) async fn read_logs(&self, cx: &OpCtx, query: &LogQuery) -> Result<LogPage> {
         let site = self.site()?;
         let at = self.at(cx, &site).await;
@@ -53,7 +53,7 @@ impl FargateFleet {
             Some(release) => releases.push(release),
             None => {
                 for place in &site.places {
-                    releases.extend(self.slots(&at, place).await?.iter().filter_map(Slot::runs));
+                    releases.extend(self.carrier.slots(&at, place).await?.iter().filter_map(Slot::runs));
                 }
                 releases.sort();
                 releases.dedup();

@@ -1,18 +1,22 @@
-//! Carries releases on Fargate. A release is a task definition that says all of it, run by one of the two
-//! services of ECS of each place that runs something of it. Requests are split by the weights of target groups.
+//! Carries releases on AWS: as tasks on Fargate or as machines of EC2. Each place that runs something of the app
+//! has two slots, and a release runs in one of them. Requests are split by the weights of target groups.
 
-mod definition;
+mod carrier;
+mod environment;
 mod image;
 mod logs;
+mod machines;
+mod probe;
 mod routing;
-mod scaling;
 mod site;
 mod slots;
 mod smoke;
+mod tags;
 mod tasks;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,48 +28,101 @@ use vrooli_deploy_core::provider::{
     MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Result, Routing, SmokeReport, UnitObserved,
     UnitState,
 };
-use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::release::strategy::units;
-use vrooli_deploy_core::secrets::SecretRef;
+use vrooli_deploy_core::release::{Capacity, Release};
+use vrooli_deploy_core::secrets::{Secret, SecretRef};
 
-use self::site::Site;
+use self::carrier::{Carrier, Slot};
+use self::site::{Place, Site};
 use super::{Account, Calls};
 
-/// Carries releases on Fargate.
+/// A fleet of what the stack has, if that runs apps; with what runs on tasks and on machines, or on one machine
+/// alone, why there is none. Makes no call.
+pub(super) fn of(account: &Arc<Account>) -> std::result::Result<Option<Arc<dyn Fleet>>, &'static str> {
+    let (on_tasks, on_machines) = (tasks::Tasks::places(account), machines::Machines::places(account));
+    if !on_tasks.is_empty() && !on_machines.is_empty() {
+        return Err(
+            "a stack keeps what runs its app (tasks on Fargate, or machines of EC2): deploy to another environment (`--env`), or `destroy` this one first",
+        );
+    }
+    if account.is_one_machine() {
+        return Err(
+            "releases go to a group of machines behind a load balancer or to Fargate, and it is to run on one machine without (`infrastructure.compute.count: 2`, `networking.load_balancer: true` or `infrastructure.compute.type: fargate`)",
+        );
+    }
+    let on_tasks = AwsFleet::<tasks::Tasks>::over(account).map(|fleet| fleet as Arc<dyn Fleet>);
+    Ok(on_tasks.or_else(|| Some(AwsFleet::<machines::Machines>::over(account)? as Arc<dyn Fleet>)))
+}
+
+/// Carries releases on AWS.
 #[derive(Debug)]
-pub(super) struct FargateFleet {
+struct AwsFleet<C> {
     account: Arc<Account>,
-    read: definition::Read,
+    carrier: C,
     /// Held while a slot is chosen.
     starting: tokio::sync::Mutex<()>,
 }
 
-impl FargateFleet {
-    /// A fleet of what the stack has, if that runs apps on Fargate. Makes no call.
-    pub(super) fn of(account: &Arc<Account>) -> Option<Self> {
-        Site::of(account).is_ok().then(|| Self {
-            account: Arc::clone(account),
-            read: definition::Read::default(),
-            starting: tokio::sync::Mutex::default(),
-        })
+impl<C: Carrier> AwsFleet<C> {
+    fn over(account: &Arc<Account>) -> Option<Arc<Self>> {
+        Site::of(account, C::places(account)).ok()?;
+        let (account, carrier) = (Arc::clone(account), C::default());
+        Some(Arc::new(Self { account, carrier, starting: tokio::sync::Mutex::default() }))
     }
 
-    fn site(&self) -> Result<Site> {
-        Site::of(&self.account)
+    fn site(&self) -> Result<Site<C::On>> {
+        Site::of(&self.account, C::places(&self.account))
     }
 
-    async fn at<'a>(&'a self, cx: &'a OpCtx, site: &Site) -> Calls<'a> {
+    async fn at<'a>(&'a self, cx: &'a OpCtx, site: &Site<C::On>) -> Calls<'a> {
         Calls::new(&self.account, cx).await.at(&site.region).await
     }
 
     /// Releases that are staged.
-    async fn releases(&self, at: &Calls<'_>, site: &Site) -> Result<BTreeMap<ReleaseNumber, Release>> {
+    async fn releases(&self, at: &Calls<'_>, site: &Site<C::On>) -> Result<BTreeMap<ReleaseNumber, Release>> {
         let mut all = BTreeMap::new();
         for place in &site.places {
-            let revisions = self.revisions(at, place).await?;
-            all.extend(revisions.into_iter().map(|one| (one.release.number, one.release)));
+            let staged = self.carrier.staged(at, place).await?;
+            all.extend(staged.into_iter().map(|release| (release.number, release)));
         }
         Ok(all)
+    }
+}
+
+/// What AWS keeps of releases of a state that was lost.
+#[async_trait]
+pub(super) trait Kept: Debug + Send + Sync {
+    /// Makes the state of the context the owner of all that releases have, whoever it was.
+    async fn take_over(&self, cx: &OpCtx) -> Result<()>;
+    /// Values of the secrets that a release is given.
+    async fn values(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>>;
+}
+
+/// What is kept of the releases of a stack that has something which runs them.
+pub(super) fn kept(account: &Arc<Account>) -> Option<Arc<dyn Kept>> {
+    match tasks::Tasks::places(account).is_empty() {
+        true => Some(AwsFleet::<machines::Machines>::over(account)? as Arc<dyn Kept>),
+        false => Some(AwsFleet::<tasks::Tasks>::over(account)? as Arc<dyn Kept>),
+    }
+}
+
+#[async_trait]
+impl<C: Carrier> Kept for AwsFleet<C> {
+    async fn take_over(&self, cx: &OpCtx) -> Result<()> {
+        let site = self.site()?;
+        let at = self.at(cx, &site).await;
+        for place in &site.places {
+            self.carrier.take_over(&at, place).await?;
+        }
+        values::take_over(&at).await
+    }
+
+    async fn values(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>> {
+        let site = self.site()?;
+        let at = self.at(cx, &site).await;
+        let Some(release) = self.releases(&at, &site).await?.remove(&release) else { return Ok(Vec::new()) };
+        let services: Vec<ServiceName> = release.bundle.services.keys().cloned().collect();
+        values::had_back(&at, environment::secrets(&release, &services).collect()).await
     }
 }
 
@@ -74,7 +131,7 @@ fn unsupported(words: &str) -> ProviderError {
 }
 
 #[async_trait]
-impl Fleet for FargateFleet {
+impl<C: Carrier> Fleet for AwsFleet<C> {
     fn capabilities(&self) -> FleetCapabilities {
         let mut capabilities = FleetCapabilities::default();
         capabilities.keeps_old = true;
@@ -83,6 +140,15 @@ impl Fleet for FargateFleet {
         capabilities.builds_images = self.account.images().is_some();
         capabilities.whole = true;
         capabilities
+    }
+
+    /// Where something scales it, how many run is that one's business.
+    fn capacity(&self) -> BTreeMap<String, Capacity> {
+        let of = |place: Place<C::On>| {
+            let count = (!place.scaled).then_some(place.count);
+            (place.key, Capacity { count, size: C::size(&place.on) })
+        };
+        C::places(&self.account).into_iter().map(of).collect()
     }
 
     /// Also says what cannot be run here: nothing has been made yet.
@@ -123,16 +189,9 @@ impl Fleet for FargateFleet {
             if names.is_empty() {
                 continue;
             }
-            let slots = self.slots(&at, place).await?;
-            let slot = slots.first().ok_or_else(|| slots::no_service(place))?;
-            // `arn:aws:ecs:<region>:<account>:service/…`
-            let arn = slot.service.service_arn().unwrap_or_default();
-            let account = arn.split(':').nth(4).unwrap_or_default();
-            let partition = arn.split(':').nth(1).unwrap_or("aws");
-            let role = format!("arn:{partition}:iam::{account}:role/{}", site.role);
-            let needed: BTreeSet<&SecretRef> = definition::secrets(release, &names).collect();
+            let needed: BTreeSet<&SecretRef> = environment::secrets(release, &names).collect();
             let values = values::put(&at, &*self.account.secrets, &needed).await?;
-            self.register(&at, &site, place, release, (&values, &role)).await?;
+            self.carrier.stage(&at, &site, place, release, &values).await?;
         }
         Ok(())
     }
@@ -146,7 +205,7 @@ impl Fleet for FargateFleet {
 
     async fn start(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<UnitObserved> {
         let slot = self.start_unit(cx, release, unit).await?;
-        Ok(observed(release.number, unit.clone(), &slot))
+        Ok(observed::<C>(release.number, unit.clone(), &slot))
     }
 
     async fn probe(&self, cx: &OpCtx, release: &Release, unit: &UnitId) -> Result<ProbeReport> {
@@ -154,7 +213,7 @@ impl Fleet for FargateFleet {
     }
 
     async fn smoke(&self, cx: &OpCtx, release: &Release, through_edge: bool) -> Result<SmokeReport> {
-        // Tasks stand in a network of their own: until requests are routed to them nobody reaches them.
+        // They stand in a network of their own: until requests are routed to them nobody reaches them.
         if through_edge { self.run_smoke(cx, release).await } else { Ok(SmokeReport::default()) }
     }
 
@@ -166,7 +225,7 @@ impl Fleet for FargateFleet {
         self.routed(cx).await
     }
 
-    /// AWS finishes what is open itself when tasks leave their target group (`drain_seconds`).
+    /// AWS finishes what is open itself when something leaves its target group (`drain_seconds`).
     async fn drain(
         &self,
         _: &OpCtx,
@@ -194,14 +253,17 @@ impl Fleet for FargateFleet {
         let at = self.at(cx, &site).await;
         for place in &site.places {
             self.end(&at, place, release).await?;
-            self.rest(&at, &site, place, release).await?;
-            self.deregister(&at, place, |number| number == release).await?;
+            let slots = self.carrier.slots(&at, place).await?;
+            for slot in slots.iter().filter(|slot| slot.has() == Some(release)) {
+                self.carrier.rest(&at, place, slot).await?;
+            }
+            self.carrier.unstage(&at, place, Some(release)).await?;
         }
         let left = self.releases(&at, &site).await?;
         let names: Vec<Vec<ServiceName>> =
             left.values().map(|release| release.bundle.services.keys().cloned().collect()).collect();
         let kept: BTreeSet<&SecretRef> =
-            left.values().zip(&names).flat_map(|(release, of)| definition::secrets(release, of)).collect();
+            left.values().zip(&names).flat_map(|(release, of)| environment::secrets(release, of)).collect();
         values::remove(&at, &kept).await
     }
 
@@ -214,12 +276,10 @@ impl Fleet for FargateFleet {
         let at = self.at(cx, &site).await;
         let mut all = Vec::new();
         for place in &site.places {
-            for slot in self.slots(&at, place).await? {
-                let Some(release) = slot.runs() else { continue };
-                let arn = slot.service.task_definition().unwrap_or_default();
-                let Some(revision) = self.revision(&at, place, arn).await? else { continue };
-                for (name, config) in place.services(&revision.release.bundle) {
-                    all.extend(units(name, config).map(|unit| observed(release, unit, &slot)));
+            for slot in self.carrier.slots(&at, place).await?.iter().filter(|slot| slot.wanted > 0) {
+                let Some(release) = &slot.release else { continue };
+                for (name, config) in place.services(&release.bundle) {
+                    all.extend(units(name, config).map(|unit| observed::<C>(release.number, unit, slot)));
                 }
             }
         }
@@ -237,7 +297,7 @@ impl Fleet for FargateFleet {
         let Ok(site) = self.site() else { return Ok(()) };
         let at = self.at(cx, &site).await;
         for place in &site.places {
-            self.deregister(&at, place, |_| true).await?;
+            self.carrier.unstage(&at, place, None).await?;
         }
         values::remove(&at, &BTreeSet::new()).await
     }
@@ -253,15 +313,13 @@ impl Fleet for FargateFleet {
     }
 }
 
-/// A unit runs when as many tasks do.
-fn observed(release: ReleaseNumber, unit: UnitId, slot: &slots::Slot) -> UnitObserved {
-    let running = slot.deployment().map_or(0, |deployment| deployment.running_count());
-    let running = u32::try_from(running).unwrap_or(0);
+/// A unit runs when as many tasks or machines do.
+fn observed<C: Carrier>(release: ReleaseNumber, unit: UnitId, slot: &Slot<C::There>) -> UnitObserved {
     UnitObserved {
         release,
-        state: if running > unit.index { UnitState::Running } else { UnitState::Restarting },
+        state: if slot.running > unit.index { UnitState::Running } else { UnitState::Restarting },
         unit,
-        host: "fargate".to_owned(),
+        host: C::HOST.to_owned(),
         pid: None,
         ports: BTreeMap::new(),
         restarts: 0,

@@ -7,9 +7,10 @@ use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ForwardActio
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result, Routing};
 
-use super::FargateFleet;
+use super::AwsFleet;
+use super::carrier::{Carrier, Slot};
 use super::site::{Pair, Site};
-use super::slots::{Slot, groups};
+use super::slots::groups;
 use crate::kinds::listener::native::groups as of_action;
 use crate::native::Calls;
 
@@ -45,12 +46,12 @@ pub(super) struct Reached {
     pub(super) secure: bool,
 }
 
-impl FargateFleet {
+impl<C: Carrier> AwsFleet<C> {
     /// What passes requests on to any of these groups.
     async fn passing(
         &self,
         at: &Calls<'_>,
-        site: &Site,
+        site: &Site<C::On>,
         to: &[String],
     ) -> Result<(Vec<Passes>, Option<Reached>)> {
         let Some(name) = &site.balancer else { return Ok((Vec::new(), None)) };
@@ -89,12 +90,17 @@ impl FargateFleet {
     }
 
     /// Where the app is reached.
-    pub(super) async fn reached(&self, at: &Calls<'_>, site: &Site) -> Result<Option<Reached>> {
+    pub(super) async fn reached(&self, at: &Calls<'_>, site: &Site<C::On>) -> Result<Option<Reached>> {
         Ok(self.passing(at, site, &[]).await?.1)
     }
 
     /// What the two groups of a pair get, as the first that passes requests on to them says.
-    pub(super) async fn pair_weights(&self, at: &Calls<'_>, site: &Site, pair: &Pair) -> Result<[i32; 2]> {
+    pub(super) async fn pair_weights(
+        &self,
+        at: &Calls<'_>,
+        site: &Site<C::On>,
+        pair: &Pair,
+    ) -> Result<[i32; 2]> {
         let both = groups(at, &[pair]).await?.concat();
         let (passing, _) = self.passing(at, site, &both).await?;
         let of = |arn: &String| passing.first().and_then(|one| weight(one.action(), arn)).unwrap_or(0);
@@ -102,10 +108,10 @@ impl FargateFleet {
     }
 
     /// The release in each slot of what listens, blue first.
-    async fn sides(&self, at: &Calls<'_>, site: &Site) -> Result<[Option<ReleaseNumber>; 2]> {
+    async fn sides(&self, at: &Calls<'_>, site: &Site<C::On>) -> Result<[Option<ReleaseNumber>; 2]> {
         let mut sides = [None, None];
         if let Some(place) = site.places.iter().find(|place| place.is_front()) {
-            for slot in self.slots(at, place).await? {
+            for slot in self.carrier.slots(at, place).await? {
                 sides[slot.colour.min(1)] = slot.runs();
             }
         }
@@ -120,7 +126,7 @@ impl FargateFleet {
         if site.pairs.is_empty() || sides == [None, None] {
             // Nothing is routed to: what runs serves.
             for place in &site.places {
-                let slots = self.slots(&at, place).await?;
+                let slots = self.carrier.slots(&at, place).await?;
                 routing.weights.extend(slots.iter().filter_map(Slot::runs).map(|release| (release, 100)));
             }
             return Ok(routing);
@@ -135,30 +141,29 @@ impl FargateFleet {
         if routing.resting.values().any(|units| !units.is_empty()) {
             return Err(ProviderError::new(
                 ErrorKind::Unsupported,
-                "tasks of a release cannot rest one by one",
+                format!("{} of a release cannot rest one by one", C::WHAT),
             ));
         }
         let before = self.routed(cx).await?;
         let site = self.site()?;
         let at = self.at(cx, &site).await;
-        let scaled = || site.places.iter().filter(|place| place.scaled);
         if let Some(alone) = alone(routing) {
-            for place in scaled() {
-                self.carry_over(&at, place, alone).await?;
+            for place in &site.places {
+                self.carrier.taking_over(&at, place, alone).await?;
             }
         }
         if !site.pairs.is_empty() {
             let wanted = split(routing, self.sides(&at, &site).await?);
             self.weigh(&at, &site, wanted).await?;
         }
-        for place in scaled() {
-            self.scalers(&at, place, alone(routing)).await?;
+        for place in &site.places {
+            self.carrier.routed(&at, place, alone(routing)).await?;
         }
         Ok(before)
     }
 
     /// Every listener and rule gives its pair of groups so much, blue first.
-    async fn weigh(&self, at: &Calls<'_>, site: &Site, wanted: [i32; 2]) -> Result<()> {
+    async fn weigh(&self, at: &Calls<'_>, site: &Site<C::On>, wanted: [i32; 2]) -> Result<()> {
         let balancing = &at.region.balancing;
         let pairs = groups(at, &site.pairs.iter().collect::<Vec<_>>()).await?;
         for one in self.passing(at, site, pairs.as_flattened()).await?.0 {

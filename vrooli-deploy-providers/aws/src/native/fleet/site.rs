@@ -5,18 +5,15 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use vrooli_deploy_core::manifest::ServiceConfig;
 use vrooli_deploy_core::names::{PortName, ResourceKey, ServiceName};
-use vrooli_deploy_core::provider::{AnyKind, ErrorKind, ProviderError, Result, Wanted};
+use vrooli_deploy_core::provider::{AnyKind, ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::Bundle;
 
+use crate::kinds::COLOURS;
 use crate::kinds::dns_record::DnsRecord;
-use crate::kinds::ecs_cluster::EcsCluster;
-use crate::kinds::ecs_service::{COLOURS, EcsService, EcsServiceSpec, family};
 use crate::kinds::iam_role::IamRole;
 use crate::kinds::load_balancer::LoadBalancer;
 use crate::kinds::log_group::LogGroup;
-use crate::kinds::service_scaling::ServiceScaling;
 use crate::kinds::target_group::TargetGroup;
-use crate::kinds::task_definition::TaskDefinition;
 use crate::native::{Account, Look};
 
 /// The ports that an app's services listen on as containers: the first of each is the one that lowering
@@ -46,28 +43,24 @@ pub(super) fn ports(bundle: &Bundle) -> BTreeMap<(ServiceName, PortName), u16> {
 /// The place of all that listens.
 const FRONT: &str = "compute/app";
 
-/// Where services of the app run that are one task: two services of ECS, of which one has the release that
-/// serves and the other the next one.
+/// Where services of the app run that are one task, or on one machine: two slots, of which one has the
+/// release that serves and the other the next one.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Place<P> {
     /// What the keys of both begin with.
     pub(super) key: String,
     pub(super) region: String,
     /// The names of both, blue first.
     pub(super) slots: [String; 2],
-    /// The family of the task definitions of releases.
-    pub(super) family: String,
-    /// The cluster, by name.
-    pub(super) cluster: String,
-    pub(super) cpu_units: u32,
-    pub(super) memory_mib: u32,
-    /// How many tasks run where nothing scales them.
+    /// How many run where nothing scales them.
     pub(super) count: u32,
     /// Does something else say how many run?
     pub(super) scaled: bool,
+    /// What it has of its own.
+    pub(super) on: P,
 }
 
-impl Place {
+impl<P> Place<P> {
     /// Does it run that service of an app?
     pub(super) fn runs(&self, service: &ServiceName, config: &ServiceConfig) -> bool {
         if config.ports.is_empty() { self.key == worker(service) } else { self.is_front() }
@@ -82,7 +75,7 @@ impl Place {
     pub(super) fn services<'a>(
         &self,
         bundle: &'a Bundle,
-    ) -> impl Iterator<Item = (&'a ServiceName, &'a ServiceConfig)> + use<'a, '_> {
+    ) -> impl Iterator<Item = (&'a ServiceName, &'a ServiceConfig)> + use<'a, '_, P> {
         bundle.services.iter().filter(|(name, config)| self.runs(name, config))
     }
 }
@@ -101,23 +94,22 @@ pub(super) struct Pair {
 
 /// All of it.
 #[derive(Debug, Clone)]
-pub(super) struct Site {
+pub(super) struct Site<P> {
     pub(super) region: String,
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<Place<P>>,
     pub(super) pairs: Vec<Pair>,
     /// The load balancer, by name.
     pub(super) balancer: Option<String>,
     /// The name that the app has, if it has one.
     pub(super) domain: Option<String>,
-    /// What a service of ECS has when no release is in it, by family.
-    pub(super) idle: String,
-    /// What tasks may do, by the role's name.
+    /// What the app may do, by the role's name.
     pub(super) role: String,
-    /// Where their lines go, by the group's name.
+    /// Where its lines go, by the group's name.
     pub(super) logs: String,
 }
 
-fn specs<S: DeserializeOwned>(account: &Account, kind: &dyn AnyKind) -> Vec<(ResourceKey, S)> {
+/// Specs of a kind that the stack has or is to have, by key: what is wanted before what is there.
+pub(super) fn specs<S: DeserializeOwned>(account: &Account, kind: &dyn AnyKind) -> Vec<(ResourceKey, S)> {
     let read = |(key, spec): (&ResourceKey, &serde_json::Value)| {
         Some((key.clone(), serde_json::from_value(spec.clone()).ok()?))
     };
@@ -133,39 +125,30 @@ pub(super) fn name_of(account: &Account, kind: &dyn AnyKind, key: &str) -> Optio
     all.find_map(|(one, spec)| (one.as_str() == key).then(|| spec["name"].as_str().map(str::to_owned))?)
 }
 
-impl Site {
-    /// Reads it.
+/// Pairs of slots of a stack: what the keys of both begin with, and their specs, blue first.
+pub(super) fn pairs_of<S: DeserializeOwned>(account: &Account, kind: &dyn AnyKind) -> Vec<(String, [S; 2])> {
+    let mut all: BTreeMap<String, S> =
+        specs(account, kind).into_iter().map(|(key, spec)| (key.to_string(), spec)).collect();
+    let of = |key: &String| key.strip_suffix(COLOURS[0])?.strip_suffix('/').map(str::to_owned);
+    let keys: Vec<String> = all.keys().filter_map(of).collect();
+    let both = keys.into_iter().filter_map(|key| {
+        let [blue, green] = COLOURS.map(|colour| all.remove(&format!("{key}/{colour}")));
+        Some((key, [blue?, green?]))
+    });
+    both.collect()
+}
+
+impl<P> Site<P> {
+    /// Reads it, with the places that something has found.
     ///
     /// # Errors
     /// When the stack has nothing that could run an app.
-    pub(super) fn of(account: &Account) -> Result<Self> {
+    pub(super) fn of(account: &Account, places: Vec<Place<P>>) -> Result<Self> {
         let lacks = |what: &str| {
             ProviderError::new(ErrorKind::Config, format!("the stack has no {what} that an app could run in"))
-                .with_help("apps run on Fargate: `infrastructure.compute.type: fargate`")
+                .with_help("apps run on Fargate (`infrastructure.compute.type: fargate`) or on machines behind a load balancer (`ec2`)")
         };
-        let cluster = name_of(account, &EcsCluster, "compute/cluster").ok_or_else(|| lacks("cluster"))?;
-        let scaled: Vec<&ResourceKey> =
-            account.wanted(&ServiceScaling, Look::Stack).map(|(key, _)| key).collect();
-        let services: BTreeMap<String, EcsServiceSpec<Wanted>> =
-            specs(account, &EcsService).into_iter().map(|(key, spec)| (key.to_string(), spec)).collect();
-        let places = services.iter().filter_map(|(key, blue)| {
-            let of = |key: &str, colour: &str| key.strip_suffix(colour)?.strip_suffix('/').map(str::to_owned);
-            let key = of(key, COLOURS[0])?;
-            let green = services.get(&format!("{key}/{}", COLOURS[1]))?;
-            Some(Place {
-                scaled: scaled.iter().any(|one| one.as_str().starts_with(&format!("{key}/"))),
-                key,
-                region: blue.region.clone(),
-                family: family(&blue.name).to_owned(),
-                slots: [blue.name.clone(), green.name.clone()],
-                cluster: cluster.clone(),
-                cpu_units: blue.cpu_units,
-                memory_mib: blue.memory_mib,
-                count: blue.count.max(green.count),
-            })
-        });
-        let places: Vec<Place> = places.collect();
-        let region = places.first().ok_or_else(|| lacks("service"))?.region.clone();
+        let region = places.first().ok_or_else(|| lacks("place"))?.region.clone();
         let groups: BTreeMap<String, &str> = account
             .wanted(&TargetGroup, Look::Stack)
             .filter_map(|(key, spec)| Some((key.to_string(), spec["name"].as_str()?)))
@@ -182,8 +165,6 @@ impl Site {
             pairs: pairs.collect(),
             balancer: name_of(account, &LoadBalancer, "front/balancer"),
             domain: name_of(account, &DnsRecord, "dns/app"),
-            idle: name_of(account, &TaskDefinition, "compute/idle")
-                .ok_or_else(|| lacks("task definition"))?,
             role: name_of(account, &IamRole, "compute/role").ok_or_else(|| lacks("role"))?,
             logs: name_of(account, &LogGroup, "logs/app").ok_or_else(|| lacks("log group"))?,
             places,
@@ -191,27 +172,24 @@ impl Site {
     }
 
     /// The place of a service of a release.
-    pub(super) fn place(&self, bundle: &Bundle, service: &ServiceName) -> Result<&Place> {
+    pub(super) fn place(&self, bundle: &Bundle, service: &ServiceName) -> Result<&Place<P>> {
         let config = bundle.services.get(service);
         let place = config.and_then(|config| self.places.iter().find(|place| place.runs(service, config)));
         place.ok_or_else(|| {
-            ProviderError::new(
-                ErrorKind::Config,
-                format!("the stack has no service of ECS that runs `{service}`"),
-            )
-            .with_help("deploy again: the stack is made for the services of the manifest")
+            ProviderError::new(ErrorKind::Config, format!("the stack has nothing that runs `{service}`"))
+                .with_help("deploy again: the stack is made for the services of the manifest")
         })
     }
 
     /// The place where a unit of any release runs, by its service's name alone.
-    pub(super) fn place_of(&self, service: &ServiceName) -> Option<&Place> {
+    pub(super) fn place_of(&self, service: &ServiceName) -> Option<&Place<P>> {
         let worker = worker(service);
         let place = self.places.iter().find(|place| place.key == worker);
         place.or_else(|| self.places.iter().find(|place| place.is_front()))
     }
 
     /// Target groups of the services of a release that requests are routed to, in one place.
-    pub(super) fn pairs(&self, place: &Place, bundle: &Bundle) -> Vec<&Pair> {
+    pub(super) fn pairs(&self, place: &Place<P>, bundle: &Bundle) -> Vec<&Pair> {
         let here = |pair: &&Pair| place.services(bundle).any(|(name, _)| name.as_str() == pair.service);
         self.pairs.iter().filter(here).collect()
     }
@@ -238,17 +216,14 @@ mod tests {
         .unwrap()
     }
 
-    fn place(key: &str) -> Place {
+    fn place(key: &str) -> Place<()> {
         Place {
             key: key.to_owned(),
             region: "us-east-1".to_owned(),
             slots: ["shop-blue".to_owned(), "shop-green".to_owned()],
-            family: "shop".to_owned(),
-            cluster: "shop".to_owned(),
-            cpu_units: 256,
-            memory_mib: 512,
             count: 1,
             scaled: false,
+            on: (),
         }
     }
 
@@ -285,11 +260,10 @@ mod tests {
             pairs: vec![pair("api"), pair("gone"), pair("web")],
             balancer: None,
             domain: None,
-            idle: "shop-idle".to_owned(),
             role: "app".to_owned(),
             logs: "/shop".to_owned(),
         };
-        let of = |place: &Place| -> Vec<String> {
+        let of = |place: &Place<()>| -> Vec<String> {
             site.pairs(place, &bundle()).into_iter().map(|pair| pair.service.clone()).collect()
         };
         assert_eq!(of(&site.places[0]), ["api", "web"]);

@@ -11,7 +11,8 @@ use vrooli_deploy_core::manifest::SmokeTest;
 use vrooli_deploy_core::provider::{OpCtx, Result, SmokeReport};
 use vrooli_deploy_core::release::{Release, smoke};
 
-use super::FargateFleet;
+use super::AwsFleet;
+use super::carrier::Carrier;
 use super::site::Site;
 use crate::native::Calls;
 
@@ -25,9 +26,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// "Service Unavailable": the request was not taken, so it may be made again.
 const UNAVAILABLE: u16 = 503;
 
-impl FargateFleet {
+impl<C: Carrier> AwsFleet<C> {
     /// The address of the app; without a domain that of the load balancer.
-    pub(super) async fn url(&self, at: &Calls<'_>, site: &Site) -> Result<Option<String>> {
+    pub(super) async fn url(&self, at: &Calls<'_>, site: &Site<C::On>) -> Result<Option<String>> {
         Ok(self.reached(at, site).await?.map(|reached| {
             let scheme = if reached.secure { "https" } else { "http" };
             format!("{scheme}://{}/", site.domain.as_ref().unwrap_or(&reached.name))

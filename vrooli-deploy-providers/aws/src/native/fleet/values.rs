@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry, Tag};
 use uuid::Uuid;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
-use vrooli_deploy_core::secrets::{SecretRef, SecretStore};
+use vrooli_deploy_core::secrets::{Secret, SecretRef, SecretStore};
 
-use super::definition::{FLEET, OWNER};
-use crate::native::{Calls, unexpected};
+use super::site::name_of;
+use super::tags::{self, FLEET};
+use crate::kinds::kms_key::native::arn_of;
+use crate::kinds::kms_key::{KmsKey, MAIN};
+use crate::native::{Calls, together, unexpected};
 
 /// The name of a path: those of a stack's resources stand beside it.
 fn name(at: &Calls<'_>, reference: &SecretRef) -> String {
@@ -29,37 +32,50 @@ fn label(reference: &SecretRef) -> String {
     format!("v{}", reference.version)
 }
 
-/// Sees to it that values are there, and says how task definitions name them.
+/// Sees to it that values are there, and says how a release names them.
 pub(super) async fn put(
     at: &Calls<'_>,
     store: &dyn SecretStore,
     references: &BTreeSet<&SecretRef>,
 ) -> Result<BTreeMap<SecretRef, String>> {
     let mut all = BTreeMap::new();
+    let key = match name_of(at.account, &KmsKey, MAIN) {
+        Some(alias) if !references.is_empty() => arn_of(at, &alias).await?,
+        _ => None,
+    };
     for reference in references {
-        let arn = put_one(at, store, reference).await?;
+        let arn = put_one(at, store, reference, key.as_deref()).await?;
         all.insert((*reference).clone(), format!("{arn}:::{}", version(reference)));
     }
     Ok(all)
 }
 
-async fn put_one(at: &Calls<'_>, store: &dyn SecretStore, reference: &SecretRef) -> Result<String> {
+async fn put_one(
+    at: &Calls<'_>,
+    store: &dyn SecretStore,
+    reference: &SecretRef,
+    key: Option<&str>,
+) -> Result<String> {
     let (name, token) = (name(at, reference), version(reference).to_string());
     let ask = at.region.secrets.describe_secret().secret_id(&name).send();
     if let Some(there) = at.find("secretsmanager:DescribeSecret", ask).await? {
-        let tag = |name| there.tags().iter().find(|tag| tag.key() == Some(name))?.value();
-        if tag(FLEET) != Some(&at.cx.stack.to_string()) || tag(OWNER) != Some(&at.cx.owner.to_string()) {
+        if !tags::are_ours(at, |name| there.tags().iter().find(|tag| tag.key() == Some(name))?.value()) {
             return Err(crate::native::name_taken("secret", &name));
+        }
+        if key.is_some() && there.kms_key_id() != key {
+            let put =
+                || at.region.secrets.update_secret().secret_id(&name).set_kms_key_id(key.map(str::to_owned));
+            at.put("secretsmanager:UpdateSecret", || put().send()).await?;
         }
         let versions = there.version_ids_to_stages();
         if versions.is_some_and(|versions| versions.contains_key(&token)) {
             return there.arn.ok_or_else(|| unexpected("secretsmanager:DescribeSecret", "ARN"));
         }
     } else {
-        let tag = |name, value: String| Tag::builder().key(name).value(value).build();
-        let make = at.region.secrets.create_secret().name(&name);
+        let tag = |(name, value)| Tag::builder().key(name).value(value).build();
+        let make = at.region.secrets.create_secret().name(&name).set_kms_key_id(key.map(str::to_owned));
         let make = make.description("what an app is given; made and removed with its releases");
-        let make = make.tags(tag(FLEET, at.cx.stack.to_string())).tags(tag(OWNER, at.cx.owner.to_string()));
+        let make = make.set_tags(Some(tags::of_fleet(at).into_iter().map(tag).collect()));
         at.create("secretsmanager:CreateSecret", make.send()).await?;
     }
     let value = store.get(reference).map_err(|error| {
@@ -74,8 +90,8 @@ async fn put_one(at: &Calls<'_>, store: &dyn SecretStore, reference: &SecretRef)
     made.arn.ok_or_else(|| unexpected("secretsmanager:PutSecretValue", "ARN"))
 }
 
-/// Removes the secrets that no retained release names any more.
-pub(super) async fn remove(at: &Calls<'_>, kept: &BTreeSet<&SecretRef>) -> Result<()> {
+/// What holds the stack's values, whoever owns it.
+async fn all(at: &Calls<'_>) -> Result<Vec<SecretListEntry>> {
     let filter = |name, value: &str| Filter::builder().key(name).values(value).build();
     let stack = at.cx.stack.to_string();
     let ask = |next| {
@@ -83,11 +99,48 @@ pub(super) async fn remove(at: &Calls<'_>, kept: &BTreeSet<&SecretRef>) -> Resul
         ask.filters(filter(FilterNameStringType::TagValue, &stack)).set_next_token(next).send()
     };
     let pages = at.pages("secretsmanager:ListSecrets", ask, |page| page.next_token.clone()).await?;
+    Ok(pages.into_iter().flat_map(|page| page.secret_list.unwrap_or_default()).collect())
+}
+
+fn tag_of<'a>(secret: &'a SecretListEntry, name: &str) -> Option<&'a str> {
+    secret.tags().iter().find(|tag| tag.key() == Some(name)).and_then(Tag::value)
+}
+
+/// The values that are there of these, for a state that was lost.
+pub(super) async fn had_back(
+    at: &Calls<'_>,
+    references: BTreeSet<&SecretRef>,
+) -> Result<Vec<(SecretRef, Secret<String>)>> {
+    let one = async |reference: &SecretRef| {
+        let ask = at.region.secrets.get_secret_value().secret_id(name(at, reference));
+        let ask = ask.version_id(version(reference).to_string()).send();
+        let found = at.find("secretsmanager:GetSecretValue", ask).await?;
+        let value = found.and_then(|found| found.secret_string);
+        Ok(value.map(|value| (reference.clone(), Secret::new(value))))
+    };
+    Ok(together(references.into_iter().map(one)).await?.into_iter().flatten().collect())
+}
+
+/// Makes the state of the context the owner of what another has.
+pub(super) async fn take_over(at: &Calls<'_>) -> Result<()> {
+    for secret in all(at).await? {
+        let Some(arn) = secret.arn().filter(|_| tags::are_anothers(at, |name| tag_of(&secret, name))) else {
+            continue;
+        };
+        let tag = |(name, value)| Tag::builder().key(name).value(value).build();
+        let tags: Vec<Tag> = tags::of_fleet(at).into_iter().map(tag).collect();
+        let put = || at.region.secrets.tag_resource().secret_id(arn).set_tags(Some(tags.clone())).send();
+        at.put("secretsmanager:TagResource", put).await?;
+    }
+    Ok(())
+}
+
+/// Removes the secrets that no retained release names any more.
+pub(super) async fn remove(at: &Calls<'_>, kept: &BTreeSet<&SecretRef>) -> Result<()> {
     let kept: BTreeSet<String> = kept.iter().map(|reference| name(at, reference)).collect();
-    for secret in pages.iter().flat_map(|page| page.secret_list()) {
-        let owner = secret.tags().iter().find(|tag| tag.key() == Some(OWNER)).and_then(Tag::value);
+    for secret in all(at).await? {
         let (Some(name), Some(arn)) = (secret.name(), secret.arn()) else { continue };
-        if kept.contains(name) || owner != Some(&at.cx.owner.to_string()) {
+        if kept.contains(name) || !tags::are_ours(at, |name| tag_of(&secret, name)) {
             continue;
         }
         let gone = at.region.secrets.delete_secret().secret_id(arn).force_delete_without_recovery(true);

@@ -6,30 +6,33 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libtest_mimic::Failed;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vrooli_deploy_core::engine::OutcomeKind;
-use vrooli_deploy_core::workspace::{DestroyOptions, Run, TargetOptions};
+use vrooli_deploy_core::workspace::{
+    DeployOptions, DestroyOptions, RebuildOptions, RebuiltHow, RebuiltThing, Run, TargetOptions,
+};
 use vrooli_deploy_tests::moto::census::Census;
-use vrooli_deploy_tests::moto::tasks::Image;
+use vrooli_deploy_tests::moto::machines::Image;
+use vrooli_deploy_tests::moto::told;
 
-use super::{Ground, MANIFEST, TASKS, is};
+use super::{Ground, MANIFEST, On, TASKS, Visitor, is};
 use crate::desk::{root, said};
 use crate::permissions::{Enforced, user};
 
 impl Ground {
     /// As a scaler does it.
     fn said_by_scaler(&self, slot: &str, count: u32) {
-        let form = serde_json::json!({ "cluster": "shop-default", "service": slot, "desiredCount": count });
-        self.ecs("UpdateService", &form.to_string());
+        self.ecs(
+            "UpdateService",
+            &json!({ "cluster": "shop-default", "service": slot, "desiredCount": count }),
+        );
     }
 
     /// May its scaler take tasks away, and add some?
     fn scaler(&self, slot: &str) -> (bool, bool) {
-        let form = r#"{"ServiceNamespace":"ecs"}"#;
+        let form = json!({ "ServiceNamespace": "ecs" });
         let target = "AnyScaleFrontendService.DescribeScalableTargets";
-        let address = self.emulator.address();
-        let said = vrooli_deploy_tests::moto::json(address, "application-autoscaling", target, form).unwrap();
-        let said: Value = serde_json::from_str(said.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let said = told(self.emulator.address(), "application-autoscaling", target, &form).unwrap();
         let mut all = said["ScalableTargets"].as_array().into_iter().flatten();
         let one = all.find(|one| one["ResourceId"].as_str().is_some_and(|id| id.ends_with(slot)));
         let suspended = |what: &str| one.is_some_and(|one| one["SuspendedState"][what] == true);
@@ -39,17 +42,34 @@ impl Ground {
     /// What Secrets Manager holds at an ARN as task definitions name it: secret, field, stage and version.
     fn value(&self, from: &str) -> String {
         let parts: Vec<&str> = from.split(':').collect();
-        let mut form = serde_json::json!({ "SecretId": parts[..7].join(":") });
+        let mut form = json!({ "SecretId": parts[..7].join(":") });
         for (at, name) in [(8, "VersionStage"), (9, "VersionId")] {
             if let Some(word) = parts.get(at).filter(|word| !word.is_empty()) {
                 form[name] = (*word).into();
             }
         }
         let target = "secretsmanager.GetSecretValue";
-        let address = self.emulator.address();
-        let said = vrooli_deploy_tests::moto::json(address, "secretsmanager", target, &form.to_string());
-        let said: Value = serde_json::from_str(said.unwrap().split_once("\r\n\r\n").unwrap().1).unwrap();
+        let said = told(self.emulator.address(), "secretsmanager", target, &form).unwrap();
         said["SecretString"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Why the steps of a deployment are, as its plan says it.
+    async fn reasons(&self, options: &DeployOptions) -> Result<Vec<String>, Failed> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = self.manifest().display().to_string();
+        let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
+        let (plan, _) = workspace.plan(&app, options).await.map_err(said)?;
+        Ok(plan.steps.into_iter().map(|step| step.reason).collect())
+    }
+
+    /// From here on it may do what `permissions` prints for a deployment, and nothing else.
+    async fn has_rights_for(&mut self, options: &DeployOptions) -> Result<Enforced, Failed> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = self.manifest().display().to_string();
+        let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
+        let (rights, _) = workspace.permissions(&app, options).await.map_err(said)?;
+        self.keys = Some(user(self.emulator.address(), "deployer", &rights.policies));
+        Ok(Enforced::on(self.emulator.address()))
     }
 
     async fn runs(&self, what: &str, tasks: usize) -> Result<(), Failed> {
@@ -68,7 +88,7 @@ impl Ground {
 pub(crate) async fn under_load() -> Result<(), Failed> {
     let routes = "routes: [{ path: / }]";
     let scaled = format!("{routes}\n    scaling: {{ min: 2, max: 9 }}");
-    let ground = Ground::of(&MANIFEST.replace(routes, &scaled)).await?;
+    let ground = Ground::of(On::Fargate, &MANIFEST.replace(routes, &scaled)).await?;
     // Requests of a new stack go to blue, where nobody is: the first release starts in the other.
     let (first, second) = ("shop-default-app-green", "shop-default-app-blue");
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
@@ -111,20 +131,95 @@ pub(crate) async fn under_load() -> Result<(), Failed> {
     ground.leave().await
 }
 
-/// The rights that are printed are enough for releases, from the first to the end.
-pub(crate) async fn with_rights() -> Result<(), Failed> {
-    let mut ground = Ground::new().await?;
-    let routes = "routes: [{ path: / }]";
-    let scaled = MANIFEST.replace(routes, &format!("{routes}\n    scaling: {{ min: 2, max: 9 }}"));
-    std::fs::write(ground.manifest(), scaled)?;
-    let one = ground.serves("one");
+/// What a release runs on is part of it: with more, larger or fewer ones asked for another release takes over, which
+/// says why, and a release that was gone back to has what it had until the app is deployed again.
+pub(crate) async fn of_another_size(on: On) -> Result<(), Failed> {
+    let ground = Ground::new(on).await?;
+    let size = if on == On::Fargate { "512/2048" } else { "t3.large" };
+    let asked = |what: &str| on.said(&MANIFEST.replace("count: 2", what));
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
+    ground.runs("two of them", TASKS).await?;
+    for (what, why, tasks) in [
+        ("count: 3".to_owned(), "`compute/app` is to run on 3 × ", TASKS + 1),
+        (format!("count: 3, size: {size}"), "`compute/app` is to run on 3 × ", TASKS + 1),
+    ] {
+        std::fs::write(ground.manifest(), asked(&what))?;
+        let options = ground.serves("one");
+        let said = ground.reasons(&options).await?;
+        if !said.iter().any(|reason| reason.contains(why) && reason.contains(" instead of ")) {
+            return Err(format!("{what}: {said:?}").into());
+        }
+        is(ground.deploy(&options).await?, OutcomeKind::Applied)?;
+        ground.runs(&what, tasks).await?;
+        ground.answers(&what, "one").await?;
+        is(ground.deploy(&options).await?, OutcomeKind::NoChange)?;
+    }
+    std::fs::write(ground.manifest(), asked("count: 2"))?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
+    ground.runs("two again", TASKS).await?;
+    is(ground.rollback().await?, OutcomeKind::Applied)?;
+    ground.runs("rollback", TASKS + 1).await?;
+    for on in [false, true] {
+        is(ground.power(on).await?, OutcomeKind::Applied)?;
+    }
+    ground.runs("started", TASKS + 1).await?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
+    ground.runs("as the manifest says", TASKS).await?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
+    ground.leave().await
+}
+
+/// A state folder that is lost, as a CI runner's is: refused by name while another owns the app, then built again from
+/// what AWS says alone. Nothing is made or removed on the way, both releases are known, and nobody who asks hears of it.
+pub(crate) async fn with_a_lost_state(on: On) -> Result<(), Failed> {
+    let ground = Ground::new(on).await?;
+    for name in ["one", "two"] {
+        is(ground.deploy(&ground.serves(name)).await?, OutcomeKind::Applied)?;
+    }
+    ground.answers("two", "two").await?;
+    let value = ground.secret();
+    let visitor = Visitor::at(ground.tasks.front());
+    let there = Census::take(ground.emulator.address())?;
+    std::fs::remove_dir_all(ground.folder.path().join("state"))?;
+    let two = ground.serves("two");
+    match ground.deploy(&two).await {
+        Err(why) if why.contains("another state") => {}
+        other => return Err(format!("another state's was deployed: {other:?}").into()),
+    }
     let workspace = ground.workspace().await.map_err(said)?;
     let app = ground.manifest().display().to_string();
     let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
-    let (rights, _) = workspace.permissions(&app, &one).await.map_err(said)?;
-    drop(workspace);
-    ground.keys = Some(user(ground.emulator.address(), "deployer", &rights.policies));
-    let enforced = Enforced::on(ground.emulator.address());
+    let mut options = RebuildOptions::default();
+    options.take_over = Some("shop/default".to_owned());
+    let rebuilt = workspace.rebuild(&app, &options, &Run::new()).await.map_err(said)?;
+    let came = |thing: &RebuiltThing, all: &[RebuiltHow]| all.contains(&thing.how);
+    let known = [RebuiltHow::Found, RebuiltHow::TakenOver, RebuiltHow::HadBack];
+    let unknown: Vec<_> = rebuilt.things.iter().filter(|thing| !came(thing, &known)).collect();
+    let values = rebuilt.things.iter().filter(|thing| came(thing, &[RebuiltHow::HadBack])).count();
+    let difference = Census::take(ground.emulator.address())?.against(&there);
+    if !unknown.is_empty() || !difference.is_none() || values != 1 {
+        return Err(format!("{unknown:?}; {values} values had back; {difference:?}").into());
+    }
+    is(ground.deploy(&two).await?, OutcomeKind::NoChange)?;
+    is(ground.rollback().await?, OutcomeKind::Applied)?;
+    ground.answers("rollback", "one").await?;
+    is(ground.deploy(&ground.serves("three")).await?, OutcomeKind::Applied)?;
+    ground.answers("three", "three").await?;
+    if ground.secret() != value {
+        return Err("the app's secret is another one".into());
+    }
+    visitor.leaves()?;
+    ground.leave().await
+}
+
+/// The rights that are printed are enough for releases, from the first to the end.
+pub(crate) async fn with_rights(on: On) -> Result<(), Failed> {
+    let mut ground = Ground::new(on).await?;
+    let routes = "routes: [{ path: / }]";
+    let scaled = MANIFEST.replace(routes, &format!("{routes}\n    scaling: {{ min: 2, max: 9 }}"));
+    std::fs::write(ground.manifest(), on.said(&scaled))?;
+    let one = ground.serves("one");
+    let enforced = ground.has_rights_for(&one).await?;
     is(ground.deploy(&one).await?, OutcomeKind::Applied)?;
     is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;
     is(ground.deploy(&ground.does("sick", Image::Sick(503))).await?, OutcomeKind::RolledBack)?;
@@ -157,15 +252,9 @@ fn holders(folder: &Path, bytes: &[u8]) -> io::Result<Vec<PathBuf>> {
 /// from Secrets Manager, and no file of ours and no task definition holds it.
 pub(crate) async fn with_redis() -> Result<(), Failed> {
     let needs = "dependencies: { resources: { redis: {} } }";
-    let mut ground = Ground::of(&format!("{MANIFEST}{needs}\n")).await?;
+    let mut ground = Ground::of(On::Fargate, &format!("{MANIFEST}{needs}\n")).await?;
     let one = ground.serves("one");
-    let workspace = ground.workspace().await.map_err(said)?;
-    let app = ground.manifest().display().to_string();
-    let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
-    let (rights, _) = workspace.permissions(&app, &one).await.map_err(said)?;
-    drop(workspace);
-    ground.keys = Some(user(ground.emulator.address(), "deployer", &rights.policies));
-    let enforced = Enforced::on(ground.emulator.address());
+    let enforced = ground.has_rights_for(&one).await?;
     is(ground.deploy(&one).await?, OutcomeKind::Applied)?;
     ground.answers("first", "one").await?;
     is(ground.deploy(&one).await?, OutcomeKind::NoChange)?;
@@ -199,13 +288,14 @@ pub(crate) async fn with_redis() -> Result<(), Failed> {
 }
 
 /// The product's own example, as it comes: its API and its page are routed to.
-pub(crate) async fn example() -> Result<(), Failed> {
+pub(crate) async fn example(on: On) -> Result<(), Failed> {
     for environment in ["default", "production"] {
-        let ground = Ground::new().await?;
+        let ground = Ground::new(on).await?;
         let workspace = ground.workspace().await.map_err(said)?;
         let example = root().join("examples/picker-wheel");
         let environment_name = Some(environment.parse().map_err(said)?);
-        let target = TargetOptions { environment: environment_name, ..TargetOptions::default() };
+        let values = on.values(ground.folder.path()).map_err(said)?;
+        let target = TargetOptions { environment: environment_name, values, ..TargetOptions::default() };
         let app = workspace.resolve(&example.display().to_string(), &target).await.map_err(said)?;
         for name in ["one", "two"] {
             let mut options = ground.serves(name);
@@ -230,4 +320,32 @@ pub(crate) async fn example() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// A machine that cannot start its containers says why, and one that cannot be had at all is told in AWS's words:
+/// both fail the release long before nobody would wait any longer, and the release before serves on.
+pub(crate) async fn machines_that_fail() -> Result<(), Failed> {
+    let ground = Ground::new(On::Machines).await?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
+    let lost = ground.serves("lost");
+    ground.tasks.machines()?.no_image(super::image("lost").digest().as_str());
+    let why = format!("{:?}", is(ground.deploy(&lost).await?, OutcomeKind::RolledBack)?.cause);
+    for word in ["machine i-", "the image cannot be fetched", "manifest for"] {
+        if !why.contains(word) {
+            return Err(format!("nobody says `{word}`: {why}").into());
+        }
+    }
+    let words = "You have requested more vCPU capacity than your current vCPU limit of 5 allows";
+    ground.tasks.machines()?.refuse(Some(words));
+    let why = ground.deploy(&ground.serves("two")).await?;
+    let why = format!("{:?}", is(why, OutcomeKind::RolledBack)?.cause);
+    if !why.contains(words) {
+        return Err(format!("nobody says what AWS said: {why}").into());
+    }
+    ground.tasks.machines()?.refuse(None);
+    ground.answers("still", "one").await?;
+    // AWS still tells of the launch that failed: it is not one of the next release.
+    is(ground.deploy(&ground.serves("three")).await?, OutcomeKind::Applied)?;
+    ground.answers("three", "three").await?;
+    ground.leave().await
 }

@@ -1,11 +1,10 @@
 //! Who has the word on how many tasks run: the scaler of a slot, as long as all requests are its own.
 
 use aws_sdk_applicationautoscaling::types::SuspendedState;
-use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::provider::Result;
 
-use super::FargateFleet;
-use super::site::Place;
+use super::super::site::Place;
+use super::OnFargate;
 use crate::kinds::service_scaling::native::{COUNT, ECS, resource, targets};
 use crate::native::Calls;
 
@@ -21,8 +20,8 @@ pub(super) enum Word {
 }
 
 /// Tells the scaler of a slot, if there is one: a change of the stack may have taken it away.
-pub(super) async fn say(at: &Calls<'_>, place: &Place, slot: &str, word: Word) -> Result<()> {
-    let resource = resource(&place.cluster, slot);
+pub(super) async fn say(at: &Calls<'_>, place: &Place<OnFargate>, slot: &str, word: Word) -> Result<()> {
+    let resource = resource(&place.on.cluster, slot);
     let there = targets(at, std::slice::from_ref(&resource)).await?;
     let Some(there) = there.first() else { return Ok(()) };
     let suspended = SuspendedState::builder()
@@ -39,24 +38,4 @@ pub(super) async fn say(at: &Calls<'_>, place: &Place, slot: &str, word: Word) -
         put.suspended_state(suspended.clone()).send()
     };
     at.put("application-autoscaling:RegisterScalableTarget", put).await.map(drop)
-}
-
-impl FargateFleet {
-    /// Tells the scalers of a place after requests were routed.
-    pub(super) async fn scalers(
-        &self,
-        at: &Calls<'_>,
-        place: &Place,
-        alone: Option<ReleaseNumber>,
-    ) -> Result<()> {
-        for slot in self.slots(at, place).await? {
-            let word = match slot.runs() {
-                None => Word::Nobodys,
-                Some(release) if Some(release) == alone => Word::All,
-                Some(_) => Word::MoreOnly,
-            };
-            say(at, place, slot.name(), word).await?;
-        }
-        Ok(())
-    }
 }

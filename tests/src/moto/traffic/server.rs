@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Serves one request a connection until it is stopped.
-pub(super) fn serve(
+pub(in crate::moto) fn serve(
     listener: TcpListener,
     stop: Arc<AtomicBool>,
     answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
@@ -42,7 +42,7 @@ fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(all)
 }
 
-pub(super) fn answer(status: u16, container: &str, body: &str) -> Vec<u8> {
+pub(in crate::moto) fn answer(status: u16, container: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "HTTP/1.1 {status} x\r\ncontent-type: text/plain\r\nx-container: {container}\r\n\

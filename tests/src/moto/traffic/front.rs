@@ -2,16 +2,16 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Inner;
 use super::server::answer;
 use crate::moto::{elements, query};
 
 /// Who gets the requests of a listener or rule.
 #[derive(Debug, Default)]
-pub(super) struct Route {
+struct Route {
     priority: u32,
     paths: Vec<String>,
     weights: Vec<(String, u64)>,
@@ -27,9 +27,28 @@ impl Route {
     }
 }
 
-impl Inner {
+/// Passes requests on.
+#[derive(Debug)]
+pub(in crate::moto) struct Front {
+    emulator: SocketAddr,
+    routes: Mutex<Vec<Route>>,
+    turn: AtomicU64,
+}
+
+impl Front {
+    pub(in crate::moto) fn of(emulator: SocketAddr) -> Self {
+        Self { emulator, routes: Mutex::default(), turn: AtomicU64::default() }
+    }
+
+    /// Asks the emulator for its rules: from now on they hold.
+    pub(in crate::moto) fn look(&self) -> io::Result<()> {
+        let routes = self.routes()?;
+        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
+        Ok(())
+    }
+
     /// Who gets what: the rules of all listeners, and what they give besides.
-    pub(super) fn routes(&self) -> io::Result<Vec<Route>> {
+    fn routes(&self) -> io::Result<Vec<Route>> {
         let ask =
             |form: &str| query(self.emulator, "elasticloadbalancing", &format!("{form}&Version=2015-12-01"));
         let weights = |said: &str| -> Vec<(String, u64)> {
@@ -58,14 +77,14 @@ impl Inner {
         Ok(all)
     }
 
-    /// Passes a request on to a task, as the load balancer does it.
-    pub(super) fn pass(&self, request: &[u8]) -> Vec<u8> {
+    /// Passes a request on, as the load balancer does it: to one of the targets that a group has.
+    pub(in crate::moto) fn pass(&self, request: &[u8], targets: impl Fn(&str) -> Vec<SocketAddr>) -> Vec<u8> {
         let head = String::from_utf8_lossy(request);
         let path = head.split(' ').nth(1).unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         let target = {
-            let world = self.world();
-            let Some(route) = world.routes.iter().find(|route| route.fits(path)) else {
+            let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(route) = routes.iter().find(|route| route.fits(path)) else {
                 return answer(404, "", "no rule is for it");
             };
             let total: u64 = route.weights.iter().map(|(_, weight)| weight).sum();
@@ -79,10 +98,7 @@ impl Inner {
                 place = place.saturating_sub(*weight);
                 here
             });
-            let group = group.map(|(group, _)| group.as_str()).unwrap_or_default();
-            let live = world.deployments.values().filter(|one| one.gone.is_none());
-            let targets: Vec<SocketAddr> =
-                live.flat_map(|one| one.targets(group)).map(|(_, at)| at).collect();
+            let targets = targets(group.map(|(group, _)| group.as_str()).unwrap_or_default());
             let one = usize::try_from(turn).unwrap_or(0).checked_rem(targets.len());
             one.and_then(|at| targets.get(at)).copied()
         };

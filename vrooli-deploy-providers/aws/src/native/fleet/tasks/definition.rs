@@ -8,45 +8,31 @@ use aws_sdk_ecs::types::{
     LogConfiguration, LogDriver, NetworkMode, PortMapping, Secret, Tag, TaskDefinition, TransportProtocol,
 };
 use vrooli_deploy_core::manifest::Command;
-use vrooli_deploy_core::names::{ReleaseNumber, ServiceName};
-use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
-use vrooli_deploy_core::release::{EnvValue, Release};
+use vrooli_deploy_core::names::ReleaseNumber;
+use vrooli_deploy_core::provider::{ProviderError, Result};
+use vrooli_deploy_core::release::Release;
 use vrooli_deploy_core::secrets::SecretRef;
 
-use super::FargateFleet;
-use super::site::{Place, Site, ports};
+use super::super::environment::{Given, variables};
+use super::super::site::{Place, Site, ports};
+use super::super::tags;
+use super::{OnFargate, Tasks};
 use crate::kinds::task_definition::native::described;
 use crate::native::{Calls, together, unexpected};
 
 /// The label that the whole record of a release stands in, without a secret.
 const RECORD: &str = "vrooli.release";
-/// Whose it is: `<app>/<environment>` and the state. Not the marks of resources: those are the stack's.
-pub(super) const FLEET: &str = "vrooli:fleet";
-pub(super) const OWNER: &str = "vrooli:fleet-owner";
-pub(super) const RELEASE: &str = "vrooli:release";
-const DIGEST: &str = "vrooli:digest";
 /// So long a task may take to end, in seconds (developer guide of ECS, Fargate).
 const STOP_SECONDS: u64 = 120;
-
-/// Tags of what a release has.
-pub(super) fn tags(at: &Calls<'_>, release: &Release) -> Vec<Tag> {
-    let tag = |name: &str, value: String| Tag::builder().key(name).value(value).build();
-    vec![
-        tag(FLEET, at.cx.stack.to_string()),
-        tag(OWNER, at.cx.owner.to_string()),
-        tag(RELEASE, release.number.0.to_string()),
-        tag(DIGEST, release.digest.to_string()),
-    ]
-}
 
 fn wrong(what: &str) -> ProviderError {
     unexpected("ecs:RegisterTaskDefinition", what)
 }
 
 /// The containers of a release in one place. `values` are ARNs with versions.
-pub(super) fn containers(
-    site: &Site,
-    place: &Place,
+fn containers(
+    site: &Site<OnFargate>,
+    place: &Place<OnFargate>,
     release: &Release,
     values: &BTreeMap<SecretRef, String>,
 ) -> Result<Vec<ContainerDefinition>> {
@@ -63,35 +49,22 @@ pub(super) fn containers(
                 Command::Shell(text) => vec!["sh".to_owned(), "-c".to_owned(), text.clone()],
                 Command::Exec(words) => words.clone(),
             }))
-            .set_working_directory(super::image::folder(&bundle.artefact.root, config.dir.as_deref()));
+            .set_working_directory(super::super::image::folder(&bundle.artefact.root, config.dir.as_deref()));
         for (_, number) in ports.iter().filter(|((service, _), _)| service == name) {
             let port = PortMapping::builder().container_port(i32::from(*number));
             container = container.port_mappings(port.protocol(TransportProtocol::Tcp).build());
         }
-        for (variable, value) in bundle.env.get(name).into_iter().flatten() {
-            let plain = match value {
-                EnvValue::Value(text) => text.clone(),
-                EnvValue::Port { service, port } => {
-                    let number = ports.get(&(service.clone(), port.clone()));
-                    number.map(ToString::to_string).ok_or_else(|| wrong("port"))?
+        for (variable, given) in variables(release, name, &ports)? {
+            container = match given {
+                Given::Plain(text) => {
+                    container.environment(KeyValuePair::builder().name(variable).value(text).build())
                 }
-                EnvValue::Secret(reference) => {
+                Given::Secret(reference) => {
                     let value = values.get(reference).ok_or_else(|| wrong("secret"))?;
-                    let secret = Secret::builder().name(variable.as_str()).value_from(value).build();
-                    container = container.secrets(secret.map_err(|_| wrong("secret"))?);
-                    continue;
+                    let secret = Secret::builder().name(variable).value_from(value).build();
+                    container.secrets(secret.map_err(|_| wrong("secret"))?)
                 }
-                EnvValue::DataDir => {
-                    let words = format!(
-                        "`{variable}` of `{name}` is a folder that is kept, and tasks on Fargate keep none"
-                    );
-                    return Err(ProviderError::new(ErrorKind::Unsupported, words)
-                        .with_help("keep files in object storage or in the database"));
-                }
-                EnvValue::Output(_) => return Err(wrong("value")),
             };
-            container =
-                container.environment(KeyValuePair::builder().name(variable.as_str()).value(plain).build());
         }
         for first in config.needs.iter().filter(|need| place.services(bundle).any(|(name, _)| name == *need))
         {
@@ -136,26 +109,23 @@ fn read(definition: &TaskDefinition) -> Option<Revision> {
 /// Revisions that were read: what one says never changes.
 pub(super) type Read = Mutex<BTreeMap<String, Revision>>;
 
-impl FargateFleet {
+impl Tasks {
     /// A revision of a place by ARN, used or not; `None` of one that is not this stack's by this state.
     pub(super) async fn revision(
         &self,
         at: &Calls<'_>,
-        place: &Place,
+        place: &Place<OnFargate>,
         arn: &str,
     ) -> Result<Option<Revision>> {
-        let family = arn.rsplit('/').next().and_then(|last| last.split(':').next());
-        if family != Some(place.family.as_str()) {
+        if family(arn) != Some(place.on.family.as_str()) {
             return Ok(None);
         }
         let read_before = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(revision) = read_before().get(arn).cloned() {
             return Ok(Some(revision));
         }
-        let Some((definition, tags)) = described(at, arn).await? else { return Ok(None) };
-        let tag = |name| tags.iter().find(|tag| tag.key() == Some(name))?.value();
-        let ours =
-            tag(FLEET) == Some(&at.cx.stack.to_string()) && tag(OWNER) == Some(&at.cx.owner.to_string());
+        let Some((definition, given)) = described(at, arn).await? else { return Ok(None) };
+        let ours = tags::are_ours(at, |name| given.iter().find(|tag| tag.key() == Some(name))?.value());
         let revision = Some(definition).filter(|_| ours).as_ref().and_then(read);
         if let Some(revision) = &revision {
             read_before().insert(arn.to_owned(), revision.clone());
@@ -164,13 +134,9 @@ impl FargateFleet {
     }
 
     /// The revisions of a place that are in use.
-    pub(super) async fn revisions(&self, at: &Calls<'_>, place: &Place) -> Result<Vec<Revision>> {
-        let ask = |next| {
-            at.region.ecs.list_task_definitions().family_prefix(&place.family).set_next_token(next).send()
-        };
-        let pages = at.pages("ecs:ListTaskDefinitions", ask, |page| page.next_token.clone()).await?;
-        let arns = pages.iter().flat_map(|page| page.task_definition_arns());
-        let all = together(arns.map(|arn| self.revision(at, place, arn))).await?;
+    pub(super) async fn revisions(&self, at: &Calls<'_>, place: &Place<OnFargate>) -> Result<Vec<Revision>> {
+        let arns = used(at, place).await?;
+        let all = together(arns.iter().map(|arn| self.revision(at, place, arn))).await?;
         Ok(all.into_iter().flatten().collect())
     }
 
@@ -178,8 +144,8 @@ impl FargateFleet {
     pub(super) async fn register(
         &self,
         at: &Calls<'_>,
-        site: &Site,
-        place: &Place,
+        site: &Site<OnFargate>,
+        place: &Place<OnFargate>,
         release: &Release,
         (values, role): (&BTreeMap<SecretRef, String>, &str),
     ) -> Result<()> {
@@ -195,7 +161,7 @@ impl FargateFleet {
     pub(super) async fn deregister(
         &self,
         at: &Calls<'_>,
-        place: &Place,
+        place: &Place<OnFargate>,
         gone: impl Fn(ReleaseNumber) -> bool,
     ) -> Result<()> {
         for revision in self.revisions(at, place).await?.iter().filter(|one| gone(one.release.number)) {
@@ -210,9 +176,45 @@ impl FargateFleet {
     }
 }
 
+/// ARNs of a place's definitions that are in use, whoever made them.
+async fn used(at: &Calls<'_>, place: &Place<OnFargate>) -> Result<Vec<String>> {
+    let ask = |next| {
+        at.region.ecs.list_task_definitions().family_prefix(&place.on.family).set_next_token(next).send()
+    };
+    let pages = at.pages("ecs:ListTaskDefinitions", ask, |page| page.next_token.clone()).await?;
+    let arns = pages.into_iter().flat_map(|page| page.task_definition_arns.unwrap_or_default());
+    // A prefix is also that of longer names.
+    Ok(arns.filter(|arn| family(arn) == Some(place.on.family.as_str())).collect())
+}
+
+/// The family that an ARN names: `…:task-definition/<family>:<revision>`.
+fn family(arn: &str) -> Option<&str> {
+    arn.rsplit('/').next()?.split(':').next()
+}
+
+/// Makes the state of the context the owner of those of another that the stack has in a place.
+pub(super) async fn take_over(at: &Calls<'_>, place: &Place<OnFargate>) -> Result<()> {
+    let one = async |arn: String| {
+        let Some((_, given)) = described(at, &arn).await? else { return Ok(()) };
+        if !tags::are_anothers(at, |name| given.iter().find(|tag| tag.key() == Some(name))?.value()) {
+            return Ok(());
+        }
+        let put = || {
+            let tags = tags::of_fleet(at).into_iter().map(tag);
+            at.region.ecs.tag_resource().resource_arn(&arn).set_tags(Some(tags.collect())).send()
+        };
+        at.put("ecs:TagResource", put).await.map(drop)
+    };
+    together(used(at, place).await?.into_iter().map(one)).await.map(drop)
+}
+
+fn tag((name, value): (&str, String)) -> Tag {
+    Tag::builder().key(name).value(value).build()
+}
+
 async fn register(
     at: &Calls<'_>,
-    place: &Place,
+    place: &Place<OnFargate>,
     release: &Release,
     containers: Vec<ContainerDefinition>,
     role: &str,
@@ -221,26 +223,14 @@ async fn register(
         .region
         .ecs
         .register_task_definition()
-        .family(&place.family)
+        .family(&place.on.family)
         .network_mode(NetworkMode::Awsvpc)
         .requires_compatibilities(Compatibility::Fargate)
-        .cpu(place.cpu_units.to_string())
-        .memory(place.memory_mib.to_string())
+        .cpu(place.on.cpu_units.to_string())
+        .memory(place.on.memory_mib.to_string())
         .task_role_arn(role)
         .execution_role_arn(role)
         .set_container_definitions(Some(containers))
-        .set_tags(Some(tags(at, release)));
+        .set_tags(Some(tags::of_release(at, release).into_iter().map(tag).collect()));
     at.change("ecs:RegisterTaskDefinition", make.send()).await.map(drop)
-}
-
-/// Values that services of a place need.
-pub(super) fn secrets<'a>(
-    release: &'a Release,
-    of: &'a [ServiceName],
-) -> impl Iterator<Item = &'a SecretRef> {
-    let env = of.iter().filter_map(|name| release.bundle.env.get(name)).flat_map(BTreeMap::values);
-    env.filter_map(|value| match value {
-        EnvValue::Secret(reference) => Some(reference),
-        _ => None,
-    })
 }
