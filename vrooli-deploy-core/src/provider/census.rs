@@ -17,6 +17,15 @@ pub trait Census: Debug + Send + Sync {
     /// ours is left out, and so is what a provider makes by itself. Not being able to look is an error
     /// (P2). Reads only. Objects that are gone may be told for as long as the provider tells them.
     async fn marked(&self, cx: &OpCtx) -> Result<Vec<Marked>>;
+
+    /// What fleets have made of any stack that a listing of marks does not tell and that stays when its
+    /// resources go: values that releases are given, what tasks run as. Each comes with its stack, its owner, the
+    /// kind that finds and deletes it by its id, and a key that no manifest's resource has. Where it is
+    /// looked, and errors, are those of [`marked`](Self::marked).
+    async fn of_releases(&self, cx: &OpCtx) -> Result<Vec<Marked>> {
+        let _ = cx;
+        Ok(Vec::new())
+    }
 }
 
 /// An object that bears marks, as far as a listing of marks tells.

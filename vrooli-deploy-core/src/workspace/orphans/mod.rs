@@ -129,6 +129,9 @@ struct Place {
     /// Stacks of this workspace that are there.
     known: BTreeSet<StackId>,
     marked: Vec<Marked>,
+    /// What releases have of stacks that are not there, or not this workspace's: of its own the fleets see
+    /// to it.
+    of_releases: Vec<Marked>,
 }
 
 impl Workspace {
@@ -220,8 +223,13 @@ impl Workspace {
         };
         let cx = self.observe_context(&nobody, 0, Cancellation::new()).with_regions(regions.clone());
         let marked = patiently(|| census.marked(&cx)).await?;
-        regions.extend(marked.iter().filter_map(|one| one.region.clone()));
-        Ok(Some(Place { name: name.clone(), regions, known, marked }))
+        let mut of_releases = patiently(|| census.of_releases(&cx)).await?;
+        let ours = |one: &Marked| {
+            one.owner == Some(self.0.store.id()) && one.stack.as_ref().is_some_and(|of| known.contains(of))
+        };
+        of_releases.retain(|one| !ours(one));
+        regions.extend(marked.iter().chain(&of_releases).filter_map(|one| one.region.clone()));
+        Ok(Some(Place { name: name.clone(), regions, known, marked, of_releases }))
     }
 
     /// Why what bears a stack's marks is not to be looked at now: somebody of this workspace is at it.
@@ -255,6 +263,14 @@ impl Workspace {
                 if !has(&state, &found.id) {
                     objects.insert(found.id.clone(), OrphanedObject { owner, kind, found });
                 }
+            }
+        }
+        for one in place.of_releases.iter().filter(|one| one.stack.as_ref() == Some(stack)) {
+            let (Some(owner), Some(kind), Some(key)) = (one.owner, &one.kind, &one.key) else { continue };
+            let cx = self.observe_context(stack, 0, Cancellation::new()).with_owner(owner);
+            let cx = cx.with_regions(place.regions.clone());
+            for found in patiently(|| provider.find(&cx, kind, key, Some(&one.id))).await? {
+                objects.insert(found.id.clone(), OrphanedObject { owner, kind: kind.clone(), found });
             }
         }
         Ok(OrphanedStack { state, objects: objects.into_values().collect() })
@@ -324,7 +340,7 @@ impl Workspace {
 impl Place {
     /// Stacks of this workspace, and those that marks tell of.
     fn stacks(&self, only: Option<&StackId>) -> BTreeSet<StackId> {
-        let told = self.marked.iter().filter_map(|one| one.stack.as_ref());
+        let told = self.marked.iter().chain(&self.of_releases).filter_map(|one| one.stack.as_ref());
         let all = self.known.iter().chain(told).cloned();
         all.filter(|stack| only.is_none_or(|only| only == stack)).collect()
     }

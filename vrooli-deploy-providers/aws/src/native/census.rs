@@ -12,6 +12,7 @@ use vrooli_deploy_core::provider::{Census, ErrorKind, Marked, OpCtx, PhysicalId,
 
 use super::arn::Arn;
 use super::marks::STACK;
+use super::of_releases;
 use super::tagged::{PAGE, PAGE_TAGS};
 use super::{Account, Calls, Marks, together};
 use crate::kinds::hosted_zone::native::ours;
@@ -25,6 +26,14 @@ pub(super) struct AwsCensus(pub(super) Arc<Account>);
 impl Census for AwsCensus {
     async fn marked(&self, cx: &OpCtx) -> Result<Vec<Marked>> {
         marked(&Calls::new(&self.0, cx).await, None).await
+    }
+
+    /// A family of task definitions is one.
+    async fn of_releases(&self, cx: &OpCtx) -> Result<Vec<Marked>> {
+        let mut all = of_releases::all(&Calls::new(&self.0, cx).await, None).await?;
+        all.sort_by(|a, b| (&a.id, a.owner).cmp(&(&b.id, b.owner)));
+        all.dedup_by(|a, b| (&a.id, a.owner) == (&b.id, b.owner));
+        Ok(all)
     }
 }
 

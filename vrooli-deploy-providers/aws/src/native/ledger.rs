@@ -20,6 +20,7 @@ use vrooli_deploy_core::stack::Input;
 
 use super::census::marked;
 use super::fleet::Kept;
+use super::of_releases;
 use super::owner::own;
 use super::{Account, Calls, Look, secret_output};
 use crate::kinds::cache::{self, Cache};
@@ -130,11 +131,12 @@ impl Ledger for AwsLedger {
 
     async fn take_over(&self, cx: &OpCtx) -> Result<()> {
         // First: once the resources are ours nothing says that something is left to be taken over.
-        if let Some(releases) = &self.releases {
-            releases.take_over(cx).await?;
+        let on = &Calls::new(&self.account, cx).await;
+        match &self.releases {
+            Some(releases) => releases.take_over(cx).await?,
+            None => of_releases::take_over(on).await?,
         }
         let all = self.not_ours(cx).await?;
-        let on = &Calls::new(&self.account, cx).await;
         let write = all.iter().map(|(kind, found)| own(on, kind.as_str(), &found.key, &found.id));
         let writes: Vec<_> = write.collect();
         stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;

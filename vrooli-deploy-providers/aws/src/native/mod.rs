@@ -13,6 +13,7 @@ mod error;
 mod fleet;
 mod ledger;
 mod marks;
+pub(crate) mod of_releases;
 mod on_aws;
 mod owner;
 mod provider;

@@ -366,6 +366,11 @@ impl Ground {
         if !outcome.left_behind.is_empty() {
             return Err(format!("{:?}", outcome.left_behind).into());
         }
+        self.nothing_is_left()
+    }
+
+    /// Of what was made since it began.
+    fn nothing_is_left(&self) -> Result<(), Failed> {
         let too_many = Census::take(self.emulator.address())?.against(&self.before).too_many;
         if !too_many.is_empty() {
             return Err(format!("left: {too_many:?}").into());

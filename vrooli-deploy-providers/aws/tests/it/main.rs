@@ -180,6 +180,7 @@ fn main() -> ExitCode {
     all.push(deep_trial("releases-on-fargate-with-a-lost-state", || {
         fleet::variants::with_a_lost_state(On::Fargate)
     }));
+    all.push(deep_trial("releases-on-fargate-as-orphans", || fleet::variants::as_orphans(On::Fargate)));
     all.push(deep_trial("releases-on-machines-there-and-back", || fleet::there_and_back(On::Machines)));
     all.push(deep_trial("releases-on-machines-ended-anywhere", || fleet::ended_anywhere(On::Machines)));
     all.push(deep_trial("releases-on-machines-of-another-size", || {
@@ -188,6 +189,7 @@ fn main() -> ExitCode {
     all.push(deep_trial("releases-on-machines-with-a-lost-state", || {
         fleet::variants::with_a_lost_state(On::Machines)
     }));
+    all.push(deep_trial("releases-on-machines-as-orphans", || fleet::variants::as_orphans(On::Machines)));
     all.push(deep_trial("releases-on-machines-that-fail", fleet::variants::machines_that_fail));
     all.push(deep_trial("releases-on-machines-with-the-rights-printed", || {
         fleet::variants::with_rights(On::Machines)

@@ -12,7 +12,8 @@ use vrooli_deploy_core::secrets;
 
 use super::{Secret, SecretObserved, SecretSpec};
 use crate::native::{
-    Calls, Look, Marks, Native, Regional, STACK, SdkTag as _, Seen, name_taken, secret_output, unexpected,
+    Calls, Look, Marks, Native, Regional, STACK, SdkTag as _, Seen, name_taken, of_releases, secret_output,
+    unexpected,
 };
 
 /// For so many days a deleted secret can be brought back: AWS wants to hear it at the deletion.
@@ -30,7 +31,7 @@ fn seen(
     (arn, name, description): (Option<&str>, Option<&str>, Option<&str>),
     (tags, kms_key): (&[Tag], Option<&str>),
 ) -> Option<Seen<SecretObserved>> {
-    let marks = Marks::of(tags)?;
+    let marks = Marks::of(tags).or_else(|| of_releases::marks(tags, name?))?;
     let days = marks.notes.get(DAYS).and_then(|days| days.parse().ok());
     Some(Seen {
         id: PhysicalId(arn?.to_owned()),
@@ -227,9 +228,14 @@ impl Native for Secret {
 
     async fn remove(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<()> {
         let Some(there) = there(at, &id.0).await? else { return Ok(()) };
-        // AWS takes 7 to 30 days.
-        let days = i64::from(there.observed.recovery_days.clamp(7, 30));
-        let gone = at.region.secrets.delete_secret().secret_id(&id.0).recovery_window_in_days(days).send();
-        at.remove("secretsmanager:DeleteSecret", gone).await
+        let gone = at.region.secrets.delete_secret().secret_id(&id.0);
+        let gone = if of_releases::is_of_releases(&there.marks) {
+            // As with its releases: the next one of the app may want the name.
+            gone.force_delete_without_recovery(true)
+        } else {
+            // AWS takes 7 to 30 days.
+            gone.recovery_window_in_days(i64::from(there.observed.recovery_days.clamp(7, 30)))
+        };
+        at.remove("secretsmanager:DeleteSecret", gone.send()).await
     }
 }

@@ -9,7 +9,7 @@ use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::{CreateToken, PhysicalId, Result};
 
 use super::{TaskDefinition, TaskDefinitionObserved, TaskDefinitionSpec};
-use crate::native::{Calls, Look, MARKS, Marks, Native, Seen, together, unexpected};
+use crate::native::{Calls, Look, MARKS, Marks, Native, Seen, of_releases, together, unexpected};
 
 /// An image that there is not, by Docker's own word ("scratch is a reserved name"): a service that somebody
 /// scales by hand before a release is in it runs nothing.
@@ -57,7 +57,7 @@ async fn in_use(at: &Calls<'_>, family: &str) -> Result<Option<(Definition, Vec<
 fn seen(at: &Calls<'_>, (definition, tags): &(Definition, Vec<Tag>)) -> Option<Seen<TaskDefinitionObserved>> {
     Some(Seen {
         id: PhysicalId(family_arn(definition.task_definition_arn()?).to_owned()),
-        marks: Marks::of(tags)?,
+        marks: Marks::of(tags).or_else(|| of_releases::marks(tags, definition.family()?))?,
         observed: TaskDefinitionObserved {
             region: at.region.name.clone(),
             name: definition.family()?.to_owned(),
@@ -138,7 +138,7 @@ impl Native for TaskDefinition {
         for arn in revisions(at, name_of(&id.0)).await? {
             let take = || ecs.deregister_task_definition().task_definition(&arn).send();
             at.take("ecs:DeregisterTaskDefinition", take).await?;
-            let keys = || MARKS.iter().map(|name| (*name).to_owned()).collect();
+            let keys = || MARKS.iter().chain(of_releases::TAGS).map(|name| (*name).to_owned()).collect();
             let take = || ecs.untag_resource().resource_arn(&arn).set_tag_keys(Some(keys())).send();
             at.take("ecs:UntagResource", take).await?;
             let take = || ecs.delete_task_definitions().task_definitions(&arn).send();

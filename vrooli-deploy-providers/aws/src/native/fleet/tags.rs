@@ -4,12 +4,7 @@
 use vrooli_deploy_core::release::Release;
 
 use crate::native::Calls;
-
-/// Whose it is: `<app>/<environment>`, and the state.
-pub(super) const FLEET: &str = "vrooli:fleet";
-const OWNER: &str = "vrooli:fleet-owner";
-const RELEASE: &str = "vrooli:release";
-const DIGEST: &str = "vrooli:digest";
+use crate::native::of_releases::{DIGEST, FLEET, OWNER, RELEASE};
 
 /// Of what a stack has for releases.
 pub(super) fn of_fleet(at: &Calls<'_>) -> [(&'static str, String); 2] {

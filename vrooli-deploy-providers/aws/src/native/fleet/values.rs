@@ -9,9 +9,10 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::secrets::{Secret, SecretRef, SecretStore};
 
 use super::site::name_of;
-use super::tags::{self, FLEET};
+use super::tags;
 use crate::kinds::kms_key::native::arn_of;
 use crate::kinds::kms_key::{KmsKey, MAIN};
+use crate::native::of_releases::FLEET;
 use crate::native::{Calls, together, unexpected};
 
 /// The name of a path: those of a stack's resources stand beside it.

@@ -9,14 +9,15 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use vrooli_deploy_core::engine::OutcomeKind;
 use vrooli_deploy_core::workspace::{
-    DeployOptions, DestroyOptions, RebuildOptions, RebuiltHow, RebuiltThing, Run, TargetOptions,
+    DeployOptions, DestroyOptions, OperationError, OrphanChoices, RebuildOptions, RebuiltHow, RebuiltThing,
+    Run, TargetOptions,
 };
 use vrooli_deploy_tests::moto::census::Census;
 use vrooli_deploy_tests::moto::machines::Image;
 use vrooli_deploy_tests::moto::told;
 
 use super::{Ground, MANIFEST, On, TASKS, Visitor, is};
-use crate::desk::{root, said};
+use crate::desk::{Desk, root, said};
 use crate::permissions::{Enforced, user};
 
 impl Ground {
@@ -166,6 +167,54 @@ pub(crate) async fn of_another_size(on: On) -> Result<(), Failed> {
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
     ground.runs("as the manifest says", TASKS).await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
+    ground.leave().await
+}
+
+/// An app whose state and manifest are lost for good: what its releases have is listed with the rest, with what it
+/// costs, and goes with it.
+pub(crate) async fn as_orphans(on: On) -> Result<(), Failed> {
+    let ground = Ground::new(on).await?;
+    is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
+    let own = ground.workspace().await.map_err(said)?.orphans(&Desk::everywhere()).await.map_err(said)?;
+    if !own.orphans.is_empty() {
+        return Err(format!("what an app has that is there is no orphan: {:#?}", own.orphans).into());
+    }
+    std::fs::remove_dir_all(ground.folder.path().join("state"))?;
+    let workspace = ground.workspace().await.map_err(said)?;
+    let listed = workspace.orphans(&Desk::everywhere()).await.map_err(said)?.orphans;
+    let of_releases: Vec<_> = listed
+        .iter()
+        .filter(|one| one.key.as_ref().is_some_and(|key| key.as_str().starts_with("release/")))
+        .map(|one| {
+            (one.kind.as_ref().map_or("", |kind| kind.as_str()), one.monthly.map(|money| money.to_string()))
+        })
+        .collect();
+    let value = ("aws.secret", Some("0.40".to_owned()));
+    let families = of_releases.iter().filter(|(kind, _)| *kind == "aws.task-definition").count();
+    // All that listens, and the worker.
+    let most = if on == On::Fargate { 2 } else { 0 };
+    if of_releases.iter().filter(|one| **one == value).count() != 1 || families != most {
+        return Err(format!("{of_releases:?} of {listed:#?}").into());
+    }
+    let app = workspace.resolve(&ground.manifest().display().to_string(), &TargetOptions::default());
+    let stack = app.await.map_err(said)?.stack;
+    let (everywhere, run, mut choices) = (Desk::everywhere(), Run::new(), OrphanChoices::default());
+    choices.data = Some("shop".to_owned());
+    match workspace.delete_orphans(&stack, &everywhere, &choices, &run).await.err() {
+        Some(OperationError::OtherState { .. }) => {}
+        other => return Err(format!("another state's are not refused: {other:?}").into()),
+    }
+    choices.take_over = Some(stack.to_string());
+    let change = workspace.delete_orphans(&stack, &everywhere, &choices, &run).await.map_err(said)?;
+    is(change.apply().await.map_err(said)?.outcome, OutcomeKind::Applied)?;
+    let left = workspace.orphans(&everywhere).await.map_err(said)?.orphans;
+    if !left.is_empty() {
+        return Err(format!("{left:#?}").into());
+    }
+    ground.nothing_is_left()?;
+    // No name is kept from whoever comes next.
+    is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;
+    ground.answers("two", "two").await?;
     ground.leave().await
 }
 

@@ -18,7 +18,7 @@ use super::user_data::{encoded, release, script};
 use super::{Machines, OnMachines};
 use crate::catalogue::catalogue;
 use crate::kinds::launch_template::native as templates;
-use crate::native::{Calls, Marks, accept, unexpected};
+use crate::native::{Calls, Marks, STACK, accept, unexpected};
 
 /// As many as one call gives, or takes away.
 const BATCH: i32 = 200;
@@ -109,9 +109,12 @@ impl Machines {
         let tag = |(name, value): (&str, String)| Tag::builder().key(name).value(value).build();
         let name = ("Name", format!("{} {}", at.cx.stack, release.number));
         let own: Vec<Tag> = tags::of_release(at, release).into_iter().chain([name]).map(tag).collect();
-        let tagged = [ResourceType::Instance, ResourceType::Volume].map(|kind| {
+        // By it AWS tells what a stack costs. Machines have it from their group, disks from nobody else.
+        let stack = tag((STACK, at.cx.stack.to_string()));
+        let of_disks = own.iter().cloned().chain([stack]).collect();
+        let tagged = [(ResourceType::Instance, own), (ResourceType::Volume, of_disks)].map(|(kind, tags)| {
             let spec = LaunchTemplateTagSpecificationRequest::builder().resource_type(kind);
-            spec.set_tags(Some(own.clone())).build()
+            spec.set_tags(Some(tags)).build()
         });
         let base = templates::as_wanted(at, &template).await?.ok_or_else(|| nothing_there(place))?;
         let data = base.user_data(told).set_tag_specifications(Some(tagged.to_vec())).build();
