@@ -243,6 +243,12 @@ pub(crate) async fn there_and_back(on: On) -> Result<(), Failed> {
     ground.answers("first", "one").await?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::NoChange)?;
     ground.as_it_says("one").await?;
+    if on == On::Machines {
+        let disks = played::of_disks(ground.emulator.address());
+        if disks.len() != 2 || disks.iter().any(|tags| !tags.iter().any(|tag| tag == "vrooli:stack")) {
+            return Err(format!("no budget counts these disks: {disks:?}").into());
+        }
+    }
 
     let visitor = Visitor::at(ground.tasks.front());
     is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;

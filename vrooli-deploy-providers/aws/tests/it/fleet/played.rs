@@ -129,6 +129,20 @@ pub(super) fn told(emulator: SocketAddr) -> Vec<String> {
     templates.into_iter().flat_map(of).map(|text| unpacked(&text)).collect()
 }
 
+/// Tags of the disks of machines that releases run on, each template's versions after one another.
+pub(super) fn of_disks(emulator: SocketAddr) -> Vec<Vec<String>> {
+    let all = ec2(emulator, "Action=DescribeLaunchTemplates").unwrap();
+    let of = |id: String| {
+        let form = format!("Action=DescribeLaunchTemplateVersions&LaunchTemplateId={id}");
+        let said = ec2(emulator, &form).unwrap();
+        let disks = said.split("<resourceType>volume</resourceType>").skip(1);
+        disks
+            .map(|tags| elements(tags.split("</tagSet>").next().unwrap_or_default(), "key"))
+            .collect::<Vec<_>>()
+    };
+    elements(&all, "launchTemplateId").into_iter().flat_map(of).collect()
+}
+
 fn unpacked(user_data: &str) -> String {
     let unpack = "printf %s \"$1\" | base64 -d > raw && { gzip -dc raw 2> /dev/null || cat raw; }";
     let folder = tempfile::tempdir().unwrap();

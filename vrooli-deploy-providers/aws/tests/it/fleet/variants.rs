@@ -196,8 +196,8 @@ pub(crate) async fn as_orphans(on: On) -> Result<(), Failed> {
     if of_releases.iter().filter(|one| **one == value).count() != 1 || families != most {
         return Err(format!("{of_releases:?} of {listed:#?}").into());
     }
-    let app = workspace.resolve(&ground.manifest().display().to_string(), &TargetOptions::default());
-    let stack = app.await.map_err(said)?.stack;
+    let app = ground.manifest().display().to_string();
+    let stack = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?.stack;
     let (everywhere, run, mut choices) = (Desk::everywhere(), Run::new(), OrphanChoices::default());
     choices.data = Some("shop".to_owned());
     match workspace.delete_orphans(&stack, &everywhere, &choices, &run).await.err() {
