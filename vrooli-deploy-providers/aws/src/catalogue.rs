@@ -480,7 +480,17 @@ impl Machines {
     /// The architecture of a size, that of most where it is not known.
     #[must_use]
     pub fn architecture(&self, name: &str) -> &str {
-        self.sizes.iter().find(|size| size.name == name).map_or("x86_64", |size| &size.architecture)
+        self.size(name).map_or("x86_64", |size| &size.architecture)
+    }
+
+    /// The processors of a size; none: it is not known.
+    #[must_use]
+    pub fn cpu_of(&self, name: &str) -> Option<u32> {
+        self.size(name).map(|size| size.cpu)
+    }
+
+    fn size(&self, name: &str) -> Option<&Machine> {
+        self.sizes.iter().find(|size| size.name == name)
     }
 }
 

@@ -10,6 +10,8 @@ use vrooli_deploy_core::names::{ResourceKey, ResourceKind};
 use vrooli_deploy_core::provider::pure::included;
 use vrooli_deploy_core::provider::{Added, Permission};
 
+use crate::catalogue::catalogue;
+
 /// All that are looked at.
 #[derive(Debug, Default, Deserialize)]
 pub struct QuotaCatalogue {
@@ -17,15 +19,15 @@ pub struct QuotaCatalogue {
     pub source: String,
     /// As of when.
     pub as_of: String,
-    /// One a kind.
+    /// Each object counts against one at most.
     pub quotas: Vec<Quota>,
 }
 
 /// A limit of an account.
 #[derive(Debug, Deserialize)]
 pub struct Quota {
-    /// The kind whose objects it counts.
-    pub kind: String,
+    /// The kinds whose objects it counts.
+    pub kinds: Vec<String>,
     /// Service Quotas' code of the service.
     pub service: String,
     /// Service Quotas' code of the limit.
@@ -39,11 +41,25 @@ pub struct Quota {
     /// What it counts.
     #[serde(default)]
     pub unit: Unit,
+    /// Of machines: the letters that types which it counts begin with, before any digit. Empty: it counts all.
+    #[serde(default)]
+    pub families: Vec<String>,
     /// The calls that tell how much is in use.
     pub counted_by: Vec<String>,
 }
 
 impl Quota {
+    /// Does it count such an object?
+    fn counts(&self, kind: &ResourceKind, spec: &Value) -> bool {
+        let letters = |name: &str| name.split(|c: char| !c.is_ascii_lowercase()).next().map(str::to_owned);
+        let family = || spec["instance_type"].as_str().and_then(letters).unwrap_or_default();
+        self.is_of(kind) && (self.families.is_empty() || self.families.contains(&family()))
+    }
+
+    fn is_of(&self, kind: &ResourceKind) -> bool {
+        self.kinds.iter().any(|one| one == kind.as_str())
+    }
+
     /// Does AWS measure its use itself, as a metric that the limit names?
     #[must_use]
     pub fn is_measured(&self) -> bool {
@@ -70,7 +86,7 @@ pub enum Unit {
     /// Objects.
     #[default]
     Objects,
-    /// Virtual processors of all tasks that run at once.
+    /// Virtual processors of all tasks or machines that run at once.
     Vcpu,
 }
 
@@ -103,7 +119,7 @@ pub fn needs<'a>(
 ) -> BTreeMap<usize, BTreeMap<Where, Need>> {
     let mut all: BTreeMap<usize, BTreeMap<Where, Need>> = BTreeMap::new();
     for one in added {
-        let counted = quotas().quotas.iter().enumerate().find(|(_, quota)| quota.kind == one.kind.as_str());
+        let counted = quotas().quotas.iter().enumerate().find(|(_, quota)| quota.counts(one.kind, one.spec));
         let Some((at, quota)) = counted else { continue };
         let region = match quota.per {
             Scope::Account => home,
@@ -131,8 +147,11 @@ fn amount(unit: Unit, spec: &Value) -> f64 {
     match unit {
         Unit::Objects => 1.0,
         Unit::Vcpu => {
-            let number = |field: &str| spec[field].as_f64().unwrap_or_default();
-            number("cpu_units") / UNITS * number("count")
+            // One machine says no count.
+            let count = spec["count"].as_f64().unwrap_or(1.0);
+            let of_machine = || catalogue().ec2.cpu_of(spec["instance_type"].as_str()?).map(f64::from);
+            let each = spec["cpu_units"].as_f64().map(|units| units / UNITS).or_else(of_machine);
+            each.unwrap_or_default() * count
         }
     }
 }
@@ -140,7 +159,7 @@ fn amount(unit: Unit, spec: &Value) -> f64 {
 /// What it takes to look at the limits that these kinds count against.
 pub(crate) fn permissions(kinds: &BTreeSet<ResourceKind>) -> BTreeSet<Permission> {
     let counted: Vec<_> =
-        quotas().quotas.iter().filter(|quota| kinds.iter().any(|kind| kind.as_str() == quota.kind)).collect();
+        quotas().quotas.iter().filter(|quota| kinds.iter().any(|kind| quota.is_of(kind))).collect();
     let asked: &[&str] = if counted.is_empty() {
         &[]
     } else {
@@ -168,7 +187,7 @@ mod tests {
         let spec_of = |key: &ResourceKey| Some(keyed.iter().find(|(one, ..)| one == key)?.2);
         let needs = needs(&added, spec_of, "us-east-1").into_iter();
         let places = needs.flat_map(|(at, places)| {
-            places.into_iter().map(move |(place, need)| (quotas().quotas[at].kind.clone(), place, need))
+            places.into_iter().map(move |(place, need)| (quotas().quotas[at].kinds[0].clone(), place, need))
         });
         places.collect()
     }
@@ -181,11 +200,19 @@ mod tests {
     fn every_kind_is_one_that_there_is_and_stands_once() {
         let kinds: BTreeSet<String> =
             crate::kinds::all().into_iter().map(|kind| kind.kind().to_string()).collect();
-        let counted: BTreeSet<String> = quotas().quotas.iter().map(|quota| quota.kind.clone()).collect();
-        assert!(counted.is_subset(&kinds), "{counted:?}");
-        assert_eq!(counted.len(), quotas().quotas.len());
+        let mut counted = BTreeSet::new();
         for quota in &quotas().quotas {
-            assert!(quota.code.starts_with("L-") && quota.default > 0.0 && !quota.counted_by.is_empty());
+            assert!(quota.code.starts_with("L-") && quota.default >= 0.0 && !quota.counted_by.is_empty());
+            assert!(quota.kinds.iter().all(|kind| kinds.contains(kind)), "{:?}", quota.kinds);
+            let families = match &quota.families[..] {
+                [] => vec![String::new()],
+                some => some.to_vec(),
+            };
+            for (kind, family) in
+                quota.kinds.iter().flat_map(|kind| families.iter().map(move |of| (kind, of)))
+            {
+                assert!(counted.insert((kind, family.clone())), "{kind} {family} counts twice");
+            }
         }
     }
 
@@ -229,6 +256,23 @@ mod tests {
         ]);
         assert_eq!(found[0].2, need(1.75, &["app", "worker"]));
         assert_eq!(of(&[("logs", "aws.log-group", json!({ "region": "us-east-1" }))]), []);
+    }
+
+    #[test]
+    fn machines_are_counted_by_the_processors_of_their_size_and_family() {
+        let group =
+            |size: &str, count: u32| json!({ "region": "us-east-1", "instance_type": size, "count": count });
+        let machine = json!({ "region": "us-east-1", "instance_type": "c7i-flex.xlarge" });
+        let found = of(&[
+            ("app/blue", "aws.auto-scaling-group", group("t3.small", 3)),
+            ("app/green", "aws.auto-scaling-group", group("t3.small", 0)),
+            ("models", "aws.auto-scaling-group", group("g5.xlarge", 1)),
+            ("one", "aws.instance", machine),
+            // No limit of these is known.
+            ("learns", "aws.auto-scaling-group", group("trn1.2xlarge", 1)),
+        ]);
+        let needs: Vec<Need> = found.into_iter().map(|(_, _, need)| need).collect();
+        assert_eq!(needs, [need(10.0, &["app/blue", "app/green", "one"]), need(4.0, &["models"])]);
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn in_use<'s>(
     quota: &'s Quota,
     metric: Option<&'s MetricInfo>,
 ) -> BoxFuture<'s, Result<Used>> {
-    match quota.kind.as_str() {
+    match quota.kinds.first().map_or("", String::as_str) {
         "aws.vpc" => Box::pin(async move {
             let ask = |next| at.region.ec2.describe_vpcs().max_results(PAGE).set_next_token(next).send();
             let pages = at.pages("ec2:DescribeVpcs", ask, |page| page.next_token.clone()).await?;
@@ -246,7 +246,7 @@ fn in_use<'s>(
             }))
         }),
         "aws.ecs-cluster" => Box::pin(clusters(at)),
-        "aws.ecs-service" => Box::pin(told(at, metric)),
+        "aws.ecs-service" | "aws.auto-scaling-group" => Box::pin(told(at, metric)),
         "aws.bucket" => Box::pin(async move {
             let ask = |next| at.region.s3.list_buckets().set_continuation_token(next).send();
             let pages = at.pages("s3:ListAllMyBuckets", ask, |page| page.continuation_token.clone()).await?;

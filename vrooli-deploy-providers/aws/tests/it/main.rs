@@ -151,6 +151,7 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
     all.push(trial(&fixture, "each-quota-is-asked-once", quotas::once_a_kind));
     all.push(workspace_trial("too-much-for-the-account-is-refused", quotas::too_much));
+    all.push(workspace_trial("machines-that-an-account-may-not-have-are-refused", quotas::machines));
     all.push(workspace_trial("quotas-that-may-not-be-asked-are-a-note", quotas::no_right));
     all.push(workspace_trial("a-lost-state-is-built-again", lost::whole));
     all.push(workspace_trial("half-a-stack-is-built-again", lost::half));

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libtest_mimic::Failed;
 use vrooli_deploy_core::engine::OutcomeKind;
+use vrooli_deploy_core::names::{Digest, ImageRef};
 use vrooli_deploy_core::provider::{Added, QuotaReading, QuotaSeen};
+use vrooli_deploy_core::workspace::Run;
 use vrooli_deploy_provider_aws::quotas::quotas;
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::{Fault, Passing};
@@ -104,6 +106,30 @@ pub(crate) async fn too_much(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     Ok(desk.destroy().await?)
 }
 
+/// Machines that an account may have none of, as most may of those with graphics: a group of them would be made, and
+/// AWS would try for ever to start one.
+pub(crate) async fn machines(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let before = census(&fixture)?;
+    let desk = Desk::new(&place.proxy.url(), "quota", "graphics.yaml").await;
+    let mut options = desk.deploy.clone();
+    options.infra_only = false;
+    options.image = Some(ImageRef::new(format!("example.com/quota@{}", Digest::of(b"quota"))).unwrap());
+    let plan = desk.workspace.plan(&desk.target, &options).await;
+    let deploy = desk.workspace.deploy(&desk.target, &options, &Run::new()).await;
+    for error in [plan.err(), deploy.err()] {
+        let error = error.ok_or("too much was not refused")?;
+        let (words, help) = (error.to_string(), error.help().unwrap_or_default());
+        let named = "\"Running On-Demand G and VT instances\" of us-east-1 is 0: 0 in use, 8 more wanted (compute/app";
+        let command = "--service-code ec2 --quota-code L-DB2E81BA --desired-value 8 --region us-east-1";
+        if error.code().to_string() != "VD0510" || !words.contains(named) || !help.contains(command) {
+            return Err(format!("{} {words}: {help}", error.code()).into());
+        }
+    }
+    let left = census(&fixture)?.against(&before);
+    if left.is_none() { Ok(()) } else { Err(format!("{left:?}").into()) }
+}
+
 /// Who may not look at limits is told so once, and goes on.
 pub(crate) async fn no_right(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let place = fixture.place().await;
@@ -145,14 +171,14 @@ pub(crate) async fn unknown(place: &AwsPlace, of: &[Sample]) -> Result<Vec<Quota
 /// are what AWS measured last.
 pub(crate) async fn once_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     let place = fixture.place().await;
-    let datum = |value: &str| {
+    let datum = |service: &str, value: &str| {
         let mut form = format!(
             "Action=PutMetricData&Version=2010-08-01&Namespace=AWS/Usage&MetricData.member.1.MetricName=ResourceCount&MetricData.member.1.Value={value}"
         );
         let dimensions = [
             ("Class", "Standard/OnDemand"),
             ("Resource", "vCPU"),
-            ("Service", "Fargate"),
+            ("Service", service),
             ("Type", "Resource"),
         ];
         for (at, (name, value)) in dimensions.iter().enumerate() {
@@ -161,16 +187,24 @@ pub(crate) async fn once_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Failed> 
         }
         form
     };
-    query(fixture.emulator.address(), "monitoring", &datum("4.5")).map_err(said)?;
+    for measured in [datum("Fargate", "4.5"), datum("EC2", "6")] {
+        query(fixture.emulator.address(), "monitoring", &measured).map_err(said)?;
+    }
     let before = place.account.calls();
     let all = readings(&place, &samples()).await?;
     let is_unknown = |one: &QuotaReading| matches!(one.seen, QuotaSeen::Unknown { .. });
-    if all.len() != quotas().quotas.len() || all.iter().any(is_unknown) {
+    // Of machines with graphics there is no sample.
+    if all.len() != quotas().quotas.len() - 1 || all.iter().any(is_unknown) {
         return Err(format!("{} limits: {all:?}", all.len()).into());
     }
     let tasks = all.iter().find(|one| one.name.starts_with("Fargate")).ok_or("no limit of tasks")?;
     if (tasks.needed, &tasks.seen) != (0.25, &QuotaSeen::Known { limit: 6.0, in_use: 4.5 }) {
         return Err(format!("{tasks:?}").into());
+    }
+    let machines = all.iter().find(|one| one.name.starts_with("Running")).ok_or("no limit of machines")?;
+    let room = QuotaSeen::Known { limit: 64.0, in_use: 6.0 };
+    if machines.seen != room || machines.needed < 2.0 || machines.keys.len() < 2 {
+        return Err(format!("{machines:?}").into());
     }
     let mut calls = place.account.calls();
     calls.retain(|action, count| before.get(action) != Some(count));
@@ -180,7 +214,11 @@ pub(crate) async fn once_a_kind(fixture: Arc<AwsFixture>) -> Result<(), Failed> 
     // No NAT gateway is there whose zone were to be found out.
     expected.remove("ec2:DescribeSubnets");
     let made: BTreeSet<&str> = calls.keys().copied().collect();
-    let each_once = calls.iter().all(|(action, count)| *count == 1 || action.starts_with("servicequotas:"));
+    let each_once = calls.iter().all(|(action, count)| match *action {
+        // Of tasks and of machines.
+        "cloudwatch:GetMetricStatistics" => *count == 2,
+        action => *count == 1 || action.starts_with("servicequotas:"),
+    });
     if made != expected || !each_once {
         return Err(format!("{calls:?}").into());
     }
