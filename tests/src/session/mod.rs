@@ -220,7 +220,8 @@ impl Session {
                 } else {
                     PlannedRelease { number: ReleaseNumber(state.last_release + 1), source: wanted.source() }
                 };
-                let fleet = provider.capabilities().fleet.unwrap_or_default();
+                let mut fleet = provider.capabilities().fleet.unwrap_or_default();
+                fleet.whole = wanted.whole;
                 let draft = wanted.draft();
                 // Releases that are staged and were never good, or are no longer kept.
                 let expired: Vec<ReleaseNumber> = seen

@@ -46,6 +46,8 @@ pub struct ReleaseWish {
     pub smoke: bool,
     /// Does its build fail?
     pub build_fails: bool,
+    /// Do its instances start and stop together?
+    pub whole: bool,
     /// Watched for so many seconds.
     pub watch: Option<u64>,
     /// How it takes over; `watch` wins over what it says.
@@ -211,6 +213,7 @@ impl ReleaseWish {
             ],
             smoke: true,
             build_fails: false,
+            whole: false,
             watch: None,
             strategy: StrategyConfig::default(),
         }

@@ -27,6 +27,7 @@ pub struct SimFleet {
     world: Arc<Mutex<SimWorld>>,
     keeps_old: bool,
     measures: bool,
+    whole: bool,
 }
 
 impl SimFleet {
@@ -35,13 +36,20 @@ impl SimFleet {
     pub fn new(hosts: usize, keeps_old: bool) -> Self {
         let mut world = SimWorld::default();
         world.hosts = vec![Host::default(); hosts.max(1)];
-        Self { world: Arc::new(Mutex::new(world)), keeps_old, measures: false }
+        Self { world: Arc::new(Mutex::new(world)), keeps_old, measures: false, whole: false }
     }
 
     /// The same, and it says what its apps are asked: nothing, as long as nobody asks them.
     #[must_use]
     pub fn measuring(mut self) -> Self {
         self.measures = true;
+        self
+    }
+
+    /// The same, and instances of a release start and stop together.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
         self
     }
 
@@ -120,6 +128,7 @@ impl Fleet for SimFleet {
         capabilities.weights = true;
         capabilities.reverts = self.keeps_old;
         capabilities.measures = self.measures;
+        capabilities.whole = self.whole;
         capabilities
     }
 

@@ -119,6 +119,24 @@ fn rolling_warm() {
     exchange("rolling warm", four("2", json!({"type": "rolling", "batch": 2})), OutcomeKind::Applied, 4);
 }
 
+fn whole(version: &str) -> Wish {
+    let mut wish = four(version, json!({"type": "rolling", "batch": 1, "watch": "3s", "min_requests": 8}));
+    if let Some(release) = &mut wish.release {
+        release.whole = true;
+    }
+    wish
+}
+
+#[test]
+fn rolling_where_instances_start_together() {
+    exchange("rolling whole", whole("2"), OutcomeKind::Applied, 4);
+}
+
+#[test]
+fn rolling_where_instances_start_together_that_is_worse() {
+    exchange("rolling whole erring", whole("2-erring"), OutcomeKind::RolledBack, 4);
+}
+
 #[test]
 fn rolling_in_place() {
     let wish = four("2", json!({"type": "rolling", "surge": 0, "batch": 2, "max_unavailable": 2}));

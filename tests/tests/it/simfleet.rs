@@ -96,8 +96,12 @@ async fn converge(session: &SimSession, wanted: &Wanted) {
 #[test]
 fn three_hundred_hosts_roll_in_waves_and_go_back_as_one() {
     on_virtual_time(async {
-        for promise in [promise(1, 300, 50, 0, 0), promise(3, 300, 30, 10, 20)] {
-            let session = serving(300, 300, &promise).await;
+        let many = || SimFleet::new(300, true);
+        let rolling = || promise(1, 300, 50, 0, 0);
+        for (fleet, promise) in
+            [(many(), rolling()), (many().whole(), rolling()), (many(), promise(3, 300, 30, 10, 20))]
+        {
+            let session = serving_on(fleet, 300, &promise).await;
             let good = wanted("2", 300, &promise.strategy);
             let outcome = session.run(&good).await.unwrap();
             assert_eq!(outcome.kind, OutcomeKind::Applied, "{outcome:#?}");

@@ -64,7 +64,7 @@ pub struct FleetCapabilities {
     #[serde(default)]
     pub builds_images: bool,
     /// Units of a release that listen start and stop together: none of them can rest while others
-    /// serve (a rolling change needs that).
+    /// serve. A rolling change moves traffic alone, in the proportion of so many of them at a time.
     #[serde(default)]
     pub whole: bool,
 }

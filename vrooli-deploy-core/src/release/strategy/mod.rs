@@ -86,6 +86,15 @@ impl Situation<'_> {
         }
     }
 
+    /// How many instances of the next release there are to be, where what runs them says it.
+    fn instances(&self) -> Option<u32> {
+        let capacity = match &self.next.source {
+            ReleaseSource::Build { draft, .. } => &draft.capacity,
+            ReleaseSource::Staged { release } => &release.bundle.capacity,
+        };
+        capacity.values().filter_map(|place| place.count).max()
+    }
+
     /// Has the next release smoke tests?
     #[must_use]
     pub fn has_smoke(&self) -> bool {

@@ -4,7 +4,8 @@ use crate::manifest::Overlap;
 use crate::plan::Step;
 
 /// Instance by instance, in waves. *Warm*, where there is room for both releases: old ones rest
-/// and stay until the commit, so that the way back is one shift. *In place*: old ones end wave
+/// and stay until the commit, so that the way back is one shift. Where instances of a release start and end
+/// together, all new ones start first, and traffic alone goes in waves. *In place*: old ones end wave
 /// by wave, the way back starts them again, and the floor of capacity is what holds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rolling;
@@ -21,15 +22,19 @@ impl Strategy for Rolling {
                 needs: "traffic to be split by weight",
             });
         }
-        if situation.serving().is_some() && situation.fleet.whole {
+        let exchange = exchange(situation);
+        if situation.serving().is_some()
+            && situation.fleet.whole
+            && matches!(exchange, Exchange::InPlace { .. })
+        {
             return Err(StrategyError::Unsupported {
                 strategy: self.name(),
-                needs: "instances that start and end one by one",
+                needs: "instances that start and end one by one where there is no room for both releases (leave out `surge`)",
             });
         }
         Ok(StepGraph::new(situation)
             .prepare()
-            .exchange(exchange(situation))
+            .exchange(exchange)
             .smoke(true)
             .watch()
             .hold()
@@ -72,6 +77,7 @@ impl Strategy for Rolling {
 /// The form that fits: what the options say, and what the fleet can.
 fn exchange(situation: &Situation<'_>) -> Exchange {
     let config = situation.config;
+    let whole = situation.fleet.whole.then(|| situation.instances()).flatten();
     let largest = situation
         .services()
         .iter()
@@ -80,11 +86,15 @@ fn exchange(situation: &Situation<'_>) -> Exchange {
         .map(|(service, config)| units(service, config).count())
         .max()
         .unwrap_or(1);
-    let largest = u32::try_from(largest).unwrap_or(u32::MAX);
+    let largest = whole.unwrap_or(u32::try_from(largest).unwrap_or(u32::MAX));
     let batch = config.batch.unwrap_or(largest.div_ceil(4)).max(1);
     let room = config.surge.is_none_or(|surge| surge >= largest);
     if room && situation.fleet.keeps_old {
-        return Exchange::Warm { batch };
+        return if situation.fleet.whole {
+            Exchange::Whole { batch, of: largest }
+        } else {
+            Exchange::Warm { batch }
+        };
     }
     let surge = config.surge.unwrap_or(0);
     // With no instance more, one less is what an exchange needs.

@@ -46,6 +46,9 @@ pub(crate) trait Native: ResourceKindDef {
     const SETTLE: Duration = Duration::from_secs(2);
     /// Do its objects belong to no region?
     const GLOBAL: bool = false;
+    /// What resource parts of its ARNs begin with (`instance/`), of a kind of EC2 that not every stack has. Where
+    /// neither the manifest nor the state has any of it, the listing of tags says whether it is asked about at all.
+    const SELDOM: Option<&'static str> = None;
 
     /// One object, seen from the region that its id names. May be one that is not ours: that is dropped.
     fn see(
@@ -134,12 +137,22 @@ impl<K: Native> OnAws<K> {
         let places = if K::GLOBAL { vec![on.clone()] } else { on.everywhere().await };
         let mut all = Vec::new();
         for at in places {
+            if matches!(look, Look::Stack) && self.is_absent(&at).await? {
+                continue;
+            }
             // On the heap: together they would be too large for the stack of a thread.
             let (seen, ()) = tokio::join!(Box::pin(self.0.list(&at, look)), Box::pin(self.ahead(&at)));
             let seen = seen?.into_iter();
             all.extend(seen.filter(|one| look.wants(on.cx, &one.marks)).map(found));
         }
         Ok(all)
+    }
+
+    /// Does nobody want any of it, and does the listing of tags have none?
+    async fn is_absent(&self, at: &Calls<'_>) -> Result<bool> {
+        let Some(start) = K::SELDOM else { return Ok(false) };
+        let is_known = at.account.wanted(&self.0, Look::Stack).next().is_some();
+        Ok(!is_known && at.tagged().await?.arns("ec2", start).next().is_none())
     }
 
     async fn ahead(&self, at: &Calls<'_>) {

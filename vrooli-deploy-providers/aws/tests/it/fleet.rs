@@ -120,6 +120,17 @@ impl Ground {
         Ok(change.apply().await.map_err(said)?.outcome)
     }
 
+    /// Are these the moves of traffic that are planned?
+    async fn shifts(&self, options: &DeployOptions, wanted: &[&str]) -> Result<(), Failed> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = self.manifest().display().to_string();
+        let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
+        let (plan, _) = workspace.plan(&app, options).await.map_err(said)?;
+        let all = plan.steps.iter().map(|step| step.id.0.as_str());
+        let moves: Vec<&str> = all.filter(|id| id.starts_with("shift:")).collect();
+        if moves == wanted { Ok(()) } else { Err(format!("{moves:?}").into()) }
+    }
+
     async fn rollback(&self) -> Result<Outcome, String> {
         let workspace = self.workspace().await.map_err(said)?;
         let app = workspace.resolve("shop", &TargetOptions::default()).await.map_err(said)?;
@@ -253,6 +264,12 @@ pub(crate) async fn there_and_back(on: On) -> Result<(), Failed> {
     let visitor = Visitor::at(ground.tasks.front());
     is(ground.deploy(&ground.serves("two")).await?, OutcomeKind::Applied)?;
     ground.answers("blue-green", "two").await?;
+    // Two tasks, one at a time: half of the requests, then all.
+    let mut rolling = ground.serves("rolled");
+    rolling.strategy = Some("rolling".to_owned());
+    ground.shifts(&rolling, &["shift:r3/wave1", "shift:r3/wave2"]).await?;
+    is(ground.deploy(&rolling).await?, OutcomeKind::Applied)?;
+    ground.answers("rolling", "rolled").await?;
     let mut canary = ground.serves("three");
     canary.strategy = Some("canary".to_owned());
     canary.strategy_options.steps = vec![50];
@@ -276,7 +293,7 @@ pub(crate) async fn there_and_back(on: On) -> Result<(), Failed> {
     }
     ground.answers("ends", "three").await?;
     is(ground.rollback().await?, OutcomeKind::Applied)?;
-    ground.answers("rollback", "two").await?;
+    ground.answers("rollback", "rolled").await?;
     let count = visitor.leaves()?;
     if count < 100 {
         return Err(format!("only {count} requests").into());
@@ -288,15 +305,16 @@ pub(crate) async fn there_and_back(on: On) -> Result<(), Failed> {
         return Err(format!("stopped, and {} tasks run", ground.tasks.running()).into());
     }
     is(ground.power(true).await?, OutcomeKind::Applied)?;
-    ground.answers("started", "two").await?;
-    ground.as_it_says("two").await?;
+    ground.answers("started", "rolled").await?;
+    ground.as_it_says("rolled").await?;
 
-    // Rolling needs tasks that rest one by one: refused before anything is done.
-    let mut rolling = ground.serves("four");
-    rolling.strategy = Some("rolling".to_owned());
-    match ground.deploy(&rolling).await {
+    // Without room for both releases tasks had to end one by one: refused before anything is done.
+    let mut in_place = ground.serves("four");
+    in_place.strategy = Some("rolling".to_owned());
+    in_place.strategy_options.surge = Some(1);
+    match ground.deploy(&in_place).await {
         Err(why) if why.contains("one by one") => {}
-        other => return Err(format!("rolling: {other:?}").into()),
+        other => return Err(format!("rolling in place: {other:?}").into()),
     }
     let value = ground.secret();
     let definitions = ground.definitions();

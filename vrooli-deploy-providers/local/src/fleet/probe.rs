@@ -18,8 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const UNCRITICAL: Duration = Duration::from_secs(10);
 /// How long a service without a port must run to be called well.
 const STEADY: Duration = Duration::from_secs(2);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks at first, and at most: an app that is up at once is not kept waiting.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// A process that ended this often is not going to be well.
 const RESTARTS: u32 = 2;
 /// Lines of the log that go with a failure.
@@ -53,6 +53,7 @@ impl LocalFleet {
         let grace = if critical { grace } else { grace.min(UNCRITICAL) };
         let begun = Instant::now();
         let mut running_since: Option<(u32, Instant)> = None;
+        let mut pause = PAUSES.0;
         loop {
             let seen = self.unit(cx, release, unit).await?;
             let Some(seen) = seen else {
@@ -94,7 +95,7 @@ impl LocalFleet {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(pause) => pause = PAUSES.1.min(pause * 2),
                 () = cx.cancellation.cancelled() => {
                     return Err(ProviderError::new(ErrorKind::Cancelled, "stopped while waiting for a unit to be well"));
                 }

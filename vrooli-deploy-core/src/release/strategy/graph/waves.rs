@@ -17,6 +17,14 @@ pub(in crate::release::strategy) enum Exchange {
         /// How many of a service at a time.
         batch: u32,
     },
+    /// Instances of a release start and end together: all new ones start first, and old ones run until the
+    /// commit.
+    Whole {
+        /// The traffic of how many at a time.
+        batch: u32,
+        /// How many there are.
+        of: u32,
+    },
     /// Old instances end wave by wave.
     InPlace {
         /// How many of a service at a time.
@@ -89,7 +97,7 @@ fn of_service(
     keep_one: bool,
 ) -> (Vec<Wave>, BTreeSet<UnitId>) {
     let (batch, surge, missing) = match exchange {
-        Exchange::Warm { batch } => (batch as usize, usize::MAX / 2, 0),
+        Exchange::Warm { batch } | Exchange::Whole { batch, .. } => (batch as usize, usize::MAX / 2, 0),
         Exchange::InPlace { batch, surge, missing } => (batch as usize, surge as usize, missing as usize),
     };
     let (least, most) = (new.len().min(old.len()), new.len().max(old.len()));
@@ -167,6 +175,9 @@ impl StepGraph<'_> {
         let Some(old) = self.situation.serving().map(|release| release.number) else {
             return self.start(Overlap::Allowed).smoke(false).shift(Routing::all_to(next));
         };
+        if let Exchange::Whole { batch, of } = exchange {
+            return self.start(Overlap::Allowed).smoke(false).follow(old, batch, of);
+        }
         let in_place = matches!(exchange, Exchange::InPlace { .. });
         let all = waves(self.situation, exchange);
         let mut left = BTreeMap::new();
@@ -201,6 +212,46 @@ impl StepGraph<'_> {
         }
         if last == 0 {
             self = self.smoke(false).shift(Routing::all_to(next));
+        }
+        self
+    }
+
+    /// Traffic goes over to what runs already, in the proportion of so many instances at a time. What has a part of it
+    /// is proved again before it gets more.
+    fn follow(mut self, old: ReleaseNumber, batch: u32, of: u32) -> Self {
+        let next = self.number();
+        let last = of.div_ceil(batch.max(1)).max(1);
+        for number in 1..=last {
+            let name = format!("shift:{next}/wave{number}");
+            let share = u64::from(number) * u64::from(batch) * 100 / u64::from(of.max(1));
+            // Neither nothing nor all of it before the last one.
+            let share = u32::try_from(share).unwrap_or(u32::MAX).clamp(1, 99);
+            if number == last {
+                return self.shift_as(&name, Routing::all_to(next), "traffic follows the instances");
+            }
+            let weights = BTreeMap::from([(next, share), (old, 100 - share)]);
+            let routing = Routing { weights, ..Routing::default() };
+            self = self.shift_as(&name, routing, "traffic follows the instances");
+            self = self.prove_again(&format!("{next}/wave{number}"));
+        }
+        self
+    }
+
+    /// Probes what listens and runs already.
+    fn prove_again(mut self, tag: &str) -> Self {
+        let base = std::mem::take(&mut self.frontier);
+        let situation = self.situation;
+        for (service, config) in situation.services() {
+            for unit in units(service, config).filter(|_| overlap(config) == Overlap::Allowed) {
+                let name = format!("probe:{tag}/{unit}");
+                let action = ReleaseAction::Probe { unit };
+                let reason = "it gets more only if it is well with what it has".to_owned();
+                let probed = self.add(&name, action, Undo::Nothing, base.clone(), reason);
+                self.frontier.insert(probed);
+            }
+        }
+        if self.frontier.is_empty() {
+            self.frontier = base;
         }
         self
     }

@@ -288,6 +288,7 @@ async fn resize(at: &Calls<'_>, machine: &Machine, want: &str) -> Result<()> {
 
 impl Native for Instance {
     const TOKEN: CreateToken = CreateToken::Native;
+    const SELDOM: Option<&'static str> = Some("instance/");
 
     async fn see(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<InstanceObserved>>> {
         let Some(machine) = described(at, plain(id)).await? else { return Ok(None) };

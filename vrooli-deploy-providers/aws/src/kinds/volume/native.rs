@@ -188,6 +188,7 @@ async fn settle(at: &Calls<'_>, id: &str, want: Option<&str>) -> Result<()> {
 
 impl Native for Volume {
     const TOKEN: CreateToken = CreateToken::Native;
+    const SELDOM: Option<&'static str> = Some("volume/");
 
     async fn see(&self, at: &Calls<'_>, id: &PhysicalId) -> Result<Option<Seen<VolumeObserved>>> {
         Ok(described(at, plain(id)).await?.and_then(|disk| seen(at, &disk)))
