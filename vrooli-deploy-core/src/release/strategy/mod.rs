@@ -3,6 +3,8 @@
 
 mod blue_green;
 mod canary;
+#[cfg(test)]
+mod cases;
 mod graph;
 mod rolling;
 
@@ -86,13 +88,15 @@ impl Situation<'_> {
         }
     }
 
-    /// How many instances of the next release there are to be, where what runs them says it.
+    /// How many instances of the next release there are to be in the largest place; none where that is not said, or
+    /// something scales them.
     fn instances(&self) -> Option<u32> {
         let capacity = match &self.next.source {
             ReleaseSource::Build { draft, .. } => &draft.capacity,
             ReleaseSource::Staged { release } => &release.bundle.capacity,
         };
-        capacity.values().filter_map(|place| place.count).max()
+        let counts: Option<Vec<u32>> = capacity.values().map(|place| place.count).collect();
+        counts?.into_iter().max()
     }
 
     /// Has the next release smoke tests?

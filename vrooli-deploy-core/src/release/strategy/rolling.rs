@@ -3,6 +3,9 @@ use super::{Situation, StepGraph, Strategy, StrategyError, overlap, pauses, unit
 use crate::manifest::Overlap;
 use crate::plan::Step;
 
+/// So many instances are reckoned with where something scales them: waves of a quarter.
+const SCALED: u32 = 4;
+
 /// Instance by instance, in waves. *Warm*, where there is room for both releases: old ones rest
 /// and stay until the commit, so that the way back is one shift. Where instances of a release start and end
 /// together, all new ones start first, and traffic alone goes in waves. *In place*: old ones end wave
@@ -77,7 +80,6 @@ impl Strategy for Rolling {
 /// The form that fits: what the options say, and what the fleet can.
 fn exchange(situation: &Situation<'_>) -> Exchange {
     let config = situation.config;
-    let whole = situation.fleet.whole.then(|| situation.instances()).flatten();
     let largest = situation
         .services()
         .iter()
@@ -86,9 +88,14 @@ fn exchange(situation: &Situation<'_>) -> Exchange {
         .map(|(service, config)| units(service, config).count())
         .max()
         .unwrap_or(1);
-    let largest = whole.unwrap_or(u32::try_from(largest).unwrap_or(u32::MAX));
+    // Where a unit is all instances of a service, how many there are is said elsewhere, or not at all.
+    let counted = match u32::try_from(largest).unwrap_or(u32::MAX) {
+        1 if situation.fleet.whole => situation.instances(),
+        units => Some(units),
+    };
+    let largest = counted.unwrap_or(SCALED);
     let batch = config.batch.unwrap_or(largest.div_ceil(4)).max(1);
-    let room = config.surge.is_none_or(|surge| surge >= largest);
+    let room = config.surge.is_none_or(|surge| counted.is_some_and(|counted| surge >= counted));
     if room && situation.fleet.keeps_old {
         return if situation.fleet.whole {
             Exchange::Whole { batch, of: largest }
@@ -100,4 +107,65 @@ fn exchange(situation: &Situation<'_>) -> Exchange {
     // With no instance more, one less is what an exchange needs.
     let missing = config.max_unavailable.unwrap_or(u32::from(surge == 0));
     Exchange::InPlace { batch: batch.min(surge.saturating_add(missing)).max(1), surge, missing }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{planned, released, services};
+    use super::*;
+    use crate::manifest::StrategyConfig;
+    use crate::provider::{FleetCapabilities, Routing};
+    use crate::release::Capacity;
+
+    /// Steps where instances start and end together, with so many of `web` beside one worker.
+    fn steps(web: Option<u32>, config: StrategyConfig) -> Result<Vec<Step>, StrategyError> {
+        let app = || {
+            services(serde_json::json!({
+                "web": {"run": "./web", "ports": {"http": {}}},
+                "worker": {"run": "./worker"},
+            }))
+        };
+        let (old, mut draft) = (released(1, app()), app());
+        let place = |count| Capacity { count, size: "any".to_owned() };
+        draft.capacity = [("web".to_owned(), place(web)), ("worker".to_owned(), place(Some(1)))].into();
+        let next = planned(2, draft);
+        let fleet =
+            FleetCapabilities { keeps_old: true, weights: true, whole: true, ..FleetCapabilities::default() };
+        let situation = Situation {
+            next: &next,
+            current: Some(&old),
+            routing: &Routing::all_to(old.number),
+            units: &[],
+            fleet: &fleet,
+            config: &config,
+            because: "its source changed",
+            expired: &[],
+        };
+        Rolling.steps(&situation)
+    }
+
+    fn shifts(web: Option<u32>, batch: Option<u32>) -> Vec<String> {
+        let config = StrategyConfig { batch, ..StrategyConfig::default() };
+        let steps = steps(web, config).unwrap();
+        steps.into_iter().map(|step| step.id.0).filter(|id| id.starts_with("shift:")).collect()
+    }
+
+    #[test]
+    fn traffic_goes_in_parts_of_as_many_as_there_are() {
+        assert_eq!(shifts(Some(8), Some(3)).len(), 3);
+        assert_eq!(shifts(Some(8), None).len(), 4);
+        assert_eq!(shifts(Some(1), None).len(), 1);
+    }
+
+    #[test]
+    fn what_is_scaled_goes_in_quarters_however_many_workers_there_are() {
+        assert_eq!(shifts(None, None).len(), 4);
+    }
+
+    #[test]
+    fn room_for_a_number_that_nobody_knows_is_not_assumed() {
+        let config = StrategyConfig { surge: Some(8), ..StrategyConfig::default() };
+        assert!(steps(Some(8), config.clone()).is_ok());
+        assert!(matches!(steps(None, config), Err(StrategyError::Unsupported { .. })));
+    }
 }
