@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_iam::types::EntityType;
-use aws_sdk_resourcegroupstagging::types::TagFilter;
 use jiff::Timestamp;
 use vrooli_deploy_core::names::StackId;
 use vrooli_deploy_core::provider::{Census, ErrorKind, Marked, OpCtx, PhysicalId, Result};
@@ -13,7 +12,7 @@ use vrooli_deploy_core::provider::{Census, ErrorKind, Marked, OpCtx, PhysicalId,
 use super::arn::Arn;
 use super::marks::STACK;
 use super::of_releases;
-use super::tagged::{PAGE, PAGE_TAGS};
+use super::tagged::Pairs;
 use super::{Account, Calls, Marks, together};
 use crate::kinds::hosted_zone::native::ours;
 use crate::kinds::{auto_scaling_group, budget, dashboard};
@@ -98,23 +97,9 @@ fn with_marks(name: &str, at: &Calls<'_>, marks: &Marks) -> Option<Marked> {
 }
 
 async fn tagged(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> {
-    let filter = TagFilter::builder().key(STACK);
-    let filter = filter.set_values(stack.map(|stack| vec![stack.to_string()])).build();
-    let ask = |next| {
-        let ask = at.region.tagging.get_resources().tag_filters(filter.clone());
-        ask.resources_per_page(PAGE).tags_per_page(PAGE_TAGS).set_pagination_token(next).send()
-    };
-    let pages = at.pages("tag:GetResources", ask, |page| {
-        page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned)
-    });
-    let mut all = Vec::new();
-    for found in pages.await?.iter().flat_map(|page| page.resource_tag_mapping_list()) {
-        let tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
-        if let (Some(arn), Some(marks)) = (found.resource_arn(), Marks::read(tags)) {
-            all.extend(with_marks(arn, at, &marks));
-        }
-    }
-    Ok(all)
+    let stack = stack.map(StackId::to_string);
+    let read = |arn: &str, tags: Pairs<'_>| with_marks(arn, at, &Marks::read(tags.iter().copied())?);
+    at.bearing(STACK, stack.as_deref(), read).await
 }
 
 /// AWS's listing of tags has no roles.

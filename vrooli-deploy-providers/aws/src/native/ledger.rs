@@ -132,10 +132,7 @@ impl Ledger for AwsLedger {
     async fn take_over(&self, cx: &OpCtx) -> Result<()> {
         // First: once the resources are ours nothing says that something is left to be taken over.
         let on = &Calls::new(&self.account, cx).await;
-        match &self.releases {
-            Some(releases) => releases.take_over(cx).await?,
-            None => of_releases::take_over(on).await?,
-        }
+        of_releases::take_over(on).await?;
         let all = self.not_ours(cx).await?;
         let write = all.iter().map(|(kind, found)| own(on, kind.as_str(), &found.key, &found.id));
         let writes: Vec<_> = write.collect();

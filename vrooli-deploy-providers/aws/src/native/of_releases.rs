@@ -3,13 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_resourcegroupstagging::types::TagFilter;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
 use vrooli_deploy_core::provider::{Marked, Result};
 
 use super::arn::Arn;
 use super::owner::by_arn;
-use super::tagged::{PAGE, PAGE_TAGS};
 use super::{Calls, Marks, SdkTag, together};
 
 /// Whose it is: `<app>/<environment>`, and the state. They are not the marks of resources: those are the stack's,
@@ -70,20 +68,10 @@ fn name(arn: Arn<'_>) -> Option<&str> {
 
 /// All of it in a region, of one stack or of any: each revision of a task definition by its own name.
 async fn tagged(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> {
-    let filter = TagFilter::builder().key(FLEET);
-    let filter = filter.set_values(stack.map(|stack| vec![stack.to_string()])).build();
-    let ask = |next| {
-        let ask = at.region.tagging.get_resources().tag_filters(filter.clone());
-        ask.resources_per_page(PAGE).tags_per_page(PAGE_TAGS).set_pagination_token(next).send()
-    };
-    let pages = at.pages("tag:GetResources", ask, |page| {
-        page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned)
-    });
-    let pages = pages.await?;
-    let seen = pages.iter().flat_map(|page| page.resource_tag_mapping_list()).filter_map(|found| {
-        let whole = found.resource_arn()?;
+    let stack = stack.map(StackId::to_string);
+    at.bearing(FLEET, stack.as_deref(), |whole, tags| {
         let arn = Arn::read(whole)?;
-        let marks = read(found.tags().iter().map(|tag| (tag.key(), tag.value())), name(arn)?)?;
+        let marks = read(tags.iter().copied(), name(arn)?)?;
         Some(Marked {
             id: arn.id(whole),
             name: whole.to_owned(),
@@ -95,8 +83,8 @@ async fn tagged(at: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<Marked>> 
             region: Some(arn.region.to_owned()),
             since: None,
         })
-    });
-    Ok(seen.collect())
+    })
+    .await
 }
 
 /// All of it wherever it is looked, of one stack or of any.
@@ -105,15 +93,15 @@ pub(super) async fn all(on: &Calls<'_>, stack: Option<&StackId>) -> Result<Vec<M
     Ok(together(places.iter().map(|at| tagged(at, stack))).await?.concat())
 }
 
-/// Makes the state of the context the owner of what another has of its stack, where nothing says any more what
-/// ran there.
+/// Makes the state of the context the owner of what another has of its stack.
 pub(super) async fn take_over(on: &Calls<'_>) -> Result<()> {
-    for one in all(on, Some(&on.cx.stack)).await?.iter().filter(|one| one.owner != Some(on.cx.owner)) {
+    let all = all(on, Some(&on.cx.stack)).await?;
+    let own = async |one: &Marked| {
         let at = on.at_id(&one.name).await;
         let (stack, owner) = (at.cx.stack.to_string(), at.cx.owner.to_string());
-        by_arn(&at, &[(FLEET, stack), (OWNER, owner)], &one.name).await?;
-    }
-    Ok(())
+        by_arn(&at, &[(FLEET, stack), (OWNER, owner)], &one.name).await
+    };
+    together(all.iter().filter(|one| one.owner != Some(on.cx.owner)).map(own)).await.map(drop)
 }
 
 #[cfg(test)]

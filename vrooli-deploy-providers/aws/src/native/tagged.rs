@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_sdk_resourcegroupstagging::types::TagFilter;
+use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
 use tokio::sync::Mutex;
 use vrooli_deploy_core::provider::{AnyKind, Result};
 
@@ -17,9 +17,12 @@ use super::{Calls, Look, Marks, common_start, together};
 /// however long it takes.
 const FRESH: Duration = Duration::from_secs(2);
 /// As many objects as a page may hold.
-pub(super) const PAGE: i32 = 100;
+const PAGE: i32 = 100;
 /// As many tags as a page may hold: each of ours has five and more.
-pub(super) const PAGE_TAGS: i32 = 500;
+const PAGE_TAGS: i32 = 500;
+
+/// Tags of an object: names and values.
+pub(super) type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 /// Marks by ARN.
 #[derive(Debug, Default)]
@@ -153,7 +156,21 @@ impl Calls<'_> {
     }
 
     async fn ask_for_tags(&self, stack: &str) -> Result<Tagged> {
-        let filter = TagFilter::builder().key(STACK).values(stack).build();
+        let read = |arn: &str, tags: Pairs<'_>| {
+            Some((arn.trim_end_matches(":*").to_owned(), Marks::read(tags.iter().copied())?))
+        };
+        Ok(Tagged(self.bearing(STACK, Some(stack), read).await?.into_iter().collect()))
+    }
+
+    /// What `read` makes of ARN and tags of everything in the region that bears a tag, with a value or any.
+    pub(super) async fn bearing<T>(
+        &self,
+        tag: &str,
+        value: Option<&str>,
+        read: impl Fn(&str, Pairs<'_>) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let filter = TagFilter::builder().key(tag);
+        let filter = filter.set_values(value.map(|value| vec![value.to_owned()])).build();
         let ask = |next| {
             let ask = self.region.tagging.get_resources().tag_filters(filter.clone());
             ask.resources_per_page(PAGE).tags_per_page(PAGE_TAGS).set_pagination_token(next).send()
@@ -161,13 +178,12 @@ impl Calls<'_> {
         let pages = self.pages("tag:GetResources", ask, |page| {
             page.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned)
         });
-        let mut all = BTreeMap::new();
-        for found in pages.await?.iter().flat_map(|page| page.resource_tag_mapping_list()) {
-            let tags = found.tags().iter().map(|tag| (tag.key(), tag.value()));
-            if let (Some(arn), Some(marks)) = (found.resource_arn(), Marks::read(tags)) {
-                all.insert(arn.trim_end_matches(":*").to_owned(), marks);
-            }
-        }
-        Ok(Tagged(all))
+        let pages = pages.await?;
+        let found = pages.iter().flat_map(|page| page.resource_tag_mapping_list());
+        let one = |found: &ResourceTagMapping| {
+            let tags: Vec<_> = found.tags().iter().map(|tag| (tag.key(), tag.value())).collect();
+            read(found.resource_arn()?, &tags)
+        };
+        Ok(found.filter_map(one).collect())
     }
 }

@@ -130,12 +130,6 @@ pub(super) trait Carrier: Debug + Default + Send + Sync + 'static {
         release: Option<ReleaseNumber>,
     ) -> Result<()>;
 
-    /// Makes the state of the context the owner of what runs releases in a place, if that says whose it is itself
-    /// and not only the place's resources do.
-    async fn take_over(&self, _: &Calls<'_>, _: &Place<Self::On>) -> Result<()> {
-        Ok(())
-    }
-
     /// Before one release gets all requests.
     async fn taking_over(
         &self,

@@ -92,8 +92,6 @@ impl<C: Carrier> AwsFleet<C> {
 /// What AWS keeps of releases of a state that was lost.
 #[async_trait]
 pub(super) trait Kept: Debug + Send + Sync {
-    /// Makes the state of the context the owner of all that releases have, whoever it was.
-    async fn take_over(&self, cx: &OpCtx) -> Result<()>;
     /// Values of the secrets that a release is given.
     async fn values(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>>;
 }
@@ -108,15 +106,6 @@ pub(super) fn kept(account: &Arc<Account>) -> Option<Arc<dyn Kept>> {
 
 #[async_trait]
 impl<C: Carrier> Kept for AwsFleet<C> {
-    async fn take_over(&self, cx: &OpCtx) -> Result<()> {
-        let site = self.site()?;
-        let at = self.at(cx, &site).await;
-        for place in &site.places {
-            self.carrier.take_over(&at, place).await?;
-        }
-        values::take_over(&at).await
-    }
-
     async fn values(&self, cx: &OpCtx, release: ReleaseNumber) -> Result<Vec<(SecretRef, Secret<String>)>> {
         let site = self.site()?;
         let at = self.at(cx, &site).await;

@@ -17,12 +17,6 @@ pub(super) fn of_release(at: &Calls<'_>, release: &Release) -> [(&'static str, S
     [fleet, owner, (RELEASE, release.number.0.to_string()), (DIGEST, release.digest.to_string())]
 }
 
-/// Are these of what this stack has by another state?
-pub(super) fn are_anothers<'a>(at: &Calls<'_>, value: impl Fn(&'static str) -> Option<&'a str>) -> bool {
-    let [(fleet, stack), (owner, state)] = of_fleet(at);
-    value(fleet) == Some(&stack) && value(owner).is_some_and(|owner| owner != state)
-}
-
 /// Are these of what this stack has by this state?
 pub(super) fn are_ours<'a>(at: &Calls<'_>, value: impl Fn(&'static str) -> Option<&'a str>) -> bool {
     of_fleet(at).iter().all(|(name, own)| value(name) == Some(own))

@@ -122,20 +122,6 @@ pub(super) async fn had_back(
     Ok(together(references.into_iter().map(one)).await?.into_iter().flatten().collect())
 }
 
-/// Makes the state of the context the owner of what another has.
-pub(super) async fn take_over(at: &Calls<'_>) -> Result<()> {
-    for secret in all(at).await? {
-        let Some(arn) = secret.arn().filter(|_| tags::are_anothers(at, |name| tag_of(&secret, name))) else {
-            continue;
-        };
-        let tag = |(name, value)| Tag::builder().key(name).value(value).build();
-        let tags: Vec<Tag> = tags::of_fleet(at).into_iter().map(tag).collect();
-        let put = || at.region.secrets.tag_resource().secret_id(arn).set_tags(Some(tags.clone())).send();
-        at.put("secretsmanager:TagResource", put).await?;
-    }
-    Ok(())
-}
-
 /// Removes the secrets that no retained release names any more.
 pub(super) async fn remove(at: &Calls<'_>, kept: &BTreeSet<&SecretRef>) -> Result<()> {
     let kept: BTreeSet<String> = kept.iter().map(|reference| name(at, reference)).collect();

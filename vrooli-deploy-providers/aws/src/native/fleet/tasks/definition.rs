@@ -192,22 +192,6 @@ fn family(arn: &str) -> Option<&str> {
     arn.rsplit('/').next()?.split(':').next()
 }
 
-/// Makes the state of the context the owner of those of another that the stack has in a place.
-pub(super) async fn take_over(at: &Calls<'_>, place: &Place<OnFargate>) -> Result<()> {
-    let one = async |arn: String| {
-        let Some((_, given)) = described(at, &arn).await? else { return Ok(()) };
-        if !tags::are_anothers(at, |name| given.iter().find(|tag| tag.key() == Some(name))?.value()) {
-            return Ok(());
-        }
-        let put = || {
-            let tags = tags::of_fleet(at).into_iter().map(tag);
-            at.region.ecs.tag_resource().resource_arn(&arn).set_tags(Some(tags.collect())).send()
-        };
-        at.put("ecs:TagResource", put).await.map(drop)
-    };
-    together(used(at, place).await?.into_iter().map(one)).await.map(drop)
-}
-
 fn tag((name, value): (&str, String)) -> Tag {
     Tag::builder().key(name).value(value).build()
 }

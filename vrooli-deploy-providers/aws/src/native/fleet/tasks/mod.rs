@@ -111,10 +111,6 @@ impl Carrier for Tasks {
         pairs_of(account, &EcsService).into_iter().map(place).collect()
     }
 
-    async fn take_over(&self, at: &Calls<'_>, place: &Place<OnFargate>) -> Result<()> {
-        definition::take_over(at, place).await
-    }
-
     fn size(on: &OnFargate) -> String {
         format!("{} CPU units and {} MiB", on.cpu_units, on.memory_mib)
     }
