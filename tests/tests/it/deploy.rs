@@ -1,5 +1,6 @@
 //! What a user sees when nothing fails: deploy, change, drift, destroy.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,7 +11,7 @@ use vrooli_deploy_core::plan::{Plan, Step, StepAction};
 use vrooli_deploy_core::state::Lease;
 use vrooli_deploy_tests::crash::on_virtual_time;
 use vrooli_deploy_tests::fakecloud::{FakeCloud, FakeCloudOptions, kinds};
-use vrooli_deploy_tests::session::{ReleaseWish, Session, Wish, key, stack_id, verify};
+use vrooli_deploy_tests::session::{ReleaseWish, Session, Wish, key, resource, stack_id, verify};
 
 fn session() -> Session {
     Session::new(FakeCloud::default())
@@ -192,10 +193,7 @@ fn steps_that_need_nothing_of_each_other_run_side_by_side() {
         for n in 0..10 {
             wish.resources.insert(
                 key(&format!("network/n{n}")),
-                vrooli_deploy_tests::session::resource(
-                    kinds::NETWORK,
-                    json!({"cidr": "10.0.0.0/8", "label": ""}),
-                ),
+                resource(kinds::NETWORK, json!({"cidr": "10.0.0.0/8", "label": ""})),
             );
         }
         let time = |concurrency| {
@@ -210,6 +208,53 @@ fn steps_that_need_nothing_of_each_other_run_side_by_side() {
         };
         let (alone, together) = (time(1).await, time(10).await);
         assert!(together < alone / 4, "{together:?} against {alone:?}");
+    });
+}
+
+#[test]
+fn an_apply_takes_little_more_than_its_longest_path() {
+    // Each waits for the one before; nothing takes longer than its calls do.
+    const PATH: [&str; 4] = ["network/main", "subnet/main", "database/main", "record/main"];
+    // Made and read back; and what takes no token is looked for first.
+    const CALLS: u32 = 2 * 4 + 1;
+    const GROUPS: u32 = 15;
+    const LATENCY: Duration = Duration::from_millis(250);
+    on_virtual_time(async {
+        let target = json!({"$ref": "database/main", "output": "url"});
+        let one = Wish::full().bare().with("record/main", "target", target);
+        let mut wish = Wish { resources: BTreeMap::new(), ..Wish::default() };
+        let named = |name: &str, group: u32| name.replace("/main", &format!("/main-{group}"));
+        for group in 0..GROUPS {
+            for name in PATH {
+                let like = &one.resources[&key(name)];
+                let spec = named(&like.spec.to_string(), group).replace("shop.", &format!("shop-{group}."));
+                let spec = serde_json::from_str(&spec).unwrap();
+                wish.resources.insert(key(&named(name, group)), resource(like.kind.as_str(), spec));
+            }
+        }
+        let quick = FakeCloudOptions {
+            latency: LATENCY,
+            lag: Duration::ZERO,
+            slow: Duration::ZERO,
+            ..FakeCloudOptions::default()
+        };
+        let mut session = Session::new(FakeCloud::new(quick));
+        session.concurrency = session.cloud.provider().at_once();
+        let plan = session.plan(&wish).await.unwrap();
+        let (lease, mut state) = (session.lease().await.unwrap(), session.state().await.unwrap());
+        let options = ApplyOptions { cancellation: session.cancellation.clone(), detach: false };
+        let before = session.cloud.calls().len();
+        let begun = tokio::time::Instant::now();
+        let applied = session.engine().apply(&*lease, &mut state, plan, options, &EventSink::default()).await;
+        let took = begun.elapsed();
+        assert_eq!(applied.unwrap().kind, OutcomeKind::Applied);
+        assert_eq!(state.resources.len(), PATH.len() * GROUPS as usize);
+
+        let calls = session.cloud.calls().split_off(before);
+        assert_eq!(calls.len(), (CALLS * GROUPS) as usize);
+        let path = LATENCY * CALLS;
+        assert!(took >= path, "{took:?} is less than can be");
+        assert!(took <= path * 6 / 5, "{took:?}, and the longest path takes {path:?}");
     });
 }
 
