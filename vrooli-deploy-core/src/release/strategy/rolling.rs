@@ -50,6 +50,12 @@ impl Strategy for Rolling {
     fn notes(&self, situation: &Situation<'_>) -> Vec<String> {
         let mut notes = pauses(situation);
         let Some(old) = situation.serving() else { return notes };
+        if counted(situation).is_none() && situation.config.batch.is_some() {
+            notes.push(
+                "something scales what serves, so how many there are is not known: traffic goes in quarters and not by `batch`"
+                    .to_owned(),
+            );
+        }
         if let Exchange::InPlace { batch, missing, .. } = exchange(situation) {
             notes.push(format!(
                 "in place: old instances end before the release is proved as a whole, so going back starts them again, up to {batch} of a service at a time, and takes as long as they take to start"
@@ -77,9 +83,8 @@ impl Strategy for Rolling {
     }
 }
 
-/// The form that fits: what the options say, and what the fleet can.
-fn exchange(situation: &Situation<'_>) -> Exchange {
-    let config = situation.config;
+/// How many instances the largest service has; none where something scales them.
+fn counted(situation: &Situation<'_>) -> Option<u32> {
     let largest = situation
         .services()
         .iter()
@@ -89,12 +94,19 @@ fn exchange(situation: &Situation<'_>) -> Exchange {
         .max()
         .unwrap_or(1);
     // Where a unit is all instances of a service, how many there are is said elsewhere, or not at all.
-    let counted = match u32::try_from(largest).unwrap_or(u32::MAX) {
+    match u32::try_from(largest).unwrap_or(u32::MAX) {
         1 if situation.fleet.whole => situation.instances(),
         units => Some(units),
-    };
+    }
+}
+
+/// The form that fits: what the options say, and what the fleet can.
+fn exchange(situation: &Situation<'_>) -> Exchange {
+    let config = situation.config;
+    let counted = counted(situation);
     let largest = counted.unwrap_or(SCALED);
-    let batch = config.batch.unwrap_or(largest.div_ceil(4)).max(1);
+    // So many at a time of a number that nobody knows may be all of them.
+    let batch = config.batch.filter(|_| counted.is_some()).unwrap_or(largest.div_ceil(4)).max(1);
     let room = config.surge.is_none_or(|surge| counted.is_some_and(|counted| surge >= counted));
     if room && situation.fleet.keeps_old {
         return if situation.fleet.whole {
@@ -117,8 +129,10 @@ mod tests {
     use crate::provider::{FleetCapabilities, Routing};
     use crate::release::Capacity;
 
-    /// Steps where instances start and end together, with so many of `web` beside one worker.
-    fn steps(web: Option<u32>, config: StrategyConfig) -> Result<Vec<Step>, StrategyError> {
+    type Said = (Vec<Step>, Vec<String>);
+
+    /// Steps and notes where instances start and end together, with so many of `web` beside one worker.
+    fn steps(web: Option<u32>, config: StrategyConfig) -> Result<Said, StrategyError> {
         let app = || {
             services(serde_json::json!({
                 "web": {"run": "./web", "ports": {"http": {}}},
@@ -141,12 +155,12 @@ mod tests {
             because: "its source changed",
             expired: &[],
         };
-        Rolling.steps(&situation)
+        Ok((Rolling.steps(&situation)?, Rolling.notes(&situation)))
     }
 
     fn shifts(web: Option<u32>, batch: Option<u32>) -> Vec<String> {
         let config = StrategyConfig { batch, ..StrategyConfig::default() };
-        let steps = steps(web, config).unwrap();
+        let (steps, _) = steps(web, config).unwrap();
         steps.into_iter().map(|step| step.id.0).filter(|id| id.starts_with("shift:")).collect()
     }
 
@@ -160,6 +174,15 @@ mod tests {
     #[test]
     fn what_is_scaled_goes_in_quarters_however_many_workers_there_are() {
         assert_eq!(shifts(None, None).len(), 4);
+    }
+
+    #[test]
+    fn so_many_of_a_number_that_nobody_knows_is_no_part_of_it() {
+        assert_eq!(shifts(None, Some(8)).len(), 4);
+        let config = || StrategyConfig { batch: Some(8), ..StrategyConfig::default() };
+        let notes = |web| steps(web, config()).unwrap().1;
+        assert!(notes(None).iter().any(|note| note.contains("in quarters and not by `batch`")));
+        assert!(!notes(Some(8)).iter().any(|note| note.contains("quarters")));
     }
 
     #[test]
