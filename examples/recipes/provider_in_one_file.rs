@@ -272,6 +272,7 @@ async fn converge(
         incarnation,
         command: "deploy".to_owned(),
         resource_steps: planned.steps,
+        specs: planned.specs,
         release_steps: Vec::new(),
         release: None,
         current: None,

@@ -301,6 +301,8 @@ pub(crate) struct Choices {
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
+    pub(crate) cost: estimate_cost::Cost,
+    #[command(flatten)]
     pub(crate) strategy: strategy::Strategy,
 }
 
@@ -328,6 +330,7 @@ impl Choices {
         options.pass_env.clone_from(&self.pass_env);
         options.allow_degraded = self.allow_degraded;
         options.force = self.force;
+        options.cost = self.cost.options();
         options
     }
 }

@@ -139,6 +139,7 @@ impl Bench {
             incarnation,
             command: "deploy".to_owned(),
             resource_steps: steps.steps,
+            specs: steps.specs,
             release_steps: Vec::new(),
             release: None,
             current: state.current,

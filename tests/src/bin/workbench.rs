@@ -211,7 +211,7 @@ async fn run(arguments: &Arguments, workspace: &Opened) -> Result<(Value, u8), O
         "stop" => workspace.stop(stack, &run).await?,
         "start" => workspace.start(stack, &run).await?,
         "destroy" => workspace.destroy(stack, &destroy, &run).await?,
-        "plan" => return Ok((json!(workspace.plan(&target, &deploy).await?.0), 0)),
+        "plan" => return Ok((json!(workspace.plan(&target, &deploy).await?.plan), 0)),
         "status" => return Ok((json!(workspace.status(stack).await?), 0)),
         "releases" => return Ok((json!(workspace.releases(stack).await?), 0)),
         "history" => return Ok((json!(workspace.history(stack, 1).await?.len()), 0)),

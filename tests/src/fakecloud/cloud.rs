@@ -18,7 +18,7 @@ pub struct FakeCloudOptions {
     pub latency: Duration,
     /// How long a new object is not listed.
     pub lag: Duration,
-    /// How long a database takes to come up.
+    /// How long a database takes to come up, and an instance at most.
     pub slow: Duration,
     /// Calls that may be made at once, and how many come back each second.
     pub throttle: Option<(u32, u32)>,

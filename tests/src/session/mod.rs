@@ -4,7 +4,7 @@
 mod verify;
 mod wish;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,6 +251,7 @@ impl Session {
             incarnation,
             command: "deploy".to_owned(),
             resource_steps: resources.steps,
+            specs: resources.specs,
             release_steps,
             release,
             current: state.current,
@@ -324,6 +325,7 @@ fn destroy(
         incarnation,
         command: "destroy".to_owned(),
         resource_steps: destroy.steps,
+        specs: BTreeMap::new(),
         release_steps,
         release: None,
         current: state.current,

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,6 +196,7 @@ impl SimSession {
             incarnation: Uuid::from_u128(7),
             command: "deploy".to_owned(),
             resource_steps: Vec::new(),
+            specs: BTreeMap::new(),
             release_steps,
             release,
             current: state.current,

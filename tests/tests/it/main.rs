@@ -18,6 +18,7 @@ mod failure;
 mod images;
 mod orphans;
 mod plan;
+mod planned_cost;
 mod properties;
 mod quotas;
 mod simfleet;

@@ -238,7 +238,7 @@ fn a_lost_state_is_built_again_and_what_cannot_be_had_back_is_said() {
         // A password that the cloud told once is lost; whoever uses it is the one thing to be done.
         let lost = rebuilt.things.iter().filter(|thing| thing.how == RebuiltHow::Lost);
         assert_eq!(lost.map(|thing| thing.what.as_str()).collect::<Vec<_>>(), ["database/main"]);
-        let (plan, _) = desk.workspace.plan(&desk.target, &desk.deploy).await.unwrap();
+        let plan = desk.workspace.plan(&desk.target, &desk.deploy).await.unwrap().plan;
         let steps: Vec<_> = plan.steps.iter().map(|step| step.id.0.as_str()).collect();
         assert_eq!(steps, ["update:instance/main"]);
         assert_eq!(cloud.world().objects.len(), before);

@@ -1,16 +1,18 @@
 //! The planner: pure, so no cloud is asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
-use vrooli_deploy_core::engine::{ResourceState, StackState};
+use vrooli_deploy_core::engine::{Entry, JournalRecord, Outcome, OutcomeKind, ResourceState, StackState};
 use vrooli_deploy_core::names::ResourceKind;
 use vrooli_deploy_core::plan::{
     AssembleInput, Inventory, Observed, Plan, PlanError, ResourceInput, ResourceOptions, ResourcePlan,
     StepAction, assemble, check, codes, compare, resources,
 };
 use vrooli_deploy_core::provider::{Found, PhysicalId};
+use vrooli_deploy_core::stack::Stack;
 use vrooli_deploy_tests::fakecloud::{FakeCloud, kinds};
 use vrooli_deploy_tests::session::{Wish, key, resource, stack_id};
 
@@ -43,6 +45,7 @@ fn whole(wish: &Wish, state: &StackState, inventory: &Inventory) -> Plan {
         incarnation: Uuid::from_u128(7),
         command: "deploy".to_owned(),
         resource_steps: resources.steps,
+        specs: resources.specs,
         release_steps: Vec::new(),
         release: None,
         current: None,
@@ -372,4 +375,54 @@ fn an_inventory_knows_the_difference_between_nothing_and_not_known() {
     inventory.set(key("a"), Observed::Unknown { why: "x".to_owned() });
     assert_eq!(inventory.objects(&key("a")), []);
     assert!(matches!(inventory.get(&key("a")), Observed::Unknown { .. }));
+}
+
+#[test]
+fn what_is_wanted_otherwise_but_takes_no_step_is_recorded_with_the_plan() {
+    // What the kind does not look at: a release brings it, or nobody does anything about it.
+    let there = json!({"name": "shop-files", "region": "eu", "versioned": false});
+    let mut state = state(&[("fake.bucket", "bucket/files", "b-1", there.clone())]);
+    let known = state.resources.get_mut(&key("bucket/files")).unwrap();
+    known.spec = json!({"name": "shop-files", "region": "eu", "versioned": false, "said_otherwise": true});
+    let wish = alone("fake.bucket", "bucket/files", bucket("shop-files", "eu"));
+    let inventory = seen(&[("fake.bucket", "bucket/files", "b-1", there)]);
+    let plan = whole(&wish, &state, &inventory);
+    assert_eq!((plan.steps.len(), plan.specs.len()), (0, 1), "{plan:?}");
+    assert_eq!(plan.specs[&key("bucket/files")], bucket("shop-files", "eu"));
+    let known = state.resources.get_mut(&key("bucket/files")).unwrap();
+    known.spec = bucket("shop-files", "eu");
+    assert_eq!(whole(&wish, &state, &inventory).specs.len(), 0);
+    // It is recorded when the plan is done, and not when it is undone.
+    for (kind, recorded) in [(OutcomeKind::Applied, true), (OutcomeKind::RolledBack, false)] {
+        let mut state = state.clone();
+        let known = state.resources.get_mut(&key("bucket/files")).unwrap();
+        known.spec = json!({"name": "shop-files"});
+        let outcome = Outcome { kind, release: None, cause: None, left_behind: Vec::new() };
+        let opened = Entry::PlanOpened { run: Uuid::from_u128(1), plan: plan.clone() };
+        for (seq, entry) in (1..).zip([opened, Entry::PlanClosed { outcome }]) {
+            state.apply(&JournalRecord { seq, fence: 1, at: Timestamp::UNIX_EPOCH, entry }).unwrap();
+        }
+        let spec = &state.resources[&key("bucket/files")].spec;
+        assert_eq!(*spec == bucket("shop-files", "eu"), recorded, "{kind:?}: {spec}");
+    }
+}
+
+#[test]
+fn what_is_there_after_a_plan_is_what_was_there_with_its_steps() {
+    let now = Stack { id: stack_id(), resources: BTreeMap::new() };
+    let wish = Wish::full();
+    let first = whole(&wish, &StackState::default(), &nothing());
+    let after = first.after(&now);
+    assert_eq!(after.resources.keys().collect::<Vec<_>>(), wish.resources.keys().collect::<Vec<_>>());
+    assert!(after.resources.iter().all(|(key, resource)| resource.spec == wish.resources[key].spec));
+    // One is made anew elsewhere: the old one goes, and the new one is there.
+    let there = [("fake.bucket", "bucket/files", "b-1", bucket("shop-files", "eu"))];
+    let wish = alone("fake.bucket", "bucket/files", bucket("shop-files-2", "us"));
+    let mut known = state(&there);
+    known.resources.get_mut(&key("bucket/files")).unwrap().holds_data = false;
+    let plan = whole(&wish, &known, &seen(&there));
+    assert!(plan.steps.iter().any(|step| matches!(step.action, StepAction::Delete { .. })), "{plan:?}");
+    let after = plan.after(&after);
+    assert_eq!(after.resources[&key("bucket/files")].spec["region"], "us");
+    assert_eq!(after.resources.len(), Wish::full().resources.len());
 }

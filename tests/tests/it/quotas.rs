@@ -57,7 +57,7 @@ fn what_cannot_be_asked_is_a_note() {
             "quota",
             Fault::Refuse(ErrorKind::Permission, "you may not ask".to_owned()),
         );
-        let (plan, _) = desk.workspace.plan(&desk.target, &desk.deploy).await.unwrap();
+        let plan = desk.workspace.plan(&desk.target, &desk.deploy).await.unwrap().plan;
         let note = plan.notes.iter().find(|note| note.contains("quotas")).unwrap();
         assert!(note.contains("you may not ask") && note.contains("\"fake.network\""), "{note}");
         assert_eq!(desk.deploy().await.outcome.kind, OutcomeKind::Applied);

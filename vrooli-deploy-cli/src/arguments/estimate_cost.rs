@@ -1,10 +1,12 @@
 //! `estimate-cost`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use vrooli_deploy_core::cost::Money;
-use vrooli_deploy_core::manifest::crosswalk;
+use vrooli_deploy_core::manifest::{SwapConfig, crosswalk};
 use vrooli_deploy_core::names::{DependencyName, ProviderName};
-use vrooli_deploy_core::workspace::EstimateOptions;
+use vrooli_deploy_core::workspace::{CostOptions, EstimateOptions};
 
 use super::App;
 
@@ -18,6 +20,28 @@ pub(crate) struct EstimateCost {
     /// The same app on these too, side by side: aws,digitalocean,bare-metal
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = provider)]
     pub(crate) compare: Vec<ProviderName>,
+    /// Another region than the manifest's, by the provider's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    #[command(flatten)]
+    pub(crate) cost: Cost,
+    /// Values file to lay over the manifest (may be given again)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) values: Vec<PathBuf>,
+    /// Resource to put in the place of another (may be given again)
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) swap: Vec<SwapConfig>,
+    /// Dependency to leave out (may be given again)
+    #[arg(long, value_name = "DEPENDENCY")]
+    pub(crate) drop: Vec<DependencyName>,
+    /// Count optional dependencies too
+    #[arg(long)]
+    pub(crate) include_optional: bool,
+}
+
+/// What a month is priced with, and what it may come to.
+#[derive(Debug, Args)]
+pub(crate) struct Cost {
     /// What users cause: low, expected, high, the name of a usage profile, or a file
     #[arg(long, value_name = "LEVEL|NAME|FILE")]
     pub(crate) usage: Option<String>,
@@ -27,12 +51,16 @@ pub(crate) struct EstimateCost {
     /// Another price book: one that `prices list` names, or a file
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) prices: Option<String>,
-    /// Dependency to leave out (may be given again)
-    #[arg(long, value_name = "DEPENDENCY")]
-    pub(crate) drop: Vec<DependencyName>,
-    /// Count optional dependencies too
-    #[arg(long)]
-    pub(crate) include_optional: bool,
+}
+
+impl Cost {
+    pub(crate) fn options(&self) -> CostOptions {
+        let mut options = CostOptions::default();
+        options.usage.clone_from(&self.usage);
+        options.prices.clone_from(&self.prices);
+        options.max_monthly = self.max_monthly.map(|money| money.amount);
+        options
+    }
 }
 
 impl EstimateCost {
@@ -40,9 +68,10 @@ impl EstimateCost {
         let mut options = EstimateOptions::default();
         options.provider.clone_from(&self.provider);
         options.compare.clone_from(&self.compare);
-        options.usage.clone_from(&self.usage);
-        options.prices.clone_from(&self.prices);
-        options.max_monthly = self.max_monthly.map(|money| money.amount);
+        let CostOptions { usage, prices, max_monthly, .. } = self.cost.options();
+        (options.usage, options.prices, options.max_monthly) = (usage, prices, max_monthly);
+        options.region.clone_from(&self.region);
+        options.swaps.clone_from(&self.swap);
         options.include_optional = self.include_optional;
         options.drop.clone_from(&self.drop);
         options

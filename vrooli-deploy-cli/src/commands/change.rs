@@ -6,19 +6,22 @@ use vrooli_deploy_core::workspace::{Change, Report};
 
 use super::context::Context;
 use crate::errors::Failure;
-use crate::output::{self, Console, json::Line};
+use crate::output::json::{Line, PlanLine};
+use crate::output::{self, Console};
 
 /// Shows what will happen, asks if it takes something away, and does it.
 pub(crate) async fn apply(context: &Context, command: &str, change: Change) -> Result<Report, Failure> {
     let console = &context.console;
     input(console, change.diagnostics());
-    console.line(&Line::Plan(change.plan().into()));
+    console.line(&Line::Plan(PlanLine::new(change.plan(), change.cost())));
     let asks = change.needs_confirmation();
+    let shown = output::plan(console.err, change.plan(), change.cost(), console.verbose > 0);
     if asks && !context.global.yes {
         // Also with --quiet: nobody can decide about what they do not see.
-        console.error(&output::plan(console.err, change.plan()));
+        console.error(&shown);
+        console.error(&output::in_words(console.err, change.plan(), change.cost()));
     } else if asks || console.verbose > 0 {
-        console.note(&output::plan(console.err, change.plan()));
+        console.note(&shown);
     }
     if asks {
         context.confirm(command).await?;

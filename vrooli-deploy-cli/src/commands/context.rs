@@ -57,8 +57,19 @@ impl Context {
 
     /// The app, for somebody who only wants to know: files that it lacks do not matter.
     pub(crate) async fn target_to_assess(&self, argument: &str) -> Result<(Workspace, Target), Failure> {
+        self.target_to_assess_with(argument, &[]).await
+    }
+
+    /// The same with values files laid over the manifest.
+    pub(crate) async fn target_to_assess_with(
+        &self,
+        argument: &str,
+        values: &[PathBuf],
+    ) -> Result<(Workspace, Target), Failure> {
         let workspace = self.workspace().await?;
-        let target = workspace.resolve_to_assess(argument, &self.global.target()).await?;
+        let mut options = self.global.target();
+        options.values = values.to_vec();
+        let target = workspace.resolve_to_assess(argument, &options).await?;
         Ok((workspace, target))
     }
 

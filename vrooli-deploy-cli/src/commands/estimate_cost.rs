@@ -6,7 +6,7 @@ use crate::errors::Failure;
 use crate::output::{self, json::Line};
 
 pub(crate) async fn run(context: &Context, args: &EstimateCost) -> Result<Done, Failure> {
-    let (workspace, target) = context.target_to_assess(&args.app.app).await?;
+    let (workspace, target) = context.target_to_assess_with(&args.app.app, &args.values).await?;
     let report = workspace.estimate(&target, &args.options())?;
     let console = &context.console;
     change::input(console, &report.diagnostics);

@@ -9,7 +9,8 @@ use super::context::Context;
 use super::done::Done;
 use crate::arguments::{self, Choices};
 use crate::errors::Failure;
-use crate::output::{self, json::Line};
+use crate::output;
+use crate::output::json::{Line, PlanLine};
 
 pub(crate) async fn run(context: &Context, args: &arguments::Plan) -> Result<Done, Failure> {
     let plan = show(context, &args.app.app, &args.choices).await?;
@@ -30,12 +31,13 @@ pub(crate) async fn run(context: &Context, args: &arguments::Plan) -> Result<Don
 /// Plans without a lease, and shows it.
 pub(crate) async fn show(context: &Context, app: &str, choices: &Choices) -> Result<Plan, Failure> {
     let (workspace, target) = context.target_with(app, &choices.values).await?;
-    let (plan, diagnostics) = workspace.plan(&target, &choices.options()).await?;
+    let report = workspace.plan(&target, &choices.options()).await?;
     let console = &context.console;
-    change::input(console, &diagnostics);
-    console.line(&Line::Plan((&plan).into()));
-    console.result(&output::plan(console.out, &plan));
-    Ok(plan)
+    change::input(console, &report.diagnostics);
+    console.line(&Line::Plan(PlanLine::new(&report.plan, report.cost.as_ref())));
+    console.result(&output::plan(console.out, &report.plan, report.cost.as_ref(), console.verbose > 0));
+    report.gate()?;
+    Ok(report.plan)
 }
 
 /// Would the file be a part of what the plan builds? Then saving it would change the plan.

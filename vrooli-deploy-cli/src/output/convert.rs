@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use vrooli_deploy_core::cost::PlannedCost;
 use vrooli_deploy_core::diagnostics::{Diagnostic, Severity};
 use vrooli_deploy_core::engine::{Event, JournalRecord, StepFailure};
 use vrooli_deploy_core::names::ReleaseNumber;
@@ -101,9 +102,10 @@ impl SeenLine {
     }
 }
 
-impl From<&Plan> for PlanLine {
-    fn from(plan: &Plan) -> Self {
+impl PlanLine {
+    pub(crate) fn new(plan: &Plan, cost: Option<&PlannedCost>) -> Self {
         Self {
+            cost: cost.map(Into::into),
             app: plan.stack.app.to_string(),
             environment: plan.stack.environment.to_string(),
             provider: plan.provider.to_string(),

@@ -103,7 +103,7 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("\n  {line}")).collect::<String>().trim_start_matches('\n').to_owned()
 }
 
-fn parts(paint: Paint, part: &EstimateLine, level: Level) -> String {
+pub(super) fn parts(paint: Paint, part: &EstimateLine, level: Level) -> String {
     let approximate = if part.approximate() { "~" } else { "" };
     let mut text = format!(
         "\n  {}  {} ({}): {} {} = {approximate}{}",

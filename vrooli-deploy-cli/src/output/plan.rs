@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use vrooli_deploy_core::cost::PlannedCost;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::plan::{Plan, ReleaseAction, Stage, Step, StepAction, Undo};
 use vrooli_deploy_core::provider::Routing;
 
+use super::estimate::parts;
+use super::planned_cost::planned_cost;
 use super::style::{Paint, harmless};
 
 /// What a step is to the world.
@@ -18,8 +21,8 @@ enum Mark {
     Neutral,
 }
 
-/// All steps by stage, with reasons; notes; counts and digest.
-pub(crate) fn plan(paint: Paint, plan: &Plan) -> String {
+/// All steps by stage, with reasons; notes; what it costs, with more words part by part; counts and digest.
+pub(crate) fn plan(paint: Paint, plan: &Plan, cost: Option<&PlannedCost>, verbose: bool) -> String {
     let mut text = format!(
         "{} of {} on {}",
         paint.bold(&plan.command),
@@ -78,6 +81,12 @@ pub(crate) fn plan(paint: Paint, plan: &Plan) -> String {
     for note in &plan.notes {
         text.push_str(&format!("\n  {} {}", paint.yellow("note:"), harmless(note)));
     }
+    if let Some(cost) = cost {
+        text.push_str(&format!("\n\n{}", planned_cost(paint, cost)));
+        for part in cost.after.iter().filter(|_| verbose).flat_map(|estimate| &estimate.lines) {
+            text.push_str(&parts(paint, part, cost.level));
+        }
+    }
     let [add, change, remove, _] = counts;
     // A create and a delete each.
     let replace = replaced.len();
@@ -89,7 +98,7 @@ pub(crate) fn plan(paint: Paint, plan: &Plan) -> String {
 }
 
 /// Keys that are made in one stage and deleted in another: replaced.
-fn replaced(plan: &Plan) -> BTreeSet<&ResourceKey> {
+pub(super) fn replaced(plan: &Plan) -> BTreeSet<&ResourceKey> {
     let made: BTreeSet<_> = plan
         .steps
         .iter()
@@ -214,7 +223,7 @@ mod tests {
     #[test]
     fn a_replacement_is_shown_as_one_and_counted_in_no_other() {
         assert_eq!(
-            plan(Paint(false), &example()),
+            plan(Paint(false), &example(), None, false),
             "deploy of wheel/default on local\n\n  first, beside what runs\n  \
              ± local.postgres database/main (new)  — port changes\n\n  the change of release\n  \
              ~ apply schema, migrations and seeds\n      not undone: SQL\n  \

@@ -28,6 +28,8 @@ const BARE_METAL: &str = "bare-metal";
 pub struct AssessOptions<'a> {
     /// Another provider than the manifest's.
     pub provider: Option<ProviderName>,
+    /// Another region there than the manifest's, by that provider's name.
+    pub region: Option<String>,
     /// The same app on these too.
     pub compare: Vec<ProviderName>,
     /// What users cause.
@@ -52,6 +54,7 @@ impl<'a> AssessOptions<'a> {
     pub fn new(usage: &'a UsageProfile, prices: &'a Prices) -> Self {
         Self {
             provider: None,
+            region: None,
             compare: Vec::new(),
             usage,
             level: Level::default(),
@@ -104,7 +107,7 @@ pub fn assess(
     options: &AssessOptions<'_>,
 ) -> Checked<Assessment> {
     let provider = options.provider.clone().unwrap_or_else(|| loaded.manifest.provider.clone());
-    let request = Request { registry, stack, loaded, options };
+    let request = Request::new(registry, stack, loaded, options);
     let mut diagnostics = Vec::new();
     let mut ours = None;
     if let Some(billed) = keep(request.bill(&provider), &mut diagnostics)
@@ -170,11 +173,20 @@ fn is_error(diagnostic: &Diagnostic) -> bool {
 pub(super) struct Request<'a> {
     registry: &'a Registry,
     stack: &'a StackId,
-    loaded: &'a LoadedManifest,
+    pub(super) loaded: &'a LoadedManifest,
     pub(super) options: &'a AssessOptions<'a>,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    pub(super) fn new(
+        registry: &'a Registry,
+        stack: &'a StackId,
+        loaded: &'a LoadedManifest,
+        options: &'a AssessOptions<'a>,
+    ) -> Self {
+        Self { registry, stack, loaded, options }
+    }
+
     fn column(&self, provider: &ProviderName) -> Column {
         let mut diagnostics = Vec::new();
         let estimate = keep(self.bill(provider), &mut diagnostics).and_then(|bill| {
@@ -210,12 +222,15 @@ impl Request<'_> {
     /// to say about the translation.
     pub(super) fn manifest_for(&self, provider: &ProviderName) -> (DeploymentManifest, Vec<String>) {
         let mut manifest = self.loaded.manifest.clone();
-        if *provider == manifest.provider {
-            return (manifest, Vec::new());
+        let mut notes = Vec::new();
+        if *provider != manifest.provider {
+            (manifest.infrastructure, notes) =
+                elsewhere(&manifest.infrastructure, manifest.provider.as_str(), provider.as_str());
         }
-        let (infrastructure, notes) =
-            elsewhere(&manifest.infrastructure, manifest.provider.as_str(), provider.as_str());
-        manifest.infrastructure = infrastructure;
+        let asked = self.options.provider.as_ref().unwrap_or(&manifest.provider);
+        if self.options.region.is_some() && provider == asked {
+            manifest.infrastructure.region.clone_from(&self.options.region);
+        }
         (manifest, notes)
     }
 
@@ -243,9 +258,13 @@ impl Request<'_> {
         .collect()
     }
 
-    /// Manifest → requirements → stack → bill. The manifest may be another than was read.
-    pub(super) fn bill_of(&self, manifest: &DeploymentManifest, provider: &ProviderName) -> Checked<Bill> {
-        let mut diagnostics = Vec::new();
+    /// The bill before any resource is in it: where each line was asked for, and machines of the user's own.
+    pub(super) fn frame(
+        &self,
+        manifest: &DeploymentManifest,
+        provider: &ProviderName,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Bill {
         let mut bill = Bill {
             provider: provider.to_string(),
             places: self.places(),
@@ -253,8 +272,15 @@ impl Request<'_> {
             ..Bill::default()
         };
         if provider.as_str() == BARE_METAL {
-            self.servers(manifest, &mut bill, &mut diagnostics);
+            self.servers(manifest, &mut bill, diagnostics);
         }
+        bill
+    }
+
+    /// Manifest → requirements → stack → bill. The manifest may be another than was read.
+    pub(super) fn bill_of(&self, manifest: &DeploymentManifest, provider: &ProviderName) -> Checked<Bill> {
+        let mut diagnostics = Vec::new();
+        let mut bill = self.frame(manifest, provider, &mut diagnostics);
         let factory = match self.registry.get(provider) {
             Ok(factory) => factory,
             // What machines of one's own cost needs no provider: the manifest says it.
@@ -320,7 +346,7 @@ impl Request<'_> {
 }
 
 /// What the resources of a stack are billed for.
-fn items(
+pub(super) fn items(
     kinds: &[&'static dyn crate::provider::AnyKind],
     stack: &Stack,
     bill: &mut Bill,

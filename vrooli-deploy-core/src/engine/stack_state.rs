@@ -339,6 +339,13 @@ impl StackState {
                             outcome.cause.as_ref().map(|(_, failure)| failure.message.clone());
                     }
                 }
+                if outcome.kind == OutcomeKind::Applied {
+                    for (key, spec) in &open.plan.specs {
+                        if let Some(known) = self.resources.get_mut(key) {
+                            known.spec.clone_from(spec);
+                        }
+                    }
+                }
                 self.last_outcome = Some(outcome.clone());
                 self.last_run = Some(LastRun {
                     command: open.plan.command.clone(),

@@ -3,7 +3,7 @@ use std::path::Path;
 use super::{Fitness, FitnessInput, FitnessOptions, score};
 use crate::diagnostics::{Checked, Diagnostic, Severity, rules};
 use crate::manifest::yaml::SpanIndex;
-use crate::manifest::{self, DeploymentManifest, LoadedManifest, SwapConfig, Tier};
+use crate::manifest::{self, DeploymentManifest, Layers, LoadedManifest, SwapConfig, Tier};
 use crate::names::DependencyName;
 use crate::requirements::{DeriveOptions, Requirements, derive_at, scenarios_around};
 
@@ -26,7 +26,12 @@ pub struct AssessOptions {
 /// Reads the manifest at `path`, as [`manifest::load`] does, for somebody who only wants to
 /// know: that files which it names are not there is a warning, because scores need none.
 pub fn load(path: &Path) -> Checked<LoadedManifest> {
-    let mut checked = manifest::load(path);
+    load_with(path, &Layers::default())
+}
+
+/// The same with layers over it.
+pub fn load_with(path: &Path, layers: &Layers) -> Checked<LoadedManifest> {
+    let mut checked = manifest::load_with(path, layers);
     for found in &mut checked.diagnostics {
         if found.code == rules::FILE_MISSING && found.severity == Severity::Error {
             found.severity = Severity::Warning;

@@ -17,7 +17,7 @@ mod resources;
 mod score;
 mod sheet;
 
-pub use assess::{AssessOptions, assess, load};
+pub use assess::{AssessOptions, assess, load, load_with};
 pub use policy::{
     Band, BudgetRule, Measure, Points, Policy, TermCondition, TermRule, Thresholds, TierPolicy,
 };

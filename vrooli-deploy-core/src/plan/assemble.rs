@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
     Inventory, Plan, PlanError, PlannedRelease, ReleaseAction, Stage, Step, StepAction, StepId, digest, graph,
 };
-use crate::names::{ProviderName, ReleaseNumber, StackId};
+use crate::names::{ProviderName, ReleaseNumber, ResourceKey, StackId};
 
 /// What a plan is put together from.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct AssembleInput<'a> {
     pub command: String,
     /// Steps for resources.
     pub resource_steps: Vec<Step>,
+    /// See [`Plan::specs`].
+    pub specs: BTreeMap<ResourceKey, Value>,
     /// Steps of the change of release.
     pub release_steps: Vec<Step>,
     /// The release that the steps make or make current.
@@ -45,6 +48,7 @@ pub fn assemble(input: AssembleInput<'_>) -> Result<Plan, PlanError> {
         incarnation,
         command,
         resource_steps,
+        specs,
         release_steps,
         release,
         current,
@@ -64,6 +68,7 @@ pub fn assemble(input: AssembleInput<'_>) -> Result<Plan, PlanError> {
         incarnation,
         command,
         steps,
+        specs,
         release,
         current,
         notes,

@@ -14,19 +14,22 @@ pub(crate) mod reference;
 mod resources;
 mod step;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::manifest::{ServiceConfig, SmokeTest, StrategyConfig};
 use crate::names::{
-    AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber, ServiceName, StackId, VariableName,
+    AppName, Digest, EnvironmentName, ProviderName, ReleaseNumber, ResourceKey, ServiceName, StackId,
+    VariableName,
 };
 use crate::provider::BuildRequest;
 use crate::release::{EnvValue, Migration, Release};
 use crate::requirements::ResourceRequirement;
+use crate::stack::{Resource, Stack};
 
 #[cfg(feature = "engine")]
 pub(crate) use assemble::is_commit;
@@ -57,6 +60,10 @@ pub struct Plan {
     pub command: String,
     /// Steps in an order in which they could run one by one.
     pub steps: Vec<Step>,
+    /// What is wanted of resources that need no step and are recorded otherwise: a release brings it, as the
+    /// number of its tasks, or it is only said. Recorded when the plan is done.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub specs: BTreeMap<ResourceKey, Value>,
     /// The release that the steps make or make current.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<PlannedRelease>,
@@ -75,6 +82,37 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// What is there once it is done, of what is there now. Specs and kinds alone: what of a resource no
+    /// plan says stays as it is.
+    #[must_use]
+    pub fn after(&self, now: &Stack) -> Stack {
+        let mut after = now.clone();
+        let mut made = BTreeSet::new();
+        for step in &self.steps {
+            match &step.action {
+                StepAction::Create { key, kind, spec, holds_data, .. }
+                | StepAction::Update { key, kind, spec, holds_data, .. }
+                | StepAction::Adopt { key, kind, spec, holds_data, .. } => {
+                    let needed = after.resources.remove(key).map(|known| known.after).unwrap_or_default();
+                    let (kind, spec, holds_data) = (kind.clone(), spec.clone(), *holds_data);
+                    made.insert(key);
+                    after.resources.insert(key.clone(), Resource { kind, spec, after: needed, holds_data });
+                }
+                // Of a key that is made anew only the old object goes.
+                StepAction::Delete { key, .. } if !made.contains(key) => {
+                    after.resources.remove(key);
+                }
+                StepAction::Delete { .. } | StepAction::Release { .. } => {}
+            }
+        }
+        for (key, spec) in &self.specs {
+            if let Some(resource) = after.resources.get_mut(key) {
+                resource.spec.clone_from(spec);
+            }
+        }
+        after
     }
 }
 

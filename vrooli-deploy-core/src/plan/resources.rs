@@ -57,6 +57,8 @@ pub struct ResourceOptions {
 pub struct ResourcePlan {
     /// Steps of the stages expand and contract, in an order in which they could run.
     pub steps: Vec<Step>,
+    /// See [`Plan::specs`](super::Plan::specs).
+    pub specs: BTreeMap<ResourceKey, Value>,
     /// What is kept although it is not wanted, what could not be seen, what will pause.
     pub notes: Vec<String>,
 }
@@ -376,6 +378,8 @@ impl<'a> Planner<'a> {
                 token: None,
             });
             self.last.insert(key.clone(), id);
+        } else if known.is_some_and(|known| known.spec != subject.want.spec) {
+            self.plan.specs.insert(key.clone(), subject.want.spec.clone());
         }
         self.twins(subject, others);
         Ok(())

@@ -4,6 +4,7 @@ use super::secrets::{PendingSecret, store_secrets};
 use super::session::Session;
 use super::source::Source;
 use super::{OperationError, Report, Waiting};
+use crate::cost::PlannedCost;
 use crate::diagnostics::Diagnostic;
 use crate::engine::{ApplyOptions, Outcome, OutcomeKind};
 use crate::plan::{Plan, PlannedRelease, ReleaseSource, StepAction};
@@ -14,6 +15,7 @@ use crate::profile::ProfileRef;
 pub struct Change {
     pub(super) session: Session,
     pub(super) plan: Plan,
+    pub(super) cost: Option<PlannedCost>,
     pub(super) diagnostics: Vec<Diagnostic>,
     pub(super) after: After,
 }
@@ -44,11 +46,20 @@ impl Change {
         &self.plan
     }
 
-    /// Does it remove or replace anything that people use? What only adds asks nothing.
+    /// What it does to the bill of a month; `None` where nobody bills for any of it.
+    #[must_use]
+    pub fn cost(&self) -> Option<&PlannedCost> {
+        self.cost.as_ref()
+    }
+
+    /// Does it remove or replace anything that people use, or may it make the month dearer without a budget
+    /// that allows it? What only adds what nobody bills for asks nothing.
     #[must_use]
     pub fn needs_confirmation(&self) -> bool {
+        let unasked = |cost: &PlannedCost| cost.judgement.is_none() && cost.may_rise();
         self.after.destroyed.is_some()
             || self.plan.steps.iter().any(|step| matches!(step.action, StepAction::Delete { .. }))
+            || (!self.plan.is_empty() && self.cost.as_ref().is_some_and(unasked))
     }
 
     /// What was noticed about the input: dropped dependencies, steps that are not run.

@@ -13,10 +13,10 @@ use super::secrets::PendingSecret;
 use super::session::{Interrupted, applies_files, fleet, takes_image};
 use super::source::Source;
 use super::steps::{expired, serves, start_steps};
-use super::{DeployOptions, OperationError, Run, Target, Workspace};
+use super::{DeployOptions, OperationError, PlanReport, Run, Target, Workspace};
 use crate::diagnostics::{Diagnostic, Severity, rules};
 use crate::engine::{StackState, Survey, survey};
-use crate::manifest::{DeploymentManifest, StrategyConfig, StrategyKind, Tier};
+use crate::manifest::{DeploymentManifest, LoadedManifest, StrategyConfig, StrategyKind, Tier};
 use crate::names::{ProviderName, ReleaseNumber, ResourceKey, ResourceKind, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
 use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
@@ -37,10 +37,23 @@ pub(super) struct Prepared {
     request: BuildRequest,
     secrets: Vec<PendingSecret>,
     source: Source,
+    /// Are optional dependencies in it?
+    pub(super) include_optional: bool,
     pub(super) diagnostics: Vec<Diagnostic>,
 }
 
 impl Prepared {
+    /// The manifest as it is deployed: with the user's choices in it.
+    pub(super) fn laid_over(&self, loaded: &LoadedManifest) -> LoadedManifest {
+        let mut loaded = loaded.clone();
+        loaded.manifest = self.manifest.clone();
+        loaded.manifest.provider = self.provider.clone();
+        if self.source.region.is_some() {
+            loaded.manifest.infrastructure.region.clone_from(&self.source.region);
+        }
+        loaded
+    }
+
     /// What is built, with what only builders of images ask about.
     fn request_of(&self, fleet: &FleetCapabilities) -> BuildRequest {
         let builds = fleet.builds_images && self.request.image.is_none();
@@ -57,21 +70,19 @@ impl Prepared {
 }
 
 impl Workspace {
-    /// What a deployment would do. Takes no lease and changes nothing.
+    /// What a deployment would do, and what it would cost. Takes no lease and changes nothing.
     ///
     /// # Errors
-    /// When the input cannot be used, or the world cannot be looked at.
-    pub async fn plan(
-        &self,
-        target: &Target,
-        options: &DeployOptions,
-    ) -> Result<(Plan, Vec<Diagnostic>), OperationError> {
+    /// When the input cannot be used, the world cannot be looked at, or there is a budget and something has no
+    /// price. A budget that is not kept is no error here: see [`PlanReport::gate`].
+    pub async fn plan(&self, target: &Target, options: &DeployOptions) -> Result<PlanReport, OperationError> {
         let prepared = self.prepare(target, options).await?;
         let provider = self.provider(&target.stack, &prepared.provider, Some(&prepared.stack)).await?;
         let state = self.0.store.load(&target.stack).await?;
         self.is_nobody_elses(&target.stack, &*provider, &state).await?;
         let cx = self.observe_context(&target.stack, 0, Cancellation::new());
         let mut plan = self.assemble(&prepared, &*provider, &state, &cx, options).await?;
+        let cost = self.cost_of_deployment(target, &prepared, &state, &mut plan, &options.cost)?;
         let mut diagnostics = prepared.diagnostics;
         diagnostics.extend(irreversible_ahead(&plan, &state));
         if let Some(open) = &state.open {
@@ -81,7 +92,7 @@ impl Workspace {
             ));
         }
         expect(options, &plan)?;
-        Ok((plan, diagnostics))
+        Ok(PlanReport { plan, cost, diagnostics })
     }
 
     /// How a plan made now differs from a saved one, in words. Empty: it is the same.
@@ -93,7 +104,8 @@ impl Workspace {
     /// Plans a deployment under the stack's lease. An interrupted run is resolved first.
     ///
     /// # Errors
-    /// When the input cannot be used, someone else holds the lease, or the world cannot be looked at.
+    /// When the input cannot be used, someone else holds the lease, the world cannot be looked at, or there is a
+    /// budget that is not known to be kept ([`OperationError::Budget`], exit 7).
     pub async fn deploy(
         &self,
         target: &Target,
@@ -107,8 +119,9 @@ impl Workspace {
             .await?;
         self.is_nobody_elses(&target.stack, &*session.provider, &session.state).await?;
         let cx = session.revive().await?;
-        let plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
+        let mut plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
         expect(options, &plan)?;
+        let cost = self.affordable(target, &prepared, &session.state, &mut plan, &options.cost)?;
         let after = After {
             source: Some(prepared.source.clone()),
             profile: prepared.source.profile,
@@ -120,7 +133,7 @@ impl Workspace {
         };
         let mut diagnostics = prepared.diagnostics;
         diagnostics.extend(irreversible_ahead(&plan, &session.state));
-        Ok(Change { session, plan, diagnostics, after })
+        Ok(Change { session, plan, cost, diagnostics, after })
     }
 
     /// Everything that can be decided without looking at the world.
@@ -294,6 +307,7 @@ impl Workspace {
             request,
             secrets: resolved.pending,
             source,
+            include_optional: derive.include_optional,
             diagnostics,
         })
     }
@@ -418,6 +432,7 @@ impl Workspace {
             incarnation,
             command: "deploy".to_owned(),
             resource_steps,
+            specs: resources.specs,
             release_steps,
             release,
             current: state.current,

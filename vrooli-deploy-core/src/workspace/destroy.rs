@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::change::{After, Change, Destroyed, Staying};
 use super::error::never_deployed;
+use super::planned_cost::Billed;
 use super::session::{Interrupted, Session};
 use super::steps::stop_steps;
-use super::{DestroyOptions, OperationError, Run, Workspace};
+use super::{CostOptions, DestroyOptions, OperationError, Run, Workspace};
 use crate::engine::{Entry, LeftBehind, Survey, survey};
 use crate::names::{ReleaseNumber, StackId};
 use crate::plan::{self, Inventory, KeptResource, ReleaseAction, Stage, Step, StepAction, StepId, Undo};
@@ -74,15 +76,19 @@ impl Workspace {
             incarnation: state.incarnation,
             command: "destroy".to_owned(),
             resource_steps: destroy.steps,
+            specs: BTreeMap::new(),
             release_steps,
             release: None,
             current: state.current,
             notes,
             inventory: &inventory,
         })?;
+        let of = Billed { provider: &source.provider, manifest: None, whole: false, include_optional: false };
+        let cost = self.planned_cost(&of, &session.state, &plan, &CostOptions::default())?;
         Ok(Change {
             session,
             plan,
+            cost,
             diagnostics: Vec::new(),
             after: After { destroyed: Some(Destroyed { data, kept }), ..After::default() },
         })

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::fitness::{usable, with_swaps};
 use super::{OperationError, Target, Workspace};
 use crate::cost::book::{self, embedded, embedded_books};
 use crate::cost::{
@@ -12,6 +13,7 @@ use crate::cost::{
     assess, read_usage_file,
 };
 use crate::diagnostics::{Diagnostic, rules};
+use crate::manifest::SwapConfig;
 use crate::names::{DependencyName, ProviderName};
 use crate::profile::ProfileId;
 
@@ -38,6 +40,10 @@ pub struct EstimateOptions {
     pub include_optional: bool,
     /// Dependencies to leave out.
     pub drop: Vec<DependencyName>,
+    /// Another region than the manifest's, by the provider's name.
+    pub region: Option<String>,
+    /// Resources to put in the place of others, after the manifest's own swaps.
+    pub swaps: Vec<SwapConfig>,
 }
 
 /// What an app costs.
@@ -92,14 +98,12 @@ impl Workspace {
         target: &Target,
         options: &EstimateOptions,
     ) -> Result<EstimateReport, OperationError> {
-        let loaded = super::fitness::usable(target)?;
-        let mut prices = self.prices()?;
-        if let Some(choice) = &options.prices {
-            prices = prices.with(self.price_book(choice)?);
-        }
-        let (level, usage) = usage(options.usage.as_deref(), &prices)?;
+        let target = &with_swaps(target, &options.swaps);
+        let loaded = usable(target)?;
+        let (prices, level, usage) = self.priced_with(options.usage.as_deref(), options.prices.as_deref())?;
         let mut assess_options = AssessOptions::new(&usage, &prices);
         assess_options.provider.clone_from(&options.provider);
+        assess_options.region.clone_from(&options.region);
         assess_options.compare.clone_from(&options.compare);
         assess_options.level = level;
         assess_options.max_monthly = options.max_monthly;
@@ -118,6 +122,20 @@ impl Workspace {
             }
             None => Err(OperationError::Input(diagnostics)),
         }
+    }
+
+    /// What is asked for prices and for usage, with a book and a usage of the user's choice.
+    pub(super) fn priced_with(
+        &self,
+        used: Option<&str>,
+        book: Option<&str>,
+    ) -> Result<(Prices, Level, UsageProfile), OperationError> {
+        let mut prices = self.prices()?;
+        if let Some(choice) = book {
+            prices = prices.with(self.price_book(choice)?);
+        }
+        let (level, usage) = usage(used, &prices)?;
+        Ok((prices, level, usage))
     }
 
     /// The books that are asked when none is chosen: those that were refreshed here, then those
@@ -233,6 +251,12 @@ impl Workspace {
             })
             .collect()
     }
+}
+
+/// These prices with the usage that they are meant for.
+pub(super) fn usual(prices: Prices) -> Result<(Prices, Level, UsageProfile), OperationError> {
+    let (level, usage) = usage(None, &prices)?;
+    Ok((prices, level, usage))
 }
 
 /// What `--usage` means: a level, the name of a profile, or a file.

@@ -7,8 +7,8 @@ use super::{
     EstimateOptions, EstimateReport, OperationError, SecretsOptions, Target, TargetOptions, Workspace,
 };
 use crate::diagnostics::{Diagnostic, Severity, rules};
-use crate::fitness::{AssessOptions, CostGate, Fitness, assess, load};
-use crate::manifest::{LoadedManifest, SwapConfig, Tier};
+use crate::fitness::{AssessOptions, CostGate, Fitness, assess, load_with};
+use crate::manifest::{Layer, Layers, LoadedManifest, SwapConfig, Tier};
 use crate::names::StackId;
 use crate::swaps::{self, Consequence, SwapAnalysis};
 use crate::validate::readiness;
@@ -56,15 +56,20 @@ impl Workspace {
         if !path.exists() || errors().any(|error| error.code != rules::FILE_MISSING) {
             return Err(OperationError::Input(found));
         }
-        let (manifest, diagnostics) = load(path).into_result().map_err(OperationError::Input)?;
-        let stack = StackId {
-            app: options.name.clone().unwrap_or_else(|| manifest.manifest.app.name.clone()),
-            environment: match &options.environment {
-                Some(environment) => environment.clone(),
-                None => default_environment()?,
-            },
+        let environment = match &options.environment {
+            Some(environment) => environment.clone(),
+            None => default_environment()?,
         };
-        Ok(Target { stack, manifest: Some(manifest), diagnostics, profile: None, values: Vec::new() })
+        let values = options.values.clone();
+        let layers = Layers {
+            environment: Some(environment.clone()),
+            layers: values.iter().cloned().map(Layer::File).collect(),
+        };
+        let loaded = load_with(path, &layers).into_result();
+        let (manifest, diagnostics) = loaded.map_err(OperationError::Input)?;
+        let app = options.name.clone().unwrap_or_else(|| manifest.manifest.app.name.clone());
+        let stack = StackId { app, environment };
+        Ok(Target { stack, manifest: Some(manifest), diagnostics, profile: None, values })
     }
 
     /// Scores an app for the tiers that are asked for (default: the manifest's). Secrets count
@@ -207,7 +212,7 @@ fn gone(stack: &StackId) -> OperationError {
 }
 
 /// The target with swaps beside those of its manifest.
-fn with_swaps(target: &Target, swaps: &[SwapConfig]) -> Target {
+pub(super) fn with_swaps(target: &Target, swaps: &[SwapConfig]) -> Target {
     let mut target = target.clone();
     if let Some(loaded) = &mut target.manifest {
         loaded.manifest.swaps = swaps::joined(&loaded.manifest.swaps, swaps);

@@ -20,6 +20,7 @@ mod options;
 mod orphans;
 mod owner;
 mod permissions;
+mod planned_cost;
 mod power;
 mod profiles;
 mod query;
@@ -61,6 +62,7 @@ pub use options::{
 };
 pub use orphans::{Orphan, OrphanChoices, OrphanOptions, OrphanOwner, OrphanReport};
 pub use permissions::Rights;
+pub use planned_cost::{CostOptions, PlanReport};
 pub use profiles::{ImportOptions, ImportedProfile, ProfileEdit, SwappedProfile};
 pub use rebuild::{RebuildOptions, Rebuilt, RebuiltHow, RebuiltThing};
 pub use render::{RenderOptions, Rendering};

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::CostOptions;
 use crate::diagnostics::Diagnostic;
 use crate::engine::{Event, EventSink};
 use crate::manifest::{LoadedManifest, StrategyConfig, StrategyKind};
@@ -115,6 +116,8 @@ pub struct DeployOptions {
     pub force: bool,
     /// Go on only if the plan has this digest (a saved plan: evidence, never instructions).
     pub expected: Option<Digest>,
+    /// What the plan is priced with, and what it may come to.
+    pub cost: CostOptions,
 }
 
 /// Options of a strategy that win over the manifest's. See [`StrategyConfig`].

@@ -1,5 +1,7 @@
 //! Stop and start: the units of the current release, and its traffic.
 
+use std::collections::BTreeMap;
+
 use super::change::{After, Change};
 use super::error::never_deployed;
 use super::session::Interrupted;
@@ -59,6 +61,7 @@ impl Workspace {
             incarnation: state.incarnation,
             command: command.to_owned(),
             resource_steps: Vec::new(),
+            specs: BTreeMap::new(),
             release_steps,
             release,
             current: state.current,
@@ -68,6 +71,7 @@ impl Workspace {
         Ok(Change {
             session,
             plan,
+            cost: None,
             diagnostics: Vec::new(),
             after: After { stopped: Some(!on), ..After::default() },
         })

@@ -51,6 +51,7 @@ pub(super) async fn resources_only(
         incarnation,
         command: "deploy".to_owned(),
         resource_steps: resources.steps,
+        specs: resources.specs,
         release_steps: Vec::new(),
         release: None,
         current: state.current,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::change::{After, Change};
@@ -79,6 +81,7 @@ impl Workspace {
             incarnation: state.incarnation,
             command: "rollback".to_owned(),
             resource_steps: Vec::new(),
+            specs: BTreeMap::new(),
             release_steps,
             release: Some(next),
             current: state.current,
@@ -88,6 +91,7 @@ impl Workspace {
         Ok(Change {
             session,
             plan,
+            cost: None,
             diagnostics: Vec::new(),
             after: After { stopped: Some(false), ..After::default() },
         })

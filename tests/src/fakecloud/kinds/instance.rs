@@ -103,7 +103,7 @@ impl ResourceHandler for Instance {
             kind: KIND,
             name: None,
             stands_on: vec![want.subnet.clone()],
-            ready_after: Duration::from_secs(20),
+            ready_after: Duration::from_secs(20).min(client.options().slow),
             native: true,
         };
         client.make(cx, key, make, &observed(want), BTreeMap::new()).await

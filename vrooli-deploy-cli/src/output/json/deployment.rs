@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::PlannedCostLine;
+
 /// What came of a change.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct DeploymentLine {
@@ -72,6 +74,9 @@ pub(crate) struct PlanLine {
     pub(crate) steps: Vec<StepLine>,
     /// What a person should know.
     pub(crate) notes: Vec<String>,
+    /// What it does to the bill of a month; absent where nobody bills for any of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cost: Option<PlannedCostLine>,
 }
 
 /// A step of a plan.

@@ -315,6 +315,11 @@ impl MonthlyLine {
 }
 
 impl LevelsLine {
+    pub(super) fn total(estimate: &Estimate) -> Self {
+        let text = |level| estimate.total(level).to_string();
+        Self { low: text(Level::Low), expected: text(Level::Expected), high: text(Level::High) }
+    }
+
     fn money(levels: &Levels<Money>) -> Self {
         let text = |level| levels.at(level).to_string();
         Self { low: text(Level::Low), expected: text(Level::Expected), high: text(Level::High) }
@@ -360,7 +365,6 @@ impl From<&EstimateReport> for EstimateLine {
     fn from(report: &EstimateReport) -> Self {
         let assessment = &report.assessment;
         let (estimate, level) = (&assessment.estimate, assessment.level);
-        let total = |level| estimate.total(level).to_string();
         Self {
             profile_id: report
                 .profile
@@ -373,11 +377,7 @@ impl From<&EstimateReport> for EstimateLine {
             notes: estimate.notes(level),
             level: level.to_string(),
             usage: estimate.usage.clone(),
-            total: LevelsLine {
-                low: total(Level::Low),
-                expected: total(Level::Expected),
-                high: total(Level::High),
-            },
+            total: LevelsLine::total(estimate),
             complete: estimate.complete(),
             approximate: estimate.approximate(level),
             lines: estimate.lines.iter().map(Into::into).collect(),

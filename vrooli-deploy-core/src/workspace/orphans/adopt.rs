@@ -1,6 +1,6 @@
 //! Orphans of a stack that this workspace has taken into its state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::change::{After, Change, Orphans};
 use super::super::error::never_deployed;
@@ -103,13 +103,20 @@ impl Workspace {
             incarnation: session.state.incarnation,
             command: COMMAND.to_owned(),
             resource_steps,
+            specs: BTreeMap::new(),
             release_steps: Vec::new(),
             release: None,
             current: session.state.current,
             notes,
             inventory,
         })?;
-        Ok(Change { session, plan, diagnostics, after: After { orphans: Some(orphans), ..After::default() } })
+        Ok(Change {
+            session,
+            plan,
+            cost: None,
+            diagnostics,
+            after: After { orphans: Some(orphans), ..After::default() },
+        })
     }
 }
 

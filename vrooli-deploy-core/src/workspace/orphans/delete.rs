@@ -1,6 +1,6 @@
 //! Orphans of a stack deleted: planned, shown, journalled, as every delete is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -61,6 +61,7 @@ impl Workspace {
             incarnation: session.state.incarnation,
             command: COMMAND.to_owned(),
             resource_steps: removal.steps,
+            specs: BTreeMap::new(),
             release_steps: Vec::new(),
             release: None,
             current: session.state.current,
@@ -72,6 +73,7 @@ impl Workspace {
         Ok(Change {
             session,
             plan,
+            cost: None,
             diagnostics: Vec::new(),
             after: After { orphans: Some(orphans), ..After::default() },
         })

@@ -78,6 +78,7 @@ pub(crate) async fn converge(place: &AwsPlace, store: &MemoryStore, wanted: &Sta
         incarnation,
         command: "deploy".to_owned(),
         resource_steps: planned.steps,
+        specs: planned.specs,
         release_steps: Vec::new(),
         release: None,
         current: None,

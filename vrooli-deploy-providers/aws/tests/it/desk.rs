@@ -150,7 +150,7 @@ impl Desk {
     }
 
     pub(crate) async fn steps(&self) -> std::result::Result<usize, OperationError> {
-        let (plan, _) = self.workspace.plan(&self.target, &self.deploy).await?;
+        let plan = self.workspace.plan(&self.target, &self.deploy).await?.plan;
         Ok(plan.steps.len())
     }
 

@@ -125,7 +125,7 @@ impl Ground {
         let workspace = self.workspace().await.map_err(said)?;
         let app = self.manifest().display().to_string();
         let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
-        let (plan, _) = workspace.plan(&app, options).await.map_err(said)?;
+        let plan = workspace.plan(&app, options).await.map_err(said)?.plan;
         let all = plan.steps.iter().map(|step| step.id.0.as_str());
         let moves: Vec<&str> = all.filter(|id| id.starts_with("shift:")).collect();
         if moves == wanted { Ok(()) } else { Err(format!("{moves:?}").into()) }

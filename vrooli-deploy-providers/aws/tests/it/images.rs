@@ -128,7 +128,7 @@ pub(crate) async fn built_and_pushed() -> Result<(), Failed> {
     ground.engine = None;
 
     let (workspace, target) = ground.app().await.map_err(said)?;
-    let (plan, _) = workspace.plan(&target, &options).await.map_err(said)?;
+    let plan = workspace.plan(&target, &options).await.map_err(said)?.plan;
     let note = plan.notes.iter().find(|note| note.contains("an image is built for linux/amd64"));
     if note.is_none_or(|note| !note.contains("`runtime` 127.0.0.1:")) {
         return Err(format!("the plan does not say what is built from: {:?}", plan.notes).into());

@@ -290,7 +290,7 @@ pub(crate) async fn infra_only(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     ];
     for (app, values, kinds) in forms {
         let desk = Desk::new(&place.proxy.url(), app, values).await;
-        let (plan, _) = desk.workspace.plan(&desk.target, &desk.deploy).await.map_err(desk::said)?;
+        let plan = desk.workspace.plan(&desk.target, &desk.deploy).await.map_err(desk::said)?.plan;
         let kind = |step: &Step| match &step.action {
             StepAction::Create { kind, .. } => Some(kind.clone()),
             _ => None,

@@ -138,7 +138,7 @@ pub(crate) async fn no_right(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         let words = "User: somebody is not authorized to perform: servicequotas:GetServiceQuota";
         asks(request).then(|| Fault::Refused(refused(request, "AccessDeniedException", words, 400)))
     });
-    let (plan, _) = desk.workspace.plan(&desk.target, &desk.deploy).await.map_err(said)?;
+    let plan = desk.workspace.plan(&desk.target, &desk.deploy).await.map_err(said)?.plan;
     let notes: Vec<_> = plan.notes.iter().filter(|note| note.contains("quota")).collect();
     let [note] = &notes[..] else { return Err(format!("{notes:?}").into()) };
     let all =

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
+use vrooli_deploy_core::cost::{Decimal, PlannedCost};
 use vrooli_deploy_core::engine::OutcomeKind;
 use vrooli_deploy_core::workspace::{
     DeployOptions, DestroyOptions, OperationError, OrphanChoices, RebuildOptions, RebuiltHow, RebuiltThing,
@@ -59,8 +60,18 @@ impl Ground {
         let workspace = self.workspace().await.map_err(said)?;
         let app = self.manifest().display().to_string();
         let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
-        let (plan, _) = workspace.plan(&app, options).await.map_err(said)?;
+        let plan = workspace.plan(&app, options).await.map_err(said)?.plan;
         Ok(plan.steps.into_iter().map(|step| step.reason).collect())
+    }
+
+    /// How much more a month costs with a deployment than it does now, as its plan says it.
+    async fn dearer_by(&self, options: &DeployOptions) -> Result<Decimal, Failed> {
+        let workspace = self.workspace().await.map_err(said)?;
+        let app = self.manifest().display().to_string();
+        let app = workspace.resolve(&app, &TargetOptions::default()).await.map_err(said)?;
+        let cost = workspace.plan(&app, options).await.map_err(said)?.cost;
+        let change = cost.as_ref().and_then(PlannedCost::change);
+        change.map(|change| change.amount).ok_or_else(|| format!("{cost:?}").into())
     }
 
     /// From here on it may do what `permissions` prints for a deployment, and nothing else.
@@ -150,10 +161,15 @@ pub(crate) async fn of_another_size(on: On) -> Result<(), Failed> {
         if !said.iter().any(|reason| reason.contains(why) && reason.contains(" instead of ")) {
             return Err(format!("{what}: {said:?}").into());
         }
+        let dearer = ground.dearer_by(&options).await?;
         is(ground.deploy(&options).await?, OutcomeKind::Applied)?;
         ground.runs(&what, tasks).await?;
         ground.answers(&what, "one").await?;
         is(ground.deploy(&options).await?, OutcomeKind::NoChange)?;
+        let then = ground.dearer_by(&options).await?;
+        if dearer.is_zero() || !then.is_zero() {
+            return Err(format!("{what}: dearer by {dearer}, and once it was done by {then}").into());
+        }
     }
     std::fs::write(ground.manifest(), asked("count: 2"))?;
     is(ground.deploy(&ground.serves("one")).await?, OutcomeKind::Applied)?;
