@@ -13,7 +13,7 @@ use crate::output::{self, Console};
 pub(crate) async fn apply(context: &Context, command: &str, change: Change) -> Result<Report, Failure> {
     let console = &context.console;
     input(console, change.diagnostics());
-    console.line(&Line::Plan(PlanLine::new(change.plan(), change.cost())));
+    console.line(&Line::Plan(Box::new(PlanLine::new(change.plan(), change.cost()))));
     let asks = change.needs_confirmation();
     let shown = output::plan(console.err, change.plan(), change.cost(), console.verbose > 0);
     if asks && !context.global.yes {

@@ -34,7 +34,7 @@ pub(crate) async fn show(context: &Context, app: &str, choices: &Choices) -> Res
     let report = workspace.plan(&target, &choices.options()).await?;
     let console = &context.console;
     change::input(console, &report.diagnostics);
-    console.line(&Line::Plan(PlanLine::new(&report.plan, report.cost.as_ref())));
+    console.line(&Line::Plan(Box::new(PlanLine::new(&report.plan, report.cost.as_ref()))));
     console.result(&output::plan(console.out, &report.plan, report.cost.as_ref(), console.verbose > 0));
     report.gate()?;
     Ok(report.plan)

@@ -52,7 +52,7 @@ pub(crate) const VERSION: u32 = 1;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Line {
     /// What will happen, or would.
-    Plan(PlanLine),
+    Plan(Box<PlanLine>),
     /// An interrupted run is being resolved first.
     Recovering {
         /// Steps that were left dangling.
