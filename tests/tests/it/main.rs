@@ -16,6 +16,7 @@ mod crash;
 mod deploy;
 mod failure;
 mod images;
+mod live;
 mod orphans;
 mod plan;
 mod planned_cost;
