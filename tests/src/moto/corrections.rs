@@ -1,13 +1,15 @@
 //! Where the emulator differs from AWS it is put right on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::wire::action;
 use crate::fault_proxy::{Correction, Passing};
 use bytes::Bytes;
+use hyper::header::HeaderValue;
 use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
 /// What is put right on the way to the emulator and back.
 pub const AS_AWS: Correction = Correction { request: as_aws_takes_it, answer: as_aws_gives_it };
@@ -31,6 +33,7 @@ pub fn as_aws_takes_it(request: &mut Passing) {
             request.body = replaced(&request.body, r#""IdempotencyToken":""#, &said).into();
         }
         "CreateTags" => tagged(&request.body),
+        "CancelRotateSecret" => kept_still(request),
         "DescribeDBInstances" => {
             if let Some(body) = by_name(&request.body) {
                 request.body = body.into();
@@ -84,6 +87,31 @@ fn with_last_tags(body: &[u8]) -> String {
         whole = whole + start + &part;
     }
     whole
+}
+
+/// Secrets that another service keeps, and whose values it changes no more. In the emulator it never does, so nobody can
+/// end it there.
+static KEPT_STILL: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn secret_asked(body: &[u8]) -> Option<String> {
+    let asked: Value = serde_json::from_slice(body).ok()?;
+    Some(asked["SecretId"].as_str()?.to_owned())
+}
+
+/// The end of a rotation, as a look at the secret that has had one.
+fn kept_still(request: &mut Passing) {
+    let Some(id) = secret_asked(&request.body).filter(|id| id.contains(":secret:rds!")) else { return };
+    KEPT_STILL.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    request.headers.insert("x-amz-target", HeaderValue::from_static("secretsmanager.DescribeSecret"));
+}
+
+/// A secret that another service keeps, which changes its value unless somebody ended that.
+fn rotated(request: &Passing, body: &[u8]) -> Option<Bytes> {
+    let id = secret_asked(&request.body).filter(|id| id.contains(":secret:rds!"))?;
+    let mut said: Value = serde_json::from_slice(body).ok()?;
+    let still = KEPT_STILL.lock().unwrap_or_else(PoisonError::into_inner).contains(&id);
+    said["RotationEnabled"] = (!still).into();
+    Some(said.to_string().into())
 }
 
 /// The resource id that all databases of the emulator have.
@@ -175,6 +203,7 @@ pub fn as_aws_gives_it(request: &Passing, body: Bytes) -> Bytes {
         "DescribeDBParameters" => {
             return replaced(&body, "</Parameter>", "<Source>user</Source></Parameter>").into();
         }
+        "DescribeSecret" => return rotated(request, &body).unwrap_or(body),
         "RebootDBInstance" => WAITS.store(false, Ordering::SeqCst),
         _ => {}
     }

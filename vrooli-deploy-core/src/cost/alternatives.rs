@@ -6,7 +6,7 @@ use super::budget::{Alternatives, Change};
 use super::equivalents::{Part, other_computes, sized};
 use super::estimate::Bill;
 use super::{Decimal, PriceKey, Quantity};
-use crate::manifest::{ComputeConfig, DeploymentManifest, PartConfig};
+use crate::manifest::{ComputeConfig, DeploymentManifest, PartConfig, PasswordKeeper};
 use crate::names::ProviderName;
 
 /// Sizes and counts of one part that are proposed at most: the nearest below what there is.
@@ -174,6 +174,7 @@ fn apply(manifest: &mut DeploymentManifest, edit: &Edit) {
                 size: None,
                 region: None,
                 version: None,
+                password: PasswordKeeper::default(),
             });
             part.size = Some(size.clone());
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::book;
 use super::{Decimal, PriceKey};
 use crate::manifest::crosswalk::embedded;
-use crate::manifest::{ComputeConfig, EncryptionKey, InfrastructureConfig, PartConfig};
+use crate::manifest::{ComputeConfig, EncryptionKey, InfrastructureConfig, PartConfig, PasswordKeeper};
 
 type Words = Vec<BTreeMap<String, String>>;
 
@@ -159,7 +159,8 @@ pub(super) fn elsewhere(
         let part = part.as_ref()?;
         let kind = translated(words, &part.kind, to)?.to_owned();
         let size = which.and_then(|which| sized(&part.kind, &part.size, &kind, which));
-        Some(PartConfig { kind, size, region: None, version: part.version.clone() })
+        let password = PasswordKeeper::default();
+        Some(PartConfig { kind, size, region: None, version: part.version.clone(), password })
     };
     let database = translate(&infrastructure.database, &EQUIVALENTS.database, Some(Part::Database));
     let cache = translate(&infrastructure.cache, &EQUIVALENTS.cache, Some(Part::Cache));
@@ -171,6 +172,9 @@ pub(super) fn elsewhere(
     });
     if infrastructure.encryption == EncryptionKey::CustomerManaged {
         notes.push(format!("encrypted with {to}'s own keys, not with one of yours"));
+    }
+    if infrastructure.database.as_ref().is_some_and(|part| part.password == PasswordKeeper::Managed) {
+        notes.push(format!("with a password that is stored, not one that {from} keeps"));
     }
     if infrastructure.budget.is_some() {
         notes.push(format!("without the budget, which is {from}'s to keep"));

@@ -286,6 +286,7 @@ rules! {
     NOT_SCALED "0783" "nothing-scales-it" Warning;
     CUSTOMER_KEY "0784" "no-keys-of-ones-own" Error;
     NO_BUDGET "0785" "no-budgets" Error;
+    NO_MANAGED_PASSWORD "0786" "no-password-kept-by-the-provider" Error;
 
     // 08: secrets
     SECRET_STORE_FILE "0801" "secret-store-cannot-be-used" Error;

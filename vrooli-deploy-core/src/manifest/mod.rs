@@ -211,6 +211,20 @@ pub struct PartConfig {
     /// Engine version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Who makes and keeps its password. Chosen when it is made: what runs would lose it with another.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub password: PasswordKeeper,
+}
+
+/// Who makes and keeps the password of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordKeeper {
+    /// It is made by the deployment, and kept where the app's secrets are.
+    #[default]
+    Stored,
+    /// The provider makes it, and keeps it in a secret of its own.
+    Managed,
 }
 
 /// A server that is there already.

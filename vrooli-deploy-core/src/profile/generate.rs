@@ -1,7 +1,9 @@
 use super::{Profile, parts};
 use crate::diagnostics::{Checked, Severity, rules};
 use crate::manifest::yaml::SpanIndex;
-use crate::manifest::{ComputeConfig, DeploymentManifest, PartConfig, SCHEMA_URL, SCHEMA_VERSION, Tier};
+use crate::manifest::{
+    ComputeConfig, DeploymentManifest, PartConfig, PasswordKeeper, SCHEMA_URL, SCHEMA_VERSION, Tier,
+};
 use crate::requirements::{self, DeriveOptions, Primitive};
 
 /// The whole manifest that a profile comes to. `manifest` is the app's own with the profile's
@@ -64,7 +66,13 @@ pub fn generate(
         if slot.is_none()
             && let Some(kind) = parts::resource(provider, &resource.resource)
         {
-            *slot = Some(PartConfig { kind: kind.to_owned(), size: None, region: None, version: None });
+            *slot = Some(PartConfig {
+                kind: kind.to_owned(),
+                size: None,
+                region: None,
+                version: None,
+                password: PasswordKeeper::default(),
+            });
         }
     }
     Checked { value: Some(manifest), diagnostics }

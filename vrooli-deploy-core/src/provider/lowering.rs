@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::kind::{Field, ResourceKindDef, Wanted};
 use super::registry::LowerOptions;
 use crate::diagnostics::{Checked, Code, Diagnostic, Severity, rules};
-use crate::manifest::EncryptionKey;
 use crate::manifest::crosswalk::embedded;
 use crate::manifest::places::Places;
+use crate::manifest::{EncryptionKey, PartConfig, PasswordKeeper};
 use crate::names::{DependencyName, Digest, OutputName, ResourceKey, StackId, VariableName};
 use crate::requirements::ResourceRequirement;
 use crate::stack::{Input, Reference, Resource, Stack};
@@ -131,6 +131,26 @@ impl<'a> Lowering<'a> {
             let message = format!("{provider} does not encrypt with a key of yours");
             let help = "leave `infrastructure.encryption` out, or choose a provider that does (aws)";
             self.say_at("/infrastructure/encryption", rules::CUSTOMER_KEY.diagnostic(message).help(help));
+        }
+    }
+
+    /// Says, where the manifest asks the provider (`DigitalOcean`) to keep the password of any of these parts
+    /// (`database`, `cache`, `storage`), that it keeps none.
+    pub fn no_managed_password(&mut self, provider: &str, parts: &[&str]) {
+        let infrastructure = &self.options.infrastructure;
+        let all = [
+            ("database", &infrastructure.database),
+            ("cache", &infrastructure.cache),
+            ("storage", &infrastructure.storage),
+        ];
+        let managed = |part: &Option<PartConfig>| {
+            part.as_ref().is_some_and(|part| part.password == PasswordKeeper::Managed)
+        };
+        for (name, _) in all.into_iter().filter(|(name, part)| parts.contains(name) && managed(part)) {
+            let message = format!("{provider} makes and keeps no password of a {name}");
+            let help = "leave `password` out: one is made, and kept with the app's secrets; AWS keeps those of databases";
+            let place = format!("/infrastructure/{name}/password");
+            self.say_at(&place, rules::NO_MANAGED_PASSWORD.diagnostic(message).help(help));
         }
     }
 

@@ -52,6 +52,7 @@ static GROUND: LazyLock<Ground> =
 pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOptions) -> Checked<Stack> {
     let mut lowering = Lowering::new(stack, options);
     lowering.no_customer_key("bare metal");
+    lowering.no_managed_password("bare metal", &["database", "cache", "storage"]);
     lowering.no_budget("bare metal");
     let mut servers = servers(&mut lowering);
     let runs = !requirements.services.is_empty();

@@ -262,6 +262,28 @@ fn keys_of_ones_own_are_made_on_aws_and_refused_where_there_are_none() {
 }
 
 #[test]
+fn a_password_is_kept_by_rds_and_by_nobody_else() {
+    let kept = |part: &str, kind: &str| app(json!({ part: { "type": kind, "password": "managed" } }));
+    let database = kept("database", "managed-postgres");
+    for provider in ["digitalocean", "bare-metal"] {
+        let diagnostic = find(provider, &database, rules::NO_MANAGED_PASSWORD);
+        assert_eq!(diagnostic.severity, Severity::Error);
+        assert!(diagnostic.message.contains("keeps no password of a database"), "{diagnostic:?}");
+    }
+    find("aws", &kept("cache", "managed-redis"), rules::NO_MANAGED_PASSWORD);
+    let stack = |document: &Value| {
+        let loaded = manifest(document);
+        lower(&loaded.manifest, &loaded.spans, "aws", "default").value.unwrap()
+    };
+    let (with, without) = (stack(&database), stack(&app(json!({}))));
+    let (server, secret) =
+        ("database/postgres".parse().unwrap(), "database/postgres/password".parse().unwrap());
+    assert_eq!((with.resources[&server].spec.get("password"), with.resources.get(&secret)), (None, None));
+    assert_eq!(without.resources[&server].spec["password"]["$ref"], "database/postgres/password");
+    assert!(without.resources.contains_key(&secret));
+}
+
+#[test]
 fn a_budget_is_made_on_aws_and_refused_where_there_are_none() {
     let told = json!({ "monthly_usd": "200", "notify": ["ops@example.com", "a@example.com"], "at": [50], "forecast": true });
     let with = app(json!({ "budget": told }));

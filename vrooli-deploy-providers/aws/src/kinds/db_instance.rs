@@ -23,6 +23,18 @@ use crate::bill::{item, running, usage, with};
 #[derive(Debug, Clone, Copy)]
 pub struct DbInstance;
 
+/// What a password in a secret of the stack takes.
+const STORED: &[&str] = &["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"];
+/// What one that RDS makes and keeps takes of whoever asks for it, by RDS's user guide ("Password management with
+/// Amazon RDS and AWS Secrets Manager"), and to keep it from being changed.
+const MANAGED: &[&str] = &[
+    "secretsmanager:CancelRotateSecret",
+    "secretsmanager:CreateSecret",
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:GetSecretValue",
+    "secretsmanager:TagResource",
+];
+
 /// What is wanted of a database server.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(bound = "", deny_unknown_fields)]
@@ -61,8 +73,10 @@ pub struct DbInstanceSpec<F: Form = Wanted> {
     /// The key that encrypts it, by ARN; without, it is AWS's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<F::In<String>>,
-    /// The secret that holds its password, by ARN.
-    pub password: F::In<String>,
+    /// The secret that holds its password, by ARN; without, RDS makes a password and keeps it in a secret of its
+    /// own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<F::In<String>>,
 }
 
 /// What is seen of a database server.
@@ -108,6 +122,9 @@ pub struct DbInstanceObserved {
     pub port: u16,
     /// `available` once it can be used.
     pub status: String,
+    /// The secret that RDS keeps its password in, by ARN, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_password: Option<String>,
 }
 
 impl ResourceKindDef for DbInstance {
@@ -121,7 +138,7 @@ impl ResourceKindDef for DbInstance {
         &["id", "name", "host", "port", "user", "database", "sslmode", "password", "url"]
     }
     fn diff(&self, want: &DbInstanceSpec<Wanted>, have: &DbInstanceObserved) -> Change {
-        // The password is a secret's matter: nothing seen of a server tells it.
+        // The password is a secret's matter: nothing seen of a server tells it, but who keeps it.
         let (newer, older) = super::version_change(&want.version, &have.version);
         let DbInstanceSpec {
             region,
@@ -140,7 +157,7 @@ impl ResourceKindDef for DbInstance {
             parameter_group,
             security_groups,
             kms_key,
-            password: _,
+            password,
         } = want;
         Diff::new()
             .replace("region", *region != have.region)
@@ -161,6 +178,8 @@ impl ResourceKindDef for DbInstance {
             .replace("subnet_group", subnet_group.differs(&have.subnet_group))
             .update("parameter_group", parameter_group.differs(&have.parameter_group))
             .update("security_groups", super::ids_differ(security_groups, &have.security_groups))
+            // With another password what runs would lose its database at once.
+            .replace("managed_password", password.is_some() == have.managed_password.is_some())
             .done()
     }
     fn bill(&self, want: &DbInstanceSpec<Wanted>) -> Vec<BillItem> {
@@ -184,6 +203,10 @@ impl ResourceKindDef for DbInstance {
             let what = "backups beyond the size of the storage, which are free";
             items.push(item(Line::Backups, what, place("backup-beyond-free"), usage(Metric::BackupGb)));
         }
+        if want.password.is_none() {
+            let what = format!("secret of RDS with the password of {}", want.name);
+            items.push(item(Line::Secrets, what, ("secretsmanager", "secret", &want.region), running(1)));
+        }
         items
     }
     fn permissions(&self, op: Op, want: &DbInstanceSpec<Wanted>) -> Vec<Permission> {
@@ -197,15 +220,20 @@ impl ResourceKindDef for DbInstance {
         let mut also = |action: &str, resource: String| {
             all.push(Permission { action: action.to_owned(), resource });
         };
+        if op == Op::Create {
+            let secrets = |name: &str| format!("arn:aws:secretsmanager:{}:*:secret:{name}", want.region);
+            let (secret, actions) = match &want.password {
+                // Its password is read, and made where the secret holds none.
+                Some(Input::Value(arn)) => (arn.clone(), STORED),
+                Some(Input::Ref(_)) => (secrets("*"), STORED),
+                None => (secrets("rds!db-*"), MANAGED),
+            };
+            for action in actions {
+                also(action, secret.clone());
+            }
+        }
         match op {
-            // Its password is read, and made where the secret holds none.
             Op::Create => {
-                let secret = match &want.password {
-                    Input::Value(arn) => arn.clone(),
-                    Input::Ref(_) => format!("arn:aws:secretsmanager:{}:*:secret:*", want.region),
-                };
-                also("secretsmanager:GetSecretValue", secret.clone());
-                also("secretsmanager:PutSecretValue", secret);
                 for (of, name) in [("subgrp", &want.subnet_group), ("pg", &want.parameter_group)] {
                     let name = match name {
                         Input::Value(name) => name,
@@ -222,7 +250,12 @@ impl ResourceKindDef for DbInstance {
             Op::Find | Op::List | Op::Update => {}
         }
         if op == Op::Create {
-            all.extend(used_by(want.kms_key.as_ref(), &want.region, &["kms:CreateGrant", "kms:DescribeKey"]));
+            let uses: &[&str] = match want.password {
+                Some(_) => &["kms:CreateGrant", "kms:DescribeKey"],
+                // The secret is encrypted with it, too.
+                None => &["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
+            };
+            all.extend(used_by(want.kms_key.as_ref(), &want.region, uses));
         }
         all
     }
@@ -263,7 +296,7 @@ impl ResourceKindDef for DbInstance {
             parameter_group: Input::Value(have.parameter_group),
             security_groups: have.security_groups.into_iter().map(Input::Value).collect(),
             kms_key: have.kms_key.map(Input::Value),
-            password: Input::Value(String::new()),
+            password: have.managed_password.is_none().then(|| Input::Value(String::new())),
         })
     }
 }
@@ -300,6 +333,7 @@ mod tests {
             ("host", json!("b.rds.amazonaws.com"), Answer::Nothing),
             ("port", json!(5433), Answer::Nothing),
             ("status", json!("modifying"), Answer::Nothing),
+            ("managed_password", json!("arn:2"), Answer::Replace),
         ];
         check_kind(&super::DbInstance, &want, &have, &answers).unwrap();
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vrooli_deploy_core::diagnostics::{Severity, rules};
+use vrooli_deploy_core::manifest::PasswordKeeper;
 use vrooli_deploy_core::names::ResourceKey;
 use vrooli_deploy_core::provider::choosing::{ExtensionLists, Sizes, extensions, size, version};
 use vrooli_deploy_core::provider::lowering::{Lowering, object_name, output, resource_key};
@@ -65,6 +66,7 @@ pub(super) fn wanted<'a>(lowering: &mut Lowering<'a>, site: Site<'a>) -> WantedD
 
 /// Databases and caches, in the network.
 pub(super) fn lower(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, wanted: &WantedData<'_>) {
+    lowering.no_managed_password("AWS", &["cache", "storage"]);
     for part in wanted.of(PartGroup::Database) {
         if same_region(lowering, site, part, "/infrastructure/database") {
             database(lowering, site, network, part);
@@ -174,7 +176,8 @@ fn database(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part
         parameters: BTreeMap::from([force_tls]),
     };
     lowering.add(&parameters, &DbParameterGroup, &spec, false);
-    let secret = password(lowering, site, &part.key);
+    let managed = part.config.is_some_and(|config| config.password == PasswordKeeper::Managed);
+    let secret = (!managed).then(|| password(lowering, site, &part.key));
     let storage = u32::try_from(need.recommended.disk_gib).unwrap_or(u32::MAX);
     let spec = DbInstanceSpec {
         region: region.clone(),
@@ -193,7 +196,7 @@ fn database(lowering: &mut Lowering<'_>, site: Site<'_>, network: &Network, part
         parameter_group: output(&parameters, "name"),
         security_groups: network.data_group.iter().map(|group| output(group, "id")).collect(),
         kms_key: encryption::key(lowering, site, site.region),
-        password: output(&secret, "arn"),
+        password: secret.map(|secret| output(&secret, "arn")),
     };
     lowering.add(&part.key, &DbInstance, &spec, true);
 }

@@ -174,7 +174,15 @@ impl Ledger for AwsLedger {
             return Ok(None);
         }
         let known: &dyn AnyKind = if is_cache { &Cache } else { &DbInstance };
-        let Some(password) = self.password(cx, key, known).await? else { return Ok(Some(BTreeMap::new())) };
+        let own = observed.get("managed_password").and_then(Value::as_str);
+        let password = match own {
+            Some(arn) => {
+                let at = Calls::new(&self.account, cx).await.at_id(arn).await;
+                Some(db_instance::native::own_password(&at, arn).await?)
+            }
+            None => self.password(cx, key, known).await?,
+        };
+        let Some(password) = password else { return Ok(Some(BTreeMap::new())) };
         let url = if is_cache {
             cache::native::url(&read(key, observed)?, &password)
         } else {

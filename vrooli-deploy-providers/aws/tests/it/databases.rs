@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use libtest_mimic::Failed;
-use serde_json::Value;
-use vrooli_deploy_core::provider::{Created, PhysicalId, ProviderError};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use vrooli_deploy_core::provider::{Change, Created, PhysicalId, ProviderError};
 use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::fault_proxy::Fault;
 use vrooli_deploy_tests::moto::corrections::{UNFINISHED, WAITS};
+use vrooli_deploy_tests::moto::told as told_by;
 use vrooli_deploy_tests::moto::wire::{action, refused};
 
 use crate::fixture::{AwsFixture, token};
@@ -80,6 +82,63 @@ pub(crate) async fn password(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
     }
     if told[0] != told[1] {
         return Err("made again it has another password".into());
+    }
+    place.empty().await.map_err(Failed::from)
+}
+
+/// One that RDS makes and keeps is told to the engine as well, is in no list of what was seen, and is changed by nobody.
+pub(crate) async fn kept_by_rds(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let place = fixture.place().await;
+    let made = place.make_all().await.map_err(said)?;
+    let (sample, stored, spec) = server(&made);
+    let mut by_hand = spec.clone();
+    by_hand["name"] = "conformance-kept".into();
+    let mut want = by_hand.clone();
+    want.as_object_mut().unwrap().remove("password");
+    let cx = place.cx().with_token(Some(token(&sample.key)));
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let created = place.provider.create(&cx, &sample.kind, &sample.key, &want).await.map_err(said)?;
+        let Created::Read { observed, secrets, .. } = created else { return Err("it is not read".into()) };
+        let mut all: Vec<String> = secrets.values().map(|secret| secret.expose().clone()).collect();
+        all.sort_by_key(String::len);
+        let [password, url] = &all[..] else { return Err(format!("{} secrets", all.len()).into()) };
+        // It may hold what an URL would take for something else.
+        let in_url = url.split_once("://vrooli:").and_then(|(_, rest)| rest.split_once('@'));
+        let in_url =
+            in_url.map(|(password, _)| percent_decode_str(password).decode_utf8_lossy().into_owned());
+        if in_url.as_ref() != Some(password) || password.is_empty() {
+            return Err("the URL has another password".into());
+        }
+        if observed.to_string().contains(password.as_str()) || !observed["managed_password"].is_string() {
+            return Err("what is seen holds the password, or not who keeps it".into());
+        }
+        let kind = place.provider.kind(&sample.kind).map_err(said)?;
+        if kind.diff(&want, &observed).map_err(said)? != Change::None {
+            return Err(format!("it differs from what was wanted: {observed}").into());
+        }
+        // Another keeper is another password: whoever runs would lose the database.
+        match kind.diff(&by_hand, &observed).map_err(said)? {
+            Change::Replace(fields) if fields == ["managed_password"] => {}
+            other => return Err(format!("{other:?}").into()),
+        }
+        told.push((password.clone(), observed["managed_password"].clone()));
+    }
+    if told[0] != told[1] {
+        return Err("made again it has another password".into());
+    }
+    let form = json!({ "SecretId": told[0].1 });
+    // Through the proxy: the emulator by itself changes none.
+    let url = place.proxy.url();
+    let through = url.trim_start_matches("http://").parse()?;
+    let ask = move || told_by(through, "secretsmanager", "secretsmanager.DescribeSecret", &form);
+    let secret = tokio::task::spawn_blocking(ask).await??;
+    if secret["RotationEnabled"] != false {
+        return Err(format!("AWS changes it at its own times: {secret}").into());
+    }
+    let of_the_other = place.provider.find(&place.cx(), &sample.kind, &sample.key, Some(stored)).await;
+    if of_the_other.map_err(said)?.iter().any(|found| found.observed.get("managed_password").is_some()) {
+        return Err("a stored password is kept by RDS".into());
     }
     place.empty().await.map_err(Failed::from)
 }

@@ -111,6 +111,7 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "a-deleted-secret-is-brought-back", looking::brought_back));
     all.push(trial(&fixture, "a-deleted-database-leaves-a-snapshot", databases::last_snapshot));
     all.push(trial(&fixture, "a-database-has-one-password", databases::password));
+    all.push(trial(&fixture, "a-password-that-rds-keeps", databases::kept_by_rds));
     all.push(trial(&fixture, "a-database-is-waited-for", databases::half_made));
     all.push(trial(&fixture, "settings-hold-from-the-next-start", databases::from_the_next_start));
     all.push(trial(&fixture, "a-database-starts-again-for-other-settings", databases::started_again));

@@ -31,6 +31,7 @@ pub fn lower(stack: &StackId, requirements: &Requirements, options: &LowerOption
     let mut lowering = Lowering::new(stack, options);
     let known = catalogue();
     lowering.no_customer_key("DigitalOcean");
+    lowering.no_managed_password("DigitalOcean", &["database", "cache", "storage"]);
     lowering.no_budget("DigitalOcean");
     let Some(region) = choose::region(&mut lowering, known) else {
         return lowering.finish();

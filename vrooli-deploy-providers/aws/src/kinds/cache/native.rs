@@ -12,7 +12,7 @@ use vrooli_deploy_core::secrets::Secret;
 
 use super::{Cache, CacheObserved, CacheSpec};
 use crate::kinds::db_subnet_group::native::name_of;
-use crate::kinds::secret::native::{connection, value};
+use crate::kinds::secret::native::{connection, in_url, value};
 use crate::native::{Calls, Look, Marks, Native, Seen, together, unexpected};
 
 /// AWS wants words.
@@ -326,7 +326,7 @@ async fn create(at: &Calls<'_>, key: &ResourceKey, want: &CacheSpec<Known>) -> R
 
 /// Where it is reached, with its password and TLS.
 pub(crate) fn url(have: &CacheObserved, password: &Secret<String>) -> Secret<String> {
-    Secret::new(format!("rediss://:{}@{}:{}/0", password.expose(), have.host, have.port))
+    Secret::new(format!("rediss://:{}@{}:{}/0", in_url(password), have.host, have.port))
 }
 
 impl Native for Cache {

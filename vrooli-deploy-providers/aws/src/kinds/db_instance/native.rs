@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_rds::types::DbInstance as Server;
+use serde_json::Value;
 use vrooli_deploy_core::names::{OutputName, ResourceKey};
 use vrooli_deploy_core::provider::{
     CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result, Retryability,
@@ -14,8 +15,8 @@ use vrooli_deploy_core::secrets::Secret;
 
 use super::{DbInstance, DbInstanceObserved, DbInstanceSpec};
 use crate::kinds::db_subnet_group::native::name_of;
-use crate::kinds::secret::native::{connection, value};
-use crate::native::{Calls, Look, Marks, Native, Seen, unexpected};
+use crate::kinds::secret::native::{connection, current, in_url, value};
+use crate::native::{Calls, Look, Marks, Native, Seen, secret_output, unexpected};
 
 /// How often it is looked how far AWS is.
 const POLL: Duration = Duration::from_secs(3);
@@ -80,8 +81,14 @@ fn seen(at: &Calls<'_>, server: &Server) -> Option<Seen<DbInstanceObserved>> {
             host: text(endpoint.and_then(|endpoint| endpoint.address())),
             port: endpoint.and_then(|endpoint| endpoint.port()?.try_into().ok()).unwrap_or(0),
             status: status(server).to_owned(),
+            managed_password: managed_password(server).map(str::to_owned),
         },
     })
+}
+
+/// The secret that RDS keeps its password in.
+fn managed_password(server: &Server) -> Option<&str> {
+    server.master_user_secret().and_then(|secret| secret.secret_arn())
 }
 
 /// The server of that name, whoever made it.
@@ -102,6 +109,48 @@ fn is_pending(server: &Server) -> bool {
     })
 }
 
+/// Is its own secret not there yet, of which AWS says that it is?
+fn is_secret_made(server: &Server) -> bool {
+    server.master_user_secret().is_none_or(|secret| secret.secret_status() != Some("creating"))
+}
+
+/// RDS changes a password of its own every seven days. What runs has had it at its start, and would lose its
+/// database: it is changed by nobody but whoever says so.
+async fn keep(at: &Calls<'_>, name: &str, arn: &str) -> Result<()> {
+    let ask = at.region.secrets.describe_secret().secret_id(arn).send();
+    let found = at.find("secretsmanager:DescribeSecret", ask).await?;
+    if found.is_none_or(|found| found.rotation_enabled() != Some(true)) {
+        return Ok(());
+    }
+    let put = || at.region.secrets.cancel_rotate_secret().secret_id(arn).send();
+    let done = at.put("secretsmanager:CancelRotateSecret", put).await.map(drop);
+    done.map_err(|error| {
+        let words = format!(
+            "the password of `{name}` would be changed by AWS at its own times, and what runs would lose its database: {}",
+            error.message()
+        );
+        ProviderError::new(error.kind(), words)
+            .with_help("end the rotation of its secret in the console, or leave `infrastructure.database.password` out")
+            .with_source(error)
+    })
+}
+
+/// The password in a secret of RDS's own.
+pub(crate) async fn own_password(at: &Calls<'_>, arn: &str) -> Result<Secret<String>> {
+    let found = current(at, arn).await?;
+    let password = found.as_ref().and_then(password_of);
+    password.ok_or_else(|| unexpected("secretsmanager:GetSecretValue", "password"))
+}
+
+/// The password of what RDS keeps in it, which is JSON.
+fn password_of(text: &Secret<String>) -> Option<Secret<String>> {
+    let mut fields: BTreeMap<String, Value> = serde_json::from_str(text.expose()).ok()?;
+    match fields.remove("password")? {
+        Value::String(password) => Some(Secret::new(password)),
+        _ => None,
+    }
+}
+
 /// Waits until it can be used, with all that was asked for. The engine says how long.
 async fn ready(at: &Calls<'_>, name: &str) -> Result<Server> {
     loop {
@@ -115,7 +164,8 @@ async fn ready(at: &Calls<'_>, name: &str) -> Result<Server> {
             return Err(ProviderError::new(ErrorKind::Conflict, words)
                 .with_help("its events in the console of RDS say why; put it right, or delete it there"));
         }
-        if READY.contains(&status) && server.endpoint().is_some() && !is_pending(&server) {
+        let whole = server.endpoint().is_some() && is_secret_made(&server);
+        if READY.contains(&status) && whole && !is_pending(&server) {
             return Ok(server);
         }
         at.wait(POLL).await?;
@@ -174,7 +224,12 @@ async fn settle(at: &Calls<'_>, have: &DbInstanceObserved, want: &DbInstanceSpec
 }
 
 async fn create(at: &Calls<'_>, key: &ResourceKey, want: &DbInstanceSpec<Known>) -> Result<PhysicalId> {
-    let password = value(at, &want.password).await?;
+    let stored = match &want.password {
+        Some(arn) => Some(value(at, arn).await?),
+        None => None,
+    };
+    // Its own secret is encrypted with the key of its data.
+    let own_key = want.kms_key.clone().filter(|_| stored.is_none());
     let make = at
         .region
         .rds
@@ -194,7 +249,9 @@ async fn create(at: &Calls<'_>, key: &ResourceKey, want: &DbInstanceSpec<Known>)
         .publicly_accessible(false)
         .db_name(&want.database)
         .master_username(&want.user)
-        .master_user_password(password.expose())
+        .set_master_user_password(stored.as_ref().map(|stored| stored.expose().clone()))
+        .set_manage_master_user_password(stored.is_none().then_some(true))
+        .set_master_user_secret_kms_key_id(own_key)
         .db_subnet_group_name(&want.subnet_group)
         .db_parameter_group_name(&want.parameter_group)
         .set_vpc_security_group_ids(Some(want.security_groups.clone()))
@@ -229,7 +286,7 @@ pub(crate) fn url(have: &DbInstanceObserved, password: &Secret<String>) -> Secre
         _ => ("postgres", "sslmode=require"),
     };
     let DbInstanceObserved { user, host, port, database, .. } = have;
-    Secret::new(format!("{scheme}://{user}:{}@{host}:{port}/{database}?{tls}", password.expose()))
+    Secret::new(format!("{scheme}://{user}:{}@{host}:{port}/{database}?{tls}", in_url(password)))
 }
 
 /// All of a region, whoever's.
@@ -287,6 +344,9 @@ impl Native for DbInstance {
         };
         let server = ready(&at, &want.name).await?;
         let have = seen(&at, &server).ok_or_else(|| unexpected("rds:DescribeDBInstances", "tag"))?;
+        if let Some(arn) = have.observed.managed_password.as_ref().filter(|_| want.password.is_none()) {
+            keep(&at, &want.name, arn).await?;
+        }
         settle(&at, &have.observed, want).await?;
         Ok(id)
     }
@@ -298,7 +358,16 @@ impl Native for DbInstance {
         want: &DbInstanceSpec<Known>,
     ) -> Result<BTreeMap<OutputName, Secret<String>>> {
         let at = on.at(&want.region).await;
-        connection(&at, &want.password, (&want.name, "server"), |password| url(have, password)).await
+        let url = |password: &Secret<String>| url(have, password);
+        match (&have.managed_password, &want.password) {
+            (Some(own), _) => {
+                let password = own_password(&at, own).await?;
+                let url = url(&password);
+                Ok(BTreeMap::from([secret_output("password", password)?, secret_output("url", url)?]))
+            }
+            (None, Some(stored)) => connection(&at, stored, (&want.name, "server"), url).await,
+            (None, None) => Err(unexpected("rds:DescribeDBInstances", "secret")),
+        }
     }
 
     async fn change(
@@ -366,7 +435,11 @@ mod tests {
             }))
             .unwrap()
         };
-        let url = |engine| url(&have(engine), &Secret::new("x1".to_owned())).expose().clone();
+        let with =
+            |engine, password: &str| url(&have(engine), &Secret::new(password.to_owned())).expose().clone();
+        // RDS makes some that would end the name of the user, or begin a path.
+        assert!(with("postgres", "a:b/c@d%e-f").starts_with("postgres://vrooli:a%3Ab%2Fc%40d%25e-f@a.rds."));
+        let url = |engine| with(engine, "x1");
         assert_eq!(url("postgres"), "postgres://vrooli:x1@a.rds.amazonaws.com:5432/shop?sslmode=require");
         assert_eq!(url("mysql"), "mysql://vrooli:x1@a.rds.amazonaws.com:5432/shop?ssl-mode=REQUIRED");
     }

@@ -2,8 +2,10 @@
 //! that is wanted again within that time is brought back.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use vrooli_deploy_core::names::{OutputName, ResourceKey};
 use vrooli_deploy_core::provider::{
     CreateToken, ErrorKind, Known, PhysicalId, ProviderError, Result, Retryability,
@@ -109,6 +111,14 @@ pub(in crate::kinds) async fn value(at: &Calls<'_>, arn: &str) -> Result<secrets
     }
     // Another try of the same make was faster.
     current(at, arn).await?.ok_or_else(|| unexpected("secretsmanager:GetSecretValue", "value"))
+}
+
+/// What stands for itself in the part of an URL that names the user (RFC 3986, section 2.3).
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A password as an URL takes it: those that are made here are letters and digits, others need not be.
+pub(in crate::kinds) fn in_url(password: &secrets::Secret<String>) -> impl Display + '_ {
+    utf8_percent_encode(password.expose(), PLAIN)
 }
 
 /// Password and address of what a secret holds the password of, as secret outputs. Another than it was made with
