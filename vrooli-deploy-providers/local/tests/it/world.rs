@@ -273,3 +273,14 @@ pub(crate) fn files(root: &Path) -> Vec<PathBuf> {
         .map(walkdir::DirEntry::into_path)
         .collect()
 }
+
+/// All files under a folder, with what is in them. A supervisor writes a file beside its place and
+/// renames it, so one that was listed may be gone: what it held is found under the other name.
+pub(crate) fn contents(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |file: PathBuf| match fs::read(&file) {
+        Ok(bytes) => Some((file, bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{}: {error}", file.display()),
+    };
+    files(root).into_iter().filter_map(read).collect()
+}
