@@ -63,13 +63,21 @@ impl Cost {
     }
 }
 
+impl Cost {
+    /// The same for an estimate.
+    pub(crate) fn estimate(&self) -> EstimateOptions {
+        let mut options = EstimateOptions::default();
+        let CostOptions { usage, prices, max_monthly, .. } = self.options();
+        (options.usage, options.prices, options.max_monthly) = (usage, prices, max_monthly);
+        options
+    }
+}
+
 impl EstimateCost {
     pub(crate) fn options(&self) -> EstimateOptions {
-        let mut options = EstimateOptions::default();
+        let mut options = self.cost.estimate();
         options.provider.clone_from(&self.provider);
         options.compare.clone_from(&self.compare);
-        let CostOptions { usage, prices, max_monthly, .. } = self.cost.options();
-        (options.usage, options.prices, options.max_monthly) = (usage, prices, max_monthly);
         options.region.clone_from(&self.region);
         options.swaps.clone_from(&self.swap);
         options.include_optional = self.include_optional;

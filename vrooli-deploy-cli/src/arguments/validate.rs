@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vrooli_deploy_core::cost::Money;
 use vrooli_deploy_core::names::{DependencyName, ProviderName};
 use vrooli_deploy_core::validate::ValidateOptions;
 use vrooli_deploy_core::workspace::EstimateOptions;
 
 use super::App;
+use super::estimate_cost::Cost;
 use super::estimate_cost::provider;
 
 #[derive(Debug, Args)]
@@ -21,15 +21,8 @@ pub(crate) struct Validate {
     /// The fitness that is wanted at least [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) threshold: Option<u8>,
-    /// The most that it may cost a month, in US dollars
-    #[arg(long, value_name = "USD", value_parser = Money::parse, allow_negative_numbers = true)]
-    pub(crate) max_monthly: Option<Money>,
-    /// Another price book: one that `prices list` names, or a file
-    #[arg(long, value_name = "NAME|FILE")]
-    pub(crate) prices: Option<String>,
-    /// What users cause: low, expected, high, the name of a usage profile, or a file
-    #[arg(long, value_name = "LEVEL|NAME|FILE")]
-    pub(crate) usage: Option<String>,
+    #[command(flatten)]
+    pub(crate) cost: Cost,
     /// Dependency to leave out (may be given again)
     #[arg(long, value_name = "DEPENDENCY")]
     pub(crate) drop: Vec<DependencyName>,
@@ -63,10 +56,6 @@ impl Validate {
 
     /// The budget, as the library takes it.
     pub(crate) fn budget(&self) -> EstimateOptions {
-        let mut options = EstimateOptions::default();
-        options.max_monthly = self.max_monthly.map(|money| money.amount);
-        options.prices.clone_from(&self.prices);
-        options.usage.clone_from(&self.usage);
-        options
+        self.cost.estimate()
     }
 }

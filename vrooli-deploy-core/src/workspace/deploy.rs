@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::change::{After, Change};
+use super::planned_cost::gate;
 use super::quotas::within_quotas;
 use super::resources_only::{leave_app_out, resources_only};
 use super::secrets::PendingSecret;
@@ -121,7 +122,8 @@ impl Workspace {
         let cx = session.revive().await?;
         let mut plan = self.assemble(&prepared, &*session.provider, &session.state, &cx, options).await?;
         expect(options, &plan)?;
-        let cost = self.affordable(target, &prepared, &session.state, &mut plan, &options.cost)?;
+        let cost = self.cost_of_deployment(target, &prepared, &session.state, &mut plan, &options.cost)?;
+        gate(cost.as_ref())?;
         let after = After {
             source: Some(prepared.source.clone()),
             profile: prepared.source.profile,

@@ -42,7 +42,7 @@ impl PlanReport {
     /// # Errors
     /// [`OperationError::Budget`] (exit 7) when there is a budget and it is not known to be kept.
     pub fn gate(&self) -> Result<(), OperationError> {
-        self.cost.as_ref().map_or(Ok(()), gate)
+        gate(self.cost.as_ref())
     }
 }
 
@@ -59,8 +59,9 @@ pub(super) struct Billed<'a> {
     pub(super) include_optional: bool,
 }
 
-fn gate(cost: &PlannedCost) -> Result<(), OperationError> {
-    match &cost.judgement {
+/// Lets a cost pass, or says why not.
+pub(super) fn gate(cost: Option<&PlannedCost>) -> Result<(), OperationError> {
+    match cost.and_then(|cost| cost.judgement.as_ref()) {
         Some(judgement) if !judgement.passes() => {
             Err(OperationError::Budget(Box::new(Judgement::clone(judgement))))
         }
@@ -100,20 +101,6 @@ impl Workspace {
                 "`infrastructure.budget` of {limit} USD a month is less than the {total} USD that are estimated: whom it tells will be told"
             ));
         }
-        Ok(cost)
-    }
-
-    /// The same, and an error where it is more than it may be.
-    pub(super) fn affordable(
-        &self,
-        target: &Target,
-        prepared: &Prepared,
-        state: &StackState,
-        plan: &mut Plan,
-        options: &CostOptions,
-    ) -> Result<Option<PlannedCost>, OperationError> {
-        let cost = self.cost_of_deployment(target, prepared, state, plan, options)?;
-        cost.as_ref().map_or(Ok(()), gate)?;
         Ok(cost)
     }
 
