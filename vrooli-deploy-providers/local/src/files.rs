@@ -13,15 +13,30 @@ use crate::failure;
 /// Writes a file so that a reader sees the old content or the new, never a part, also
 /// after a power cut. Readable by its owner only.
 pub(crate) fn write_atomic(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
-    file.write_all(content)?;
+    let folder = folder_of(path);
+    let file = draft(folder, content)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     File::open(folder)?.sync_all()
 }
 
-/// Removes what [`write_atomic`] left when it was killed.
+/// The same without waiting for the disk: after a power cut it may be the old content, or damaged. For
+/// what is checked when it is read, and can be had again.
+pub(crate) fn write_memory(path: &Path, content: &[u8]) -> io::Result<()> {
+    draft(folder_of(path), content)?.persist(path).map(drop).map_err(|e| e.error)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new("."))
+}
+
+fn draft(folder: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    Ok(file)
+}
+
+/// Removes what [`write_atomic`] and [`write_memory`] left when they were killed.
 pub(crate) fn remove_temporary(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -205,6 +220,8 @@ mod tests {
         write_atomic(&path, b"one").unwrap();
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
+        write_memory(&path, b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

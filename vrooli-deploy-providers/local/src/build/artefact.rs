@@ -172,7 +172,7 @@ fn record(layout: &Layout, stack: &StackId, artefact: &Artefact) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(artefact)
         .map_err(|error| ProviderError::new(ErrorKind::Unexpected, error.to_string()))?;
     text.push(b'\n');
-    files::write_atomic(&path, &text).map_err(failure::at("write", &path))
+    files::write_memory(&path, &text).map_err(failure::at("write", &path))
 }
 
 /// What was built from these sources, if all of it is still there.

@@ -77,7 +77,7 @@ impl Hashes {
             return;
         };
         if let Err(error) = files::make_private(folder)
-            .and_then(|()| files::write_atomic(&self.file, format!("{HEADER}\n{sum}\n{body}").as_bytes()))
+            .and_then(|()| files::write_memory(&self.file, format!("{HEADER}\n{sum}\n{body}").as_bytes()))
         {
             tracing::debug!(%error, "hashes are not remembered");
         }
