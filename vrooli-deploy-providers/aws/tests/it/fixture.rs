@@ -190,12 +190,7 @@ impl AwsPlace {
 
     /// The same of some kinds, and of what those refer to.
     pub(crate) async fn make_those(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Made>, ProviderError> {
-        let mut samples = samples();
-        let mut needed: BTreeSet<ResourceKey> = BTreeSet::new();
-        for sample in samples.iter().filter(|sample| wanted(sample.kind.as_str())) {
-            need(&samples, sample, &mut needed);
-        }
-        samples.retain(|sample| needed.contains(&sample.key));
+        let mut samples = those(samples(), wanted);
         let depths = depths(&samples);
         samples.sort_by_key(|sample| depths[&sample.kind]);
         let (mut made, mut outputs) = (Vec::new(), Outputs::new());
@@ -231,6 +226,16 @@ impl AwsPlace {
 pub(crate) type Outputs = BTreeMap<ResourceKey, BTreeMap<String, Value>>;
 
 /// A sample and all that it refers to.
+/// Those of some kinds, and what they refer to.
+pub(crate) fn those(mut samples: Vec<Sample>, wanted: impl Fn(&str) -> bool) -> Vec<Sample> {
+    let mut needed: BTreeSet<ResourceKey> = BTreeSet::new();
+    for sample in samples.iter().filter(|sample| wanted(sample.kind.as_str())) {
+        need(&samples, sample, &mut needed);
+    }
+    samples.retain(|sample| needed.contains(&sample.key));
+    samples
+}
+
 fn need(samples: &[Sample], sample: &Sample, needed: &mut BTreeSet<ResourceKey>) {
     fn references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
         into.extend(value.get("$ref").and_then(Value::as_str));

@@ -150,6 +150,11 @@ fn main() -> ExitCode {
     all.push(trial(&fixture, "runs-that-end-anywhere", applied::ended_anywhere));
     all.push(trial(&fixture, "refused-anywhere-nothing-is-left", applied::refused_anywhere));
     all.push(trial(&fixture, "what-permissions-prints-is-enough", permissions::enough));
+    all.push(trial(
+        &fixture,
+        "what-permissions-prints-is-enough-where-rds-keeps-a-password",
+        permissions::enough_where_rds_keeps,
+    ));
     all.push(trial(&fixture, "each-quota-is-asked-once", quotas::once_a_kind));
     all.push(workspace_trial("too-much-for-the-account-is-refused", quotas::too_much));
     all.push(workspace_trial("machines-that-an-account-may-not-have-are-refused", quotas::machines));

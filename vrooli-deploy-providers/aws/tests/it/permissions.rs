@@ -15,7 +15,7 @@ use vrooli_deploy_tests::conformance::Sample;
 use vrooli_deploy_tests::moto::{asked, elements, query};
 
 use crate::applied::{converge, wanted};
-use crate::fixture::{AwsFixture, OWNER};
+use crate::fixture::{AwsFixture, OWNER, those};
 use crate::quotas;
 use crate::samples::samples;
 
@@ -144,4 +144,44 @@ pub(crate) async fn enough(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
         Err(why) if why.contains(without) && why.contains("Permission") => Ok(()),
         other => Err(format!("{without}: {other:?}").into()),
     }
+}
+
+/// The same for a database whose password RDS makes and keeps: other rights than one that is stored.
+pub(crate) async fn enough_where_rds_keeps(fixture: Arc<AwsFixture>) -> Result<(), Failed> {
+    let address = fixture.emulator.address();
+    let is_server = |kind: &str| kind == "aws.db-instance";
+    let mut all = samples();
+    let server = all.iter_mut().find(|sample| is_server(sample.kind.as_str())).unwrap();
+    server.spec.as_object_mut().unwrap().remove("password");
+    server.changed = None;
+    let all = those(all, is_server);
+    let rights = rights(&all);
+    let whole = async |name: &str, rights: &BTreeSet<Permission>| {
+        let (id, secret) = user(address, name, &AwsFactory::new().policies(rights));
+        let place = fixture.place_as((&id, &secret), all.clone()).await;
+        let made = {
+            let _enforced = Enforced::on(address);
+            let store = MemoryStore::new(OWNER);
+            match converge(&place, &store, &wanted(&all, false)).await {
+                Ok(_) => converge(&place, &store, &wanted(&[], false)).await.map(drop),
+                Err(why) => Err(why),
+            }
+        };
+        place.empty().await?;
+        Ok::<_, Failed>(made)
+    };
+    whole("kept", &rights).await??;
+    // The emulator knows no end of a rotation: such a call comes to it as a look at the secret.
+    let needed = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"];
+    for (name, without) in ["blind", "mute"].into_iter().zip(needed) {
+        let fewer: BTreeSet<_> = rights.iter().filter(|right| right.action != without).cloned().collect();
+        if fewer.len() == rights.len() {
+            return Err(format!("{without} is not printed").into());
+        }
+        match whole(name, &fewer).await? {
+            Err(why) if why.contains(without) && why.contains("Permission") => {}
+            other => return Err(format!("{without}: {other:?}").into()),
+        }
+    }
+    Ok(())
 }
