@@ -1,26 +1,33 @@
 //! This machine's fleet for somebody far away: a hidden subcommand that a server runs, which speaks
 //! on its standard input and output and ends with the conversation. What it started goes on.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::io::AsyncReadExt as _;
 use uuid::Uuid;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
-use vrooli_deploy_core::provider::wire::{self, FleetSeen, HostSettings, ProgramSeen};
+use vrooli_deploy_core::provider::wire::{
+    self, Exited, FleetSeen, HostSettings, Incoming, Printed, ProgramSeen,
+};
 use vrooli_deploy_core::provider::{
     Cancellation, CertificateRequest, CertificateSeen, ErrorKind, Fleet, OpCtx, ProviderError, Result,
 };
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef, SecretStore};
 
+use crate::child::MARKER;
 use crate::fleet::LocalFleet;
 use crate::kinds::Machine;
 use crate::layout::Layout;
 use crate::process::certificates::{self, Kept};
-use crate::process::{Service, Supervision, SupervisorClient, Values, highest, refuse_older, share_front};
+use crate::process::{
+    Program, Service, Supervision, SupervisorClient, Values, highest, refuse_older, share_front,
+};
 use crate::servers::ServerOptions;
 
 /// Serves the fleet of a workspace whose supervisor is a unit of the system. Returns the status
@@ -160,6 +167,13 @@ impl wire::Agent for Agent {
         self.supervisor().await?.certificate(cx, false).await
     }
 
+    async fn exec(&self, cx: &OpCtx, words: &[String], input: Incoming, output: &Printed) -> Result<Exited> {
+        match words {
+            [role, ..] if role == STORE => beside(cx, words, input, output).await,
+            _ => Err(ProviderError::new(ErrorKind::Unsupported, "this is nothing that it runs")),
+        }
+    }
+
     async fn kept_values(
         &self,
         cx: &OpCtx,
@@ -168,6 +182,67 @@ impl wire::Agent for Agent {
         refuse_older(&self.layout, &cx.stack, cx.fence)?;
         let values = Values::read(&self.layout, &cx.stack, release)?;
         Ok(values.map(Values::into_all).unwrap_or_default())
+    }
+}
+
+/// What takes a delivery into a server's store. Bare-metal's data knows the word, too.
+const STORE: &str = "store";
+/// What is read of a program at a time, in bytes.
+const BLOCK: usize = 64 * 1024;
+/// How much is kept of what it complains, in bytes.
+const LARGEST_WORDS: usize = 4 * 1024;
+
+/// Runs a hidden subcommand until it has ended or nobody waits for it.
+async fn beside(cx: &OpCtx, words: &[String], mut input: Incoming, output: &Printed) -> Result<Exited> {
+    let cannot = |error: io::Error| {
+        ProviderError::new(ErrorKind::Unexpected, format!("`{}` cannot be run: {error}", words.join(" ")))
+    };
+    let mut child = tokio::process::Command::new(Program::default().path)
+        .arg(MARKER)
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Also when this is dropped.
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(cannot)?;
+    let (Some(mut stdin), Some(mut stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(cannot(io::ErrorKind::BrokenPipe.into()));
+    };
+    let feed = async move {
+        // One that reads no more has ended, or is about to: its status says why.
+        let _ = tokio::io::copy(&mut input, &mut stdin).await;
+        drop(stdin);
+        std::future::pending::<()>().await;
+    };
+    let print = async {
+        loop {
+            let mut block = Vec::with_capacity(BLOCK);
+            match stdout.read_buf(&mut block).await {
+                Ok(1..) if output.print(block).await => {}
+                _ => return,
+            }
+        }
+    };
+    let complain = async {
+        let mut said = Vec::new();
+        let _ = stderr.take(LARGEST_WORDS as u64).read_to_end(&mut said).await;
+        String::from_utf8_lossy(&said).trim().to_owned()
+    };
+    let ended = async {
+        let ((), words, status) = tokio::join!(print, complain, child.wait());
+        Ok(Exited { status: status.map_err(cannot)?.code().unwrap_or(-1), words })
+    };
+    tokio::select! {
+        ended = ended => ended,
+        () = feed => Err(cannot(io::ErrorKind::BrokenPipe.into())),
+        () = cx.cancellation.cancelled() => Err(ProviderError::new(ErrorKind::Cancelled, "it was ended")),
+        () = tokio::time::sleep_until(cx.deadline.into()) => {
+            Err(ProviderError::new(ErrorKind::Timeout, format!("`{}` took too long and was ended", words.join(" "))))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::exec::Exec;
 use super::message::{
     Answer, Ask, BEAT, Call, CallContext, CertificateAsk, HostSettings, PROTOCOL, Tell, invalid,
     lengths_and_bytes, read_bytes, read_values, receive, send,
@@ -39,15 +40,21 @@ pub struct RemoteFleet {
 }
 
 /// A line, and the bytes that follow it.
-type Line = (Ask, Secret<Vec<u8>>);
+pub(super) type Line = (Ask, Secret<Vec<u8>>);
 
-struct Shared {
+pub(super) struct Shared {
     /// What the server is called, in messages.
     name: String,
     /// To the task that writes: a call that is given up cuts no line off.
-    lines: mpsc::Sender<Line>,
+    pub(super) lines: mpsc::Sender<Line>,
     waiting: Mutex<Waiting>,
     asked: AtomicU64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 #[derive(Default)]
@@ -58,7 +65,8 @@ struct Waiting {
 }
 
 /// What comes back.
-enum Reply {
+#[derive(Debug)]
+pub(super) enum Reply {
     Answer(Box<Answer>),
     Values(Vec<(SecretRef, Secret<String>)>),
     Bytes(Secret<Vec<u8>>),
@@ -67,6 +75,8 @@ enum Reply {
 struct Pending {
     answer: oneshot::Sender<Result<Reply>>,
     output: OutputSink,
+    /// Where what a program prints goes.
+    printed: Option<mpsc::UnboundedSender<Secret<Vec<u8>>>>,
 }
 
 impl fmt::Debug for RemoteFleet {
@@ -144,11 +154,20 @@ impl RemoteFleet {
         values: &[(SecretRef, Secret<String>)],
     ) -> Result<()> {
         let (lengths, bytes) = lengths_and_bytes(values);
-        let line = |id| Ask::Values { id, context: CallContext::of(cx), release, values: lengths };
+        let line = |id, context| Ask::Values { id, context, release, values: lengths };
         match self.shared.ask(cx, line, bytes).await? {
             Reply::Answer(answer) => self.done(*answer),
             _ => Err(self.other_question()),
         }
+    }
+
+    /// Has the server run a program of ours, by its arguments. Its streams are in other calls' way no longer than
+    /// one part of them takes to be sent.
+    ///
+    /// # Errors
+    /// `Unavailable` when the conversation is over. Whatever else goes wrong is how it [exits](Exec::exit).
+    pub async fn exec(&self, cx: &OpCtx, words: &[&str]) -> Result<Exec> {
+        Exec::begin(&self.shared, cx, words).await
     }
 
     /// Gets the values that the server keeps for a release.
@@ -160,7 +179,7 @@ impl RemoteFleet {
         cx: &OpCtx,
         release: ReleaseNumber,
     ) -> Result<Vec<(SecretRef, Secret<String>)>> {
-        let line = |id| Ask::Kept { id, context: CallContext::of(cx), release };
+        let line = |id, context| Ask::Kept { id, context, release };
         match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
             Reply::Values(values) => Ok(values),
             Reply::Answer(answer) => Err(self.unexpected(&answer)),
@@ -201,7 +220,7 @@ impl RemoteFleet {
     /// # Errors
     /// See [`Agent::give_certificate`](super::Agent::give_certificate).
     pub async fn give_certificate(&self, cx: &OpCtx) -> Result<Secret<Vec<u8>>> {
-        let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask: CertificateAsk::Give };
+        let line = |id, context| Ask::Certificate { id, context, ask: CertificateAsk::Give };
         match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
             Reply::Bytes(bytes) => Ok(bytes),
             Reply::Answer(answer) => Err(self.unexpected(&answer)),
@@ -228,7 +247,7 @@ impl RemoteFleet {
         ask: CertificateAsk,
         follows: Secret<Vec<u8>>,
     ) -> Result<Option<CertificateSeen>> {
-        let line = |id| Ask::Certificate { id, context: CallContext::of(cx), ask };
+        let line = |id, context| Ask::Certificate { id, context, ask };
         match self.shared.ask(cx, line, follows).await? {
             Reply::Answer(answer) => match *answer {
                 Answer::Certificate(seen) => Ok(seen),
@@ -239,7 +258,7 @@ impl RemoteFleet {
     }
 
     async fn call(&self, cx: &OpCtx, call: Call) -> Result<Answer> {
-        let line = |id| Ask::Call { id, context: CallContext::of(cx), call: Box::new(call) };
+        let line = |id, context| Ask::Call { id, context, call: Box::new(call) };
         match self.shared.ask(cx, line, Secret::new(Vec::new())).await? {
             Reply::Answer(answer) => Ok(*answer),
             _ => Err(self.other_question()),
@@ -259,12 +278,16 @@ impl RemoteFleet {
     }
 
     fn unexpected(&self, answer: &Answer) -> ProviderError {
-        let words = format!("{} gave an answer to another question: {answer:?}", self.shared.name);
-        ProviderError::new(ErrorKind::Unexpected, words.chars().take(200).collect::<String>())
+        self.shared.unexpected(answer)
     }
 }
 
 impl Shared {
+    pub(super) fn unexpected(&self, answer: &Answer) -> ProviderError {
+        let words = format!("{} gave an answer to another question: {answer:?}", self.name);
+        ProviderError::new(ErrorKind::Unexpected, words.chars().take(200).collect::<String>())
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -307,6 +330,15 @@ impl Shared {
                 let bytes = read_bytes(reader, length).await?;
                 answered(id, Ok(Reply::Bytes(bytes)));
             }
+            Some(Tell::Output { id, length }) => {
+                let bytes = read_bytes(reader, length).await?;
+                if let Some(printed) =
+                    self.waiting().calls.get(&id).and_then(|pending| pending.printed.as_ref())
+                {
+                    // Who reads it may be gone.
+                    let _ = printed.send(bytes);
+                }
+            }
             Some(Tell::Failed { id, failure }) => answered(id, Err(failure.into())),
             Some(Tell::Line { id, line }) => {
                 let output = self.waiting().calls.get(&id).map(|pending| pending.output.clone());
@@ -322,9 +354,21 @@ impl Shared {
     async fn ask(
         &self,
         cx: &OpCtx,
-        line: impl FnOnce(u64) -> Ask,
+        line: impl FnOnce(u64, CallContext) -> Ask,
         follows: Secret<Vec<u8>>,
     ) -> Result<Reply> {
+        let (id, mut answered) = self.begin(cx, line, follows, None).await?;
+        self.answered(cx, id, &mut answered).await
+    }
+
+    /// Sends a line and what follows it.
+    pub(super) async fn begin(
+        &self,
+        cx: &OpCtx,
+        line: impl FnOnce(u64, CallContext) -> Ask,
+        follows: Secret<Vec<u8>>,
+        printed: Option<mpsc::UnboundedSender<Secret<Vec<u8>>>>,
+    ) -> Result<(u64, oneshot::Receiver<Result<Reply>>)> {
         let id = self.asked.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {
@@ -333,33 +377,51 @@ impl Shared {
                 let message = format!("the connection to {} is gone: {why}", self.name);
                 return Err(ProviderError::new(ErrorKind::Unavailable, message));
             }
-            waiting.calls.insert(id, Pending { answer, output: cx.output.clone() });
+            waiting.calls.insert(id, Pending { answer, output: cx.output.clone(), printed });
         }
-        // Whatever ends the wait, nobody is left to wait for.
-        let _forgotten = Forgotten { shared: self, id };
-        let asked = async {
+        let forgotten = Forgotten { shared: self, id };
+        tokio::select! {
             // If the server is gone the reader says so, and with the better words.
-            let _ = self.lines.send((line(id), follows)).await;
-            answered.await.unwrap_or_else(|_| {
+            _ = self.lines.send((line(id, CallContext::of(cx)), follows)) => {}
+            () = cx.cancellation.cancelled() => return Err(cancelled()),
+            () = tokio::time::sleep_until(cx.deadline.into()) => return Err(self.too_late()),
+        }
+        // From here on whoever waits for the answer does that.
+        std::mem::forget(forgotten);
+        Ok((id, answered))
+    }
+
+    /// The answer to what was begun. Whatever ends the wait, nobody is left to wait for.
+    pub(super) async fn answered(
+        &self,
+        cx: &OpCtx,
+        id: u64,
+        answered: &mut oneshot::Receiver<Result<Reply>>,
+    ) -> Result<Reply> {
+        let _forgotten = Forgotten { shared: self, id };
+        let ended = tokio::select! {
+            answer = answered => return answer.unwrap_or_else(|_| {
                 let message = format!("the connection to {} broke off", self.name);
                 Err(ProviderError::new(ErrorKind::Ambiguous, message))
-            })
-        };
-        let ended = tokio::select! {
-            answer = asked => return answer,
-            () = cx.cancellation.cancelled() => {
-                ProviderError::new(ErrorKind::Cancelled, "the call was cancelled")
-            }
-            () = tokio::time::sleep_until(cx.deadline.into()) => {
-                ProviderError::new(ErrorKind::Ambiguous, format!("{} did not answer in time", self.name))
-            }
+            }),
+            () = cx.cancellation.cancelled() => cancelled(),
+            () = tokio::time::sleep_until(cx.deadline.into()) => self.too_late(),
         };
         self.cancel(id);
         Err(ended)
     }
 
+    fn too_late(&self) -> ProviderError {
+        ProviderError::new(ErrorKind::Ambiguous, format!("{} did not answer in time", self.name))
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn forget(&self, id: u64) {
+        self.waiting().calls.remove(&id);
+    }
+
     /// Tells the server that nobody waits, without waiting for that.
-    fn cancel(&self, id: u64) {
+    pub(super) fn cancel(&self, id: u64) {
         let lines = self.lines.clone();
         tokio::spawn(async move { lines.send((Ask::Cancel { id }, Secret::new(Vec::new()))).await });
     }
@@ -391,8 +453,12 @@ struct Forgotten<'a> {
 
 impl Drop for Forgotten<'_> {
     fn drop(&mut self) {
-        self.shared.waiting().calls.remove(&self.id);
+        self.shared.forget(self.id);
     }
+}
+
+fn cancelled() -> ProviderError {
+    ProviderError::new(ErrorKind::Cancelled, "the call was cancelled")
 }
 
 /// Makes a call and takes the answer that belongs to it.

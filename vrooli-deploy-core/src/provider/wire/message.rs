@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use uuid::Uuid;
 
+use super::exec::Exited;
 use crate::names::{ReleaseNumber, StackId, UnitId};
 use crate::provider::{
     Cancellation, CertificateRequest, CertificateSeen, DrainReport, ErrorKind, FleetCapabilities, LogPage,
@@ -117,6 +118,10 @@ pub(super) enum Ask {
     Values { id: u64, context: CallContext, release: ReleaseNumber, values: Vec<(SecretRef, usize)> },
     /// About the certificate of the stack.
     Certificate { id: u64, context: CallContext, ask: CertificateAsk },
+    /// Run a program of ours, which reads what comes as its input.
+    Exec { id: u64, context: CallContext, words: Vec<String> },
+    /// What a program reads, whose bytes follow the line; none: there is no more.
+    Input { id: u64, length: usize },
     /// Give the values that are kept for a release.
     Kept { id: u64, context: CallContext, release: ReleaseNumber },
     /// Nobody waits for a call any more.
@@ -157,6 +162,8 @@ pub(super) enum Tell {
     Failed { id: u64, failure: Failure },
     /// What came of a call is bytes, which follow the line.
     Bytes { id: u64, length: usize },
+    /// What a program has printed, whose bytes follow the line.
+    Output { id: u64, length: usize },
     /// A line of output of a call.
     Line { id: u64, line: String },
 }
@@ -236,6 +243,7 @@ pub(super) enum Answer {
     Urls(Vec<String>),
     Logs(LogPage),
     Certificate(Option<CertificateSeen>),
+    Exited(Exited),
 }
 
 /// An [`OpCtx`] on its way.

@@ -5,10 +5,12 @@
 //! Values of secrets follow their line as they are: no type here can write one down.
 
 mod client;
+mod exec;
 mod message;
 mod serve;
 
 pub use client::RemoteFleet;
+pub use exec::{Exec, Exit, Exited, Incoming, Printed};
 pub use message::{FleetSeen, HostSettings, PROTOCOL, ProgramSeen};
 pub use serve::{Agent, serve};
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::exec::{Exited, Incoming, Printed};
 use super::message::{
     Answer, Ask, Call, CallContext, CertificateAsk, HostSettings, PROTOCOL, ProgramSeen, SILENCE, Tell,
     invalid, lengths_and_bytes, read_bytes, read_values, receive, send,
@@ -87,6 +88,12 @@ pub trait Agent: Send + Sync {
     async fn take_certificate(&self, cx: &OpCtx, carried: Secret<Vec<u8>>)
     -> Result<Option<CertificateSeen>>;
 
+    /// Runs a program of ours beside this one, by its arguments, until it has ended or nobody waits for it any more.
+    ///
+    /// # Errors
+    /// `Unsupported` for one that it does not know; when it cannot be started.
+    async fn exec(&self, cx: &OpCtx, words: &[String], input: Incoming, output: &Printed) -> Result<Exited>;
+
     /// The values that are kept for a release.
     ///
     /// # Errors
@@ -99,9 +106,10 @@ pub trait Agent: Send + Sync {
 }
 
 /// A line, and the bytes that follow it.
-struct Said {
-    line: Tell,
-    follows: Secret<Vec<u8>>,
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) line: Tell,
+    pub(super) follows: Secret<Vec<u8>>,
 }
 
 impl From<Tell> for Said {
@@ -179,6 +187,8 @@ async fn listen(
     let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
     say.send(Tell::Welcome { capabilities: fleet.capabilities() }.into()).await.map_err(|_| closed())?;
     let running = Running::default();
+    // What programs read, as long as it comes.
+    let mut inputs = BTreeMap::new();
     let mut calls = JoinSet::new();
     let heard = loop {
         let ask = match tokio::time::timeout(SILENCE, receive::<Ask>(reader)).await {
@@ -233,6 +243,28 @@ async fn listen(
                     };
                     finish(&running, id, seen.map(|seen| answer(id, Answer::Certificate(seen))), &say).await;
                 });
+            }
+            Ask::Exec { id, context, words } => {
+                let (to, input) = Incoming::new();
+                inputs.insert(id, to);
+                let (agent, cx) = (Arc::clone(agent), begin(&running, id, context, say));
+                let (say, running) = (say.clone(), Arc::clone(&running));
+                calls.spawn(async move {
+                    let output = Printed { id, say: say.clone() };
+                    let ended = agent.exec(&cx, &words, input, &output).await;
+                    finish(&running, id, ended.map(|ended| answer(id, Answer::Exited(ended))), &say).await;
+                });
+            }
+            Ask::Input { id, length: 0 } => drop(inputs.remove(&id)),
+            Ask::Input { id, length } => {
+                let bytes = match read_bytes(reader, length).await {
+                    Ok(bytes) => bytes,
+                    Err(error) => break Err(error),
+                };
+                // One that has ended reads nothing: why it has is its answer.
+                if inputs.get(&id).is_some_and(|to| to.send(bytes).is_err()) {
+                    inputs.remove(&id);
+                }
             }
             Ask::Kept { id, context, release } => {
                 let (agent, cx) = (Arc::clone(agent), begin(&running, id, context, say));

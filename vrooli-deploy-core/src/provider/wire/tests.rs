@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
-use super::{Agent, HostSettings, PROTOCOL, ProgramSeen, RemoteFleet, serve};
+use super::{
+    Agent, Exec, Exited, HostSettings, Incoming, PROTOCOL, Printed, ProgramSeen, RemoteFleet, serve,
+};
 use crate::names::{Digest, ReleaseNumber, StackId, UnitId};
 use crate::provider::{
     Artefact, BuildRequest, Cancellation, CertificateAuthority, CertificateRequest, CertificateSeen,
@@ -70,6 +73,33 @@ impl Agent for Arc<Far> {
     async fn take_certificate(&self, _: &OpCtx, carried: Secret<Vec<u8>>) -> Result<Option<CertificateSeen>> {
         *self.carried.lock().unwrap() = Some(carried);
         Ok(None)
+    }
+
+    /// Prints what it reads until that ends; waits for ever where it is told so.
+    async fn exec(
+        &self,
+        cx: &OpCtx,
+        words: &[String],
+        mut input: Incoming,
+        output: &Printed,
+    ) -> Result<Exited> {
+        let mut read = Vec::new();
+        match words {
+            [word] if word == "wait" => {
+                cx.cancellation.cancelled().await;
+                *self.cancelled.lock().unwrap() += 1;
+                return Err(ProviderError::new(ErrorKind::Cancelled, "stopped"));
+            }
+            [word] if word == "leave" => return Ok(Exited { status: 3, words: "enough".to_owned() }),
+            _ => {
+                let mut block = vec![0; 1000];
+                while let Ok(count @ 1..) = input.read(&mut block).await {
+                    read.extend_from_slice(&block[..count]);
+                    output.print(block[..count].to_vec()).await;
+                }
+            }
+        }
+        Ok(Exited { status: 0, words: format!("{} {}", words.join(" "), read.len()) })
     }
 
     async fn kept_values(
@@ -277,6 +307,55 @@ async fn what_servers_share_of_a_certificate_follows_its_line_both_ways() {
     assert_eq!(again.digest(), request.digest());
     assert_ne!(CertificateRequest { redirect: false, ..request.clone() }.digest(), request.digest());
     assert_eq!(fleet.order_certificate(&cx).await.unwrap_err().code(), Some("VD0943"));
+}
+
+#[tokio::test]
+async fn a_program_there_reads_and_prints_beside_other_calls() {
+    let Talk { fleet, .. } = talk(80).await;
+    let (fleet, cx) = (fleet.unwrap(), context());
+    let sent: Vec<u8> = (0..=255).cycle().take(1_000_000).collect();
+    let Exec { mut input, mut output, exit } = fleet.exec(&cx, &["store", "send"]).await.unwrap();
+    let write = async {
+        input.write_all(&sent[..600_000]).await.unwrap();
+        // What is asked meanwhile is answered meanwhile.
+        assert_eq!(fleet.urls(&cx).await.unwrap().len(), 1);
+        input.write_all(&sent[600_000..]).await.unwrap();
+        drop(input);
+    };
+    let read = async {
+        let mut printed = Vec::new();
+        output.read_to_end(&mut printed).await.unwrap();
+        printed
+    };
+    let ((), printed, exited) = tokio::join!(write, read, exit.wait());
+    assert!(printed == sent);
+    assert_eq!(exited.unwrap(), Exited { status: 0, words: "store send 1000000".to_owned() });
+}
+
+#[tokio::test]
+async fn a_program_there_that_leaves_or_is_left_is_over() {
+    let Talk { far, fleet, serving } = talk(80).await;
+    let (fleet, cx) = (fleet.unwrap(), context());
+    // It reads nothing of what is sent.
+    let Exec { mut input, mut output, exit } = fleet.exec(&cx, &["leave"]).await.unwrap();
+    let write = async {
+        let _ = input.write_all(&vec![0; 1_000_000]).await;
+    };
+    let ((), exited) = tokio::join!(write, exit.wait());
+    assert_eq!(exited.unwrap(), Exited { status: 3, words: "enough".to_owned() });
+    assert_eq!(output.read(&mut [0]).await.unwrap(), 0);
+    // Nobody waits for it any more.
+    drop(fleet.exec(&cx, &["wait"]).await.unwrap());
+    while *far.cancelled.lock().unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fleet.urls(&cx).await.unwrap().len(), 1);
+    // The conversation breaks off: it may have done all of it.
+    let Exec { exit, mut output, .. } = fleet.exec(&cx, &["wait"]).await.unwrap();
+    serving.abort();
+    assert_eq!(exit.wait().await.unwrap_err().kind(), ErrorKind::Ambiguous);
+    assert_eq!(output.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(fleet.exec(&cx, &["wait"]).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]

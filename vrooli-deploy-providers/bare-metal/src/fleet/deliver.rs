@@ -13,6 +13,7 @@ use vrooli_deploy_core::secrets::{Secret, SecretRef};
 
 use super::BareMetalFleet;
 use super::app_host::{self, AppHost};
+use super::by_talk::ByTalk;
 use crate::archive::Archive;
 use crate::artefact::{Artefact as Programs, Misfit};
 use crate::facts::Machine;
@@ -76,7 +77,7 @@ impl BareMetalFleet {
             let digest = &release.bundle.artefact.digest;
             let delivery = Delivery::tree(&cx.stack, digest, &packed.archive, folder)
                 .keeping(Retention::needing(needed));
-            let remote = &**host.queue().host();
+            let remote = &ByTalk::new(&talk, host.queue().host(), cx);
             let what = app_host::of(&cx.stack);
             let sent = host.remembered().send(&what, &delivery, nothing, remote, &cx.cancellation).await?;
             tracing::debug!(host = %host.name(), bytes = sent.bytes, phases = sent.phases, "delivered");

@@ -5,6 +5,7 @@
 //! server has the only one. Each server's edge serves what runs beside it.
 
 mod app_host;
+mod by_talk;
 mod counted;
 mod deliver;
 mod leaving;

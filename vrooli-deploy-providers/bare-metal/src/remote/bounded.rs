@@ -20,7 +20,7 @@ pub(super) fn last(text: &str, most: usize) -> String {
 
 /// The first bytes of a stream, and whether there were more. It is read to its end, all of it by
 /// `asked` as well, which ends with it.
-pub(super) async fn first_of(
+pub(crate) async fn first_of(
     stream: Option<impl AsyncRead + Unpin>,
     most: usize,
     mut asked: Asked,

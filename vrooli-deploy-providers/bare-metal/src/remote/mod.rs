@@ -27,6 +27,8 @@ use async_trait::async_trait;
 use vrooli_deploy_core::provider::Cancellation;
 
 #[cfg(feature = "native")]
+pub(crate) use bounded::first_of;
+#[cfg(feature = "native")]
 pub(crate) use converse::{Conversation, KeptSession};
 pub use error::RemoteError;
 #[cfg(feature = "native")]
@@ -36,13 +38,15 @@ pub(crate) use keys::replace;
 #[cfg(feature = "native")]
 pub use keys::{HostKeys, OfferedKey};
 #[cfg(feature = "native")]
-pub(crate) use phase::TAKEN;
+pub(crate) use phase::{KILL_AFTER, TAKEN};
 pub use phase::{Phase, PhaseOutput, PhaseStream, Privilege, READY};
 #[cfg(feature = "native")]
 pub use ssh::{RoundTrips, SshConnections, SshOptions};
 #[cfg(feature = "native")]
 pub use ssh_host::SshHost;
 pub use ssh_words::{Fingerprint, FingerprintError};
+#[cfg(feature = "native")]
+pub(crate) use stream::{Asked, send};
 
 use crate::host::HostName;
 

@@ -35,6 +35,9 @@ pub struct Phase {
     pub name: &'static str,
     /// Shell, for `sh`. Data is never spliced into it: see [`input`](Self::input).
     pub script: Cow<'static, str>,
+    /// The arguments of our program on the host, where the script does nothing but become that. Where our program
+    /// is talked with anyway it runs that beside itself, and there is no other session.
+    pub of_program: Option<&'static [&'static str]>,
     /// What the script reads on its standard input. Nothing of it is in any argument list.
     pub input: Secret<Vec<u8>>,
     /// What it reads after that, too large to be held in memory. It is sent once the script has
@@ -63,12 +66,20 @@ impl Phase {
         Self {
             name,
             script: script.into(),
+            of_program: None,
             input: Secret::new(Vec::new()),
             stream: None,
             privilege: Privilege::Login,
             limit: LIMIT,
             largest_output: LARGEST_OUTPUT,
         }
+    }
+
+    /// The same as what our program on the host does by itself, by its arguments.
+    #[must_use]
+    pub(crate) fn as_program(mut self, words: &'static [&'static str]) -> Self {
+        self.of_program = Some(words);
+        self
     }
 
     /// The same as root.

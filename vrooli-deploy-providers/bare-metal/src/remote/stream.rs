@@ -20,7 +20,7 @@ const LONGEST_LINE: usize = 64;
 
 /// What a host has said, as far as it is about the stream: fed with its output as that comes.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     line: Vec<u8>,
     ready: bool,
     taken: Option<u64>,
@@ -29,7 +29,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new() -> (Self, watch::Receiver<u64>) {
+    pub(crate) fn new() -> (Self, watch::Receiver<u64>) {
         let (allowed, told) = watch::channel(0);
         (Self { line: Vec::new(), ready: false, taken: None, allowed }, told)
     }
@@ -63,7 +63,7 @@ impl Asked {
 
 /// Sends what is read here, a little at a time and no more than is allowed; nothing to who never asks
 /// for it. The disk is waited for in a thread of its own.
-pub(super) async fn send(
+pub(crate) async fn send(
     stream: &dyn PhaseStream,
     to: &mut (impl AsyncWrite + Unpin),
     mut allowed: watch::Receiver<u64>,

@@ -48,13 +48,12 @@ impl Step {
     }
 
     /// By our program.
-    fn of_program(self) -> String {
-        let mode = match self {
+    const fn mode(self) -> &'static str {
+        match self {
             Self::Ask => host::ASK,
             Self::Send => host::SEND,
             Self::SendUnasked => host::SEND_UNASKED,
-        };
-        host::command(mode)
+        }
     }
 }
 
@@ -332,11 +331,13 @@ impl Delivery {
     }
 
     fn phase(&self, step: Step, limit: Duration) -> Phase {
-        let script = match self.form {
-            Form::Program => step.script(),
-            Form::Tree { .. } | Form::Image(_) => step.of_program(),
+        let phase = match self.form {
+            Form::Program => Phase::new(step.name(), step.script()),
+            Form::Tree { .. } | Form::Image(_) => {
+                Phase::new(step.name(), host::command(step.mode())).as_program(host::words(step.mode()))
+            }
         };
-        let mut phase = Phase::new(step.name(), script).as_root().within(limit);
+        let mut phase = phase.as_root().within(limit);
         phase.largest_output = LARGEST_ANSWER;
         phase
     }

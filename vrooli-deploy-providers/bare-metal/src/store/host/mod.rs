@@ -38,6 +38,15 @@ pub(super) const SEND: &str = "send";
 /// Here is what is thought to be missing. The same input.
 pub(super) const SEND_UNASKED: &str = "send-unasked";
 
+/// The arguments by which our program does one of these.
+pub(super) fn words(mode: &'static str) -> &'static [&'static str] {
+    match mode {
+        ASK => &[STORE, ASK],
+        SEND => &[STORE, SEND],
+        _ => &[STORE, SEND_UNASKED],
+    }
+}
+
 /// The script that becomes our program. As other scripts of ours it has its standard input.
 pub(super) fn command(mode: &str) -> String {
     format!("exec {BASE}/program {MARKER} {STORE} {mode}")
