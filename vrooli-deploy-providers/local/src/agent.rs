@@ -229,7 +229,10 @@ async fn beside(cx: &OpCtx, words: &[String], mut input: Incoming, output: &Prin
     };
     let complain = async {
         let mut said = Vec::new();
-        let _ = stderr.take(LARGEST_WORDS as u64).read_to_end(&mut said).await;
+        let mut stderr = stderr;
+        let _ = (&mut stderr).take(LARGEST_WORDS as u64).read_to_end(&mut said).await;
+        // Whoever complains on must not be stopped by it.
+        let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
         String::from_utf8_lossy(&said).trim().to_owned()
     };
     let ended = async {

@@ -22,7 +22,7 @@ const FRAME: usize = 256 * 1024;
 pub struct Exited {
     /// Its status; -1 where a signal ended it.
     pub status: i32,
-    /// The last of its standard error.
+    /// The beginning of its standard error.
     pub words: String,
 }
 
