@@ -77,7 +77,7 @@ impl Phase {
 
     /// The same as what our program on the host does by itself, by its arguments.
     #[must_use]
-    pub(crate) fn as_program(mut self, words: &'static [&'static str]) -> Self {
+    pub(crate) fn done_by_program(mut self, words: &'static [&'static str]) -> Self {
         self.of_program = Some(words);
         self
     }

@@ -334,7 +334,7 @@ impl Delivery {
         let phase = match self.form {
             Form::Program => Phase::new(step.name(), step.script()),
             Form::Tree { .. } | Form::Image(_) => {
-                Phase::new(step.name(), host::command(step.mode())).as_program(host::words(step.mode()))
+                Phase::new(step.name(), host::command(step.mode())).done_by_program(host::words(step.mode()))
             }
         };
         let mut phase = phase.as_root().within(limit);
