@@ -76,6 +76,7 @@ impl Phase {
     }
 
     /// The same as what our program on the host does by itself, by its arguments.
+    #[cfg(feature = "native")]
     #[must_use]
     pub(crate) fn done_by_program(mut self, words: &'static [&'static str]) -> Self {
         self.of_program = Some(words);
