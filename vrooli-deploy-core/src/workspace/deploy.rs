@@ -328,9 +328,10 @@ impl Workspace {
         let fleet = fleet(provider)?;
         takes_image(provider.name(), &fleet.capabilities(), prepared.request.image.as_ref())?;
         applies_files(provider.name(), &fleet.capabilities(), &prepared.draft.migrations)?;
-        let Survey { inventory, units, routing, .. } = survey(provider, cx, state).await?;
         let request = prepared.request_of(&fleet.capabilities());
-        let source = fleet.source_digest(cx, &request).await?;
+        // Sources are read while what is there is asked for.
+        let (seen, source) = tokio::join!(survey(provider, cx, state), fleet.source_digest(cx, &request));
+        let (Survey { inventory, units, routing, .. }, source) = (seen?, source?);
         let draft = Draft { capacity: fleet.capacity(), ..prepared.draft.clone() };
         let incarnation = if state.incarnation.is_nil() { Uuid::new_v4() } else { state.incarnation };
         let resource_options =

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use vrooli_deploy_core::diagnostics::{Code, rules};
 use walkdir::WalkDir;
 
-use crate::store::StoredFile;
+use crate::store::{Cutter, StoredFile};
 
 /// How many links a path may go through; the kernel stops at as many.
 const MOST_LINKS: u32 = 40;
@@ -143,8 +143,7 @@ impl Archive {
             packing.add(&folder, inside, entry.file_type())?;
             entries += 1;
         }
-        packing.end().map_err(at(&folder))?;
-        let file = StoredFile::read(packed.path()).map_err(at(packed.path()))?;
+        let file = StoredFile::cut(packed.path(), packing.end().map_err(at(packed.path()))?);
         Ok(Self { file, entries, _packed: packed })
     }
 
@@ -163,16 +162,14 @@ impl Archive {
 
 /// An archive that is being written.
 struct Packing<'a> {
-    archive: Builder<Counting<'a>>,
-    /// Headers that are known only after what follows them, and where they belong.
-    late: Vec<(u64, Header)>,
+    archive: Builder<BufWriter<Cut<'a>>>,
     block: Vec<u8>,
 }
 
 impl<'a> Packing<'a> {
     fn to(file: &'a File) -> Self {
-        let to = Counting { to: BufWriter::with_capacity(1 << 20, file), written: 0 };
-        Self { archive: Builder::new(to), late: Vec::new(), block: vec![0; BLOCK] }
+        let to = BufWriter::with_capacity(1 << 20, Cut { to: file, cutter: Cutter::new() });
+        Self { archive: Builder::new(to), block: vec![0; BLOCK] }
     }
 
     fn add(&mut self, folder: &Path, inside: &Path, kind: fs::FileType) -> Result<(), ArchiveError> {
@@ -207,7 +204,7 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// Adds a file, which is read once; no: it was written meanwhile.
+    /// Adds a file; no: it was written meanwhile.
     fn add_file(&mut self, path: &Path, inside: &Path, mut header: Header) -> io::Result<bool> {
         let mut file = File::open(path)?;
         let before = file.metadata()?;
@@ -218,49 +215,51 @@ impl<'a> Packing<'a> {
         let read = fill(&mut file, &mut self.block)?;
         let begin = &self.block[..read];
         if size <= read as u64 {
-            header.set_mtime(time_of(&Sha256::digest(begin).into()));
+            header.set_mtime(time_of(crc32fast::hash(begin)));
             self.archive.append_data(&mut header, inside, begin)?;
             return Ok(size == read as u64);
         }
-        // Its time is known only when all of it was read.
-        header.set_mtime(EARLIEST);
-        let mut hash = Sha256::new();
-        let rest = Exact { left: size - read as u64, file: &mut file };
-        let all = Hashing { of: begin.chain(rest), hash: &mut hash };
-        match self.archive.append_data(&mut header, inside, BufReader::with_capacity(BLOCK, all)) {
+        // Its time stands before what it follows from: it is read twice.
+        let (mut sum, mut length) = (crc32fast::Hasher::new(), 0);
+        let mut read = read;
+        while read > 0 {
+            sum.update(&self.block[..read]);
+            length += read as u64;
+            read = fill(&mut file, &mut self.block)?;
+        }
+        if length != size {
+            return Ok(false);
+        }
+        header.set_mtime(time_of(sum.finalize()));
+        file.rewind()?;
+        let content = BufReader::with_capacity(BLOCK, Exact { left: size, file: &mut file });
+        match self.archive.append_data(&mut header, inside, content) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
             other => other?,
         }
-        header.set_mtime(time_of(&hash.finalize().into()));
-        header.set_cksum();
-        let after = HEADER + size.next_multiple_of(HEADER);
-        self.late.push((self.archive.get_ref().written.saturating_sub(after), header));
         let stamp = |of: &fs::Metadata| (of.len(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec());
         Ok(stamp(&before) == stamp(&file.metadata()?))
     }
 
-    fn end(self) -> io::Result<()> {
-        let mut to = self.archive.into_inner()?;
-        to.flush()?;
-        self.late.iter().try_for_each(|(at, header)| to.to.get_ref().write_all_at(header.as_bytes(), *at))
+    fn end(self) -> io::Result<Cutter> {
+        let to = self.archive.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(to.cutter)
     }
 }
 
-/// How long an entry's header is, in bytes, and to a multiple of what its content is padded.
-const HEADER: u64 = 512;
 /// What is read at a time, in bytes.
 const BLOCK: usize = 256 * 1024;
 
-/// Counts what is written.
-struct Counting<'a> {
-    to: BufWriter<&'a File>,
-    written: u64,
+/// A file that is cut into pieces while it is written.
+struct Cut<'a> {
+    to: &'a File,
+    cutter: Cutter,
 }
 
-impl io::Write for Counting<'_> {
+impl io::Write for Cut<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.to.write(bytes)?;
-        self.written += written as u64;
+        self.cutter.take(bytes.get(..written).unwrap_or_default());
         Ok(written)
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -271,9 +270,8 @@ impl io::Write for Counting<'_> {
 /// The time of a file follows from what is in it. One time for all would be as reproducible, and
 /// wrong: web servers make an `ETag` of size and time, so that a changed file of the same size
 /// would be taken for the old one by every browser that has it.
-fn time_of(hash: &[u8; 32]) -> u64 {
-    let number = hash.iter().take(8).fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-    EARLIEST + number % TIMES
+fn time_of(sum: u32) -> u64 {
+    EARLIEST + u64::from(sum) % TIMES
 }
 
 /// The SHA-256 of what is left of a file, and how much that is, in bytes.
@@ -318,19 +316,6 @@ impl Read for Exact<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= count as u64;
-        Ok(count)
-    }
-}
-
-struct Hashing<'a, R> {
-    of: R,
-    hash: &'a mut Sha256,
-}
-
-impl<R: Read> Read for Hashing<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.of.read(buffer)?;
-        self.hash.update(&buffer[..count]);
         Ok(count)
     }
 }
@@ -455,7 +440,7 @@ mod tests {
         fs::set_permissions(folder.path().join("bin/app"), fs::Permissions::from_mode(0o4711)).unwrap();
         symlink("bin/app", folder.path().join("app")).unwrap();
         // Of another version of this program or of `tar`: hosts would be sent all of it again.
-        let expected = "0e17d3b3de11000482a664002400e200a1686eff0a8bb1309266003ba517a503";
+        let expected = "98e031802bc4aaf9181bb0c028b8506d1a5c4513d39a95aaf51825fc6f3af36e";
         assert_eq!(pack(folder.path()).unwrap().file().digest(), expected);
     }
 
@@ -475,14 +460,13 @@ mod tests {
             let mut entry = entry.unwrap();
             let mut there = Vec::new();
             entry.read_to_end(&mut there).unwrap();
-            let hash: [u8; 32] = Sha256::digest(&there).into();
-            assert_eq!(entry.header().mtime().unwrap(), time_of(&hash));
+            assert_eq!(entry.header().mtime().unwrap(), time_of(crc32fast::hash(&there)));
             found.push((entry.path().unwrap().to_str().unwrap().to_owned(), there.len()));
             assert_eq!(there, bytes(there.len()));
         }
         assert_eq!(found, files.map(|(name, length)| (name.to_owned(), length)));
-        // As it was packed when each file was read twice: hosts have pieces of it.
-        let expected = "4e47016971438febb156f73e2011be04135fd3559d741e8bf5354c77a959bef7";
+        // Otherwise packed, hosts would be sent all of it again.
+        let expected = "e7e381a507d680666fa9ea790f02c14163fdbe8c5281259ab1fc91626ebe00e2";
         assert_eq!(archive.file().digest(), expected);
     }
 

@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -6,11 +8,12 @@ use vrooli_deploy_core::provider::Cancellation;
 
 use super::OwnError;
 use super::digests::{ProgramDigests, Stamp};
+use crate::archive::hash_of;
 use crate::artefact::Program;
 use crate::facts::Machine;
 use crate::host::HostName;
 use crate::remote::RemoteExec;
-use crate::store::{BASE, Delivery, Sent, StoredFile};
+use crate::store::{BASE, Delivery, Sent, StoredFile, hex};
 
 /// The programs of ours that are here, to choose from for a host.
 #[derive(Debug, Clone, Default)]
@@ -122,8 +125,8 @@ impl OwnProgram {
     /// # Errors
     /// [`OwnError::Unusable`] when it cannot be read.
     pub fn read(path: &Path) -> Result<Self, OwnError> {
-        let file = pieces(path)?;
-        Ok(Self { path: path.to_owned(), digest: file.digest().to_owned(), file: Arc::new(file.into()) })
+        let (digest, file) = hashed(path)?;
+        Ok(Self { path: path.to_owned(), digest, file: Arc::new(file.into()) })
     }
 
     /// The same, by a digest that was kept when the file was as it is now.
@@ -135,8 +138,8 @@ impl OwnProgram {
         if let Some(file) = self.file.get() {
             return Ok(file);
         }
-        let file = pieces(&self.path)?;
-        if file.digest() != self.digest {
+        let (digest, file) = hashed(&self.path)?;
+        if digest != self.digest {
             let words = "it was replaced this moment: run the command again".to_owned();
             return Err(OwnError::Unusable { path: self.path.clone(), words });
         }
@@ -173,13 +176,27 @@ impl OwnProgram {
 
     /// What is sent.
     pub(crate) fn delivery(&self) -> Result<Delivery, OwnError> {
-        Ok(Delivery::program(self.file()?.clone()))
+        Ok(Delivery::program(self.file()?.clone(), &self.digest))
     }
 }
 
-fn pieces(path: &Path) -> Result<StoredFile, OwnError> {
-    StoredFile::read(path)
-        .map_err(|error| OwnError::Unusable { path: path.to_owned(), words: error.to_string() })
+/// Its digest, and its pieces.
+fn hashed(path: &Path) -> Result<(String, StoredFile), OwnError> {
+    // All of it beside its pieces: who waits for it waits half as long.
+    let (digest, pieces) = std::thread::scope(|scope| {
+        let digest = scope.spawn(|| hash_of(&mut File::open(path)?));
+        let pieces = StoredFile::read(path);
+        (digest.join().unwrap_or_else(|_| Err(io::Error::other("a thread that read it ended"))), pieces)
+    });
+    let read = digest.and_then(|(digest, size)| {
+        let file = pieces?;
+        if file.size() == size {
+            Ok((hex(&digest), file))
+        } else {
+            Err(io::Error::other("it was changed while it was being read"))
+        }
+    });
+    read.map_err(|error| OwnError::Unusable { path: path.to_owned(), words: error.to_string() })
 }
 
 #[cfg(test)]

@@ -152,9 +152,13 @@ impl ReleaseFolder {
 
 #[derive(Debug, Clone)]
 enum Form {
-    Tree { entries: u64, folder: ReleaseFolder },
+    Tree {
+        entries: u64,
+        folder: ReleaseFolder,
+    },
     Image(ImageId),
-    Program,
+    /// With the SHA-256 of all of it.
+    Program(String),
 }
 
 /// Something that is to be on a host, as it should be.
@@ -208,10 +212,10 @@ impl Delivery {
         Self::new(stack.to_string(), artefact, saved, Form::Image(id))
     }
 
-    /// Our own program: one for all apps of a host.
-    pub(crate) fn program(file: StoredFile) -> Self {
-        let mut delivery =
-            Self { stack: OWN.to_owned(), name: file.digest().to_owned(), ..Self::of(file, Form::Program) };
+    /// Our own program: one for all apps of a host. It is called by the SHA-256 of all of it.
+    pub(crate) fn program(file: StoredFile, digest: &str) -> Self {
+        let (stack, name) = (OWN.to_owned(), digest.to_owned());
+        let mut delivery = Self { stack, name, ..Self::of(file, Form::Program(digest.to_owned())) };
         // The one before is there as long as it runs; its pieces are what this one was sent by.
         delivery.retention.keep = 0;
         delivery
@@ -322,7 +326,8 @@ impl Delivery {
 
     /// A phase that sends pieces of these names.
     fn sending(&self, step: Step, missing: &BTreeSet<&str>) -> Sending {
-        let part = self.file.part(missing);
+        // Who was sent something unasked says what is missing then, and only then it matters why.
+        let part = self.file.part(missing, matches!(step, Step::Send));
         let (pieces, bytes) = (part.count(), part.bytes());
         let input = self.input();
         let text = [format!("{}\n", input.len()).as_bytes(), &input].concat();
@@ -332,7 +337,7 @@ impl Delivery {
 
     fn phase(&self, step: Step, limit: Duration) -> Phase {
         let phase = match self.form {
-            Form::Program => Phase::new(step.name(), step.script()),
+            Form::Program(_) => Phase::new(step.name(), step.script()),
             Form::Tree { .. } | Form::Image(_) => {
                 Phase::new(step.name(), host::command(step.mode())).done_by_program(host::words(step.mode()))
             }
@@ -385,14 +390,13 @@ impl Delivery {
     /// What it is, what it is made of, and what stays beside it: a line each.
     pub(super) fn input(&self) -> Vec<u8> {
         let mut text = format!(
-            "stack {}\nname {}\ndigest {}\nsize {}\nentries {}\nkeep {}\nkept_free_kib {}\n",
+            "stack {}\nname {}\nsize {}\nentries {}\nkeep {}\nkept_free_kib {}\n",
             self.stack,
             self.name,
-            self.file.digest(),
             self.file.size(),
             match self.form {
                 Form::Tree { entries, .. } => entries,
-                Form::Image(_) | Form::Program => 1,
+                Form::Image(_) | Form::Program(_) => 1,
             },
             self.retention.keep,
             KEPT_FREE / 1024
@@ -416,7 +420,10 @@ impl Delivery {
                 line("kind", "image");
                 line("image", id.as_str());
             }
-            Form::Program => line("kind", "program"),
+            Form::Program(digest) => {
+                line("kind", "program");
+                line("digest", digest);
+            }
         }
         for needed in &self.retention.needed {
             line("needed", hexadecimal(needed));

@@ -10,6 +10,7 @@
 mod delivery;
 mod error;
 mod host;
+mod pieces;
 mod retention;
 mod stored_file;
 mod survey;
@@ -17,8 +18,10 @@ mod survey;
 pub use delivery::{AccountName, AccountNameError, Delivery, ImageId, ImageIdError, ReleaseFolder, Sent};
 pub use error::DeliveryError;
 pub use host::run_if_child;
+pub(crate) use pieces::Cutter;
 pub use retention::Retention;
 pub use stored_file::StoredFile;
+pub(crate) use stored_file::hex;
 pub use survey::{SURVEY, Staged};
 
 /// Where everything of ours is on a host.

@@ -1,41 +1,24 @@
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use crate::archive::hash_of;
+use super::pieces::{Cutter, Piece};
+use crate::archive::fill;
 use crate::remote::PhaseStream;
 
-// A file is cut where its content says so, not at fixed places: a line that is added in the middle
-// moves all that comes after it, and with fixed places every piece from there on would be another.
-// The sizes weigh what a small change costs (a piece, at least) against what each piece costs (a
-// line to ask, a file on the host): an image of 300 MB is some thousand pieces.
-
-/// No piece but the last is smaller, in bytes.
-const SMALLEST: usize = 64 * 1024;
-/// A piece ends, past the smallest, at one place in so many: so it is about 320 KiB.
-const ONE_IN: u64 = 1 << 18;
-/// No piece is larger, in bytes.
-const LARGEST: usize = 1024 * 1024;
 /// What a `tar` is padded to, in bytes.
 const BLOCK: usize = 512;
-
-/// A piece of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) digest: String,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-}
+/// What is read at a time, in bytes.
+const AT_A_TIME: usize = 256 * 1024;
 
 /// A file of this machine by its content, in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredFile {
     path: PathBuf,
-    digest: String,
     size: u64,
     pub(super) pieces: Vec<Piece>,
 }
@@ -46,18 +29,21 @@ impl StoredFile {
     /// # Errors
     /// When it cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
-        // All of it beside its pieces: who waits for it waits half as long.
-        let (whole, pieces) = std::thread::scope(|scope| {
-            let whole = scope.spawn(|| hash_of(&mut File::open(path)?));
-            let pieces = pieces_of(path);
-            let whole = whole.join().unwrap_or_else(|_| Err(io::Error::other("a thread that read it ended")));
-            (whole, pieces)
-        });
-        let ((whole, size), pieces) = (whole?, pieces?);
-        if pieces.iter().map(|piece| piece.length).sum::<u64>() != size {
-            return Err(io::Error::other("it was changed while it was being read"));
+        let (mut file, mut cutter) = (File::open(path)?, Cutter::new());
+        let mut block = vec![0; AT_A_TIME];
+        loop {
+            match fill(&mut file, &mut block)? {
+                0 => return Ok(Self::cut(path, cutter)),
+                read => cutter.take(block.get(..read).unwrap_or_default()),
+            }
         }
-        Ok(Self { path: path.to_owned(), digest: hex(&whole), size, pieces })
+    }
+
+    /// A file that was cut while it was written.
+    pub(crate) fn cut(path: &Path, cutter: Cutter) -> Self {
+        let pieces = cutter.end();
+        let size = pieces.iter().map(|piece| piece.length).sum();
+        Self { path: path.to_owned(), size, pieces }
     }
 
     /// Where it is on this machine.
@@ -66,10 +52,10 @@ impl StoredFile {
         &self.path
     }
 
-    /// The SHA-256 of all of it, in hexadecimal.
+    /// What its content is known by, in hexadecimal: the SHA-256 of those of its pieces, in their order.
     #[must_use]
-    pub fn digest(&self) -> &str {
-        &self.digest
+    pub fn digest(&self) -> String {
+        digest_of(self.pieces.iter().map(|piece| piece.digest.as_str()))
     }
 
     /// Its size in bytes.
@@ -84,11 +70,12 @@ impl StoredFile {
         self.pieces.len()
     }
 
-    /// The pieces of these names, each once, to be sent.
-    pub(super) fn part(&self, names: &BTreeSet<&str>) -> Part {
+    /// The pieces of these names, each once, to be sent. `checked`: a file that was changed since is seen
+    /// here; else by who gets them, for whom they are not what they are called.
+    pub(super) fn part(&self, names: &BTreeSet<&str>, checked: bool) -> Part {
         let mut left = names.clone();
         let pieces = self.pieces.iter().filter(|piece| left.remove(piece.digest.as_str())).cloned().collect();
-        Part { path: self.path.clone(), pieces }
+        Part { path: self.path.clone(), pieces, checked }
     }
 }
 
@@ -97,6 +84,7 @@ impl StoredFile {
 pub(super) struct Part {
     path: PathBuf,
     pieces: Vec<Piece>,
+    checked: bool,
 }
 
 impl Part {
@@ -117,20 +105,22 @@ impl PhaseStream for Part {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         let file = File::open(&self.path)?;
         let pieces = self.pieces.clone().into_iter();
-        Ok(Box::new(PartReader { file, pieces, buffer: Vec::new(), at: 0, ended: false }))
+        let checked = self.checked;
+        Ok(Box::new(PartReader { file, pieces, checked, buffer: Vec::new(), at: 0, ended: false }))
     }
 }
 
 struct PartReader {
     file: File,
     pieces: std::vec::IntoIter<Piece>,
+    checked: bool,
     buffer: Vec<u8>,
     at: usize,
     ended: bool,
 }
 
 impl PartReader {
-    /// The next piece, whole and checked: never more than one is in memory.
+    /// The next piece, whole: never more than one is in memory.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.clear();
         self.at = 0;
@@ -153,7 +143,10 @@ impl PartReader {
         let start = self.buffer.len();
         self.file.seek(SeekFrom::Start(piece.offset))?;
         (&mut self.file).take(piece.length).read_to_end(&mut self.buffer)?;
-        if hex(&Sha256::digest(&self.buffer[start..])) != piece.digest {
+        let sent = &self.buffer[start..];
+        let changed =
+            sent.len() as u64 != piece.length || self.checked && hex(&Sha256::digest(sent)) != piece.digest;
+        if changed {
             return Err(io::Error::other("it was changed while it was being sent"));
         }
         self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK), 0);
@@ -173,59 +166,21 @@ impl Read for PartReader {
     }
 }
 
-fn pieces_of(path: &Path) -> io::Result<Vec<Piece>> {
-    let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let gear = gear();
-    let (mut pieces, mut offset) = (Vec::new(), 0);
-    let mut buffer = Vec::with_capacity(LARGEST);
-    loop {
-        let missing = (LARGEST - buffer.len()) as u64;
-        (&mut file).take(missing).read_to_end(&mut buffer)?;
-        if buffer.is_empty() {
-            return Ok(pieces);
-        }
-        let length = end_of_piece(&gear, &buffer);
-        let digest = hex(&Sha256::digest(&buffer[..length]));
-        pieces.push(Piece { digest, offset, length: length as u64 });
-        offset += length as u64;
-        buffer.drain(..length);
-    }
+/// What is known by the digests of what it is made of, in hexadecimal.
+pub(super) fn digest_of<'a>(pieces: impl Iterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    pieces.for_each(|piece| hash.update(piece));
+    hex(&hash.finalize())
 }
 
-/// How much of a text is its first piece: to where the last bytes before it are of a kind
-/// that is one in many, whatever stood before them.
-fn end_of_piece(gear: &[u64; 256], bytes: &[u8]) -> usize {
-    let roll = |rolling: u64, byte: &u8| (rolling << 1).wrapping_add(gear[usize::from(*byte)]);
-    // No piece ends before: what stands further back has left the sum by then.
-    let Some((before, from)) = bytes.split_at_checked(SMALLEST - 1) else { return bytes.len() };
-    let mut rolling = before[before.len() - 63..].iter().fold(0, roll);
-    for (at, byte) in from.iter().enumerate() {
-        rolling = roll(rolling, byte);
-        // The upper bits have seen the last 46 bytes and more.
-        if rolling >> (64 - ONE_IN.trailing_zeros()) == 0 {
-            return before.len() + at + 1;
-        }
-    }
-    bytes.len()
-}
-
-/// A number for each byte that has nothing to do with the byte.
-fn gear() -> [u64; 256] {
-    let mut gear = [0; 256];
-    for (byte, number) in (0_u8..=255).zip(&mut gear) {
-        let digest = Sha256::digest([byte]);
-        *number = digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte));
-    }
-    gear
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::pieces::{LARGEST, SMALLEST};
 
     /// Bytes without a pattern.
     fn noise(length: usize, seed: u8) -> Vec<u8> {
@@ -264,7 +219,7 @@ mod tests {
             let bytes = if length % 2 == 0 { vec![0; length] } else { noise(length, 2) };
             let (_folder, file) = stored(&bytes);
             assert_eq!(file.size, length as u64);
-            assert_eq!(file.digest, hex(&Sha256::digest(&bytes)));
+            assert_eq!(file.digest(), digest_of(file.pieces.iter().map(|piece| piece.digest.as_str())));
             let mut at = 0;
             for piece in &file.pieces {
                 assert_eq!(piece.offset, at);
@@ -280,7 +235,7 @@ mod tests {
         // Two pieces of the largest size are the same.
         let (folder, file) = stored(&vec![0; 2 * LARGEST + 5]);
         let names: BTreeSet<&str> = file.pieces.iter().map(|piece| piece.digest.as_str()).collect();
-        let part = file.part(&names);
+        let part = file.part(&names, true);
         assert_eq!((part.count(), part.bytes()), (2, LARGEST as u64 + 5));
         let mut read = tar::Archive::new(part.open().unwrap());
         let mut seen = Vec::new();

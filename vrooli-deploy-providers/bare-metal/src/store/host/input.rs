@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 
 use super::{CUT, Failure, Result};
+use crate::store::stored_file::digest_of;
 use crate::store::{AccountName, ImageId};
 
 /// No description is longer, in bytes: one of a million pieces.
@@ -19,7 +20,7 @@ pub(super) struct Input {
     pub(super) stack: StackId,
     /// What it is called.
     pub(super) name: String,
-    /// The SHA-256 of all of it.
+    /// What its content is known by.
     pub(super) digest: String,
     /// In bytes, put together.
     pub(super) size: u64,
@@ -113,7 +114,7 @@ impl Input {
         Ok(Self {
             stack: parsed.ok_or_else(|| misread("stack", stack))?,
             name: digest("name")?,
-            digest: digest("digest")?,
+            digest: digest_of(pieces.iter().map(|(name, _): &(String, u64)| name.as_str())),
             size: number("size")?,
             entries: number("entries")?,
             keep: usize::try_from(number("keep")?).unwrap_or(usize::MAX),

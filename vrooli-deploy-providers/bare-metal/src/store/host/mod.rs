@@ -21,7 +21,9 @@ mod unpack;
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use self::input::Input;
@@ -52,6 +54,9 @@ pub(super) fn command(mode: &str) -> String {
     format!("exec {BASE}/program {MARKER} {STORE} {mode}")
 }
 
+/// What is read at a time, in bytes.
+const AT_A_TIME: usize = 256 * 1024;
+
 /// Another delivery has held the store for too long.
 pub(super) const HELD: u8 = 20;
 /// What was sent was cut off.
@@ -78,14 +83,23 @@ pub fn run_if_child() {
         return;
     }
     let mode = arguments.next().and_then(|mode: OsString| mode.into_string().ok()).unwrap_or_default();
-    let status = match run(Path::new(BASE), &mode, &mut io::stdin().lock(), &mut io::stdout().lock()) {
-        Ok(()) => 0,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "{}", failure.words);
-            failure.status
-        }
-    };
+    let status =
+        match input().and_then(|mut from| run(Path::new(BASE), &mode, &mut from, &mut io::stdout().lock())) {
+            Ok(()) => 0,
+            Err(failure) => {
+                let _ = writeln!(io::stderr(), "{}", failure.words);
+                failure.status
+            }
+        };
     std::process::exit(i32::from(status));
+}
+
+/// Standard input, of which more is read at a time than by the library's own.
+fn input() -> Result<impl Read> {
+    let from = io::stdin().as_fd().try_clone_to_owned()?;
+    // Whoever writes need not wait so often. What is no pipe, and a limit of the system's: as it is.
+    let _ = rustix::pipe::fcntl_setpipe_size(&from, AT_A_TIME);
+    Ok(BufReader::with_capacity(AT_A_TIME, File::from(from)))
 }
 
 /// Why it ends.
@@ -132,6 +146,6 @@ fn run(base: &Path, mode: &str, from: &mut dyn Read, to: &mut dyn Write) -> Resu
     store.let_go()?;
     // Not before: what nobody reads yet somebody would have to hold.
     store.ask_for_pieces()?;
-    store.take(from)?;
-    make::make(&store, &input)
+    let arrived = store.take(from)?;
+    make::make(&store, &input, &arrived)
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::input::{Input, is_digest};
-use super::{CUT, Failure, HELD, Result, at};
+use super::{AT_A_TIME, CUT, Failure, HELD, Result, at};
 use crate::archive::{fill, hash_of};
 use crate::remote::{READY, TAKEN};
 use crate::store::stored_file::hex;
@@ -22,8 +22,6 @@ use crate::store::stored_file::hex;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often it is looked whether it is over.
 const LOOK: Duration = Duration::from_millis(10);
-/// What is read at a time, in bytes.
-const BLOCK: usize = 256 * 1024;
 /// After so many bytes it is said how many have been taken.
 const TELL: u64 = 128 * 1024;
 
@@ -118,12 +116,13 @@ impl<'a> Store<'a> {
     /// Takes pieces as they arrive. One that has arrived whole gets its name at once; one that is not
     /// what it is called does not.
     ///
-    /// No lock is needed for that: what they are needed for was written down before.
-    pub(super) fn take(&self, from: &mut dyn Read) -> Result<()> {
+    /// No lock is needed for that: what they are needed for was written down before. Says what has arrived.
+    pub(super) fn take(&self, from: &mut dyn Read) -> Result<BTreeSet<String>> {
+        let mut arrived = BTreeSet::new();
         let cut = |error: io::Error| Failure::new(CUT, error);
         let arriving = self.own("pieces").join("arriving");
         let mut archive = tar::Archive::new(Telling { from, store: self, taken: 0, told: 0 });
-        let mut block = vec![0; BLOCK];
+        let mut block = vec![0; AT_A_TIME];
         for entry in archive.entries().map_err(cut)? {
             let mut entry = entry.map_err(cut)?;
             let name = entry.path().map_err(cut)?.to_string_lossy().into_owned();
@@ -140,9 +139,10 @@ impl<'a> Store<'a> {
             }
             if hex(&hash.finalize()) == name {
                 self.adopt(&arriving, &name)?;
+                arrived.insert(name);
             }
         }
-        Ok(())
+        Ok(arrived)
     }
 
     fn adopt(&self, arrived: &Path, name: &str) -> Result<()> {

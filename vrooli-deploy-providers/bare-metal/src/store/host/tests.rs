@@ -55,7 +55,7 @@ impl Rig {
         let input = delivery.input();
         let names = delivery.pieces().into_iter().skip(but).collect();
         let mut bytes = [format!("{}\n", input.len()).into_bytes(), input].concat();
-        let part = self.archive.file().part(&names);
+        let part = self.archive.file().part(&names, false);
         crate::remote::PhaseStream::open(&part).unwrap().read_to_end(&mut bytes).unwrap();
         bytes
     }
@@ -156,7 +156,7 @@ fn what_was_killed_leaves_whole_pieces() {
     fs::create_dir_all(left.join("pieces")).unwrap();
     let delivery = rig.delivery(1);
     let whole = delivery.pieces().into_iter().next().unwrap().to_owned();
-    let part = rig.archive.file().part(&[whole.as_str()].into());
+    let part = rig.archive.file().part(&[whole.as_str()].into(), false);
     let mut tar = tar::Archive::new(crate::remote::PhaseStream::open(&part).unwrap());
     tar.unpack(left.join("pieces")).unwrap();
     fs::write(left.join("pieces").join("0".repeat(64)), b"not that").unwrap();

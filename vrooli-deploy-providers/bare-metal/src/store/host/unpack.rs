@@ -11,15 +11,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tar::{Archive, Entry, EntryType};
 
+use super::AT_A_TIME;
 use crate::archive::fill;
-
-/// What is read and written at a time, in bytes.
-const BLOCK: usize = 256 * 1024;
 
 /// Unpacks all of it. Nothing is written outside the folder, whatever the archive says: names lead
 /// downwards, nothing that is there is written over, and links are made when all files are there.
 pub(super) fn unpack(archive: &mut Archive<impl Read>, root: &Path) -> io::Result<()> {
-    let mut block = vec![0; BLOCK];
+    let mut block = vec![0; AT_A_TIME];
     let mut links = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
