@@ -397,7 +397,8 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     load.end();
 
     // A server is lost in the middle: the others go back, and it is said which one did not.
-    shop.write("3", "", "");
+    // Before the switch, which takes a moment only: it is not well before that.
+    shop.write("3", ", --ready-after, \"3000\"", "");
     let others = Load::on([1, 3].map(|number| shop.address(number)));
     let mut deploy = shop.program(&["deploy", "shop/deployment.yaml", "--yes"]);
     let mut deploy = deploy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
