@@ -19,7 +19,8 @@ use crate::store::AccountName;
 use crate::store::stored_file::hex;
 
 /// So many files are brought to the disk by themselves, so that what others write there is not waited
-/// for; more of them with all that the disk has to write.
+/// for; more of them with all that the disk has to write, where the system can do that.
+#[cfg(target_os = "linux")]
 const SINGLY: usize = 200;
 /// So many at a time: the disk takes them together.
 const TOGETHER: usize = 16;
@@ -198,7 +199,11 @@ fn mode(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// Brings files and folders to the disk.
-fn sync(release: &Path, written: &[PathBuf]) -> Result<()> {
+fn sync(
+    #[cfg_attr(not(target_os = "linux"), expect(unused))] release: &Path,
+    written: &[PathBuf],
+) -> Result<()> {
+    #[cfg(target_os = "linux")]
     if written.len() >= SINGLY {
         let folder = File::open(release).map_err(at(release))?;
         return rustix::fs::syncfs(&folder).map_err(|error| at(release)(error.into()));

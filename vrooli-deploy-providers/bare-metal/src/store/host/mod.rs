@@ -98,6 +98,7 @@ pub fn run_if_child() {
 fn input() -> Result<impl Read> {
     let from = io::stdin().as_fd().try_clone_to_owned()?;
     // Whoever writes need not wait so often. What is no pipe, and a limit of the system's: as it is.
+    #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(&from, AT_A_TIME);
     Ok(BufReader::with_capacity(AT_A_TIME, File::from(from)))
 }
