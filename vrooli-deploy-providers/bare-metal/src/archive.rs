@@ -10,12 +10,12 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 use tempfile::NamedTempFile;
 use vrooli_deploy_core::diagnostics::{Code, rules};
 use walkdir::WalkDir;
 
+use crate::blocks::{self, BLOCK, fill};
 use crate::store::{Cutter, StoredFile};
 
 /// How many links a path may go through; the kernel stops at as many.
@@ -220,14 +220,13 @@ impl<'a> Packing<'a> {
             return Ok(size == read as u64);
         }
         // Its time stands before what it follows from: it is read twice.
-        let (mut sum, mut length) = (crc32fast::Hasher::new(), 0);
-        let mut read = read;
-        while read > 0 {
-            sum.update(&self.block[..read]);
-            length += read as u64;
-            read = fill(&mut file, &mut self.block)?;
-        }
-        if length != size {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(begin);
+        let rest = blocks::each(&mut file, &mut self.block, |read| {
+            sum.update(read);
+            Ok(())
+        })?;
+        if read as u64 + rest != size {
             return Ok(false);
         }
         header.set_mtime(time_of(sum.finalize()));
@@ -246,9 +245,6 @@ impl<'a> Packing<'a> {
         Ok(to.cutter)
     }
 }
-
-/// What is read at a time, in bytes.
-const BLOCK: usize = 256 * 1024;
 
 /// A file that is cut into pieces while it is written.
 struct Cut<'a> {
@@ -272,34 +268,6 @@ impl io::Write for Cut<'_> {
 /// would be taken for the old one by every browser that has it.
 fn time_of(sum: u32) -> u64 {
     EARLIEST + u64::from(sum) % TIMES
-}
-
-/// The SHA-256 of what is left of a file, and how much that is, in bytes.
-pub(crate) fn hash_of(file: &mut File) -> io::Result<([u8; 32], u64)> {
-    let (mut hash, mut size, mut block) = (Sha256::new(), 0, vec![0; BLOCK]);
-    loop {
-        match fill(file, &mut block)? {
-            0 => return Ok((hash.finalize().into(), size)),
-            read => {
-                hash.update(&block[..read]);
-                size += read as u64;
-            }
-        }
-    }
-}
-
-/// Reads until a block is full, or there is no more.
-pub(crate) fn fill(from: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < block.len() {
-        match from.read(&mut block[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// So many bytes and no fewer: an archive with a gap would be read wrong from there on.

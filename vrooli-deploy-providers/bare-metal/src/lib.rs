@@ -8,6 +8,8 @@
 #[cfg(feature = "native")]
 pub mod archive;
 pub mod artefact;
+#[cfg(feature = "native")]
+mod blocks;
 mod factory;
 pub mod facts;
 #[cfg(feature = "native")]

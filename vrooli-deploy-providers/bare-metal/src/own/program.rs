@@ -8,8 +8,8 @@ use vrooli_deploy_core::provider::Cancellation;
 
 use super::OwnError;
 use super::digests::{ProgramDigests, Stamp};
-use crate::archive::hash_of;
 use crate::artefact::Program;
+use crate::blocks::hash_of;
 use crate::facts::Machine;
 use crate::host::HostName;
 use crate::remote::RemoteExec;

@@ -7,13 +7,11 @@ use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
 use super::pieces::{Cutter, Piece};
-use crate::archive::fill;
+use crate::blocks::{self, BLOCK};
 use crate::remote::PhaseStream;
 
 /// What a `tar` is padded to, in bytes.
-const BLOCK: usize = 512;
-/// What is read at a time, in bytes.
-const AT_A_TIME: usize = 256 * 1024;
+const PADDED: usize = 512;
 
 /// A file of this machine by its content, in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +28,11 @@ impl StoredFile {
     /// When it cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let (mut file, mut cutter) = (File::open(path)?, Cutter::new());
-        let mut block = vec![0; AT_A_TIME];
-        loop {
-            match fill(&mut file, &mut block)? {
-                0 => return Ok(Self::cut(path, cutter)),
-                read => cutter.take(block.get(..read).unwrap_or_default()),
-            }
-        }
+        blocks::each(&mut file, &mut vec![0; BLOCK], |read| {
+            cutter.take(read);
+            Ok(())
+        })?;
+        Ok(Self::cut(path, cutter))
     }
 
     /// A file that was cut while it was written.
@@ -126,7 +122,7 @@ impl PartReader {
         self.at = 0;
         let Some(piece) = self.pieces.next() else {
             if !std::mem::replace(&mut self.ended, true) {
-                self.buffer.resize(2 * BLOCK, 0);
+                self.buffer.resize(2 * PADDED, 0);
             }
             return Ok(());
         };
@@ -149,7 +145,7 @@ impl PartReader {
         if changed {
             return Err(io::Error::other("it was changed while it was being sent"));
         }
-        self.buffer.resize(self.buffer.len().next_multiple_of(BLOCK), 0);
+        self.buffer.resize(self.buffer.len().next_multiple_of(PADDED), 0);
         Ok(())
     }
 }
@@ -219,11 +215,12 @@ mod tests {
             let bytes = if length % 2 == 0 { vec![0; length] } else { noise(length, 2) };
             let (_folder, file) = stored(&bytes);
             assert_eq!(file.size, length as u64);
-            assert_eq!(file.digest(), digest_of(file.pieces.iter().map(|piece| piece.digest.as_str())));
             let mut at = 0;
             for piece in &file.pieces {
                 assert_eq!(piece.offset, at);
                 assert!(piece.length > 0 && piece.length <= LARGEST as u64);
+                let there = &bytes[at as usize..][..piece.length as usize];
+                assert_eq!(piece.digest, hex(&Sha256::digest(there)));
                 at += piece.length;
             }
             assert_eq!(at, length as u64);

@@ -193,7 +193,14 @@ async fn only_what_is_missing_is_sent() {
     assert!(matches!(error, DeliveryError::NoAccount { .. }), "{error:?}");
     // A file that changed after it was looked at is not sent as what it was.
     fs::write(third.file().path(), noise(1 << 20, 5)).unwrap();
-    let error = send(&rig, &hosts, &tree("shop", 4, &third)).await.unwrap_err();
+    let fourth = tree("shop", 4, &third);
+    let error = send(&rig, &hosts, &fourth).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Remote(RemoteError::File { .. })), "{error:?}");
+    // Sent unasked, the host finds it: then it is looked at here as well.
+    let mut bytes = fs::read(third.file().path()).unwrap();
+    bytes.truncate(third.file().size() as usize);
+    fs::write(third.file().path(), bytes).unwrap();
+    let error = send_unasked(&rig, &hosts, &fourth, &BTreeSet::new()).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Remote(RemoteError::File { .. })), "{error:?}");
     // Nobody but root can read any of it, and nothing is left over.
     assert_eq!(rig.on(1, &format!("stat -c %a {STORE}")), "700");

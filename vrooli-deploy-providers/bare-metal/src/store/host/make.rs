@@ -182,7 +182,7 @@ fn tree(
         .collect();
     written.extend([release.join("release.json"), release.join("artefact"), release.clone()]);
     // On the disk before it has its name, or a power cut would leave a half one of that name.
-    sync(&release, &written)?;
+    sync(&written)?;
     if fs::symlink_metadata(&folder).is_ok() {
         if is_in_use(&folder) {
             return Err(Failure::new(IN_USE, folder.display()));
@@ -199,14 +199,13 @@ fn mode(path: &Path, mode: u32) -> Result<()> {
 }
 
 /// Brings files and folders to the disk.
-fn sync(
-    #[cfg_attr(not(target_os = "linux"), expect(unused))] release: &Path,
-    written: &[PathBuf],
-) -> Result<()> {
+fn sync(written: &[PathBuf]) -> Result<()> {
     #[cfg(target_os = "linux")]
-    if written.len() >= SINGLY {
-        let folder = File::open(release).map_err(at(release))?;
-        return rustix::fs::syncfs(&folder).map_err(|error| at(release)(error.into()));
+    if written.len() >= SINGLY
+        && let Some(one) = written.last()
+    {
+        let one_of_them = File::open(one).map_err(at(one))?;
+        return rustix::fs::syncfs(&one_of_them).map_err(|error| at(one)(error.into()));
     }
     let share = written.len().div_ceil(TOGETHER).max(1);
     let one = |path: &PathBuf| File::open(path).and_then(|file| file.sync_all()).map_err(at(path));

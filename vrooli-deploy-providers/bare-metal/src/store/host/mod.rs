@@ -29,6 +29,7 @@ use std::path::Path;
 use self::input::Input;
 use self::phase::Store;
 use super::BASE;
+use crate::blocks::BLOCK;
 
 /// By which our program knows that it was started for this.
 const MARKER: &str = "__vrooli-deploy-child";
@@ -53,9 +54,6 @@ pub(super) fn words(mode: &'static str) -> &'static [&'static str] {
 pub(super) fn command(mode: &str) -> String {
     format!("exec {BASE}/program {MARKER} {STORE} {mode}")
 }
-
-/// What is read at a time, in bytes.
-const AT_A_TIME: usize = 256 * 1024;
 
 /// Another delivery has held the store for too long.
 pub(super) const HELD: u8 = 20;
@@ -99,8 +97,8 @@ fn input() -> Result<impl Read> {
     let from = io::stdin().as_fd().try_clone_to_owned()?;
     // Whoever writes need not wait so often. What is no pipe, and a limit of the system's: as it is.
     #[cfg(target_os = "linux")]
-    let _ = rustix::pipe::fcntl_setpipe_size(&from, AT_A_TIME);
-    Ok(BufReader::with_capacity(AT_A_TIME, File::from(from)))
+    let _ = rustix::pipe::fcntl_setpipe_size(&from, BLOCK);
+    Ok(BufReader::with_capacity(BLOCK, File::from(from)))
 }
 
 /// Why it ends.

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::input::{Input, is_digest};
-use super::{AT_A_TIME, CUT, Failure, HELD, Result, at};
-use crate::archive::{fill, hash_of};
+use super::{CUT, Failure, HELD, Result, at};
+use crate::blocks::{BLOCK, fill, hash_of};
 use crate::remote::{READY, TAKEN};
 use crate::store::stored_file::hex;
 
@@ -122,7 +122,7 @@ impl<'a> Store<'a> {
         let cut = |error: io::Error| Failure::new(CUT, error);
         let arriving = self.own("pieces").join("arriving");
         let mut archive = tar::Archive::new(Telling { from, store: self, taken: 0, told: 0 });
-        let mut block = vec![0; AT_A_TIME];
+        let mut block = vec![0; BLOCK];
         for entry in archive.entries().map_err(cut)? {
             let mut entry = entry.map_err(cut)?;
             let name = entry.path().map_err(cut)?.to_string_lossy().into_owned();

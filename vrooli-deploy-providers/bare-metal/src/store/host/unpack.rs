@@ -11,13 +11,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tar::{Archive, Entry, EntryType};
 
-use super::AT_A_TIME;
-use crate::archive::fill;
+use crate::blocks::{self, BLOCK};
 
 /// Unpacks all of it. Nothing is written outside the folder, whatever the archive says: names lead
 /// downwards, nothing that is there is written over, and links are made when all files are there.
 pub(super) fn unpack(archive: &mut Archive<impl Read>, root: &Path) -> io::Result<()> {
-    let mut block = vec![0; AT_A_TIME];
+    let mut block = vec![0; BLOCK];
     let mut links = Vec::new();
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -55,13 +54,7 @@ pub(super) fn unpack(archive: &mut Archive<impl Read>, root: &Path) -> io::Resul
 
 fn file(entry: &mut Entry<'_, impl Read>, path: &Path, block: &mut [u8]) -> io::Result<()> {
     let mut to = File::create_new(path)?;
-    loop {
-        let read = fill(entry, block)?;
-        if read == 0 {
-            break;
-        }
-        to.write_all(block.get(..read).unwrap_or_default())?;
-    }
+    blocks::each(entry, block, |read| to.write_all(read))?;
     to.set_permissions(mode(entry)?)?;
     to.set_modified(UNIX_EPOCH + Duration::from_secs(entry.header().mtime()?))
 }
