@@ -264,6 +264,7 @@ fn an_app_lives_on_three_servers() {
     shop.is_everywhere("4");
     shop.write("4", "", secret);
     taken_over_by_a_state_that_knows_nothing(&shop);
+    changed_by_another_hand(&shop);
     assert!(load.end() > 100);
 
     let result = shop.ran(&["destroy", "shop", "--yes", "--data=shop"]);
@@ -330,6 +331,52 @@ fn taken_over_by_a_state_that_knows_nothing(shop: &Shop) {
     refused(&result, 1, "VD0919");
     assert!(result.to_string().contains("took it over from this one on"), "{result}");
     shop.is_everywhere("3");
+}
+
+/// What somebody changes on a server is told with the server's name, and the next deployment puts it right.
+fn changed_by_another_hand(shop: &Shop) {
+    let rig = &shop.0.rig;
+    let told = || -> Vec<String> {
+        let lines = shop.lines(&["drift", "shop"]);
+        let those = lines.iter().filter(|line| line["type"] == "drift");
+        let told: Vec<String> = those.map(|line| line["what"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(lines.last().unwrap()["exit_code"], if told.is_empty() { 0 } else { 10 }, "{lines:?}");
+        told
+    };
+    let planned = || shop.ran(&["plan", "shop/deployment.yaml", "--detailed-exitcode"])["exit_code"].clone();
+    let result = shop.deploy(&[]);
+    assert_eq!(result["outcome"], "applied", "{result}");
+    let current = result["release"].as_str().unwrap();
+    assert_eq!(told(), [""; 0]);
+
+    let unit = "/etc/systemd/system/vrooli-deploy-supervisor.service";
+    rig.on(1, &format!("echo '# mine' >>{unit}"));
+    rig.on(2, "systemctl stop vrooli-deploy-supervisor");
+    assert_eq!(told(), ["supervisor on web1", "supervisor on web2"]);
+    // The release is as it was.
+    assert_eq!(shop.deploy(&[])["outcome"], "no_change");
+    assert_eq!(told(), [""; 0]);
+    assert_eq!(rig.on(1, &format!("grep -c mine {unit}; true")), "0");
+
+    let app = "/var/lib/vrooli-deploy/workspace/apps/shop/default";
+    let edit = |number, file: &str, how: &str| {
+        let file = format!("{app}/{file}");
+        rig.on(
+            number,
+            &format!("cp {file} /tmp/before && sed -i '{how}' {file} && ! cmp -s /tmp/before {file}"),
+        )
+    };
+    edit(3, &format!("releases/{current}/release.json"), "s/--quiet/--loud/;s/\"PORT\"/\"PORTS\"/");
+    edit(2, &format!("units/{current}/values"), "$ s/.$/~/");
+    rig.on(1, &format!("rm {app}/units/{current}/values"));
+    let altered = [("environment", 1), ("environment", 2), ("record", 3)];
+    assert_eq!(told(), altered.map(|(what, number)| format!("{current} {what} on web{number}")));
+    assert_eq!(planned(), 10);
+    let result = shop.deploy(&[]);
+    assert_eq!(result["outcome"], "applied", "{result}");
+    assert_ne!(result["release"], current);
+    assert_eq!((told(), planned()), (vec![], 0.into()));
+    shop.is_everywhere("4");
 }
 
 /// Nothing that goes wrong on one server leaves the fleet mixed, or the old release away.

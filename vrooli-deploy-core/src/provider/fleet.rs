@@ -78,6 +78,12 @@ pub trait Fleet: Debug + Send + Sync {
     async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>>;
     /// Releases that are staged, by their own records (for rebuilding a lost state).
     async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>>;
+    /// How what the release that serves runs by is not as it was brought to its hosts, beyond what
+    /// [`list`](Self::list) and [`routing`](Self::routing) say. A fleet whose releases nobody can change where
+    /// they are has none. Reads only.
+    async fn differences(&self, _cx: &OpCtx, _release: &Release) -> Result<Vec<FleetDifference>> {
+        Ok(Vec::new())
+    }
     /// Removes whatever else of the stack is left when its resources and releases are gone
     /// (work copies, empty folders). Data is kept unless `data` is set.
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()>;
@@ -275,6 +281,68 @@ pub struct SmokeReport {
     pub passed: u32,
     /// What failed, a phrase each.
     pub failed: Vec<String>,
+}
+
+/// What of a release, or of what serves it, another hand changed on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FleetPart {
+    /// What watches over units and serves them. [`Fleet::revive`] puts it right.
+    Supervisor,
+    /// The record of the release: what its units are started with, but for values of secrets.
+    Record,
+    /// The values of secrets that its units are started with.
+    Values,
+}
+
+impl FleetPart {
+    /// What people call it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::Record => "record",
+            Self::Values => "environment",
+        }
+    }
+
+    /// Is it the release's own? Then only another release, brought there anew, is sure to be right: its units may
+    /// have been started with it.
+    #[must_use]
+    pub const fn is_of_release(self) -> bool {
+        !matches!(self, Self::Supervisor)
+    }
+}
+
+/// Something that is not on a host as it was brought there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetDifference {
+    /// The host; empty: this machine.
+    pub host: String,
+    /// What.
+    pub part: FleetPart,
+    /// How it differs, for people.
+    pub reason: String,
+}
+
+impl std::fmt::Display for FleetDifference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.host.is_empty() {
+            write!(f, "{}: ", self.host)?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl FleetDifference {
+    /// The record of a release, held against what is known of it; none: it is the same, or not staged there,
+    /// which its units show.
+    #[must_use]
+    pub fn of_record(host: &str, staged: &[Release], release: &Release) -> Option<Self> {
+        let there = staged.iter().find(|there| there.number == release.number)?;
+        let reason = || format!("the record of {} there is not the one that was brought", release.number);
+        (there != release).then(|| Self { host: host.to_owned(), part: FleetPart::Record, reason: reason() })
+    }
 }
 
 /// Which releases get traffic.

@@ -362,7 +362,14 @@ impl Workspace {
         let mut strategy_notes = Vec::new();
         let same = current.is_some_and(|current| draft.equals(&current.bundle, &source, resolve));
         let unchanged = same && !options.force;
+        // Read again from what was seen: of servers it costs no round trip.
+        let altered = match current.filter(|_| unchanged) {
+            Some(current) => fleet.differences(cx, current).await?,
+            None => Vec::new(),
+        };
+        let altered = altered.into_iter().find(|one| one.part.is_of_release());
         let because = match current {
+            Some(_) if let Some(one) = &altered => one.to_string(),
             None => "there is no release yet".to_owned(),
             Some(current) if current.bundle.artefact.source != source => "its source changed".to_owned(),
             Some(current) if !draft.stands_as(&current.bundle) => {
@@ -374,10 +381,11 @@ impl Workspace {
         };
         let serves = current.is_some_and(|current| serves(current, &units, &routing));
         // What another hand removed cannot be started again.
-        let is_there = serves || !unchanged || {
-            let staged = fleet.staged(cx).await?;
-            current.is_some_and(|current| staged.iter().any(|there| there.number == current.number))
-        };
+        let is_there = altered.is_none()
+            && (serves || !unchanged || {
+                let staged = fleet.staged(cx).await?;
+                current.is_some_and(|current| staged.iter().any(|there| there.number == current.number))
+            });
         match current {
             Some(current) if unchanged && is_there => {
                 if !serves {

@@ -60,9 +60,12 @@ pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
     let stack = StackId { app, environment };
     let cx = OpCtx::new(stack, Uuid::nil(), 0, deadline, Cancellation::new());
     let seen = runtime.block_on(async {
+        let (layout, routing) = (Layout::new(root), fleet.routing(&cx).await?);
+        let values = |number: &ReleaseNumber| (*number, Values::known_by(&layout, &cx.stack, *number));
         Ok::<_, ProviderError>(FleetSeen {
             units: fleet.list(&cx).await?,
-            routing: fleet.routing(&cx).await?,
+            values: routing.weights.keys().map(values).collect(),
+            routing,
             staged: fleet.staged(&cx).await?,
             fence: highest(&Layout::new(root), &cx.stack)?,
             supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),

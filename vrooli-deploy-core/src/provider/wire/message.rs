@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
@@ -58,6 +58,10 @@ pub struct FleetSeen {
     /// The highest lease that was seen.
     #[serde(default)]
     pub fence: u64,
+    /// What the values of secrets are known by that a release which gets traffic is started with
+    /// ([`values_digest`](super::values_digest)); `none` where there are none, `damaged` where they cannot be read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<ReleaseNumber, String>,
     /// Which program says so; none: one that is older than this question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramSeen>,

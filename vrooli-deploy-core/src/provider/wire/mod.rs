@@ -8,11 +8,13 @@ mod client;
 mod exec;
 mod message;
 mod serve;
+mod values;
 
 pub use client::RemoteFleet;
 pub use exec::{Exec, Exit, Exited, Incoming, Printed};
 pub use message::{FleetSeen, HostSettings, PROTOCOL, ProgramSeen};
 pub use serve::{Agent, serve};
+pub use values::values_digest;
 
 #[cfg(test)]
 mod tests;

@@ -109,6 +109,13 @@ impl AppHost {
         }
     }
 
+    /// Did somebody change the unit of the supervisor? Where another version of our program runs it is that one's.
+    pub(super) async fn unit_was_changed(&self, cx: &OpCtx) -> Result<bool> {
+        let survey = self.survey(cx).await?;
+        let own = survey.fleet.as_deref().and_then(program).is_some_and(|there| there == ProgramSeen::own());
+        Ok(own && survey.unit.as_deref() != Some(Supervisor::digest().as_str()))
+    }
+
     /// The certificate that is there: by who is talked with, else by the survey.
     pub(super) async fn certificate(&self, cx: &OpCtx) -> Result<Option<CertificateSeen>> {
         match self.open_talk().await {

@@ -8,6 +8,7 @@ mod app_host;
 mod by_talk;
 mod counted;
 mod deliver;
+mod differences;
 mod leaving;
 mod logs;
 mod programs;
@@ -29,8 +30,8 @@ use vrooli_deploy_core::names::{Digest, ReleaseNumber, ServiceName, UnitId};
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings};
 use vrooli_deploy_core::provider::{
     Artefact, ArtefactBuilder, BuildRequest, CertificateSeen, DrainReport, ErrorKind, Fleet,
-    FleetCapabilities, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading,
-    Result, Routing, SmokeReport, UnitObserved, UnitState,
+    FleetCapabilities, FleetDifference, LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport,
+    ProviderError, Reading, Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::strategy::{overlap, units};
 use vrooli_deploy_core::release::{Release, migration};
@@ -371,7 +372,7 @@ impl Fleet for BareMetalFleet {
 
     async fn revive(&self, cx: &OpCtx) -> Result<()> {
         let revive = async |host: &AppHost| match host.seen(cx).await? {
-            Some(seen) if !seen.supervised => {
+            Some(seen) if !seen.supervised || host.unit_was_changed(cx).await? => {
                 let revived = host.talk(cx).await?.fleet.revive(cx).await;
                 host.queue().forget_seen().await;
                 revived
@@ -412,6 +413,10 @@ impl Fleet for BareMetalFleet {
             .map(|release| (release.number, release))
             .collect();
         Ok(releases.into_values().collect())
+    }
+
+    async fn differences(&self, cx: &OpCtx, release: &Release) -> Result<Vec<FleetDifference>> {
+        self.altered(cx, release).await
     }
 
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {

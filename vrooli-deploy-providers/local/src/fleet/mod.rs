@@ -16,8 +16,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, LogPage, LogQuery,
-    MigrationReport, OpCtx, ProbeReport, Reading, Result, Routing, SmokeReport, UnitObserved, UnitState,
+    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, FleetDifference, LogPage,
+    LogQuery, MigrationReport, OpCtx, ProbeReport, Reading, Result, Routing, SmokeReport, UnitObserved,
+    UnitState,
 };
 use vrooli_deploy_core::release::{Release, migration};
 
@@ -320,6 +321,11 @@ impl Fleet for LocalFleet {
 
     async fn staged(&self, cx: &OpCtx) -> Result<Vec<Release>> {
         self.staged_releases(&cx.stack)
+    }
+
+    async fn differences(&self, cx: &OpCtx, release: &Release) -> Result<Vec<FleetDifference>> {
+        let staged = self.staged_releases(&cx.stack)?;
+        Ok(FleetDifference::of_record("", &staged, release).into_iter().collect())
     }
 
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {

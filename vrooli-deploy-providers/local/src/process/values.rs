@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
+use vrooli_deploy_core::provider::wire::values_digest;
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::secrets::{Secret, SecretError, SecretRef};
 
@@ -40,6 +41,15 @@ impl Values {
         let folder = layout.release_units(stack, release);
         create_below(layout.root(), &folder).map_err(at("make", &folder))?;
         write_shared(&path, text(values)?.expose(), Durability::Synced).map_err(at("write", &path))
+    }
+
+    /// What those of a release are known by, for [`FleetSeen`](vrooli_deploy_core::provider::wire::FleetSeen).
+    pub(crate) fn known_by(layout: &Layout, stack: &StackId, release: ReleaseNumber) -> String {
+        match Self::read(layout, stack, release) {
+            Ok(Some(values)) => values_digest(&values.into_all()).to_string(),
+            Ok(None) => "none".to_owned(),
+            Err(_) => "damaged".to_owned(),
+        }
     }
 
     /// All of them.
