@@ -24,11 +24,17 @@ pub trait ArtefactBuilder: Debug + Send + Sync {
     /// # Errors
     /// When its location is none of this builder's.
     fn folder(&self, artefact: &Artefact) -> Result<PathBuf>;
-    /// Takes away what was built of a stack, but for those artefacts.
+    /// Takes away what was built of a stack, but for those artefacts. Where none is needed, as after a first
+    /// deployment that failed, what was built last stays for the next try.
     ///
     /// # Errors
     /// When something cannot be removed.
     fn prune(&self, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()>;
+    /// Takes away all that builds of a stack left.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    fn forget(&self, stack: &StackId) -> Result<()>;
 }
 
 /// Opens a builder for a state folder. Makes nothing.

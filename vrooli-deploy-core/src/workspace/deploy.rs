@@ -369,7 +369,7 @@ impl Workspace {
         };
         let altered = altered.into_iter().find(|one| one.part.is_of_release());
         let because = match current {
-            Some(_) if let Some(one) = &altered => one.to_string(),
+            Some(_) if altered.is_some() => altered.iter().map(ToString::to_string).collect(),
             None => "there is no release yet".to_owned(),
             Some(current) if current.bundle.artefact.source != source => "its source changed".to_owned(),
             Some(current) if !draft.stands_as(&current.bundle) => {

@@ -366,8 +366,7 @@ impl Fleet for BareMetalFleet {
         let Some(builder) = &self.builder else { return Ok(()) };
         let needed: BTreeSet<Digest> =
             self.staged(cx).await?.into_iter().map(|r| r.bundle.artefact.digest).collect();
-        // A first deploy that failed: what was built is kept for the next try.
-        if needed.is_empty() { Ok(()) } else { builder.prune(&cx.stack, &needed) }
+        builder.prune(&cx.stack, &needed)
     }
 
     async fn revive(&self, cx: &OpCtx) -> Result<()> {
@@ -424,7 +423,7 @@ impl Fleet for BareMetalFleet {
         self.change(&self.hosts, forget).await?;
         *self.routed.lock().await = None;
         match &self.builder {
-            Some(builder) => builder.prune(&cx.stack, &BTreeSet::new()),
+            Some(builder) => builder.forget(&cx.stack),
             None => Ok(()),
         }
     }

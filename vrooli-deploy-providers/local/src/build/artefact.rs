@@ -201,11 +201,14 @@ pub(super) fn clean(layout: &Layout, stack: &StackId) -> Result<()> {
     Ok(())
 }
 
-/// Removes artefacts that nobody needs any more, and the records of them.
+/// Removes artefacts that nobody needs any more, and the records of them. Where none is needed what was built
+/// last stays: a first deployment that failed is tried again.
 ///
 /// # Errors
 /// When one cannot be removed.
 pub fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
+    let last = if keep.is_empty() { last(layout, stack)? } else { BTreeSet::new() };
+    let keep = if keep.is_empty() { &last } else { keep };
     let kept: BTreeSet<&[u8]> = keep.iter().map(|digest| hexadecimal(digest).as_bytes()).collect();
     for entry in read(&layout.built(stack))? {
         let needless = match entry.extension().and_then(std::ffi::OsStr::to_str) {
@@ -228,6 +231,21 @@ pub fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Resul
         }
     }
     Ok(())
+}
+
+/// What was built last, if anything was.
+fn last(layout: &Layout, stack: &StackId) -> Result<BTreeSet<Digest>> {
+    let mut records = Vec::new();
+    for entry in read(&layout.built(stack))? {
+        if entry.extension().is_some_and(|extension| extension == "json")
+            && let Ok(written) = fs::metadata(&entry).and_then(|meta| meta.modified())
+        {
+            records.push((written, entry));
+        }
+    }
+    let artefact = records.into_iter().max().and_then(|(_, record)| fs::read(record).ok());
+    let artefact = artefact.and_then(|text| serde_json::from_slice::<Artefact>(&text).ok());
+    Ok(artefact.map(|artefact| artefact.digest).into_iter().collect())
 }
 
 fn read(folder: &Path) -> Result<Vec<PathBuf>> {

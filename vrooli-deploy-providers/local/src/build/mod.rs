@@ -68,6 +68,10 @@ impl ArtefactBuilder for Builder {
     fn prune(&self, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
         prune(&self.layout, stack, keep)
     }
+
+    fn forget(&self, stack: &StackId) -> Result<()> {
+        forget(&self.layout, stack)
+    }
 }
 
 impl Builder {

@@ -308,10 +308,6 @@ impl Fleet for LocalFleet {
         }
         let needed: BTreeSet<Digest> =
             self.staged_releases(stack)?.into_iter().map(|r| r.bundle.artefact.digest).collect();
-        if needed.is_empty() {
-            // A first deploy that failed: what was built is kept for the next try.
-            return Ok(());
-        }
         prune(layout, stack, &needed)
     }
 

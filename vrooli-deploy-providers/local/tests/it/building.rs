@@ -445,6 +445,12 @@ fn pruning() {
     assert_eq!(app.build(&[]).unwrap(), second);
     app.write("a", "1");
     assert_eq!(app.build(&[]).unwrap(), first);
+    // Nothing that was built ever served: the last stays for the next try.
+    let nothing = std::collections::BTreeSet::new();
+    prune(&app.layout(), &stack(), &nothing).unwrap();
+    assert!(app.made(&first).exists() && !app.made(&second).exists());
+    prune(&app.layout(), &stack(), &nothing).unwrap();
+    assert!(app.made(&first).exists());
     forget(&app.layout(), &stack()).unwrap();
     let mut left: Vec<_> =
         fs::read_dir(app.layout().stack(&stack())).unwrap().map(|e| e.unwrap().file_name()).collect();
