@@ -1,5 +1,7 @@
 //! How what is there differs from what was applied.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::never_deployed;
@@ -164,10 +166,11 @@ fn release(current: &Release, seen: &[UnitObserved], routing: &Routing) -> Vec<D
     let number = current.number;
     let mut differences = Vec::new();
     let services = &current.bundle.services;
-    for unit in services.iter().flat_map(|(name, config)| units(name, config)) {
-        let mut there = seen.iter().filter(|one| one.release == number && one.unit == unit).peekable();
+    let wanted: BTreeSet<UnitId> = services.iter().flat_map(|(name, config)| units(name, config)).collect();
+    for unit in &wanted {
+        let mut there = seen.iter().filter(|one| one.release == number && one.unit == *unit).peekable();
         if there.peek().is_none() {
-            differences.push(of_release(unit_on(number, &unit, ""), DriftKind::Gone, "it is not there"));
+            differences.push(of_release(unit_on(number, unit, ""), DriftKind::Gone, "it is not there"));
         }
         for one in there.filter(|one| one.state != UnitState::Running) {
             let change = if one.state == UnitState::Stopped { DriftKind::Gone } else { DriftKind::Changed };
@@ -178,12 +181,17 @@ fn release(current: &Release, seen: &[UnitObserved], routing: &Routing) -> Vec<D
                 UnitState::Stopped => "it does not run",
             };
             let why = one.last_exit.as_ref().map(|exit| format!(" ({exit})")).unwrap_or_default();
-            differences.push(of_release(unit_on(number, &unit, &one.host), change, &format!("{is}{why}")));
+            differences.push(of_release(unit_on(number, unit, &one.host), change, &format!("{is}{why}")));
         }
     }
-    for other in seen.iter().filter(|one| one.release != number && one.state != UnitState::Stopped) {
+    let is_wanted = |one: &UnitObserved| one.release == number && wanted.contains(&one.unit);
+    for other in seen.iter().filter(|one| one.state != UnitState::Stopped && !is_wanted(one)) {
         let what = unit_on(other.release, &other.unit, &other.host);
-        let reason = format!("it runs, and only {number} should");
+        let reason = if other.release == number {
+            format!("it runs, and {number} has no such instance")
+        } else {
+            format!("it runs, and only {number} should")
+        };
         differences.push(of_release(what, DriftKind::Unknown, &reason));
     }
     if routing.weights != Routing::all_to(number).weights {
@@ -263,6 +271,11 @@ mod tests {
         assert_eq!(
             said(&[&well[..], &[other, seen(1, "web.1", "b", Stopped)]].concat(), &[(2, 100)]),
             ["r1 web.0 on b, Unknown: it runs, and only r2 should"]
+        );
+        let more = seen(2, "web.2", "a", Running);
+        assert_eq!(
+            said(&[&well[..], &[more]].concat(), &[(2, 100)]),
+            ["r2 web.2 on a, Unknown: it runs, and r2 has no such instance"]
         );
         let ill =
             [seen(2, "web.0", "a", Running), seen(2, "web.0", "b", Failed), seen(2, "web.0", "c", Stopped)];
