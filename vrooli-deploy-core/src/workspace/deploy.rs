@@ -367,9 +367,8 @@ impl Workspace {
             Some(current) => fleet.differences(cx, current).await?,
             None => Vec::new(),
         };
-        let altered = altered.into_iter().find(|one| one.part.is_of_release());
+        let altered = altered.iter().find(|one| one.part.is_of_release()).map(ToString::to_string);
         let because = match current {
-            Some(_) if altered.is_some() => altered.iter().map(ToString::to_string).collect(),
             None => "there is no release yet".to_owned(),
             Some(current) if current.bundle.artefact.source != source => "its source changed".to_owned(),
             Some(current) if !draft.stands_as(&current.bundle) => {
@@ -377,7 +376,7 @@ impl Workspace {
             }
             Some(_) if !same => "its configuration changed".to_owned(),
             Some(_) if options.force => "forced".to_owned(),
-            Some(_) => "what was built of it is gone".to_owned(),
+            Some(_) => altered.clone().unwrap_or_else(|| "what was built of it is gone".to_owned()),
         };
         let serves = current.is_some_and(|current| serves(current, &units, &routing));
         // What another hand removed cannot be started again.

@@ -67,9 +67,9 @@ pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
             values: routing.weights.keys().map(values).collect(),
             routing,
             staged: fleet.staged(&cx).await?,
-            fence: highest(&Layout::new(root), &cx.stack)?,
-            supervised: SupervisorClient::connect(&Layout::new(root)).await?.is_some(),
-            certificate: certificates::seen(&Layout::new(root), &cx.stack)?,
+            fence: highest(&layout, &cx.stack)?,
+            supervised: SupervisorClient::connect(&layout).await?.is_some(),
+            certificate: certificates::seen(&layout, &cx.stack)?,
             program: Some(ProgramSeen::own()),
         })
     });

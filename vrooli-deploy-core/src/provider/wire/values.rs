@@ -3,21 +3,16 @@
 use crate::names::Digest;
 use crate::secrets::{Secret, SecretRef};
 
-/// The digest of values with their references, in whatever order they come. The keyed hash of each reference is
-/// in it, so that nobody who hears only the digest can try values against it.
+/// The digest of values with their references, in whatever order they come. Who reads it, and the references, can
+/// find out whether a guess is right: it is told within a conversation, to who has the values, and written nowhere.
 #[must_use]
 pub fn values_digest(values: &[(SecretRef, Secret<String>)]) -> Digest {
-    let mut sorted: Vec<_> = values.iter().collect();
-    sorted.sort_by_key(|(reference, _)| (&reference.path, reference.version));
-    let mut text = Vec::with_capacity(sorted.iter().map(|(_, value)| value.expose().len() + 512).sum());
-    for (reference, value) in sorted {
-        let version = reference.version.to_string();
-        for part in [&reference.store, &reference.path, &version, &reference.hash, value.expose()] {
-            text.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            text.extend_from_slice(part.as_bytes());
-        }
-    }
-    Digest::of(Secret::new(text).expose())
+    let known = |(SecretRef { store, path, version, hash }, value): &(SecretRef, Secret<String>)| {
+        format!("{store}\0{path}\0{version}\0{hash}\0{}\0", Digest::of(value.expose().as_bytes()))
+    };
+    let mut known: Vec<String> = values.iter().map(known).collect();
+    known.sort_unstable();
+    Digest::of(known.concat().as_bytes())
 }
 
 #[cfg(test)]
