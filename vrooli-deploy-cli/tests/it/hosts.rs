@@ -23,7 +23,19 @@ impl User {
             println!("skipped: {test}: {why}");
             return None;
         }
-        let rig = Rig::up(count, &[]);
+        Some(Self::on(Rig::up(count, &[]), count))
+    }
+
+    /// The same with an engine on each host.
+    pub(crate) fn with_docker(test: &str, count: u32) -> Option<Self> {
+        if let Some(why) = rig::absent_docker() {
+            println!("skipped: {test}: {why}");
+            return None;
+        }
+        Some(Self::on(Rig::up_with_docker(count), count))
+    }
+
+    fn on(rig: Rig, count: u32) -> Self {
         for number in 1..=count {
             let address = rig.docker(
                 &["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"],
@@ -37,7 +49,7 @@ impl User {
                 known.display()
             ));
         }
-        Some(Self { place: Place::new(), rig })
+        Self { place: Place::new(), rig }
     }
 
     pub(crate) fn program(&self, words: &[&str]) -> Command {
@@ -145,7 +157,7 @@ fn what_the_page_shows_works() {
     // These want an app that runs, and are run by other tests.
     let elsewhere = |verb: &str| match verb {
         "backups" => include_str!("records.rs").contains("\"backups\", \"list\""),
-        "state" => include_str!("fleet.rs").contains("\"state\", \"rebuild\""),
+        "state" => include_str!("fleet/other_hands.rs").contains("\"state\", \"rebuild\""),
         _ => false,
     };
     for line in page.lines().filter_map(|line| line.strip_prefix("$ vrooli-deploy ")) {
