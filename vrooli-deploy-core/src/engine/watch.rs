@@ -143,9 +143,7 @@ impl Calls<'_> {
     /// A unit that is gone fails it, and so do more that ended by themselves than of the old one.
     fn alive(&self, watch: &Watch<'_>, first: &[UnitObserved], now: &[UnitObserved]) -> StepResult<()> {
         let release = watch.release.number;
-        let gone = now
-            .iter()
-            .find(|u| u.release == release && matches!(u.state, UnitState::Failed | UnitState::Stopped));
+        let gone = gone(release, first, now);
         let more = |of| ended(now, of).saturating_sub(ended(first, of));
         let old = watch.old.map_or(0, more);
         if gone.is_none() && more(release) <= old {
@@ -206,5 +204,61 @@ impl Calls<'_> {
         })
         .await
         .map_err(|e| self.step_error(step, &e))
+    }
+}
+
+/// A unit that failed, or that ran when the watch began and does not any more. One that must not run twice is only
+/// started after it, and does not run on either occasion.
+fn gone<'a>(
+    release: ReleaseNumber,
+    first: &[UnitObserved],
+    now: &'a [UnitObserved],
+) -> Option<&'a UnitObserved> {
+    let ran = |unit: &UnitObserved| {
+        first.iter().any(|seen| {
+            (seen.release, &seen.unit, &seen.host) == (unit.release, &unit.unit, &unit.host)
+                && seen.state != UnitState::Stopped
+        })
+    };
+    now.iter().filter(|unit| unit.release == release).find(|unit| match unit.state {
+        UnitState::Failed => true,
+        UnitState::Stopped => ran(unit),
+        UnitState::Running | UnitState::Restarting => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str, host: &str, state: UnitState) -> UnitObserved {
+        UnitObserved {
+            release: ReleaseNumber(2),
+            unit: name.parse().unwrap(),
+            host: host.to_owned(),
+            state,
+            pid: None,
+            ports: std::collections::BTreeMap::new(),
+            restarts: 0,
+            last_exit: None,
+            log: None,
+        }
+    }
+
+    #[test]
+    fn what_was_not_to_run_yet_is_not_missed() {
+        let gone = |first: UnitState, now: UnitState| {
+            let first = [unit("web.0", "a", UnitState::Running), unit("worker.0", "a", first)];
+            let now = [unit("web.0", "a", UnitState::Running), unit("worker.0", "a", now)];
+            gone(ReleaseNumber(2), &first, &now).map(|unit| unit.unit.to_string())
+        };
+        assert_eq!(gone(UnitState::Stopped, UnitState::Stopped), None);
+        assert_eq!(gone(UnitState::Running, UnitState::Running), None);
+        assert_eq!(gone(UnitState::Running, UnitState::Stopped).as_deref(), Some("worker.0"));
+        assert_eq!(gone(UnitState::Restarting, UnitState::Stopped).as_deref(), Some("worker.0"));
+        assert_eq!(gone(UnitState::Stopped, UnitState::Failed).as_deref(), Some("worker.0"));
+        // The same unit on another host is another one.
+        let (here, there) = (unit("web.0", "a", UnitState::Running), unit("web.0", "b", UnitState::Stopped));
+        assert!(super::gone(ReleaseNumber(2), &[here], &[there]).is_none());
     }
 }
