@@ -54,11 +54,14 @@ struct Quiet {
 #[derive(Debug, Default, Deserialize)]
 struct Knowledge {
     quiet: BTreeMap<String, Quiet>,
+    /// Packages that do the same as one, and are no reason to install it.
+    instead: BTreeMap<String, Vec<String>>,
+    /// Packages that come with another one, where the system has them.
+    beside: BTreeMap<String, Vec<String>>,
 }
 
-static QUIET: LazyLock<BTreeMap<String, Quiet>> = LazyLock::new(|| {
-    serde_json::from_str::<Knowledge>(include_str!("../../data/ground.json")).unwrap_or_default().quiet
-});
+static KNOWN: LazyLock<Knowledge> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/ground.json")).unwrap_or_default());
 
 impl ResourceKindDef for Packages {
     type Spec<F: Form> = PackagesSpec;
@@ -93,7 +96,9 @@ impl ResourceKindDef for Packages {
 }
 
 mod prepared {
-    use super::{Packages, PackagesObserved, PackagesSpec, QUIET, Quiet};
+    use super::{KNOWN, Packages, PackagesObserved, PackagesSpec, Quiet};
+    use std::collections::BTreeMap;
+
     use crate::ground::{HostSurvey, Place, Prepared};
     use crate::render::Rendered;
 
@@ -110,14 +115,19 @@ mod prepared {
         }
         fn items(want: &PackagesSpec, _: &Place) -> Vec<Vec<String>> {
             let item = |name: &String| {
-                let quiet = QUIET.get(name);
+                let quiet = KNOWN.quiet.get(name);
                 let word =
                     |word: fn(&Quiet) -> &String| quiet.map_or_else(String::new, |quiet| word(quiet).clone());
+                let names = |of: &BTreeMap<String, Vec<String>>| {
+                    of.get(name).map(|names| names.join(" ")).unwrap_or_default()
+                };
                 vec![
                     name.clone(),
                     word(|quiet| &quiet.unit),
                     word(|quiet| &quiet.file),
                     word(|quiet| &quiet.text),
+                    names(&KNOWN.instead),
+                    names(&KNOWN.beside),
                 ]
             };
             want.packages.iter().map(item).collect()
@@ -147,7 +157,7 @@ mod prepared {
     }
 
     impl Rendered for Packages {
-        const FIELDS: &'static [&'static str] = &["name", "unit", "file", "text"];
+        const FIELDS: &'static [&'static str] = &["name", "unit", "file", "text", "others", "beside"];
         const TASKS: &'static str = include_str!("rendered/packages.yml");
         const DIFFERS: &'static str = include_str!("rendered/packages.sh");
 
@@ -183,7 +193,8 @@ mod tests {
             AnyKind::diff(&Packages, &want, &older).unwrap(),
             Change::InPlace(vec!["versions".to_owned()])
         );
-        assert!(QUIET.contains_key("postgresql") && QUIET.contains_key("redis-server"));
+        assert!(KNOWN.quiet.contains_key("postgresql") && KNOWN.quiet.contains_key("redis-server"));
+        assert!(KNOWN.instead.contains_key("docker.io"));
         assert_eq!(diff(json!({ "curl": "7", "nftables": "1", "jq": "1" })), changed);
     }
 }

@@ -77,14 +77,24 @@ survey() {
         say "$name" "$line"
     done
     names=
+    instead=' '
     for wanted in "$packages"/*/wanted/"$stack"; do
         [ -e "$wanted" ] || continue
         name=${wanted#"$packages/"}
-        names="$names ${name%%/*}"
+        name=${name%%/*}
+        is=$name
+        if [ -f "$packages/$name/as" ]; then
+            read -r is <"$packages/$name/as" || :
+            instead="$instead$is=$name "
+        fi
+        names="$names $is"
     done
     # shellcheck disable=SC2086 # names of packages
     [ -z "$names" ] || dpkg-query -W -f='${Package} ${db:Status-Status} ${Version}\n' $names 2>/dev/null |
         while read -r name status is; do
+            case $instead in
+                *" $name="*) name=${instead##*" $name="} name=${name%% *} ;;
+            esac
             say package "$name $is $status"
             was=
             [ ! -f "$packages/$name/version" ] || read -r was <"$packages/$name/version" || :

@@ -55,6 +55,11 @@ op_server_put() { :; }
 op_server_delete() { :; }
 
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+# What is installed of a package and of those that do the same; else the package.
+standing_for() {
+    for one do if is_installed "$one"; then echo "$one" && return; fi; done
+    echo "$1"
+}
 list_installed() { dpkg-query -W -f='${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort -u; }
 get() {
     if ! NEEDRESTART_SUSPEND=1 apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
@@ -102,17 +107,22 @@ loud() {
 op_packages_put() {
     command -v apt-get >/dev/null || { echo 'there is no apt-get: Debian and Ubuntu are prepared' >&2; return 1; }
     missing=
+    beside=
     older=
-    while IFS=$split read -r name masked at text; do
+    while IFS=$split read -r name masked at text others companions; do
         install -d -m 755 "$packages/$name/wanted"
         : >"$packages/$name/wanted/$stack"
         printf '%s\n' "$name" >>"$work/wanted"
-        if is_installed "$name"; then
+        # shellcheck disable=SC2086 # names of packages
+        there=$(standing_for "$name" $others)
+        if [ "$there" = "$name" ]; then rm -f "$packages/$name/as"; else printf '%s\n' "$there" >"$packages/$name/as"; fi
+        if is_installed "$there"; then
             was=$(cat "$packages/$name/version" 2>/dev/null || true)
-            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$name")" lt "$was"; then older="$older $name"; fi
+            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$there")" lt "$was"; then older="$older $there"; fi
             continue
         fi
         missing="$missing $name"
+        beside="$beside $companions"
         : >"$packages/$name/ours"
         [ -z "$at" ] || printf '%s\n' "$at" >"$packages/$name/quieted"
         quiet "$masked" "$at" "$text"
@@ -129,17 +139,27 @@ op_packages_put() {
     while IFS=$split read -r name masked _; do
         # Half done by one that was killed, too.
         if [ -n "$masked" ] && [ -e "$packages/$name/ours" ] && [ -L "/etc/systemd/system/$masked" ]; then unmask "$masked"; fi
-        dpkg-query -W -f='${Version}\n' "$name" >"$packages/$name/version"
+        there=$name
+        [ ! -f "$packages/$name/as" ] || read -r there <"$packages/$name/as"
+        dpkg-query -W -f='${Version}\n' "$there" >"$packages/$name/version"
     done <"$work/items"
     rm -f "$work/wanted"
+}
+# With what the system has in packages of its own: Debian 13 the program `docker`. Nothing is removed for it.
+get_missing() {
+    companions=
+    for one in $beside; do
+        [ -z "$(apt-cache search --names-only "^$one\$")" ] || companions="$companions $one"
+    done
+    # shellcheck disable=SC2086 # names of packages
+    get install --no-remove --no-install-recommends $missing $companions
 }
 install_missing() {
     sync "$packages"
     # What one that was killed left half done.
     [ -z "$(dpkg --audit)" ] || dpkg --force-confdef --force-confold --configure -a </dev/null >&2
     list_installed >"$work/before"
-    # shellcheck disable=SC2086 # names of packages
-    get install --no-install-recommends $missing 2>/dev/null || { get update; get install --no-install-recommends $missing; }
+    get_missing 2>/dev/null || { get update; get_missing; }
     list_installed >"$work/after"
     for name in $missing; do
         comm -13 "$work/before" "$work/after" | grep -vxF "$name" | replace "$packages/$name/brought" || true

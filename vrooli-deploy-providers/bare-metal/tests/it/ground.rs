@@ -28,6 +28,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("ground_made_left_alone_and_given_back", made_left_alone_and_given_back),
         trial("ground_drift_of_every_field_is_seen_and_mended", drift_of_every_field_is_seen_and_mended),
         trial("ground_two_stacks_share_a_host", two_stacks_share_a_host),
+        trial(
+            "ground_docker_is_installed_unless_there_is_another",
+            docker_is_installed_unless_there_is_another,
+        ),
         trial("ground_ufw_is_used_where_it_is_active", ufw_is_used_where_it_is_active),
         trial("ground_killed_in_the_middle", killed_in_the_middle),
         trial("ground_what_goes_wrong_is_told_apart", what_goes_wrong_is_told_apart),
@@ -408,6 +412,52 @@ async fn two_stacks_share_a_host() {
     shop.give_back(&[]).await;
     same(&rig, &before);
     assert!(rig.on(1, "nft list table inet theirs").contains("dport 9 drop"));
+}
+
+/// A Docker that is there already is used; without one there is one afterwards, with its program.
+async fn docker_is_installed_unless_there_is_another() {
+    let rig = Rig::up(1, &[]);
+    drop(trusted(&rig, 1).await);
+    rig.on(
+        1,
+        "mkdir -p /tmp/p/DEBIAN && printf 'Package: docker-ce\\nVersion: 5:29.0\\nArchitecture: all\\nConflicts: docker.io\\n\
+         Maintainer: nobody <nobody@example.com>\\nDescription: stands for the one of docker.com\\n' >/tmp/p/DEBIAN/control \
+         && dpkg-deb -b /tmp/p /tmp/p.deb >/dev/null && dpkg -i /tmp/p.deb >/dev/null && rm -r /tmp/p /tmp/p.deb",
+    );
+    let before = everything(&rig, 1);
+    let open = |fence| {
+        let mut stack = lowered("shop", &[rig.name(1)]);
+        let packages = json!(["ca-certificates", "docker.io", "iproute2", "nftables"]);
+        stack.resources.get_mut(&key("packages", &rig)).unwrap().spec["packages"] = packages;
+        Session::of(&rig, stack, fence, OWNER)
+    };
+    let session = open(1);
+    session.make().await;
+    let installed = || {
+        rig.on(
+            1,
+            "dpkg-query -W -f='${Package} ${db:Status-Status}\\n' docker-ce docker.io 2>/dev/null || true",
+        )
+    };
+    assert_eq!(installed(), "docker-ce installed\ndocker.io not-installed");
+    assert_eq!(session.differences_later().await, Vec::<String>::new());
+    assert_eq!(session.observed(key("packages", &rig).as_str()).await["packages"]["docker.io"], "5:29.0");
+    session.give_back(&[]).await;
+    same(&rig, &before);
+    drop(session);
+
+    let session = open(2);
+    session.make().await;
+    rig.on(1, "dpkg --remove docker-ce >/dev/null");
+    assert_eq!(session.differences_later().await, ["packages: packages"]);
+    session.mend().await;
+    assert_eq!(session.differences_later().await, Vec::<String>::new());
+    assert_eq!(
+        rig.on(1, "dpkg-query -W -f='${db:Status-Status}' docker.io; command -v docker"),
+        "installed/usr/bin/docker"
+    );
+    session.give_back(&[]).await;
+    assert_eq!(installed(), "docker-ce not-installed\ndocker.io config-files");
 }
 
 /// Ports are opened in the user's own firewall, and closed again if we opened them.

@@ -1,10 +1,12 @@
 differs_packages() {
     : >"$work/named"
-    while IFS=$split read -r name masked _; do
+    while IFS=$split read -r name masked _ _ others _; do
         printf '%s\n' "$name" >>"$work/named"
-        if is_installed "$name"; then
+        # shellcheck disable=SC2086 # names of packages
+        there=$(standing_for "$name" $others)
+        if is_installed "$there"; then
             was=$(cat "$packages/$name/version" 2>/dev/null || true)
-            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$name")" lt "$was"; then
+            if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$there")" lt "$was"; then
                 echo "$name is older than $was"
             fi
             if [ -n "$masked" ] && [ -e "$packages/$name/ours" ] && [ -L "/etc/systemd/system/$masked" ]; then

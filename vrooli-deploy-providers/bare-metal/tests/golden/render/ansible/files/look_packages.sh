@@ -1,6 +1,7 @@
 # Run on the server by its shell; changes nothing there.
 # Prints which packages are older than they were seen last, and which units are still kept from being
-# started, as one line of JSON. The packages are the arguments, each `name=unit`.
+# started, as one line of JSON. The packages are the arguments, each
+# `name=unit=others that do the same`.
 # shellcheck shell=sh disable=SC2034 # names of folders that are not needed here
 home=/var/lib/vrooli-deploy
 workspace=$home/workspace
@@ -40,13 +41,27 @@ table_allows() {
     nft list chain inet "$table" input 2>/dev/null | sed -n 's/^[[:space:]]*tcp dport \(.*\) accept.*/\1/p' | tr -cs 0-9 '\n'
 }
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+# What is installed of a package and of those that do the same; else the package.
+standing_for() {
+    for one do if is_installed "$one"; then echo "$one" && return; fi; done
+    echo "$1"
+}
 set -eu
 older=
 held=
+instead=
 for one do
     name=${one%%=*}
-    masked=${one#*=}
-    is_installed "$name" || continue
+    others=${one#*=}
+    masked=${others%%=*}
+    others=${others#*=}
+    # shellcheck disable=SC2086 # names of packages
+    there=$(standing_for "$name" $others)
+    is_installed "$there" || continue
+    if [ "$there" != "$name" ]; then
+        instead="$instead${instead:+,}\"$name\""
+        continue
+    fi
     was=$(cat "$packages/$name/version" 2>/dev/null || true)
     if [ -n "$was" ] && dpkg --compare-versions "$(dpkg-query -W -f='${Version}' "$name")" lt "$was"; then
         older="$older${older:+,}\"$name\""
@@ -55,4 +70,4 @@ for one do
         held="$held${held:+,}\"$masked\""
     fi
 done
-printf '{"older":[%s],"held":[%s]}\n' "$older" "$held"
+printf '{"older":[%s],"held":[%s],"instead":[%s]}\n' "$older" "$held" "$instead"
