@@ -5,7 +5,7 @@ use std::sync::Arc;
 use libtest_mimic::Failed;
 use vrooli_deploy_core::names::ReleaseNumber;
 use vrooli_deploy_core::plan::Draft;
-use vrooli_deploy_core::provider::{BuildRequest, ErrorKind, Fleet, Routing};
+use vrooli_deploy_core::provider::{BuildRequest, ErrorKind, Fleet, FleetPart, Routing};
 use vrooli_deploy_core::release::strategy::units;
 use vrooli_deploy_core::release::{Bundle, Release};
 
@@ -27,6 +27,7 @@ pub(super) const CHECKS: &[(&str, &str, Check<Subject>)] = &[
     ("F7", "resting-units", |g, s| Box::pin(resting(g, s))),
     ("F8", "goes-back-by-itself", |g, s| Box::pin(goes_back(g, s))),
     ("F9", "counters-rise", |g, s| Box::pin(counters(g, s))),
+    ("F10", "as-it-was-brought", |g, s| Box::pin(as_brought(g, s))),
 ];
 
 fn fleet(ground: &Ground) -> Result<Arc<dyn Fleet>, Failed> {
@@ -193,6 +194,21 @@ async fn counters(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
     ensure(first.is_sorted_by_key(|r| r.at), || format!("not oldest first: {first:?}"))?;
     let later = fleet.samples(&reader, Some(last.at)).await.map_err(told)?;
     ensure(later.iter().all(|r| r.at >= last.at), || format!("older than asked for: {later:?}"))
+}
+
+async fn as_brought(ground: &Ground, subject: &Subject) -> Result<(), Failed> {
+    let (release, fleet, cx) = (staged(ground, subject).await?, fleet(ground)?, ground.cx());
+    for unit in release.bundle.services.iter().flat_map(|(name, config)| units(name, config)) {
+        fleet.start(&cx, &release, &unit).await.map_err(told)?;
+    }
+    fleet.route(&cx, &Routing::all_to(release.number)).await.map_err(told)?;
+    let reader = ground.cx_of(ground.stack(), 0);
+    let seen = fleet.differences(&reader, &release).await.map_err(told)?;
+    ensure(seen.is_empty(), || format!("{seen:?}"))?;
+    let bundle = Bundle { version: format!("{}-other", release.bundle.version), ..release.bundle.clone() };
+    let other = Release::new(release.number, bundle).map_err(|e| e.to_string())?;
+    let seen = fleet.differences(&reader, &other).await.map_err(told)?;
+    ensure(seen.len() < 2 && seen.iter().all(|one| one.part == FleetPart::Record), || format!("{seen:?}"))
 }
 
 async fn migrate(ground: &Ground, subject: &Subject) -> Result<(), Failed> {

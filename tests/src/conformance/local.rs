@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use vrooli_deploy_core::configuration::Configuration;
 use vrooli_deploy_core::names::{AppName, EnvironmentName, ResourceKey, ResourceKind, ServiceName, StackId};
 use vrooli_deploy_core::plan::Draft;
 use vrooli_deploy_core::provider::{
-    BuildRequest, Cancellation, Op, OpCtx, OpenContext, Provider, ProviderFactory as _, Scope,
+    BuildRequest, Cancellation, Containers, Op, OpCtx, OpenContext, Provider, ProviderFactory as _, Scope,
 };
 use vrooli_deploy_core::release::strategy::units;
 use vrooli_deploy_core::secrets::{FileStore, KeySource};
@@ -38,7 +39,18 @@ pub struct LocalFixture {
     samples: Vec<Sample>,
     in_process: bool,
     servers: ServerOptions,
-    fleet: bool,
+    fleet: Fleet,
+}
+
+/// How services run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fleet {
+    /// As programs.
+    Programs,
+    /// In containers.
+    Containers,
+    /// Not at all: what they would run from is not here.
+    None,
 }
 
 /// What `local/tests/images/build.sh` makes: images that promise what the official ones do.
@@ -75,7 +87,7 @@ impl LocalFixture {
         } else {
             left_out("local.redis", "neither redis-server nor valkey-server is installed");
         }
-        Self { samples, servers: with_way(Way::Programs), fleet: true, in_process: false }
+        Self { samples, servers: with_way(Way::Programs), fleet: Fleet::Programs, in_process: false }
     }
 
     /// The same with everything inside the test binary: nothing of it is started again.
@@ -84,13 +96,14 @@ impl LocalFixture {
         Self { in_process: true, ..Self::new() }
     }
 
-    /// The kinds that can be run in containers, in them; none, and why, where no engine has the
-    /// images. The fleet is the same as without.
+    /// The kinds that can be run in containers, and services, in them; none, and why, where no engine has the
+    /// images.
     #[must_use]
     pub fn in_containers() -> Self {
         let seen = std::process::Command::new("docker").args(["image", "inspect"]).args(IMAGES).output();
-        let mut samples = Vec::new();
+        let (mut samples, mut fleet) = (Vec::new(), Fleet::None);
         if seen.is_ok_and(|seen| seen.status.success()) {
+            fleet = Fleet::Containers;
             let database = |name: &str| json!({ "database": name });
             samples.push(
                 sample("local.postgres", "database/postgres", database("app"))
@@ -104,7 +117,7 @@ impl LocalFixture {
                 "no Docker engine answers that has the images of local/tests/images/build.sh",
             );
         }
-        Self { samples, servers: with_way(Way::Docker), fleet: false, in_process: false }
+        Self { samples, servers: with_way(Way::Docker), fleet, in_process: false }
     }
 }
 
@@ -194,14 +207,26 @@ impl ProviderFixture for LocalFixture {
 
     #[expect(clippy::expect_used, reason = "literals")]
     fn release(&self) -> Option<(BuildRequest, Draft)> {
-        if !self.fleet {
-            return None;
-        }
+        let (folder, runtime) = match self.fleet {
+            Fleet::Programs => ("fixtures/apps/healthy", "native"),
+            Fleet::Containers => ("fixtures/images/app", "docker"),
+            Fleet::None => return None,
+        };
         if !cfg!(target_os = "linux") {
             left_out("fleet", "processes are supervised on Linux only");
             return None;
         }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/apps/healthy");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let StackId { app, environment } = stack("conformance");
+        // It need not answer: the suite routes to it and sends no request.
+        let service = json!({
+            "run": ["sleep", "1000"],
+            "runtime": runtime,
+            "ports": { "http": { "env_var": "PORT" } },
+            "routes": [{ "path": "/" }],
+        });
+        let name = ServiceName::new("web").expect("a service's name");
+        let services = BTreeMap::from([(name.clone(), serde_json::from_value(service).expect("a service"))]);
         let request = BuildRequest {
             context: root.clone(),
             root,
@@ -209,30 +234,23 @@ impl ProviderFixture for LocalFixture {
             include: Vec::new(),
             steps: Vec::new(),
             pass_env: Vec::new(),
-            env: std::collections::BTreeMap::new(),
+            env: BTreeMap::new(),
             image: None,
             runs: Vec::new(),
-            base_images: std::collections::BTreeMap::new(),
+            base_images: BTreeMap::new(),
+            containers: Containers::of(&services),
         };
-        let StackId { app, environment } = stack("conformance");
-        // It need not answer: the suite routes to it and sends no request.
-        let service = json!({
-            "run": ["sleep", "1000"],
-            "ports": { "http": { "env_var": "PORT" } },
-            "routes": [{ "path": "/" }],
-        });
-        let name = ServiceName::new("web").expect("a service's name");
         let draft = Draft {
             app,
             environment,
             version: "1".to_owned(),
-            env: [(name.clone(), std::collections::BTreeMap::new())].into(),
-            services: [(name, serde_json::from_value(service).expect("a service"))].into(),
+            env: [(name, BTreeMap::new())].into(),
+            services,
             smoke: Vec::new(),
             strategy: Default::default(),
             domain: None,
             front: vrooli_deploy_core::release::Front::default(),
-            capacity: std::collections::BTreeMap::new(),
+            capacity: BTreeMap::new(),
             resources: Vec::new(),
             migrations: Vec::new(),
         };

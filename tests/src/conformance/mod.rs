@@ -55,6 +55,7 @@ pub const CLAUSES: &[(&str, &str)] = &[
     ("F7", "what rests runs and gets nothing"),
     ("F8", "traffic that is not renewed goes back by itself"),
     ("F9", "what is measured only rises"),
+    ("F10", "what is as it was brought does not differ"),
 ];
 
 /// A future of a trial.

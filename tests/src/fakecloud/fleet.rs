@@ -90,6 +90,7 @@ impl Fleet for FakeFleet {
                 location: format!("artefacts/{}", digest.short()),
                 source: digest,
                 root: ".".to_owned(),
+                images: BTreeMap::new(),
             })
         })
         .await

@@ -316,6 +316,7 @@ impl ReleaseWish {
             image: None,
             runs: Vec::new(),
             base_images: BTreeMap::new(),
+            containers: None,
         };
         ReleaseSource::Build {
             source: Digest::of(self.version.as_bytes()),

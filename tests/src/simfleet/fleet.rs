@@ -138,7 +138,13 @@ impl Fleet for SimFleet {
 
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
         let source = self.source_digest(cx, request).await?;
-        Ok(Artefact { digest: source.clone(), source, location: "x".to_owned(), root: ".".to_owned() })
+        Ok(Artefact {
+            digest: source.clone(),
+            source,
+            location: "x".to_owned(),
+            root: ".".to_owned(),
+            images: BTreeMap::new(),
+        })
     }
 
     async fn stage(&self, cx: &OpCtx, release: &Release) -> Result<()> {

@@ -263,6 +263,7 @@ impl Wanted {
             image: None,
             runs: Vec::new(),
             base_images: std::collections::BTreeMap::new(),
+            containers: None,
         };
         ReleaseSource::Build {
             request: Box::new(request),

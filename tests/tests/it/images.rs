@@ -81,6 +81,7 @@ impl Ground {
             image: None,
             runs: services.map(|service| service.run.clone()).collect(),
             base_images,
+            containers: None,
         };
         let images = Images::new(&work.path().join("state"));
         Ok(Self { registry, images, request, lines: Arc::default(), folder: work })

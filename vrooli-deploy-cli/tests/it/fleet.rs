@@ -1,5 +1,6 @@
 //! An app on servers, as a user meets it: three real ones, in containers.
 
+mod contained;
 mod other_hands;
 
 use std::fs;
@@ -298,7 +299,8 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     assert_eq!(shop.deploy(&[])["outcome"], "applied");
     shop.is_everywhere("1");
 
-    // Another app wants the same of the same servers: it goes back, and is let in under its own name.
+    // Another app wants the same of the same servers: it is refused before anything is done, and let in under its
+    // own name.
     let folder = shop.0.place.dir();
     let manifest = fs::read_to_string(folder.join("shop/deployment.yaml")).unwrap();
     fs::create_dir_all(folder.join("blog")).unwrap();
@@ -315,8 +317,10 @@ fn what_goes_wrong_on_one_server_goes_back_on_all() {
     fs::write(folder.join("blog/deployment.yaml"), &blog).unwrap();
     let deploy = || shop.ran(&["deploy", "blog/deployment.yaml", "--yes"]);
     let result = deploy();
-    assert_eq!(result["exit_code"], 3, "{result}");
+    assert_eq!((&result["exit_code"], &result["error"]["code"]), (&1.into(), &"VD0787".into()), "{result}");
+    assert!(result["error"]["message"].as_str().unwrap().contains("those of shop/default"), "{result}");
     assert!(result["error"]["help"].as_str().unwrap().contains("app.domain"), "{result}");
+    assert_eq!(shop.0.rig.on(1, "ls /var/lib/vrooli-deploy/workspace/apps"), "shop");
     shop.is_everywhere("1");
     let blog = blog.replace("name: blog,", "name: blog, domain: shop.example,");
     fs::write(folder.join("blog/deployment.yaml"), &blog).unwrap();

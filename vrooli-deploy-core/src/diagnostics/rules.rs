@@ -287,6 +287,7 @@ rules! {
     CUSTOMER_KEY "0784" "no-keys-of-ones-own" Error;
     NO_BUDGET "0785" "no-budgets" Error;
     NO_MANAGED_PASSWORD "0786" "no-password-kept-by-the-provider" Error;
+    ROUTE_TAKEN "0787" "route-is-another-apps" Error;
 
     // 08: secrets
     SECRET_STORE_FILE "0801" "secret-store-cannot-be-used" Error;

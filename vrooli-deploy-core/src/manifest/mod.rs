@@ -363,6 +363,25 @@ pub struct ServiceConfig {
     #[serde(default, with = "crate::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::duration::Text>")]
     pub stop_grace: Option<Duration>,
+    /// What it runs in, on machines of one's own: `native`, a program of the machine, or `docker`, a container
+    /// of the machine's Docker. Where everything runs from images it says nothing. Default: native.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub runtime: Runtime,
+    /// With `runtime: docker`: the image, by its digest. Default: the app's own, built by its Dockerfile, or by
+    /// one that is written from its build steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageRef>,
+}
+
+/// What a service runs in, on machines of one's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// A program of the machine.
+    #[default]
+    Native,
+    /// A container of the machine's Docker.
+    Docker,
 }
 
 /// A port of a service.

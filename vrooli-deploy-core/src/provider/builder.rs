@@ -17,6 +17,10 @@ use crate::secrets::Secret;
 pub trait ArtefactBuilder: Debug + Send + Sync {
     /// See [`Fleet::source_digest`](super::Fleet::source_digest).
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest>;
+    /// See [`Fleet::foresee`](super::Fleet::foresee).
+    async fn foresee(&self, _cx: &OpCtx, _request: &BuildRequest) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// See [`Fleet::build`](super::Fleet::build).
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact>;
     /// The folder that an artefact lies in. It may have been taken away since it was built.
@@ -24,17 +28,22 @@ pub trait ArtefactBuilder: Debug + Send + Sync {
     /// # Errors
     /// When its location is none of this builder's.
     fn folder(&self, artefact: &Artefact) -> Result<PathBuf>;
-    /// Takes away what was built of a stack, but for those artefacts. Where none is needed, as after a first
+    /// Takes away what was built of the stack, but for those artefacts. Where none is needed, as after a first
     /// deployment that failed, what was built last stays for the next try.
     ///
     /// # Errors
     /// When something cannot be removed.
-    fn prune(&self, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()>;
-    /// Takes away all that builds of a stack left.
+    async fn prune(&self, cx: &OpCtx, keep: &BTreeSet<Digest>) -> Result<()>;
+    /// Takes away all that builds of the stack left.
     ///
     /// # Errors
     /// When something cannot be removed.
-    fn forget(&self, stack: &StackId) -> Result<()>;
+    async fn forget(&self, cx: &OpCtx) -> Result<()>;
+    /// Writes an image that a service of an artefact runs from to a file, as `docker save` does.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not here any more.
+    async fn save_image(&self, cx: &OpCtx, id: &Digest, to: &Path) -> Result<()>;
 }
 
 /// Opens a builder for a state folder. Makes nothing.

@@ -60,6 +60,9 @@ pub struct FleetCapabilities {
     /// It runs images: such as are given by their digests.
     #[serde(default)]
     pub images: bool,
+    /// It runs services as programs of its machines, and in containers where they say so.
+    #[serde(default)]
+    pub containers: bool,
     /// It runs images and can build the app's own, where none is given.
     #[serde(default)]
     pub builds_images: bool,

@@ -12,8 +12,9 @@ use super::certificate::CertificateSeen;
 use super::context::OpCtx;
 use super::error::Result;
 use super::samples::Reading;
-use crate::manifest::{BuildStep, Command};
-use crate::names::{Digest, ImageRef, ReleaseNumber, UnitId, VariableName};
+use crate::manifest::{BuildStep, Command, Runtime, ServiceConfig};
+use crate::names::{Digest, ImageRef, ReleaseNumber, ServiceName, UnitId, VariableName};
+use crate::plan::Draft;
 use crate::release::{Capacity, Release};
 
 /// What carries releases. Every call is idempotent: made twice with the same arguments it
@@ -26,6 +27,11 @@ pub trait Fleet: Debug + Send + Sync {
     /// makes another release. A fleet that runs it on whatever is there has none. Makes no call.
     fn capacity(&self) -> BTreeMap<String, Capacity> {
         BTreeMap::new()
+    }
+    /// Refuses a release that could not serve there, whatever becomes of it, before anything is done for it.
+    /// Reads only.
+    async fn admits(&self, _cx: &OpCtx, _draft: &Draft) -> Result<()> {
+        Ok(())
     }
     /// The digest of everything a build reads: files, steps, tool versions. Reads only.
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest>;
@@ -110,7 +116,7 @@ pub struct LogQuery {
     /// Of this release; default: those with running units.
     pub release: Option<ReleaseNumber>,
     /// Of this service; default: all.
-    pub service: Option<crate::names::ServiceName>,
+    pub service: Option<ServiceName>,
     /// At most so many of the last lines of each unit. Ignored with `after`.
     pub lines: usize,
     /// Go on from here: [`LogPage::next`] of an earlier answer.
@@ -168,6 +174,36 @@ pub struct BuildRequest {
     /// [`render::dockerfile`](crate::render::dockerfile::base_names) knows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub base_images: BTreeMap<String, ImageRef>,
+    /// Services that run in containers. Only asked of a fleet that runs `containers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers: Option<Containers>,
+}
+
+/// Services that run in containers of machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Containers {
+    /// Their images; none: the app's own, which is built.
+    pub images: BTreeMap<ServiceName, Option<ImageRef>>,
+    /// Do all services of the app? Then its build steps only run in images.
+    pub all: bool,
+}
+
+impl Containers {
+    /// Those of an app; none where all its services run as programs.
+    #[must_use]
+    pub fn of(services: &BTreeMap<ServiceName, ServiceConfig>) -> Option<Self> {
+        let contained = services.iter().filter(|(_, service)| service.runtime == Runtime::Docker);
+        let images: BTreeMap<_, _> =
+            contained.map(|(name, service)| (name.clone(), service.image.clone())).collect();
+        let all = images.len() == services.len();
+        (!images.is_empty()).then_some(Self { images, all })
+    }
+
+    /// Is the app's own image among them?
+    #[must_use]
+    pub fn builds(&self) -> bool {
+        self.images.values().any(Option::is_none)
+    }
 }
 
 /// What a build made.
@@ -181,6 +217,20 @@ pub struct Artefact {
     pub location: String,
     /// The manifest's folder inside the artefact: `scenarios/<s>`, or `.`; in an image its absolute path, `.` if
     /// that is not known.
+    pub root: String,
+    /// The images of services that run in containers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ServiceName, BuiltImage>,
+}
+
+/// An image that containers are made from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct BuiltImage {
+    /// Its id, which follows from what is in it.
+    pub id: Digest,
+    /// What it runs on, in the words of images: `linux/amd64`.
+    pub platform: String,
+    /// The folder in it that a service's working directory is relative to.
     pub root: String,
 }
 
@@ -293,6 +343,8 @@ pub enum FleetPart {
     Record,
     /// The values of secrets that its units are started with.
     Values,
+    /// The image that a unit of it runs from.
+    Image,
 }
 
 impl FleetPart {
@@ -303,6 +355,7 @@ impl FleetPart {
             Self::Supervisor => "supervisor",
             Self::Record => "record",
             Self::Values => "environment",
+            Self::Image => "image",
         }
     }
 

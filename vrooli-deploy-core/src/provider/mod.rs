@@ -33,8 +33,9 @@ pub use certificate::{CertificateAuthority, CertificateRequest, CertificateSeen,
 pub use context::{Cancellation, OpCtx, OpToken, OutputSink};
 pub use error::{ErrorKind, ProviderError, Result, Retryability};
 pub use fleet::{
-    Artefact, BuildRequest, DrainReport, Fleet, FleetDifference, FleetPart, LogCursor, LogLine, LogPage,
-    LogQuery, MigrationReport, ProbeReport, Routing, SmokeReport, UnitObserved, UnitState,
+    Artefact, BuildRequest, BuiltImage, Containers, DrainReport, Fleet, FleetDifference, FleetPart,
+    LogCursor, LogLine, LogPage, LogQuery, MigrationReport, ProbeReport, Routing, SmokeReport, UnitObserved,
+    UnitState,
 };
 pub use kind::{
     AnyHandler, AnyKind, Change, Created, Diff, Field, Form, Found, Known, Op, OutputValue, Outputs,

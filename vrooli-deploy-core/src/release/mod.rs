@@ -2,6 +2,7 @@
 //! history entry is `rN`.
 
 mod capacity;
+mod claims;
 pub mod comparison;
 mod draft;
 mod front;
@@ -24,6 +25,7 @@ use crate::secrets::SecretRef;
 use crate::stack::Reference;
 
 pub use capacity::Capacity;
+pub use claims::{Claim, claims};
 pub use draft::{DraftInput, draft};
 pub use front::{Front, OwnCertificate};
 pub use migration::Irreversible;

@@ -11,7 +11,7 @@ use super::planned_cost::gate;
 use super::quotas::within_quotas;
 use super::resources_only::{leave_app_out, resources_only};
 use super::secrets::PendingSecret;
-use super::session::{Interrupted, applies_files, fleet, takes_image};
+use super::session::{Interrupted, applies_files, fleet, runs_contained, takes_image};
 use super::source::Source;
 use super::steps::{expired, serves, start_steps};
 use super::{DeployOptions, OperationError, PlanReport, Run, Target, Workspace};
@@ -20,7 +20,9 @@ use crate::engine::{StackState, Survey, survey};
 use crate::manifest::{DeploymentManifest, LoadedManifest, StrategyConfig, StrategyKind, Tier};
 use crate::names::{ProviderName, ReleaseNumber, ResourceKey, ResourceKind, VariableName};
 use crate::plan::{self, Draft, Plan, PlannedRelease, ReleaseSource, Step};
-use crate::provider::{BuildRequest, Cancellation, FleetCapabilities, LowerOptions, OpCtx, Provider};
+use crate::provider::{
+    BuildRequest, Cancellation, Containers, FleetCapabilities, LowerOptions, OpCtx, Provider,
+};
 use crate::release::strategy::{Situation, StrategyError};
 use crate::release::{Capacity, DraftInput, EnvValue, beyond, draft};
 use crate::requirements::{self, DeriveOptions};
@@ -57,8 +59,16 @@ impl Prepared {
 
     /// What is built, with what only builders of images ask about.
     fn request_of(&self, fleet: &FleetCapabilities) -> BuildRequest {
-        let builds = fleet.builds_images && self.request.image.is_none();
-        if builds { self.image_request() } else { self.request.clone() }
+        if fleet.builds_images && self.request.image.is_none() {
+            return self.image_request();
+        }
+        match Containers::of(&self.manifest.services).filter(|_| fleet.containers) {
+            None => self.request.clone(),
+            Some(containers) if containers.builds() => {
+                BuildRequest { containers: Some(containers), ..self.image_request() }
+            }
+            containers => BuildRequest { containers, ..self.request.clone() },
+        }
     }
 
     /// The same for an image.
@@ -285,6 +295,7 @@ impl Workspace {
             image: options.image.clone(),
             runs: Vec::new(),
             base_images: BTreeMap::new(),
+            containers: None,
         };
         let source = Source {
             root: loaded.root.clone(),
@@ -327,6 +338,7 @@ impl Workspace {
         }
         let fleet = fleet(provider)?;
         takes_image(provider.name(), &fleet.capabilities(), prepared.request.image.as_ref())?;
+        runs_contained(provider.name(), &fleet.capabilities(), &prepared.manifest.services)?;
         applies_files(provider.name(), &fleet.capabilities(), &prepared.draft.migrations)?;
         let request = prepared.request_of(&fleet.capabilities());
         // Sources are read while what is there is asked for.
@@ -429,6 +441,7 @@ impl Workspace {
         notes.extend(unasked);
         notes.extend(strategy_notes);
         if release.as_ref().is_some_and(|next| matches!(next.source, ReleaseSource::Build { .. })) {
+            fleet.admits(cx, &draft).await?;
             notes.extend(fleet.foresee(cx, &request).await?);
         }
         if !draft.migrations.is_empty()

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::{OperationError, Run, Workspace};
 use crate::diagnostics::rules;
 use crate::engine::{Engine, EngineOptions, Entry, Event, RecoverOptions, Redact, StackState};
-use crate::names::{ImageRef, ProviderName, ResourceKey, ResourceKind, StackId};
+use crate::manifest::{Runtime, ServiceConfig};
+use crate::names::{ImageRef, ProviderName, ResourceKey, ResourceKind, ServiceName, StackId};
 use crate::plan::StepAction;
 use crate::provider::{
     Cancellation, ErrorKind, Fleet, FleetCapabilities, OpCtx, OpenContext, Provider, ProviderError,
@@ -310,9 +311,48 @@ pub(super) fn takes_image(
         ),
         (false, Some(image)) => (
             format!("provider `{provider}` builds the app from its source and runs no images: `{image}`"),
-            "leave `--image` out, or choose a provider that runs images (`--provider aws`)",
+            "leave `--image` out, name it in each service that runs from it (`runtime: docker`, `image`), or choose a provider that runs images (`--provider aws`)",
         ),
         _ => return Ok(()),
+    };
+    let error = ProviderError::new(ErrorKind::Unsupported, words);
+    Err(OperationError::Provider(error.with_code(rules::IMAGES.to_string()).with_help(help)))
+}
+
+/// Refuses services that are to run in containers where they cannot, and images of services where the app has
+/// one image, before any call.
+pub(super) fn runs_contained(
+    provider: &ProviderName,
+    fleet: &FleetCapabilities,
+    services: &BTreeMap<ServiceName, ServiceConfig>,
+) -> Result<(), OperationError> {
+    let named = |test: fn(&ServiceConfig) -> bool| {
+        services.iter().find(|(_, service)| test(service)).map(|(name, _)| name)
+    };
+    let without = named(|service| service.image.is_some() && service.runtime != Runtime::Docker);
+    let (words, help) = if let Some(service) =
+        named(|service| service.image.is_some()).filter(|_| fleet.images)
+    {
+        (
+            format!(
+                "provider `{provider}` runs all services of an app from one image, and `{service}` names its own"
+            ),
+            "leave `image` out of the service, or give the app's image by `--image`",
+        )
+    } else if let Some(service) = without.filter(|_| fleet.containers) {
+        (
+            format!("`{service}` names an image and does not run in a container"),
+            "add `runtime: docker` to the service, or leave `image` out",
+        )
+    } else if let Some(service) =
+        named(|service| service.runtime == Runtime::Docker).filter(|_| !fleet.containers && !fleet.images)
+    {
+        (
+            format!("provider `{provider}` runs no containers, and `{service}` is to run in one"),
+            "leave `runtime` out, or choose a provider that does (`bare-metal`, `local`, `aws`)",
+        )
+    } else {
+        return Ok(());
     };
     let error = ProviderError::new(ErrorKind::Unsupported, words);
     Err(OperationError::Provider(error.with_code(rules::IMAGES.to_string()).with_help(help)))
@@ -355,6 +395,37 @@ mod tests {
         assert_eq!((error.code(), error.exit_code()), (rules::IMAGES, 1));
         fleet.builds_images = true;
         assert!(takes_image(&provider, &fleet, None).is_ok());
+    }
+
+    #[test]
+    fn containers_are_for_those_who_run_them() {
+        let provider = ProviderName::new("acme").unwrap();
+        let services = |more: &str| -> BTreeMap<ServiceName, ServiceConfig> {
+            let text = format!(r#"{{ "api": {{ "run": "./api" }}, "web": {{ "run": "./web"{more} }} }}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let image = format!(r#", "image": "shop@{}""#, Digest::of(b"x"));
+        let contained = r#", "runtime": "docker""#;
+        let machines = FleetCapabilities { containers: true, ..FleetCapabilities::default() };
+        let images = FleetCapabilities { images: true, ..FleetCapabilities::default() };
+        let neither = FleetCapabilities::default();
+        for (fleet, more, good) in [
+            (&machines, String::new(), true),
+            (&machines, contained.to_owned(), true),
+            (&machines, format!("{contained}{image}"), true),
+            (&machines, image.clone(), false),
+            (&images, contained.to_owned(), true),
+            (&images, format!("{contained}{image}"), false),
+            (&neither, String::new(), true),
+            (&neither, contained.to_owned(), false),
+        ] {
+            let said = runs_contained(&provider, fleet, &services(&more));
+            assert_eq!(said.is_ok(), good, "{fleet:?} {more}");
+            if let Err(error) = said {
+                assert!(error.to_string().contains("`web`") && error.help().is_some(), "{error}");
+                assert_eq!(error.code(), rules::IMAGES);
+            }
+        }
     }
 
     #[test]

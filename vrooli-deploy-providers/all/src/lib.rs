@@ -42,7 +42,9 @@ fn aws_factory() -> aws::AwsFactory {
 fn bare_metal_factory() -> bare_metal::BareMetalFactory {
     let factory = bare_metal::BareMetalFactory::new();
     #[cfg(feature = "local")]
-    let factory = factory.with_builder(std::sync::Arc::new(local::build::builder));
+    let factory = factory
+        .with_builder(std::sync::Arc::new(local::build::builder))
+        .with_images(std::sync::Arc::new(local::build::image_builder));
     factory
 }
 

@@ -108,12 +108,15 @@ impl From<ArchiveError> for vrooli_deploy_core::provider::ProviderError {
 
 /// What files that are being packed begin with.
 const PREFIX: &str = ".archive-";
+/// The same of an image that is saved.
+pub(crate) const IMAGE_PREFIX: &str = ".image-";
 
 impl Archive {
     /// Removes what was being packed in a folder by somebody who was killed.
     pub(crate) fn remove_left_behind(scratch: &Path) {
         for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let name = entry.file_name();
+            if [PREFIX, IMAGE_PREFIX].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 // Tried again the next time.
                 let _ = fs::remove_file(entry.path());
             }

@@ -20,6 +20,8 @@ pub struct BareMetalFactory {
     #[cfg(feature = "native")]
     builder: Option<vrooli_deploy_core::provider::OpenBuilder>,
     #[cfg(feature = "native")]
+    images: Option<vrooli_deploy_core::provider::OpenImageBuilder>,
+    #[cfg(feature = "native")]
     programs: Option<crate::own::Programs>,
 }
 
@@ -49,6 +51,14 @@ impl BareMetalFactory {
     #[must_use]
     pub fn with_builder(self, builder: vrooli_deploy_core::provider::OpenBuilder) -> Self {
         Self { builder: Some(builder), ..self }
+    }
+
+    /// Says who writes down what images are built by, for other tools. Those of services that run in containers
+    /// are built with the app.
+    #[cfg(feature = "native")]
+    #[must_use]
+    pub fn with_images(self, images: vrooli_deploy_core::provider::OpenImageBuilder) -> Self {
+        Self { images: Some(images), ..self }
     }
 
     /// Says which programs of ours servers get; default: this very program, see
@@ -135,6 +145,14 @@ impl ProviderFactory for BareMetalFactory {
 
     fn connections(&self, resource: &Resource) -> Option<u32> {
         crate::kinds::postgres::connections(resource)
+    }
+
+    #[cfg(feature = "native")]
+    fn images(
+        &self,
+        dir: &std::path::Path,
+    ) -> Option<std::sync::Arc<dyn vrooli_deploy_core::provider::ImageBuilder>> {
+        self.images.as_ref().map(|open| open(dir))
     }
 
     #[cfg(feature = "native")]

@@ -8,8 +8,8 @@ use vrooli_deploy_core::cost::Decimal;
 use vrooli_deploy_core::diagnostics::{Checked, rules};
 use vrooli_deploy_core::manifest::ServerConfig;
 use vrooli_deploy_core::names::{ResourceKey, StackId};
-use vrooli_deploy_core::provider::LowerOptions;
 use vrooli_deploy_core::provider::lowering::{Lowering, output, resource_key, unknown};
+use vrooli_deploy_core::provider::{Containers, LowerOptions};
 use vrooli_deploy_core::requirements::{Requirements, ResourceRequirement};
 use vrooli_deploy_core::stack::{Input, Stack};
 
@@ -35,6 +35,8 @@ struct Ground {
 #[derive(Debug, Default, Deserialize)]
 struct PackagesByRole {
     all: BTreeSet<String>,
+    /// Where services run in containers.
+    docker: BTreeSet<String>,
 }
 
 /// A server of the manifest, and what of the app's needs is put on it.
@@ -135,6 +137,9 @@ fn prepare(
     let key = |kind: &str| resource_key(&format!("{kind}/{name}"));
     let host = spec.host.clone();
     let mut packages = GROUND.packages.all.clone();
+    if spec.runs_app && Containers::of(&requirements.services).is_some() {
+        packages.extend(GROUND.packages.docker.clone());
+    }
     for (_, requirement) in needs {
         packages.extend(match requirement.resource.as_str() {
             "postgres" => tuning::KNOWN.packages.clone(),

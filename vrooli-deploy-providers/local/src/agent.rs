@@ -1,6 +1,7 @@
 //! This machine's fleet for somebody far away: a hidden subcommand that a server runs, which speaks
 //! on its standard input and output and ends with the conversation. What it started goes on.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::Stdio;
@@ -61,12 +62,22 @@ pub(crate) fn look(root: &Path, app: &str, environment: &str) -> u8 {
     let cx = OpCtx::new(stack, Uuid::nil(), 0, deadline, Cancellation::new());
     let seen = runtime.block_on(async {
         let (layout, routing) = (Layout::new(root), fleet.routing(&cx).await?);
+        let staged = fleet.staged(&cx).await?;
+        let mut images = BTreeMap::new();
+        for release in staged.iter().filter(|release| routing.weights.contains_key(&release.number)) {
+            let other = fleet.other_images(&cx, release).await?;
+            if !other.is_empty() {
+                images.insert(release.number, other);
+            }
+        }
         let values = |number: &ReleaseNumber| (*number, Values::known_by(&layout, &cx.stack, *number));
         Ok::<_, ProviderError>(FleetSeen {
             units: fleet.list(&cx).await?,
             values: routing.weights.keys().map(values).collect(),
             routing,
-            staged: fleet.staged(&cx).await?,
+            staged,
+            images,
+            claims: fleet.claims_of_others(&cx)?,
             fence: highest(&layout, &cx.stack)?,
             supervised: SupervisorClient::connect(&layout).await?.is_some(),
             certificate: certificates::seen(&layout, &cx.stack)?,

@@ -1,5 +1,5 @@
 //! The door through which the embedding program becomes one of its own hidden subcommands:
-//! supervisor, shim, launcher, watch, agent, look or edge. It must be passed first in `main`, before threads
+//! supervisor, shim, launcher, keeper, watch, agent, look or edge. It must be passed first in `main`, before threads
 //! are made and arguments are read.
 
 use std::io::Write as _;
@@ -18,6 +18,9 @@ pub(crate) const MARKER: &str = "__vrooli-deploy-child";
 pub(crate) const SUPERVISOR: &str = "supervisor";
 pub(crate) const SHIM: &str = "shim";
 pub(crate) const LAUNCHER: &str = "launcher";
+pub(crate) const KEEPER: &str = "keeper";
+/// What is run in a container, and becomes the app.
+pub(crate) const CONTAINED: &str = "contained";
 pub(crate) const EDGE: &str = "edge";
 pub(crate) const WATCH: &str = "watch";
 const BUILD_STEP: &str = "build-step";
@@ -81,6 +84,8 @@ pub fn run_if_child(hooks: ChildHooks) {
         Some(BUILD_STEP) => crate::build::run_build_step(),
         Some(SHIM) => crate::process::run_shim(),
         Some(LAUNCHER) => crate::process::become_app(),
+        Some(KEEPER) => crate::process::keep_container(),
+        Some(CONTAINED) => crate::process::become_contained(),
         Some(SUPERVISOR) => match (arguments.next(), arguments.next()) {
             (Some(root), None) => supervise(Path::new(&root), hooks),
             (Some(root), Some(how)) if how == RESIDENT => {
@@ -152,6 +157,11 @@ pub(crate) fn is_shim(pid: u32) -> bool {
 /// Is the process a supervisor of ours (or of another workspace)?
 pub(crate) fn is_supervisor(pid: u32) -> bool {
     is_subcommand(pid, SUPERVISOR)
+}
+
+/// Does the process stand for an app in a container?
+pub(crate) fn is_keeper(pid: u32) -> bool {
+    is_subcommand(pid, KEEPER)
 }
 
 fn is_subcommand(pid: u32, role: &str) -> bool {

@@ -168,6 +168,10 @@ impl ProviderFactory for LocalFactory {
         crate::kinds::all()
     }
 
+    fn images(&self, dir: &std::path::Path) -> Option<Arc<dyn vrooli_deploy_core::provider::ImageBuilder>> {
+        Some(crate::build::image_builder(dir))
+    }
+
     fn open(&self, context: &OpenContext) -> Result<Arc<dyn Provider>> {
         if cfg!(windows) {
             return Err(ProviderError::new(

@@ -28,7 +28,8 @@ use crate::diagnostics::{Checked, Severity, rules};
 use crate::manifest::yaml::{Document, child};
 use crate::manifest::{
     AppConfig, Command, DependenciesConfig, DeploymentManifest, IfUnavailable, PortConfig, RouteConfig,
-    SCHEMA_VERSION, SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders, redaction,
+    Runtime, SCHEMA_VERSION, SecretConfig, SecretSource, ServiceConfig, Tier, credentials, placeholders,
+    redaction,
 };
 use crate::names::{AppName, PortName, ProviderName, ServiceName, VariableName};
 use crate::requirements::{catalogue, orphans};
@@ -124,6 +125,8 @@ fn read(reader: &Reader<'_>, document: &Document, root: Option<&Path>) -> Option
                 env: BTreeMap::new(),
                 needs: Vec::new(),
                 stop_grace: None,
+                runtime: Runtime::default(),
+                image: None,
             };
             (name, config)
         })

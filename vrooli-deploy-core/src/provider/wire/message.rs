@@ -17,7 +17,7 @@ use crate::provider::{
     LogQuery, MigrationReport, OpCtx, ProbeReport, ProviderError, Reading, Retryability, Routing,
     SmokeReport, UnitObserved,
 };
-use crate::release::Release;
+use crate::release::{Claim, Release};
 use crate::secrets::{Secret, SecretRef};
 
 /// The version of what is said. Raised when an older side would misunderstand.
@@ -62,6 +62,12 @@ pub struct FleetSeen {
     /// ([`values_digest`](super::values_digest)); `none` where there are none, `damaged` where they cannot be read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<ReleaseNumber, String>,
+    /// How containers of a release that gets traffic do not run from its images.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ReleaseNumber, Vec<String>>,
+    /// The requests that other stacks get there, by the stack.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, BTreeSet<Claim>>,
     /// Which program says so; none: one that is older than this question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<ProgramSeen>,

@@ -28,6 +28,7 @@ pub(super) fn planned(number: u32, draft: Draft) -> PlannedRelease {
         image: None,
         runs: Vec::new(),
         base_images: std::collections::BTreeMap::new(),
+        containers: None,
     };
     let source =
         ReleaseSource::Build { request: Box::new(request), source: Digest::of(b"x"), draft: Box::new(draft) };
@@ -40,6 +41,7 @@ pub(super) fn released(number: u32, draft: Draft) -> Release {
         source: Digest::of(b"s"),
         location: "x".to_owned(),
         root: ".".to_owned(),
+        images: std::collections::BTreeMap::new(),
     };
     let bundle = Bundle {
         app: draft.app,

@@ -28,6 +28,9 @@ impl BareMetalFleet {
                 altered.push(one(FleetPart::Supervisor, reason));
             }
             altered.extend(FleetDifference::of_record(&name, &seen.staged, release));
+            for reason in seen.images.get(&release.number).into_iter().flatten() {
+                altered.push(one(FleetPart::Image, reason.clone()));
+            }
             let there = seen.values.get(&release.number);
             if let (Some(there), Some(values)) = (there, &values)
                 && there != values

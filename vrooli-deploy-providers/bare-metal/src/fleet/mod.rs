@@ -24,9 +24,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tempfile::TempPath;
 use tokio::sync::Mutex;
+use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::manifest::Overlap;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, ServiceName, UnitId};
+use vrooli_deploy_core::plan::Draft;
 use vrooli_deploy_core::provider::wire::{FleetSeen, HostSettings};
 use vrooli_deploy_core::provider::{
     Artefact, ArtefactBuilder, BuildRequest, CertificateSeen, DrainReport, ErrorKind, Fleet,
@@ -34,12 +37,13 @@ use vrooli_deploy_core::provider::{
     ProviderError, Reading, Result, Routing, SmokeReport, UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::strategy::{overlap, units};
-use vrooli_deploy_core::release::{Release, migration};
+use vrooli_deploy_core::release::{Release, claims, migration};
 use vrooli_deploy_core::secrets::{Secret, SecretRef, SecretStore};
 
 use crate::ground::Servers;
 use crate::host::HostName;
 use crate::own::{ProgramDigests, Programs};
+use crate::store::StoredFile;
 use app_host::AppHost;
 use counted::Counted;
 use deliver::Packed;
@@ -64,6 +68,8 @@ pub struct BareMetalFleet {
     builder: Option<Arc<dyn ArtefactBuilder>>,
     secrets: Arc<dyn SecretStore>,
     packed: Mutex<Option<Arc<Packed>>>,
+    /// Images that were saved, by their ids; their files go with this.
+    saved: Mutex<BTreeMap<Digest, (TempPath, StoredFile)>>,
     counted: Mutex<Counted>,
     /// What was set last, by this run.
     routed: Mutex<Option<Routing>>,
@@ -92,6 +98,7 @@ impl BareMetalFleet {
             builder,
             secrets,
             packed: Mutex::default(),
+            saved: Mutex::default(),
             counted: Mutex::default(),
             routed: Mutex::default(),
             authorities,
@@ -234,11 +241,34 @@ impl Fleet for BareMetalFleet {
         capabilities.weights = true;
         capabilities.reverts = true;
         capabilities.measures = true;
+        capabilities.containers = true;
         capabilities
+    }
+
+    async fn admits(&self, cx: &OpCtx, draft: &Draft) -> Result<()> {
+        let own = claims(&draft.services, draft.domain.as_deref());
+        let seen = each(&self.hosts, async |host: &AppHost| host.seen(cx).await);
+        for (host, seen) in all(seen.await, |host| host.name())? {
+            for (stack, theirs) in seen.iter().flat_map(|seen| &seen.claims) {
+                if let Some(claim) = own.intersection(theirs).next() {
+                    let words = format!("{}: requests for {claim} are those of {stack}", host.name());
+                    return Err(ProviderError::new(ErrorKind::Conflict, words)
+                        .with_code(rules::ROUTE_TAKEN.to_string())
+                        .with_help(
+                            "give the app a host name (`app.domain`) or a path of its own (`routes`)",
+                        ));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest> {
         self.builder()?.source_digest(cx, request).await
+    }
+
+    async fn foresee(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Vec<String>> {
+        self.builder()?.foresee(cx, request).await
     }
 
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
@@ -366,7 +396,7 @@ impl Fleet for BareMetalFleet {
         let Some(builder) = &self.builder else { return Ok(()) };
         let needed: BTreeSet<Digest> =
             self.staged(cx).await?.into_iter().map(|r| r.bundle.artefact.digest).collect();
-        builder.prune(&cx.stack, &needed)
+        builder.prune(cx, &needed).await
     }
 
     async fn revive(&self, cx: &OpCtx) -> Result<()> {
@@ -423,7 +453,7 @@ impl Fleet for BareMetalFleet {
         self.change(&self.hosts, forget).await?;
         *self.routed.lock().await = None;
         match &self.builder {
-            Some(builder) => builder.forget(&cx.stack),
+            Some(builder) => builder.forget(cx).await,
             None => Ok(()),
         }
     }

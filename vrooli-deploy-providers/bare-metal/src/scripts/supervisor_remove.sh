@@ -13,8 +13,12 @@ if [ -d "$base/store/refs" ]; then
     flock -w 200 9
     # Whose app is gone needs nothing of it. What others have of its pieces stays.
     if [ -n "$leaves" ]; then
+        images=$(cat "$base/store/refs/$leaves"/* 2>/dev/null | sed -n 's/^image //p' | sort -u)
         rm -rf "${base:?}/store/refs/$leaves"
         rmdir "$base/store/refs/${leaves%/*}" 2>/dev/null || :
+        for image in $images; do
+            grep -rqxF "image $image" "$base/store/refs" || docker image rm -- "vrooli-deploy/image:${image#sha256:}" >/dev/null 2>&1 || :
+        done
     fi
     used=$(cd "$base/store/refs" && find . -mindepth 3 -maxdepth 3 -type f ! -path './.own/*' | cut -d / -f 2,3 | sort -u)
     [ -z "$used" ] || { printf '%s\n' "$used" >&2; exit 32; }

@@ -49,6 +49,8 @@ pub(crate) fn absent() -> Option<&'static str> {
 }
 
 /// Why there can be no hosts here that have a Docker engine of their own.
+const ENGINE_ANSWERS: &str = "for i in $(seq 300); do docker version >/dev/null 2>&1 && exit 0; sleep 0.2; done; journalctl -u docker -n 30; exit 1";
+
 #[allow(dead_code, reason = "more than one crate's tests use it, each a part")]
 pub(crate) fn absent_docker() -> Option<&'static str> {
     let made = || there("docker", &["image", "inspect", &image("build-docker.sh")]);
@@ -74,10 +76,12 @@ impl Rig {
         Self::of("build.sh", count, flags)
     }
 
-    /// One host with a Docker engine of its own, which answers.
-    pub(crate) fn up_with_docker() -> Self {
-        let rig = Self::of("build-docker.sh", 1, &[]);
-        rig.on(1, "for i in $(seq 300); do docker version >/dev/null 2>&1 && exit 0; sleep 0.2; done; journalctl -u docker -n 30; exit 1");
+    /// So many hosts with a Docker engine of their own, which answers.
+    pub(crate) fn up_with_docker(count: u32) -> Self {
+        let rig = Self::of("build-docker.sh", count, &[]);
+        for number in 1..=count {
+            rig.on(number, ENGINE_ANSWERS);
+        }
         rig
     }
 

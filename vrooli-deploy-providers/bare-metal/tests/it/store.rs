@@ -462,7 +462,7 @@ impl Drop for Image {
 }
 
 async fn images_go_layer_by_layer() {
-    let rig = Rig::up_with_docker();
+    let rig = Rig::up_with_docker(1);
     let hosts = with_program(&rig).await;
     let base = Image::make(&rig, None, 0, &noise(8 << 20, 10));
     let first = Image::make(&rig, Some(&base), 1, b"first");

@@ -1,6 +1,6 @@
 //! What a build made, kept under the digest of its content and never changed again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -9,12 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use vrooli_deploy_core::names::{Digest, StackId};
-use vrooli_deploy_core::provider::{Artefact, Cancellation, ErrorKind, ProviderError, Result};
+use vrooli_deploy_core::names::{Digest, ServiceName, StackId};
+use vrooli_deploy_core::provider::{Artefact, BuiltImage, Cancellation, ErrorKind, ProviderError, Result};
 
 use super::hashes::{Hash, Hashes};
 use super::select::{self, Entry, EntryKind, Rules};
-use super::source::add_tree;
+use super::source::{Source, add_tree};
 use crate::layout::{Layout, hexadecimal};
 use crate::{failure, files};
 
@@ -25,8 +25,8 @@ const TEMPORARY: &str = ".tmp-";
 pub(super) fn keep(
     layout: &Layout,
     stack: &StackId,
-    source: &Digest,
-    root: &Path,
+    source: &Source,
+    images: BTreeMap<ServiceName, BuiltImage>,
     cancellation: &Cancellation,
 ) -> Result<Artefact> {
     let work = layout.work(stack);
@@ -46,12 +46,14 @@ pub(super) fn keep(
         entries.push((entry, hash));
     }
     hashes.write();
-    let digest = digest(&entries);
+    let digest = digest(&entries, &images);
+    let root = &source.root;
     let artefact = Artefact {
         location: location(layout, stack, &digest),
         root: if root.as_os_str().is_empty() { ".".to_owned() } else { root.to_string_lossy().into_owned() },
-        source: source.clone(),
+        source: source.digest.clone(),
         digest,
+        images,
     };
     if !is_whole(layout, stack, &artefact)? {
         copy(layout, stack, &artefact, &work, &entries, cancellation)?;
@@ -60,7 +62,7 @@ pub(super) fn keep(
     Ok(artefact)
 }
 
-fn digest(entries: &[(Entry, Option<Hash>)]) -> Digest {
+fn digest(entries: &[(Entry, Option<Hash>)], images: &BTreeMap<ServiceName, BuiltImage>) -> Digest {
     let mut hasher = Sha256::new();
     let mut part = |label: &str, bytes: &[u8]| {
         hasher.update((label.len() as u64).to_be_bytes());
@@ -70,6 +72,9 @@ fn digest(entries: &[(Entry, Option<Hash>)]) -> Digest {
     };
     part("format", b"vrooli-deploy artefact 1");
     add_tree(entries, &mut part);
+    for (service, image) in images {
+        part(service.as_str(), image.id.as_str().as_bytes());
+    }
     Digest::from_hash(&hasher.finalize().into())
 }
 
@@ -206,7 +211,7 @@ pub(super) fn clean(layout: &Layout, stack: &StackId) -> Result<()> {
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
+pub(super) fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
     let last = if keep.is_empty() { last(layout, stack)? } else { BTreeSet::new() };
     let keep = if keep.is_empty() { &last } else { keep };
     let kept: BTreeSet<&[u8]> = keep.iter().map(|digest| hexadecimal(digest).as_bytes()).collect();
@@ -231,6 +236,13 @@ pub fn prune(layout: &Layout, stack: &StackId, keep: &BTreeSet<Digest>) -> Resul
         }
     }
     Ok(())
+}
+
+/// The ids of the images of what was built and is kept.
+pub(super) fn images(layout: &Layout, stack: &StackId) -> Result<BTreeSet<Digest>> {
+    let records = read(&layout.built(stack))?.into_iter().filter_map(|path| fs::read(path).ok());
+    let artefacts = records.filter_map(|text| serde_json::from_slice::<Artefact>(&text).ok());
+    Ok(artefacts.flat_map(|artefact| artefact.images.into_values()).map(|image| image.id).collect())
 }
 
 /// What was built last, if anything was.

@@ -2,6 +2,7 @@
 //! environment, with the user's tree only ever read.
 
 mod artefact;
+mod contained;
 mod guard;
 mod hashes;
 mod image;
@@ -12,11 +13,12 @@ mod source;
 mod step;
 mod work;
 
-pub use artefact::prune;
 pub use guard::{Guard, run_build_step};
 pub use image::{Images, image_builder};
 
-use std::collections::BTreeSet;
+pub(crate) use contained::engine_of;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
@@ -57,6 +59,10 @@ impl ArtefactBuilder for Builder {
         Builder::source_digest(self, cx, request).await
     }
 
+    async fn foresee(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Vec<String>> {
+        Builder::foresee(self, cx, request).await
+    }
+
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
         Builder::build(self, cx, request).await
     }
@@ -65,12 +71,17 @@ impl ArtefactBuilder for Builder {
         Ok(self.layout.root().join(files::inside(&artefact.location)?))
     }
 
-    fn prune(&self, stack: &StackId, keep: &BTreeSet<Digest>) -> Result<()> {
-        prune(&self.layout, stack, keep)
+    async fn prune(&self, cx: &OpCtx, keep: &BTreeSet<Digest>) -> Result<()> {
+        Builder::prune(self, cx, keep).await
     }
 
-    fn forget(&self, stack: &StackId) -> Result<()> {
-        forget(&self.layout, stack)
+    async fn forget(&self, cx: &OpCtx) -> Result<()> {
+        self.forget_images(cx).await?;
+        forget(&self.layout, &cx.stack)
+    }
+
+    async fn save_image(&self, cx: &OpCtx, id: &Digest, to: &Path) -> Result<()> {
+        contained::save(&self.layout, cx, id, to).await
     }
 }
 
@@ -90,6 +101,17 @@ impl Builder {
         Ok(self.read(cx, request).await?.digest)
     }
 
+    /// Which images would be built and pulled for services that run in containers, a sentence each. Reads only.
+    ///
+    /// # Errors
+    /// When the app cannot become an image, or a file cannot be read.
+    pub async fn foresee(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Vec<String>> {
+        match &request.containers {
+            None => Ok(Vec::new()),
+            Some(containers) => contained::foresee(&self.layout, cx, request, containers).await,
+        }
+    }
+
     /// Builds, or returns what was built from the same sources before.
     ///
     /// # Errors
@@ -102,7 +124,7 @@ impl Builder {
         let alone =
             if place.exists() { files::try_lock(&place).map_err(failure::at("lock", &place))? } else { None };
         let mut source = self.read(cx, request).await?;
-        if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
+        if let Some(artefact) = self.built(cx, &source).await? {
             return Ok(artefact);
         }
         let lock = match alone {
@@ -112,7 +134,7 @@ impl Builder {
                 // Read again: whoever held the lock may have built it, and the hashes of a first
                 // look are only remembered in a folder that is there by now.
                 source = self.read(cx, request).await?;
-                if let Some(artefact) = artefact::built(&self.layout, stack, &source.digest)? {
+                if let Some(artefact) = self.built(cx, &source).await? {
                     return Ok(artefact);
                 }
                 lock
@@ -125,9 +147,42 @@ impl Builder {
             let (source, work, cancellation) = (Arc::clone(&source), work.clone(), cx.cancellation.clone());
             blocking(move || work::update(&source, &work, &cancellation)).await?;
         }
-        self.run(cx, request, &source, &lock).await?;
+        let images = match &request.containers {
+            None => BTreeMap::new(),
+            Some(containers) => contained::make(&self.layout, cx, request, containers).await?,
+        };
+        if !request.containers.as_ref().is_some_and(|containers| containers.all) {
+            self.run(cx, request, &source, &lock).await?;
+        }
         let (layout, stack, cancellation) = (self.layout.clone(), stack.clone(), cx.cancellation.clone());
-        blocking(move || artefact::keep(&layout, &stack, &source.digest, &source.root, &cancellation)).await
+        blocking(move || artefact::keep(&layout, &stack, &source, images, &cancellation)).await
+    }
+
+    /// Takes away what was built of the stack, but for those artefacts. Where none is needed what was built last
+    /// stays: a first deployment that failed is tried again.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub async fn prune(&self, cx: &OpCtx, keep: &BTreeSet<Digest>) -> Result<()> {
+        artefact::prune(&self.layout, &cx.stack, keep)?;
+        contained::tidy(&self.layout, cx, &artefact::images(&self.layout, &cx.stack)?).await
+    }
+
+    /// Takes the images of the stack away.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn forget_images(&self, cx: &OpCtx) -> Result<()> {
+        contained::tidy(&self.layout, cx, &BTreeSet::new()).await
+    }
+
+    /// What was built of these sources, if all of it is still there.
+    async fn built(&self, cx: &OpCtx, source: &Source) -> Result<Option<Artefact>> {
+        let Some(artefact) = artefact::built(&self.layout, &cx.stack, &source.digest)? else {
+            return Ok(None);
+        };
+        let there = contained::are_there(&self.layout, cx, artefact.images.values()).await?;
+        Ok(there.then_some(artefact))
     }
 
     async fn read(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Source> {

@@ -104,6 +104,11 @@ fn digest(root: &Path, entries: &[(Entry, Option<Hash>)], request: &BuildRequest
     let unwritable = |error: serde_json::Error| ProviderError::new(ErrorKind::Unexpected, error.to_string());
     part("steps", &serde_json::to_vec(&request.steps).map_err(unwritable)?);
     part("env", &serde_json::to_vec(&request.env).map_err(unwritable)?);
+    if let Some(containers) = &request.containers {
+        part("containers", &serde_json::to_vec(&containers).map_err(unwritable)?);
+        part("runs", &serde_json::to_vec(&request.runs).map_err(unwritable)?);
+        part("base images", &serde_json::to_vec(&request.base_images).map_err(unwritable)?);
+    }
     let variables = environment::of_this_process(&request.pass_env);
     for name in &request.pass_env {
         part(name, environment::get(&variables, name).map(OsStrExt::as_bytes).unwrap_or_default());

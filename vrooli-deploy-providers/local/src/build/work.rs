@@ -264,6 +264,7 @@ mod tests {
                 image: None,
                 runs: Vec::new(),
                 base_images: BTreeMap::new(),
+                containers: None,
             };
             let none = Cancellation::new();
             let source = super::super::source::read(

@@ -19,6 +19,8 @@ pub(crate) struct Container {
     pub(crate) name: String,
     pub(crate) phase: Phase,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The id of the image that it runs from.
+    pub(crate) image: String,
 }
 
 /// How a container is.
@@ -39,6 +41,8 @@ struct Inspected {
     name: String,
     state: State,
     config: Config,
+    #[serde(default)]
+    image: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,8 +67,8 @@ struct Listed {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Waited {
-    status_code: i64,
+pub(super) struct Waited {
+    pub(super) status_code: i64,
 }
 
 fn phase(status: &str) -> Phase {
@@ -90,6 +94,7 @@ impl Engine {
             name: seen.name.trim_start_matches('/').to_owned(),
             phase: phase(&seen.state.status),
             labels: seen.config.labels.unwrap_or_default(),
+            image: seen.image,
         }))
     }
 
@@ -121,6 +126,7 @@ impl Engine {
         if !self.podman
             && let Some(host) = config.get_mut("HostConfig")
             && let Some(host) = host.as_object_mut()
+            && !host.contains_key("LogConfig")
         {
             host.insert("LogConfig".to_owned(), json!({ "Type": "json-file", "Config": KNOWN.log }));
         }
@@ -236,7 +242,10 @@ impl Engine {
 }
 
 /// Writes all of it and says that it was all.
-async fn give(to: &mut (impl tokio::io::AsyncWrite + Unpin), input: &Secret<String>) -> std::io::Result<()> {
+pub(super) async fn give(
+    to: &mut (impl tokio::io::AsyncWrite + Unpin),
+    input: &Secret<String>,
+) -> std::io::Result<()> {
     to.write_all(input.expose().as_bytes()).await?;
     to.shutdown().await
 }

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt as _};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
+use serde_json::json;
 use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 
 use super::Engine;
@@ -33,6 +36,14 @@ struct Config {
     env: Option<Vec<String>>,
     #[serde(default)]
     volumes: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
 }
 
 /// One line of a pull's answer.
@@ -130,6 +141,37 @@ impl Engine {
         self.image(cx, reference)
             .await?
             .ok_or_else(|| self.not_pulled(reference, "it is not there after the pull"))
+    }
+
+    /// What is in a repository here: names with tags, and the ids of their images.
+    pub(crate) async fn tags(&self, cx: &OpCtx, repository: &str) -> Result<Vec<(String, String)>> {
+        let filters = json!({ "reference": [repository] }).to_string();
+        let path = format!("/images/json?filters={}", encoded(&filters));
+        let listed: Vec<Listed> =
+            self.call(cx, "listing images", "GET", &path, None).await?.done("list images")?.read("images")?;
+        let tags = listed.into_iter().flat_map(|one| {
+            let tags = one.repo_tags.unwrap_or_default();
+            tags.into_iter().map(move |tag| (tag, one.id.clone()))
+        });
+        // One image may have names of others besides.
+        Ok(tags.filter(|(tag, _)| parts(tag).0.trim_start_matches("localhost/") == repository).collect())
+    }
+
+    /// An image as `docker save` writes it. The error is a phrase.
+    pub(crate) async fn saved(
+        &self,
+        cx: &OpCtx,
+        reference: &str,
+    ) -> Result<impl Stream<Item = std::result::Result<Bytes, String>> + use<>> {
+        let action = format!("save the image `{reference}`");
+        let path = format!("/images/{reference}/get");
+        let response = within(cx, &action, self.open(&action, "GET", &path, None)).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            return Err(Reply { status: status.as_u16(), body: body.unwrap_or_default() }.refused(&action));
+        }
+        Ok(response.into_body().into_data_stream().map_err(|error| error.to_string()))
     }
 
     async fn pull(&self, cx: &OpCtx, reference: &str) -> Result<()> {

@@ -10,6 +10,7 @@ mod container;
 mod exec;
 mod find;
 mod image;
+mod kept;
 mod progress;
 mod push;
 mod stream;
@@ -26,7 +27,8 @@ pub(crate) use container::{Container, Phase};
 pub(crate) use exec::Ended;
 pub(crate) use find::{NoEngine, find};
 pub(crate) use image::{Image, check_reference};
-pub(crate) use push::Login;
+pub(crate) use kept::Kept;
+pub(crate) use push::{Login, Made};
 
 /// What is known of engines and of the images that servers are run from.
 #[derive(Debug, Default, Deserialize)]

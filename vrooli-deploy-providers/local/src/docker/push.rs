@@ -72,11 +72,20 @@ struct Descriptor {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Made {
     #[serde(default)]
+    pub(crate) id: String,
+    #[serde(default)]
     pub(crate) os: String,
     #[serde(default)]
     pub(crate) architecture: String,
     #[serde(default)]
     pub(crate) config: MadeConfig,
+}
+
+impl Made {
+    /// In the words of images: `linux/amd64`.
+    pub(crate) fn platform(&self) -> String {
+        format!("{}/{}", self.os, self.architecture)
+    }
 }
 
 /// How its containers begin.

@@ -48,23 +48,41 @@ pub(super) struct Said {
 /// Reads to the end, or to where the connection breaks.
 pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Said {
     let mut said = Said::default();
+    let keep = |number: u8, bytes: &[u8]| {
+        let kept = if number == 2 { &mut said.stderr } else { &mut said.stdout };
+        if kept.len() < KEPT {
+            kept.extend_from_slice(bytes);
+        }
+        true
+    };
+    pour(from, &mut { keep }).await;
+    said
+}
+
+/// Hands over what comes with the number of its stream, to the end (true), to where the connection breaks
+/// (true), or to the end of a frame whose taker wants no more (false).
+pub(super) async fn pour(
+    from: &mut (impl AsyncRead + Unpin),
+    take: &mut (dyn FnMut(u8, &[u8]) -> bool + Send),
+) -> bool {
     let mut head = [0_u8; HEAD];
     let mut buffer = vec![0_u8; 16 * 1024];
     while from.read_exact(&mut head).await.is_ok() {
         let [number, _, _, _, a, b, c, d] = head;
         let mut left = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+        let mut more = true;
         while left > 0 {
             let most = left.min(buffer.len());
             let Some(space) = buffer.get_mut(..most) else { break };
-            let Ok(length @ 1..) = from.read(space).await else { return said };
+            let Ok(length @ 1..) = from.read(space).await else { return true };
             left -= length;
-            let kept = if number == 2 { &mut said.stderr } else { &mut said.stdout };
-            if kept.len() < KEPT {
-                kept.extend_from_slice(buffer.get(..length).unwrap_or_default());
-            }
+            more &= take(number, buffer.get(..length).unwrap_or_default());
+        }
+        if !more {
+            return false;
         }
     }
-    said
+    true
 }
 
 #[cfg(test)]

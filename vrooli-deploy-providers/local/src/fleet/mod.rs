@@ -1,8 +1,10 @@
 //! Carries releases on this machine: staged in folders of their own, run by the supervisor,
 //! served by the edge.
 
+mod beside;
 mod health;
 mod http;
+mod images;
 mod logs;
 mod probe;
 mod samples;
@@ -16,13 +18,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use vrooli_deploy_core::names::{Digest, ReleaseNumber, StackId, UnitId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, FleetDifference, LogPage,
-    LogQuery, MigrationReport, OpCtx, ProbeReport, Reading, Result, Routing, SmokeReport, UnitObserved,
-    UnitState,
+    Artefact, BuildRequest, DrainReport, ErrorKind, Fleet, FleetCapabilities, FleetDifference, FleetPart,
+    LogPage, LogQuery, MigrationReport, OpCtx, ProbeReport, Reading, Result, Routing, SmokeReport,
+    UnitObserved, UnitState,
 };
 use vrooli_deploy_core::release::{Release, migration};
 
-use crate::build::{Builder, prune};
+use crate::build::Builder;
 use crate::kinds::{Machine, port, postgres, redis};
 use crate::process::{
     Supervision, SupervisorClient, admit, certificates, edge_folder, last_routing, observe, public,
@@ -92,6 +94,11 @@ impl LocalFleet {
     /// The supervisor if one runs: nothing is started to find out that nothing runs.
     async fn running_supervisor(&self) -> Result<Option<SupervisorClient>> {
         SupervisorClient::connect(&self.machine.layout).await
+    }
+
+    /// Containers outlive who starts them, by processes that only Linux has.
+    fn runs_containers(&self) -> bool {
+        cfg!(target_os = "linux") && !matches!(self.machine.supervision, Supervision::InProcess(_))
     }
 
     async fn edge_serves(&self) -> bool {
@@ -180,11 +187,16 @@ impl Fleet for LocalFleet {
         // On a server there is no state to go on from, either.
         capabilities.keeps_watch = matches!(self.machine.supervision, Supervision::Detached(_));
         capabilities.measures = true;
+        capabilities.containers = self.runs_containers();
         capabilities
     }
 
     async fn source_digest(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Digest> {
         self.builder.source_digest(cx, request).await
+    }
+
+    async fn foresee(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Vec<String>> {
+        self.builder.foresee(cx, request).await
     }
 
     async fn build(&self, cx: &OpCtx, request: &BuildRequest) -> Result<Artefact> {
@@ -308,7 +320,7 @@ impl Fleet for LocalFleet {
         }
         let needed: BTreeSet<Digest> =
             self.staged_releases(stack)?.into_iter().map(|r| r.bundle.artefact.digest).collect();
-        prune(layout, stack, &needed)
+        self.builder.prune(cx, &needed).await
     }
 
     async fn list(&self, cx: &OpCtx) -> Result<Vec<UnitObserved>> {
@@ -321,7 +333,11 @@ impl Fleet for LocalFleet {
 
     async fn differences(&self, cx: &OpCtx, release: &Release) -> Result<Vec<FleetDifference>> {
         let staged = self.staged_releases(&cx.stack)?;
-        Ok(FleetDifference::of_record("", &staged, release).into_iter().collect())
+        let record = FleetDifference::of_record("", &staged, release);
+        let other = self.other_images(cx, release).await?.into_iter();
+        let other =
+            other.map(|reason| FleetDifference { host: String::new(), part: FleetPart::Image, reason });
+        Ok(record.into_iter().chain(other).collect())
     }
 
     async fn forget(&self, cx: &OpCtx, data: bool) -> Result<()> {
@@ -336,6 +352,7 @@ impl Fleet for LocalFleet {
         }
         let (layout, stack) = (&self.machine.layout, &cx.stack);
         self.stop_servers(cx).await?;
+        self.builder.forget_images(cx).await?;
         let folder = layout.stack(stack);
         let kept = [layout.data(stack), layout.servers(stack, "postgres"), layout.servers(stack, "redis")];
         let entries = match std::fs::read_dir(&folder) {

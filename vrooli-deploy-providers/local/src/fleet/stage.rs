@@ -9,6 +9,7 @@ use vrooli_deploy_core::provider::{ErrorKind, OpCtx, ProviderError, Result};
 use vrooli_deploy_core::release::Release;
 
 use super::LocalFleet;
+use crate::build::engine_of;
 use crate::failure;
 use crate::files::{copy_tree, inside, make_private, remove_tree, write_atomic};
 
@@ -37,6 +38,12 @@ impl LocalFleet {
         })?;
         let app_root = root.join(inside(&release.bundle.artefact.root)?);
         self.link_data(stack, &app_root).map_err(failure::at("link the data folder into", &app_root))?;
+        if !release.bundle.artefact.images.is_empty()
+            && let Some(engine) = engine_of(layout, stack)?
+        {
+            let place = layout.engine(stack, release.number);
+            write_atomic(&place, engine.as_bytes()).map_err(failure::at("write", &place))?;
+        }
         let record = layout.release_record(stack, release.number);
         let text = serde_json::to_vec_pretty(release).map_err(|e| {
             ProviderError::new(

@@ -5,6 +5,7 @@
 //! exists because only a process itself can ask to die with its parent.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -20,6 +21,7 @@ use vrooli_deploy_core::provider::{ErrorKind, ProviderError};
 use vrooli_deploy_core::secrets::Secret;
 
 use super::config::LogConfig;
+use super::container::Container;
 
 /// A launch is at most this long: the kernel takes no more in an environment anyway.
 const LIMIT: u64 = 8 * 1024 * 1024;
@@ -98,6 +100,9 @@ pub(crate) struct Target {
     pub(crate) grace_ms: u64,
     /// When its log is rotated.
     pub(crate) rotation: LogConfig,
+    /// The container that it runs in; `None`: it is a process of the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<Container>,
     /// Pid of the shim; only the shim can say it.
     #[serde(default)]
     pub(crate) parent: u32,
@@ -173,6 +178,10 @@ impl LaunchFailure {
         Self { kind, message: message.into() }
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     fn of(error: &io::Error, what: &str) -> Self {
         let kind = match error.kind() {
             io::ErrorKind::NotFound => ErrorKind::Missing,
@@ -222,22 +231,30 @@ pub(crate) fn become_app() -> u8 {
 
 /// Why the app's program was not run, for a person.
 pub(crate) fn not_run(command: &Command, error: &io::Error) -> LaunchFailure {
+    is_nowhere(command).unwrap_or_else(|| {
+        LaunchFailure::of(error, &format!("cannot run `{}`", command.get_program().to_string_lossy()))
+    })
+}
+
+/// Is a program not where it is said to be, or in no folder of its PATH? One that may not be read makes the kernel
+/// say "permission denied" of a program that is nowhere.
+pub(super) fn is_nowhere(command: &Command) -> Option<LaunchFailure> {
     let program = command.get_program();
     let shown = program.to_string_lossy();
     let path =
         command.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH")).unwrap_or_default();
-    // A folder of the PATH that may not be read makes the kernel say "permission denied" of a
-    // program that is nowhere.
-    let is_nowhere =
-        !shown.contains('/') && !std::env::split_paths(path).any(|dir| dir.join(program).exists());
-    if is_nowhere {
+    if shown.contains('/') {
+        let place = command.get_current_dir().map_or_else(|| program.into(), |dir| dir.join(program));
+        let absent = io::Error::from(rustix::io::Errno::NOENT);
+        return (!place.exists()).then(|| LaunchFailure::of(&absent, &format!("cannot run `{shown}`")));
+    }
+    let is_nowhere = !std::env::split_paths(path).any(|dir| dir.join(program).exists());
+    is_nowhere.then(|| {
         LaunchFailure::new(
             ErrorKind::Missing,
             format!("`{shown}` is not installed: it is in no folder of the PATH {}", path.display()),
         )
-    } else {
-        LaunchFailure::of(error, &format!("cannot run `{shown}`"))
-    }
+    })
 }
 
 fn prepare(from: &UnixStream) -> Result<Command, LaunchFailure> {
@@ -248,6 +265,14 @@ fn prepare(from: &UnixStream) -> Result<Command, LaunchFailure> {
 
 /// The app's command, with nothing of our own environment and no input.
 pub(crate) fn command(launch: &Launch) -> Result<Command, LaunchFailure> {
+    command_over(launch, [])
+}
+
+/// The same with variables that it has where the launch does not say otherwise.
+pub(super) fn command_over(
+    launch: &Launch,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, LaunchFailure> {
     let Launch { target, environment } = launch;
     if !target.dir.is_dir() {
         return Err(LaunchFailure::new(
@@ -264,6 +289,7 @@ pub(crate) fn command(launch: &Launch) -> Result<Command, LaunchFailure> {
         .args(arguments)
         .current_dir(&target.dir)
         .env_clear()
+        .envs(variables)
         .envs(environment.0.iter().map(|(name, value)| (name, value.expose())))
         .stdin(Stdio::null());
     Ok(command)
@@ -271,7 +297,7 @@ pub(crate) fn command(launch: &Launch) -> Result<Command, LaunchFailure> {
 
 /// Asks the kernel to kill this process, and what it becomes by `exec`, when its parent dies.
 #[cfg(target_os = "linux")]
-fn die_with(parent: u32) -> io::Result<()> {
+pub(super) fn die_with(parent: u32) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     // It may have died before it was asked for.
     let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get().unsigned_abs());
@@ -279,7 +305,7 @@ fn die_with(parent: u32) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with(_: u32) -> io::Result<()> {
+pub(super) fn die_with(_: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -301,6 +327,7 @@ mod tests {
                 log: "/l".into(),
                 grace_ms: 1,
                 rotation: LogConfig::default(),
+                container: None,
                 parent: 0,
             },
             environment,

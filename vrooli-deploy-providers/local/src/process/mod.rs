@@ -15,6 +15,7 @@ mod adopt;
 pub(crate) mod certificates;
 mod client;
 mod config;
+mod container;
 mod fence;
 mod files;
 mod identity;
@@ -56,6 +57,7 @@ pub use supervise::{SupervisorOptions, last_routing};
 pub use supervision::Supervision;
 pub use table::MARKER;
 
+pub(crate) use container::{become_contained, keep as keep_container, name as container_name, stack_name};
 pub(crate) use fence::{admit, highest, refuse_older};
 pub(crate) use in_process::resolver;
 pub(crate) use launch::become_app;

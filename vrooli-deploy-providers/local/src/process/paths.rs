@@ -77,6 +77,24 @@ impl Layout {
     pub fn release_record(&self, stack: &StackId, number: ReleaseNumber) -> PathBuf {
         self.release(stack, number).join("release.json")
     }
+    /// Where the socket of the engine is named that has the release's images, if it is none of the usual ones.
+    #[must_use]
+    pub fn engine(&self, stack: &StackId, number: ReleaseNumber) -> PathBuf {
+        self.release(stack, number).join("engine")
+    }
+    /// What is named there.
+    pub(crate) fn engine_of_release(
+        &self,
+        stack: &StackId,
+        number: ReleaseNumber,
+    ) -> vrooli_deploy_core::provider::Result<Option<String>> {
+        let place = self.engine(stack, number);
+        match std::fs::read_to_string(&place) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(crate::failure::io("read", &place, &error)),
+        }
+    }
     /// What a release was built into.
     #[must_use]
     pub fn release_root(&self, stack: &StackId, number: ReleaseNumber) -> PathBuf {

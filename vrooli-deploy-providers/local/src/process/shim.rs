@@ -160,8 +160,12 @@ impl Shim {
             if let Some(ending) = &mut ending {
                 let me = self.me;
                 // Tried again in the next round; there is nobody to tell.
-                let _ = ending.round(&|table: &Table| table.descendants(me));
+                let _ = ending.round(&|table: &Table| table.kept(me));
             }
+        }
+        if let (Some(container), Some(Ended::Signal(_))) = (&self.target.container, self.ended) {
+            // Its keeper was killed. Whoever starts the unit again removes what could not be removed here.
+            let _ = container.remove().await;
         }
         self.finish(ending.is_some());
         0
@@ -245,7 +249,9 @@ fn spawn(launch: &Launch, log: &Path) -> Result<u32, LaunchFailure> {
     let out = log::open(log)?;
     let (ours, theirs) = UnixStream::pair()?;
     let mark = launch.environment.get(MARKER).unwrap_or_default().to_owned();
-    let mut command = Program::default().command(crate::child::LAUNCHER, []);
+    let contained = launch.target.container.is_some();
+    let role = if contained { crate::child::KEEPER } else { crate::child::LAUNCHER };
+    let mut command = Program::default().command(role, []);
     command
         .env(MARKER, mark)
         .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -46,11 +46,11 @@ pub(crate) fn probe(address: SocketAddr) -> io::Result<Socket> {
     Ok(probe)
 }
 
-/// Addresses that a process and its descendants listen on, in order. Empty where that cannot
+/// Addresses that a process and what it stands for listen on, in order. Empty where that cannot
 /// be seen.
 #[must_use]
 pub fn listeners(pid: u32) -> Vec<SocketAddr> {
-    let mut pids = super::table::Table::read().map(|t| t.descendants(pid)).unwrap_or_default();
+    let mut pids = super::table::Table::read().map(|t| t.kept(pid)).unwrap_or_default();
     pids.insert(pid);
     let mine: BTreeSet<u64> = pids.into_iter().flat_map(open_sockets).collect();
     let found: BTreeSet<SocketAddr> =

@@ -58,7 +58,7 @@ pub(crate) fn memory<K: Ord + Copy>(of: &BTreeMap<K, Vec<u32>>) -> BTreeMap<K, u
         .map(|(key, pids)| {
             let mut all: BTreeSet<u32> = pids.iter().copied().collect();
             for pid in pids {
-                all.extend(table.descendants(*pid));
+                all.extend(table.kept(*pid));
             }
             (*key, all.into_iter().map(resident).sum())
         })
@@ -120,6 +120,29 @@ impl Table {
         found
     }
 
+    /// What a process stands for: its descendants, and of a keeper the processes of its container, which bear the
+    /// same mark.
+    pub(crate) fn kept(&self, by: u32) -> BTreeSet<u32> {
+        let mut all = self.descendants(by);
+        for pid in all.clone().into_iter().chain([by]).filter(|pid| crate::child::is_keeper(*pid)) {
+            let environ = environ(pid);
+            let mark = environ.split(|b| *b == 0).find_map(|variable| {
+                let value = variable.strip_prefix(MARKER.as_bytes())?.strip_prefix(b"=")?;
+                std::str::from_utf8(value).ok().map(Mark::new)
+            });
+            if let Some(mark) = mark {
+                all.extend(self.marked(&mark).into_iter().filter(|pid| !crate::child::is_shim(*pid)));
+            }
+        }
+        all.remove(&by);
+        all
+    }
+
+    /// Living processes that bear a mark.
+    pub(crate) fn marked(&self, mark: &Mark) -> BTreeSet<u32> {
+        self.0.keys().copied().filter(|pid| self.lives(*pid) && mark.is_on(*pid)).collect()
+    }
+
     /// Living processes of a group.
     pub(crate) fn group(&self, group: u32) -> BTreeSet<u32> {
         self.0
@@ -136,7 +159,7 @@ impl Table {
         for pid in all.clone() {
             all.extend(self.descendants(pid));
         }
-        all.extend(self.0.keys().copied().filter(|pid| self.lives(*pid) && mark.is_on(*pid)));
+        all.extend(self.marked(mark));
         all
     }
 

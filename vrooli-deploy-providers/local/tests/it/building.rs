@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use vrooli_deploy_core::manifest::{BuildStep, Command};
-use vrooli_deploy_core::names::VariableName;
+use vrooli_deploy_core::names::{Digest, VariableName};
 use vrooli_deploy_core::provider::{Artefact, BuildRequest, ErrorKind, OpCtx, OutputSink, Result};
-use vrooli_deploy_provider_local::build::{Builder, Guard, build_log, forget, prune};
+use vrooli_deploy_provider_local::build::{Builder, Guard, build_log, forget};
 use vrooli_deploy_provider_local::layout::Layout;
 
 use crate::place::{context, kill_after, processes_in, stack, trial, until, wait};
@@ -63,6 +63,7 @@ fn request(tree: &Path, steps: &[(&str, &str)]) -> BuildRequest {
         image: None,
         runs: Vec::new(),
         base_images: BTreeMap::new(),
+        containers: None,
     }
 }
 
@@ -99,6 +100,9 @@ impl App {
     }
     fn build_request(&self, request: &BuildRequest) -> Result<Artefact> {
         wait(builder(&self.state()).build(&self.cx(), request))
+    }
+    fn prune(&self, keep: &std::collections::BTreeSet<Digest>) {
+        wait(builder(&self.state()).prune(&self.cx(), keep)).unwrap();
     }
     fn said(&self) -> String {
         std::mem::take(&mut *self.lines.lock().unwrap()).join("\n")
@@ -440,16 +444,16 @@ fn pruning() {
     let first = app.build(&[]).unwrap();
     app.write("a", "2");
     let second = app.build(&[]).unwrap();
-    prune(&app.layout(), &stack(), &[second.digest.clone()].into()).unwrap();
+    app.prune(&[second.digest.clone()].into());
     assert!(!app.made(&first).exists() && app.made(&second).exists());
     assert_eq!(app.build(&[]).unwrap(), second);
     app.write("a", "1");
     assert_eq!(app.build(&[]).unwrap(), first);
     // Nothing that was built ever served: the last stays for the next try.
     let nothing = std::collections::BTreeSet::new();
-    prune(&app.layout(), &stack(), &nothing).unwrap();
+    app.prune(&nothing);
     assert!(app.made(&first).exists() && !app.made(&second).exists());
-    prune(&app.layout(), &stack(), &nothing).unwrap();
+    app.prune(&nothing);
     assert!(app.made(&first).exists());
     forget(&app.layout(), &stack()).unwrap();
     let mut left: Vec<_> =

@@ -87,7 +87,8 @@ pub(super) enum Source {
 /// A given image as an artefact. Where the app lies in it is not known.
 pub(super) fn given(image: &ImageRef) -> Artefact {
     let digest = image.digest();
-    Artefact { source: digest.clone(), digest, location: image.to_string(), root: ".".to_owned() }
+    let images = std::collections::BTreeMap::new();
+    Artefact { source: digest.clone(), digest, location: image.to_string(), root: ".".to_owned(), images }
 }
 
 /// The folder that a service of an image starts in. `None`: the one that the image says.

@@ -218,6 +218,11 @@ fn sync(written: &[PathBuf]) -> Result<()> {
     })
 }
 
+/// What an image is called here as long as something of ours needs it.
+pub(super) fn image_name(id: &str) -> String {
+    format!("vrooli-deploy/image:{}", id.trim_start_matches("sha256:"))
+}
+
 fn image(store: &Store<'_>, input: &Input, arrived: &BTreeSet<String>, id: &str) -> Result<Made> {
     let no_docker = |error: io::Error| Failure::new(NO_DOCKER, error);
     let mut command = Command::new("docker");
@@ -240,6 +245,13 @@ fn image(store: &Store<'_>, input: &Input, arrived: &BTreeSet<String>, id: &str)
         }
         if !has_image(id) {
             return Err(Failure::new(OTHER, format_args!("the archive holds another image than {id}")));
+        }
+        // An image without a name goes with the next `docker image prune`.
+        let mut named = Command::new("docker");
+        named.args(["image", "tag", "--", id, &image_name(id)]).stdin(Stdio::null());
+        let said = named.output().map_err(no_docker)?;
+        if !said.status.success() {
+            return Err(Failure::new(1, String::from_utf8_lossy(&said.stderr).trim()));
         }
     }
     Ok(made)

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use super::input::Input;
+use super::make::image_name;
 use super::phase::{Store, is_in_use, remove};
 use super::{Result, at};
 
@@ -90,10 +91,12 @@ fn takes_away(store: &Store<'_>, input: &Input, name: &str) -> Result<bool> {
     if let Some(image) = image
         && !all(&store.all_refs())?.values().any(|other| other.image.as_ref() == Some(&image))
     {
-        // One that runs Docker keeps.
-        let mut command = Command::new("docker");
-        command.args(["image", "rm", "--", &image]).stdin(Stdio::null());
-        let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // With the last name of an image the image goes; one that runs Docker keeps.
+        for name in [&image_name(&image), &image] {
+            let mut command = Command::new("docker");
+            command.args(["image", "rm", "--", name]).stdin(Stdio::null());
+            let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
     }
     Ok(true)
 }

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use vrooli_deploy_core::diagnostics::rules;
 use vrooli_deploy_core::names::{Digest, ImageRef, StackId};
 use vrooli_deploy_core::provider::{
-    Artefact, BuildRequest, Cancellation, ErrorKind, ImageBuilder, ImageRepository, ImageSource, OpCtx,
-    ProviderError, Result,
+    Artefact, BuildRequest, BuiltImage, Cancellation, ErrorKind, ImageBuilder, ImageRepository, ImageSource,
+    OpCtx, ProviderError, Result,
 };
 use vrooli_deploy_core::render::dockerfile::{self, DockerfileInput};
 use vrooli_deploy_core::render::{FilePath, FileTree};
@@ -22,10 +22,10 @@ use self::context::Context;
 use super::blocking;
 use super::hashes::Hash;
 use super::select::{Entry, EntryKind};
-use super::source;
-use crate::docker::{self, BuildWish, Engine, Login};
+use super::{contained, source};
+use crate::docker::{self, BuildWish, Engine, Login, Made};
 use crate::environment;
-use crate::layout::Layout;
+use crate::layout::{Layout, hexadecimal};
 use crate::programs;
 use crate::servers::ServerOptions;
 
@@ -126,35 +126,17 @@ impl ImageBuilder for Images {
             && let Some(root) = recipe.root.clone()
         {
             cx.output.line(&format!("the image of these sources is in `{}` already", to.name));
-            return Ok(Artefact { location: format!("{}@{digest}", to.name), digest, source, root });
+            return Ok(Artefact {
+                location: format!("{}@{digest}", to.name),
+                digest,
+                source,
+                root,
+                images: BTreeMap::new(),
+            });
         }
-        for (name, base) in &recipe.bases {
-            fits(&engine, cx, name, base, platform).await?;
-        }
-        self.build(cx, &engine, &recipe, platform, &tag).await?;
-        let made = engine.made(cx, &tag).await?;
-        let is = format!("{}/{}", made.os, made.architecture);
-        if is != platform {
-            engine.untag(cx, &tag).await?;
-            return Err(ProviderError::new(
-                ErrorKind::Config,
-                format!("the image was built for `{is}`, and it is to run on `{platform}`"),
-            )
-            .with_help(
-                "name base images of that platform; an engine of another needs QEMU's binaries for it",
-            ));
-        }
+        let made = self.make(cx, &engine, &recipe, request, platform, &tag).await?;
         if matches!(made.config.user.as_str(), "" | "0" | "root" | "0:0" | "root:root") {
             cx.output.line("warning: the image runs as root: its Dockerfile names no `USER`");
-        }
-        // What was read first is what the digest is of.
-        if self.recipe(cx, request, platform).await?.digest != recipe.digest {
-            engine.untag(cx, &tag).await?;
-            return Err(ProviderError::new(
-                ErrorKind::Conflict,
-                "the sources changed while the image was built",
-            )
-            .with_help("run the same command again when nobody writes there"));
         }
         cx.output.line(&format!("pushing `{tag}`"));
         let pushed = match pushed {
@@ -164,7 +146,13 @@ impl ImageBuilder for Images {
         engine.untag(cx, &tag).await?;
         let digest = pushed?;
         let root = recipe.root.unwrap_or_else(|| root_of(made.config.working_dir));
-        Ok(Artefact { location: format!("{}@{digest}", to.name), digest, source, root })
+        Ok(Artefact {
+            location: format!("{}@{digest}", to.name),
+            digest,
+            source,
+            root,
+            images: BTreeMap::new(),
+        })
     }
 }
 
@@ -181,7 +169,64 @@ impl Images {
         Self { engine: Some(engine.into()), ..self }
     }
 
-    async fn engine(&self, cx: &OpCtx) -> Result<Engine> {
+    /// The image of those sources in this machine's engine, where it stays under a name in a repository of ours,
+    /// whose tag is the digest of what it was made from; built if there is none.
+    pub(super) async fn keep(
+        &self,
+        cx: &OpCtx,
+        engine: &Engine,
+        request: &BuildRequest,
+        repository: &str,
+    ) -> Result<BuiltImage> {
+        let platform = to_run_here();
+        let recipe = self.recipe(cx, request, &platform).await?;
+        let tag = format!("{repository}:{}", hexadecimal(&recipe.digest));
+        let made = match engine.image(cx, &tag).await? {
+            Some(_) => engine.made(cx, &tag).await?,
+            None => self.make(cx, engine, &recipe, request, &platform, &tag).await?,
+        };
+        contained::built(made, recipe.root)
+    }
+
+    /// Builds it, under a name that it loses if it is not what it should be.
+    async fn make(
+        &self,
+        cx: &OpCtx,
+        engine: &Engine,
+        recipe: &Recipe,
+        request: &BuildRequest,
+        platform: &str,
+        tag: &str,
+    ) -> Result<Made> {
+        for (name, base) in &recipe.bases {
+            fits(engine, cx, name, base, platform).await?;
+        }
+        self.build(cx, engine, recipe, platform, tag).await?;
+        let made = engine.made(cx, tag).await?;
+        let is = made.platform();
+        if is != platform {
+            engine.untag(cx, tag).await?;
+            return Err(ProviderError::new(
+                ErrorKind::Config,
+                format!("the image was built for `{is}`, and it is to run on `{platform}`"),
+            )
+            .with_help(
+                "name base images of that platform; an engine of another needs QEMU's binaries for it",
+            ));
+        }
+        // What was read first is what the digest is of.
+        if self.recipe(cx, request, platform).await?.digest != recipe.digest {
+            engine.untag(cx, tag).await?;
+            return Err(ProviderError::new(
+                ErrorKind::Conflict,
+                "the sources changed while the image was built",
+            )
+            .with_help("run the same command again when nobody writes there"));
+        }
+        Ok(made)
+    }
+
+    pub(super) async fn engine(&self, cx: &OpCtx) -> Result<Engine> {
         let mut options = ServerOptions::from_environment()?;
         options.engine = self.engine.clone().or(options.engine);
         let found = options.find_engine(cx).await?;
@@ -229,6 +274,16 @@ impl Images {
     }
 }
 
+/// What images run on here, in the words of images: `linux/amd64`.
+pub(super) fn to_run_here() -> String {
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("linux/{machine}")
+}
+
 /// Refuses a base image of another platform: where nothing is run in it the build does not notice. One that
 /// says nothing of it, or that only the build can ask for, is left to the build.
 async fn fits(engine: &Engine, cx: &OpCtx, name: &str, base: &ImageRef, platform: &str) -> Result<()> {
@@ -272,10 +327,8 @@ fn app_recipe(source: source::Source, platform: &str) -> Result<Recipe> {
     let name = if from_context { source.root.join(DOCKERFILE) } else { PathBuf::from(DOCKERFILE) };
     let dockerfile = name.to_string_lossy().into_owned();
     let digest = digest(&entries, &[("dockerfile", &dockerfile), ("platform", platform)]);
-    let mut notes = vec![
-        "an image is built by the app's own Dockerfile, if the repository has none of these sources"
-            .to_owned(),
-    ];
+    let mut notes =
+        vec!["an image is built by the app's own Dockerfile, if there is none of these sources".to_owned()];
     for line in text.lines().filter_map(|line| line.trim().strip_prefix("FROM ")) {
         let image = line.split_whitespace().find(|word| !word.starts_with("--")).unwrap_or_default();
         let is_stage = !image.contains(['/', ':', '.']);
@@ -310,7 +363,7 @@ fn written_recipe(source: source::Source, request: &BuildRequest, platform: &str
     let digest = digest(&entries, &[("dockerfile", &made.text), ("platform", platform)]);
     let bases: Vec<String> = made.bases.iter().map(|(name, image)| format!("`{name}` {image}")).collect();
     let mut notes = vec![format!(
-        "an image is built for {platform} from {}, if the repository has none of these sources",
+        "an image is built for {platform} from {}, if there is none of these sources",
         bases.join(" and ")
     )];
     if !request.pass_env.is_empty() {

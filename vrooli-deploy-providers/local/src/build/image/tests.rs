@@ -34,6 +34,7 @@ impl App {
             image: None,
             runs: vec![Command::Shell("./server".to_owned())],
             base_images: BTreeMap::from([("go".to_owned(), base("1")), ("runtime".to_owned(), base("2"))]),
+            containers: None,
         };
         let app = Self { folder, request };
         app.write("scenarios/s/api/main.go", "package main");

@@ -57,6 +57,12 @@ pub(super) fn launch(
     mark: &Mark,
     mut launch: Launch,
 ) -> Result<Launched> {
+    if launch.target.container.is_some() {
+        return Err(ProviderError::new(
+            ErrorKind::Unsupported,
+            "a program that runs everything in itself runs no containers",
+        ));
+    }
     // Through the descriptor: the state folder may be moved.
     let layout = supervisor.layout();
     let files = layout.unit(&key.stack, key.release, &key.unit);

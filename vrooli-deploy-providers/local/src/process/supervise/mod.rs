@@ -2,6 +2,7 @@
 
 #[cfg_attr(not(feature = "tls"), path = "no_certificates.rs")]
 mod certificates;
+mod contained;
 mod direct;
 mod front;
 mod instance;

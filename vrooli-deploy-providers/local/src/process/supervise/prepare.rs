@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use uuid::Uuid;
-use vrooli_deploy_core::manifest::{Command, ServiceConfig};
+use vrooli_deploy_core::manifest::{Command, Runtime, ServiceConfig};
 use vrooli_deploy_core::names::{ReleaseNumber, StackId};
 use vrooli_deploy_core::provider::{ErrorKind, ProviderError, Result};
 use vrooli_deploy_core::release::Release;
@@ -21,8 +21,8 @@ use super::super::ports::{self, UnitPorts};
 use super::super::table::Mark;
 use super::super::values::Values;
 use super::super::variables::{self, Origin};
-use super::Supervisor;
 use super::unit::UnitKey;
+use super::{Supervisor, contained};
 use crate::failure::{self, at};
 
 /// How often other ports are chosen when somebody takes them before we do.
@@ -38,8 +38,19 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
     // From here on paths are for other processes.
     let named = supervisor.named()?;
     let data = named.data(&key.stack);
-    let dir = dir(&named.release_root(&key.stack, key.release), &release, service)?;
-    let account = account(&named.release_root(&key.stack, key.release))?;
+    let root = named.release_root(&key.stack, key.release);
+    let account = account(&root)?;
+    let container = match service.runtime {
+        Runtime::Native => None,
+        Runtime::Docker => {
+            let account = account.as_ref().map(|(account, _)| *account);
+            Some(contained::container(supervisor, &named, key, &release, account)?)
+        }
+    };
+    let dir = match &container {
+        None => dir(&root, &release, service)?,
+        Some(_) => contained::dir(&release, key, service)?,
+    };
     // A release that came with its values needs no store.
     let values = Values::read(supervisor.layout(), &key.stack, key.release)?;
     // Opened by the first secret: a store that cannot be opened stops nobody who needs nothing from it.
@@ -56,8 +67,10 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
         let open = (supervisor.open_secrets)(&named, key.as_ref().map(StoreKey::secret))?;
         store.get_or_init(|| open)(reference)
     };
+    // A container's own come with its image.
+    let base = if container.is_some() { BTreeMap::new() } else { base(supervisor, key)? };
     let mut environment = Origin {
-        base: &base(supervisor, key)?,
+        base: &base,
         release: &release,
         ports: &ports,
         unit: &key.unit,
@@ -68,7 +81,7 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
     .environment()
     .map_err(|error| if supervisor.key().is_none() { without_key(error) } else { error })?;
 
-    if let Some((_, name)) = &account {
+    if let (Some((_, name)), None) = (&account, &container) {
         let home = named.stack(&key.stack);
         for (variable, value) in
             [("HOME", home.to_string_lossy().as_ref()), ("USER", name), ("LOGNAME", name)]
@@ -87,10 +100,12 @@ pub(super) fn prepare(supervisor: &Supervisor, key: &UnitKey, mark: &Mark) -> Re
             unit: named.unit(&key.stack, key.release, &key.unit).root().to_owned(),
             argv: argv(&service.run),
             dir,
-            account: account.map(|(account, _)| account),
+            // Who talks with the engine is ourselves.
+            account: account.map(|(account, _)| account).filter(|_| container.is_none()),
             log: named.unit_log(&key.stack, key.release, &key.unit),
             grace_ms: millis(service.stop_grace.unwrap_or(supervisor.config.stop_grace)),
             rotation: supervisor.config.log,
+            container,
             parent: 0,
         },
         environment,
