@@ -75,7 +75,7 @@ impl Context {
 
     /// The servers of the workspace. Reaches none.
     pub(crate) fn hosts(&self) -> Result<Hosts, Failure> {
-        Ok(Hosts::open(&self.state_dir()?, SshOptions::from_environment())?)
+        Ok(Hosts::open(&self.state_dir()?, SshOptions::from_environment().anew())?)
     }
 
     fn state_dir(&self) -> Result<PathBuf, Failure> {

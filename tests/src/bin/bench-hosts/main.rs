@@ -2,8 +2,10 @@
 //! Prints markdown.
 //!
 //! ```text
-//! bench-hosts PROGRAM TOOLS [ROUNDS [HOSTS…]]      5 rounds; 1, 3 and 10 hosts
+//! bench-hosts [--kept] PROGRAM TOOLS [ROUNDS [HOSTS…]]      5 rounds; 1, 3 and 10 hosts
 //! ```
+//! Without `--kept` each command connects anew, as when the last one is more than a minute ago; with it those that
+//! keep connections for a minute find them.
 //! PROGRAM is a release build of `vrooli-deploy`. TOOLS is a folder for a Python environment with
 //! Ansible and pyinfra, which is made if it is not there (`tests/fixtures/hosts/bench`, where their
 //! playbooks and deploys lie, too). Needs a Docker engine with the image of
@@ -24,10 +26,12 @@ use self::stand::{Image, Stand};
 use self::tools::{Tool, Work};
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let kept = words.first().is_some_and(|word| word == "--kept");
+    words.drain(..usize::from(kept));
     let numbers: Option<Vec<u32>> = words.iter().skip(2).map(|word| word.parse().ok()).collect();
     let ([program, folder, ..], Some(numbers)) = (words.as_slice(), numbers) else {
-        eprintln!("bench-hosts PROGRAM TOOLS [ROUNDS [HOSTS…]]");
+        eprintln!("bench-hosts [--kept] PROGRAM TOOLS [ROUNDS [HOSTS…]]");
         return ExitCode::from(2);
     };
     let (rounds, counts) = match numbers.as_slice() {
@@ -35,7 +39,7 @@ fn main() -> ExitCode {
         [rounds] => (*rounds, &[1, 3, 10][..]),
         [rounds, counts @ ..] => (*rounds, counts),
     };
-    match run(Path::new(program), Path::new(folder), rounds, counts) {
+    match run(Path::new(program), Path::new(folder), kept, rounds, counts) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: &Path, folder: &Path, rounds: u32, counts: &[u32]) -> io::Result<()> {
+fn run(program: &Path, folder: &Path, kept: bool, rounds: u32, counts: &[u32]) -> io::Result<()> {
     let program = program.canonicalize()?;
     let folder: PathBuf = tools::python(folder)?;
     let image = Image::make()?;
@@ -56,7 +60,7 @@ fn run(program: &Path, folder: &Path, rounds: u32, counts: &[u32]) -> io::Result
     Row::print_head();
     for count in counts {
         let stand = Stand::up(&image, *count)?;
-        let tools = tools::all(&stand, &program, &folder)?;
+        let tools = tools::all(&stand, &program, &folder, kept)?;
         let mut row = Row::default();
         for round in 0..rounds {
             for at in 0..tools.len() {

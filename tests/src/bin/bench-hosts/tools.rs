@@ -61,10 +61,16 @@ pub(crate) fn python(folder: &Path) -> io::Result<PathBuf> {
     bin.canonicalize()
 }
 
-pub(crate) fn all(stand: &Stand, program: &Path, python: &Path) -> io::Result<Vec<Box<dyn Tool>>> {
+/// `kept`: do connections stay between the commands of a tool that keeps them?
+pub(crate) fn all(
+    stand: &Stand,
+    program: &Path,
+    python: &Path,
+    kept: bool,
+) -> io::Result<Vec<Box<dyn Tool>>> {
     Ok(vec![
-        Box::new(Ours::new(stand, program)?),
-        Box::new(Ansible::new(stand, python)?),
+        Box::new(Ours::new(stand, program, kept)?),
+        Box::new(Ansible::new(stand, python, kept)?),
         Box::new(Pyinfra::new(stand, python)?),
     ])
 }
@@ -82,11 +88,12 @@ fn names_the_release(stand: &Stand, port: u16, number: u32) -> io::Result<()> {
 
 struct Ours {
     program: PathBuf,
+    kept: bool,
 }
 
 impl Ours {
-    fn new(stand: &Stand, program: &Path) -> io::Result<Self> {
-        let ours = Self { program: program.to_owned() };
+    fn new(stand: &Stand, program: &Path, kept: bool) -> io::Result<Self> {
+        let ours = Self { program: program.to_owned(), kept };
         for name in stand.names() {
             let console = ["exec", &name, "ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub"];
             let shown = ran(Command::new("docker").args(console))?;
@@ -104,6 +111,7 @@ impl Ours {
             .env("VROOLI_DEPLOY_HOME", stand.folder().join("state"))
             .env("XDG_CONFIG_HOME", stand.folder().join("config"))
             .env("VROOLI_DEPLOY_SSH_CONFIG", stand.ssh_config())
+            .env("VROOLI_DEPLOY_SSH_KEEP", if self.kept { "60" } else { "0" })
             .stdin(Stdio::null())
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -188,18 +196,20 @@ fn is_set_up(stand: &Stand) -> io::Result<()> {
 struct Ansible {
     program: PathBuf,
     inventory: PathBuf,
+    /// Where its connections are.
+    sockets: tempfile::TempDir,
+    kept: bool,
 }
 
 impl Ansible {
-    fn new(stand: &Stand, python: &Path) -> io::Result<Self> {
+    fn new(stand: &Stand, python: &Path, kept: bool) -> io::Result<Self> {
+        let sockets = tempfile::tempdir()?;
         let inventory = stand.folder().join("inventory.ini");
         fs::write(&inventory, stand.names().map(|name| name + "\n").collect::<String>())?;
-        Ok(Self { program: python.join("ansible-playbook"), inventory })
+        Ok(Self { program: python.join("ansible-playbook"), inventory, sockets, kept })
     }
 
     fn play(&self, stand: &Stand, playbook: &str, more: &[String]) -> io::Result<()> {
-        // Kept connections are of one run: between two deployments there is more than a minute.
-        let sockets = tempfile::tempdir()?;
         let ssh = "-o ControlMaster=auto -o ControlPersist=60s";
         let played = ran(Command::new(&self.program)
             .current_dir(fixtures().join("bench"))
@@ -207,12 +217,14 @@ impl Ansible {
             .env("ANSIBLE_HOME", stand.folder().join("ansible"))
             .env("ANSIBLE_FORKS", stand.count.to_string())
             .env("ANSIBLE_SSH_ARGS", format!("-F {} {ssh}", stand.ssh_config().display()))
-            .env("ANSIBLE_SSH_CONTROL_PATH_DIR", sockets.path())
+            .env("ANSIBLE_SSH_CONTROL_PATH_DIR", self.sockets.path())
             .arg("-i")
             .arg(&self.inventory)
             .arg(playbook)
             .args(more));
-        for socket in fs::read_dir(sockets.path())? {
+        // Else between two deployments there is more than a minute.
+        let ending = (!self.kept).then(|| fs::read_dir(self.sockets.path())).transpose()?;
+        for socket in ending.into_iter().flatten() {
             let path = format!("ControlPath={}", socket?.path().display());
             // A connection that has ended by itself is as good.
             let _ = Command::new("ssh").args(["-o", &path, "-O", "exit", "host"]).output();

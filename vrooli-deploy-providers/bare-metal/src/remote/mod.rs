@@ -11,6 +11,7 @@ mod error;
 #[cfg(feature = "native")]
 mod hold;
 #[cfg(feature = "native")]
+mod kept;
 mod keys;
 mod phase;
 #[cfg(feature = "native")]

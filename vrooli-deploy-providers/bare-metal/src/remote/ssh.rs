@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::bounded::{LARGEST_WORDS, last};
+use super::kept::KeptConnections;
 use super::ssh_config::{self, Patience};
 use super::ssh_words::{Meaning, meaning};
 use super::{Fingerprint, HostKeys, OfferedKey, RemoteError, SshHost, keys};
@@ -29,6 +30,11 @@ const LONGEST_FOLDER: usize = 56;
 /// What our folders of sockets begin with.
 const FOLDER: &str = ".ssh-";
 
+/// How long connections of commands stay; as long as Ansible's do unless it is told otherwise.
+const KEEP: Duration = Duration::from_secs(60);
+/// What the folder of their sockets is called.
+const KEPT: &str = ".kept";
+
 /// How to connect.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -39,20 +45,33 @@ pub struct SshOptions {
     pub connect: Duration,
     /// A host that does not answer three times so long is gone, in whole seconds.
     pub alive: Duration,
+    /// How long a connection that nobody uses stays for the next program with the same folder, configuration, keys
+    /// and agent, in whole seconds. Zero, the default: it ends with this one.
+    pub keep: Duration,
 }
 
 impl SshOptions {
-    /// The default, with the file that `VROOLI_DEPLOY_SSH_CONFIG` names as configuration.
+    /// The default, with the file that `VROOLI_DEPLOY_SSH_CONFIG` names as configuration, and connections that stay
+    /// for a minute, or for as many seconds as `VROOLI_DEPLOY_SSH_KEEP` says.
     #[must_use]
     pub fn from_environment() -> Self {
         let config = std::env::var_os("VROOLI_DEPLOY_SSH_CONFIG").filter(|file| !file.is_empty());
-        Self { config: config.map(Into::into), ..Self::default() }
+        let keep = std::env::var("VROOLI_DEPLOY_SSH_KEEP").ok().and_then(|text| text.trim().parse().ok());
+        let keep = keep.map_or(KEEP, Duration::from_secs);
+        Self { config: config.map(Into::into), keep, ..Self::default() }
+    }
+
+    /// The same with connections of this program alone: who asks whether a host can be reached is told of this moment.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        Self { keep: Duration::ZERO, ..self }
     }
 }
 
 impl Default for SshOptions {
     fn default() -> Self {
-        Self { config: None, connect: Duration::from_secs(10), alive: Duration::from_secs(5) }
+        let (connect, alive) = (Duration::from_secs(10), Duration::from_secs(5));
+        Self { config: None, connect, alive, keep: Duration::ZERO }
     }
 }
 
@@ -84,6 +103,8 @@ pub(super) struct Base {
     keys: HostKeys,
     pub(super) options: SshOptions,
     pub(super) numbers: AtomicU64,
+    /// Connections that stay.
+    pub(super) kept: Option<KeptConnections>,
 }
 
 impl SshConnections {
@@ -107,8 +128,14 @@ impl SshConnections {
         let patience = Patience { connect: options.connect, alive: options.alive };
         let text = ssh_config::text(keys.file(), options.config.as_deref(), patience)?;
         let config = sockets.path().join("config");
-        fs::write(&config, text).map_err(failed)?;
-        let base = Base { folder: sockets, _lock: lock, config, keys, options, numbers: AtomicU64::new(1) };
+        fs::write(&config, &text).map_err(failed)?;
+        // Only where a connection's socket can be given its name.
+        let kept = (short && options.keep >= Duration::from_secs(1)).then(|| {
+            let decided_by = ssh_config::decided_by(keys.file(), options.config.as_deref());
+            KeptConnections::new(folder.join(KEPT), text, decided_by)
+        });
+        let numbers = AtomicU64::new(1);
+        let base = Base { folder: sockets, _lock: lock, config, keys, options, numbers, kept };
         Ok(Self { base: Arc::new(base), hosts: Mutex::default() })
     }
 

@@ -1,6 +1,6 @@
 //! What we say to `ssh` before the user's own configuration has its say.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::RemoteError;
@@ -56,6 +56,18 @@ LogLevel ERROR
         patience.connect.as_secs().max(1),
         patience.alive.as_secs().max(1),
     ))
+}
+
+/// The files that say where a host is, whose keys are known and who logs in.
+pub(super) fn decided_by(known_hosts: &Path, user_config: Option<&Path>) -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let own = |name: &str| home.join(".ssh").join(name);
+    let mut files = vec![known_hosts.to_owned(), own("known_hosts"), "/etc/ssh/ssh_known_hosts".into()];
+    match user_config {
+        Some(file) => files.push(file.to_owned()),
+        None => files.extend([own("config"), "/etc/ssh/ssh_config".into()]),
+    }
+    files
 }
 
 fn quoted(path: &Path) -> Result<String, RemoteError> {

@@ -1,8 +1,7 @@
 //! One host over `ssh`: its connection, the sessions on it, and what they came to.
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use super::bounded::{LARGEST_WORDS, first_of, last, last_of};
 use super::phase::{BEGIN, KILL_AFTER};
 use super::ssh::{Base, LOGIN, RoundTrips};
 use super::stream::{self, Asked};
-use super::{Phase, PhaseOutput, RemoteError, RemoteExec};
+use super::{Phase, PhaseOutput, RemoteError, RemoteExec, kept};
 use crate::host::HostName;
 
 /// How long an unused connection stays, in seconds, should we be killed.
@@ -32,27 +31,25 @@ const MOST_REFUSED: u32 = 100;
 pub(super) struct Connection {
     session: Arc<Session>,
     control: PathBuf,
+    /// Does it stay for the next command?
+    kept: bool,
+}
+
+impl Connection {
+    fn new(control: PathBuf, kept: bool) -> Self {
+        let session = Session::resume_mux(control.clone().into_boxed_path(), None);
+        Self { session: Arc::new(session), control, kept }
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         // Milliseconds, on a local socket. If it does not work, the idle master ends by itself.
-        let _ = end(&self.control);
+        let _ = kept::end(&self.control);
     }
-}
-
-/// Has the master of a connection end, as `ssh -O exit` does (OpenSSH's PROTOCOL.mux), without another
-/// program's start for each host.
-fn end(control: &Path) -> io::Result<()> {
-    /// That it speaks version 4 of the protocol; then request 0, `MUX_C_TERMINATE`. Each after its length.
-    const WORDS: [u32; 6] = [8, 1, 4, 8, 0x1000_0005, 0];
-    const PATIENCE: Duration = Duration::from_secs(1);
-    let mut master = UnixStream::connect(control)?;
-    master.set_read_timeout(Some(PATIENCE))?;
-    master.set_write_timeout(Some(PATIENCE))?;
-    master.write_all(WORDS.map(u32::to_be_bytes).as_flattened())?;
-    // Its own version, and that it will.
-    master.read_exact(&mut [0; 24])
 }
 
 /// A host over `ssh`.
@@ -127,17 +124,26 @@ impl SshHost {
     }
 
     async fn connect(&self) -> Result<Connection, RemoteError> {
+        let place = self.base.kept.as_ref().map(|kept| (kept, kept.place(&self.name)));
+        if let Some((_, place)) = &place
+            && kept::answers(place)
+        {
+            return Ok(Connection::new(place.clone(), true));
+        }
         self.connections.fetch_add(1, Ordering::Relaxed);
         let number = self.base.numbers.fetch_add(1, Ordering::Relaxed);
         let control = self.base.folder.path().join(number.to_string());
         let mut ssh = self.base.ssh();
         // It goes into the background once it is logged in; until then, dropping it kills it.
         ssh.arg("-S").arg(&control).args(["-M", "-N", "-f", "-o"]);
-        ssh.arg(format!("ControlPersist={IDLE}")).arg("--").arg(self.name.as_str());
+        let idle = if place.is_some() { self.base.options.keep.as_secs() } else { IDLE };
+        ssh.arg(format!("ControlPersist={idle}")).arg("--").arg(self.name.as_str());
         let (status, words) = self.base.say(ssh, self.base.options.connect + LOGIN).await?;
         if status == Some(0) {
-            let session = Session::resume_mux(control.clone().into_boxed_path(), None);
-            return Ok(Connection { session: Arc::new(session), control });
+            return Ok(match place {
+                Some((kept, place)) if kept.keep(&control, &place).is_some() => Connection::new(place, true),
+                _ => Connection::new(control, false),
+            });
         }
         Err(self.explained(self.base.failed(&self.name, status.is_none(), words)).await)
     }
@@ -176,6 +182,11 @@ impl SshHost {
     pub(super) async fn forget(&self, gone: &Arc<Connection>) {
         let mut connection = self.connection.lock().await;
         if connection.as_ref().is_some_and(|current| Arc::ptr_eq(current, gone)) {
+            if gone.kept {
+                // The next one is not to find it.
+                let _ = kept::end(&gone.control);
+                let _ = std::fs::remove_file(&gone.control);
+            }
             *connection = None;
         }
     }

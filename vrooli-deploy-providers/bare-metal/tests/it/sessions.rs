@@ -9,7 +9,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
 use vrooli_deploy_core::provider::Cancellation;
-use vrooli_deploy_provider_bare_metal::remote::{Phase, RemoteExec as _};
+use vrooli_deploy_provider_bare_metal::hosts::Hosts;
+use vrooli_deploy_provider_bare_metal::remote::{Phase, RemoteError, RemoteExec as _};
 
 use crate::rig::Rig;
 use crate::{host, run, trial, trusted, until};
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("input_and_output", input_and_output),
         trial("nothing_secret_in_arguments", nothing_secret_in_arguments),
         trial("connections_end", connections_end),
+        trial("connections_stay_for_the_next", connections_stay_for_the_next),
     ]
 }
 
@@ -163,4 +165,71 @@ async fn connections_end() {
     });
     until("nothing connects", || !running(name.as_str())).await;
     rig.docker(&["unpause"], 1);
+}
+
+/// A connection that was made by one program is used by the next one, as long as all that it stands on is the same
+/// and it is alive.
+async fn connections_stay_for_the_next() {
+    let rig = Rig::up(1, &[]);
+    drop(trusted(&rig, 1).await);
+    let (name, state) = (host(&rig, 1), rig.folder().join("state"));
+    let mut options = crate::options(&rig);
+    options.keep = Duration::from_secs(5);
+    // How many connections it took.
+    let next = async || {
+        let hosts = Hosts::open(&state, options.clone()).unwrap();
+        let output = run(&hosts, &name, Phase::new("echo", "echo a")).await.unwrap();
+        assert_eq!(output.stdout, "a\n");
+        hosts.connections().round_trips().connections
+    };
+    assert_eq!((next().await, next().await, next().await), (1, 0, 0));
+    // Two at a time.
+    let (one, other) = futures_util::future::join(next(), next()).await;
+    assert_eq!(one + other, 0);
+    // Only we can use it.
+    let folder = state.join("hosts/.kept");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&folder).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700);
+
+    // It ended over there, or all of it is forgotten here.
+    rig.on(1, "pkill -f 's[s]hd: deploy'; true");
+    until("the connection has ended", || fs::read_dir(&folder).unwrap().count() == 0 || !alive(&folder))
+        .await;
+    assert_eq!((next().await, next().await), (1, 0));
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((next().await, next().await), (1, 0));
+    // Whose key is to be believed was changed.
+    let known = state.join("hosts/known_hosts");
+    let text = fs::read_to_string(&known).unwrap();
+    fs::write(&known, "").unwrap();
+    let hosts = Hosts::open(&state, options.clone()).unwrap();
+    let error = run(&hosts, &name, Phase::new("echo", "echo a")).await.unwrap_err();
+    assert!(matches!(error, RemoteError::UnknownKey { .. }), "{error:?}");
+    fs::write(&known, text).unwrap();
+    // A host that is frozen is found out, and one that is back is reached.
+    assert_eq!(next().await, 0);
+    rig.docker(&["pause"], 1);
+    let hosts = Hosts::open(&state, options.clone()).unwrap();
+    let error = run(&hosts, &name, Phase::new("echo", "echo a")).await.unwrap_err();
+    assert!(matches!(error, RemoteError::NoAnswer { .. } | RemoteError::Unreachable { .. }), "{error:?}");
+    rig.docker(&["unpause"], 1);
+    assert_eq!(next().await, 1);
+    // Nobody came.
+    until("the connection has ended by itself", || !alive(&state)).await;
+    assert_eq!(next().await, 1);
+    // Without being asked to, nothing stays.
+    options.keep = Duration::ZERO;
+    fs::remove_dir_all(&folder).unwrap();
+    let hosts = Hosts::open(&state, options.clone()).unwrap();
+    run(&hosts, &name, Phase::new("echo", "echo a")).await.unwrap();
+    drop(hosts);
+    assert!(!folder.exists());
+}
+
+/// Does a connection of this workspace stand? To ask its socket would keep it.
+fn alive(state: &std::path::Path) -> bool {
+    let own = format!("-F\0{}", state.display());
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&own))
+    })
 }
