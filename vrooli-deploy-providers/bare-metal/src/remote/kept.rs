@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::HostName;
 
+/// A socket of so long ago is not worth a look.
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a master may take to answer on its local socket.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -51,8 +53,23 @@ impl KeptConnections {
     /// Keeps a connection whose socket is elsewhere. None: it cannot be, and ends with who made it.
     pub(super) fn keep(&self, control: &Path, place: &Path) -> Option<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).ok()?;
+        self.remove_old();
         // Of two that were made at once one stays; the other is left when nobody uses it.
         fs::rename(control, place).ok()
+    }
+}
+
+impl KeptConnections {
+    /// A master removes only the name that it was started with. One that is in use for so long goes on until nobody
+    /// uses it.
+    fn remove_old(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let made = entry.metadata().and_then(|seen| seen.modified());
+            if made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > OLD)) {
+                // Tried again with the next one.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 }
 
